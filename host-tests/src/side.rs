@@ -1,0 +1,95 @@
+//! One direction of a stream: what arrived, what the filter may touch, what is held back, what went on.
+
+use std::collections::VecDeque;
+
+use crate::Headers;
+
+/// What left the filter on one side: to the origin, or to the client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// The headers; `None` until they are let through.
+    pub headers: Option<Headers>,
+    /// The body so far.
+    pub body: Vec<u8>,
+    /// The trailers, if any.
+    pub trailers: Option<Headers>,
+    /// Whether the message is complete.
+    pub ended: bool,
+}
+
+/// What the filter can reach at this moment. Envoy takes a map away as soon as the filter lets it pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reach {
+    pub(crate) headers: bool,
+    pub(crate) body: bool,
+    pub(crate) trailers: bool,
+}
+
+/// Whether the message flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Gate {
+    #[default]
+    Open,
+    /// Headers were paused: nothing more is shown to the filter until it resumes.
+    Stopped,
+    /// A body chunk was paused: chunks gather, and each arrival shows the whole.
+    Gathering,
+    /// Trailers were paused.
+    AtTrailers,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Piece {
+    Body { bytes: Vec<u8>, end: bool },
+    Trailers(Headers),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Side {
+    pub(crate) headers: Option<Headers>,
+    pub(crate) headers_end: bool,
+    pub(crate) trailers: Option<Headers>,
+    /// The body as the filter sees it now: one chunk, or all that gathered.
+    pub(crate) chunk: Vec<u8>,
+    pub(crate) chunk_end: bool,
+    pub(crate) reach: Reach,
+    pub(crate) gate: Gate,
+    pub(crate) held: VecDeque<Piece>,
+    pub(crate) passed: Passed,
+}
+
+impl Side {
+    /// Everything that waited for a resume, its body chunks joined as Envoy's buffer joins them.
+    pub(crate) fn take_held(&mut self) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        for piece in self.held.drain(..) {
+            match (pieces.last_mut(), piece) {
+                (Some(Piece::Body { bytes, end }), Piece::Body { bytes: more, end: last }) => {
+                    bytes.extend_from_slice(&more);
+                    *end |= last;
+                }
+                (_, piece) => pieces.push(piece),
+            }
+        }
+        pieces
+    }
+
+    pub(crate) fn pass_headers(&mut self) {
+        self.reach.headers = false;
+        self.passed.headers = self.headers.clone();
+        self.passed.ended |= self.headers_end;
+    }
+
+    pub(crate) fn pass_chunk(&mut self) {
+        self.reach.body = false;
+        let chunk = std::mem::take(&mut self.chunk);
+        self.passed.body.extend_from_slice(&chunk);
+        self.passed.ended |= self.chunk_end;
+    }
+
+    pub(crate) fn pass_trailers(&mut self) {
+        self.reach.trailers = false;
+        self.passed.trailers = self.trailers.clone();
+        self.passed.ended = true;
+    }
+}

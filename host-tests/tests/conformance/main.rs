@@ -1,0 +1,1 @@
+//! The public conformance suite behind the real Envoy; written by its own task.

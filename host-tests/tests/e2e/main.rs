@@ -1,0 +1,1 @@
+//! Runs on the real Envoy; written by its own task.

@@ -1,0 +1,67 @@
+//! What a request costs, and what a store may hold.
+
+use selvage_host_tests::{Gateway, OriginResponse};
+
+use crate::{assert_hit, fresh, gateway};
+
+#[test]
+fn a_worker_store_hit_makes_at_most_three_hostcalls() {
+    let gateway = gateway(|_| fresh("a").header("content-type", "text/html"));
+    gateway.get("/a").send(0);
+    gateway.get("/a").send(0);
+    let hit = gateway.get("/a").send(0);
+    assert_hit(&hit, "a");
+    assert!(hit.hostcalls().len() <= 3, "{:?}", hit.trace());
+}
+
+#[test]
+fn a_hit_without_a_type_sheds_the_hosts_own_type_for_one_more_hostcall() {
+    let gateway = gateway(|_| fresh("a"));
+    gateway.get("/a").send(0);
+    let hit = gateway.get("/a").send(0);
+    assert_hit(&hit, "a");
+    assert_eq!(hit.header("content-type"), None);
+    assert!(hit.hostcalls().len() <= 4, "{:?}", hit.trace());
+}
+
+#[test]
+fn no_request_asks_for_what_its_phase_does_not_offer() {
+    let gateway = gateway(|_| fresh("a").header("etag", "\"1\""));
+    gateway.get("/a").send(0);
+    gateway.head("/a").send(1);
+    gateway.post("/a").body("x").send(0);
+    gateway.get("/empty").send(0);
+    gateway.origin().next(OriginResponse::reset());
+    gateway.get("/broken").send(1);
+    assert_eq!(gateway.unavailable_reads(), 0);
+}
+
+#[test]
+fn what_happened_is_counted_for_the_operator_at_each_tick() {
+    let gateway = gateway(|_| fresh("a"));
+    gateway.get("/a").send(0);
+    for worker in [0, 1, 0] {
+        assert_hit(&gateway.get("/a").send(worker), "a");
+    }
+    gateway.advance(1);
+    gateway.tick();
+    assert_eq!(gateway.metric("selvage.requests.hit"), Some(3), "{:?}", gateway.metrics());
+}
+
+#[test]
+fn both_stores_stay_within_their_budgets() {
+    let limits = r#"{"node": {"bytes": "1MiB", "buckets": 256}, "worker": {"bytes": "1MiB"}}"#;
+    let gateway = Gateway::with(limits).workers(2).origin(|_| fresh(&"x".repeat(2000))).start();
+    for index in 0..3000 {
+        gateway.get(&format!("/{index}")).send(index % 2);
+        // The index of the node store lies beside its budget; its size follows from the number of buckets.
+        let bytes = gateway.shared_bytes();
+        assert!(bytes <= (1 << 20) + 256 * INDEX_BYTES, "{bytes} bytes of shared data after {index} objects");
+    }
+    let memory = gateway.worker(0).memory_bytes();
+    assert!(memory < 16 << 20, "{memory} bytes of linear memory");
+    assert_hit(&gateway.get("/2999").send(0), &"x".repeat(2000));
+}
+
+/// One bucket's index with its key, and the keys of its eight ways.
+const INDEX_BYTES: usize = 350 + 8 * 96;

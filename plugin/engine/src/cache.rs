@@ -1,0 +1,466 @@
+//! The cache of one worker: its policy, its stores, and what it knows of the others.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::fields::Fields;
+use crate::key;
+use crate::policy::{Cookies, Policy, Rule};
+use crate::request::Request;
+use crate::stats::Stats;
+use crate::store::Slot;
+use crate::store::node::{Changes, NodeLimits, NodeStore, SharedData};
+use crate::store::record::{self, Verify};
+use crate::store::response::{StoredResponse, Terms};
+use crate::store::table::{Limits, Table};
+use crate::store::variants::VariantIndex;
+use crate::time::Timestamp;
+
+/// What the host answers at once.
+pub trait Host: SharedData {
+    /// Whether the response at hand came from the origin, and was not made here because it could not be reached.
+    fn origin_answered(&mut self) -> bool;
+}
+
+/// The surroundings of one event.
+pub struct Moment<'a> {
+    /// The time of the event.
+    pub now: Timestamp,
+    /// The host.
+    pub host: &'a mut dyn Host,
+}
+
+/// Where a response was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// In this worker's table.
+    Worker,
+    /// In the node store.
+    Node,
+}
+
+/// The outcome of a lookup.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Nothing is stored under the key.
+    Nothing,
+    /// Responses are stored under the key, but none that this request may have.
+    OtherVariants,
+    /// The response selected for the request, fresh or stale.
+    Response {
+        /// The response.
+        stored: Rc<StoredResponse>,
+        /// Where it was.
+        tier: Tier,
+        /// The hash it is stored under.
+        hash: u128,
+    },
+}
+
+/// What to do with a response in its stale-while-revalidate window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revalidation {
+    /// Serve it stale.
+    Later,
+    /// This request validates it, while others go on serving it stale.
+    Now,
+}
+
+/// The cache of one worker.
+pub struct Cache {
+    policy: Rc<Policy>,
+    table: Table<Slot>,
+    node: Option<NodeStore>,
+    /// Counters since they were last taken.
+    pub stats: Stats,
+    /// Bytes of bodies that are being stored at this moment.
+    filling: usize,
+    /// Stale responses that were served, by hash: `Some` while a request validates one.
+    revalidations: BTreeMap<u128, Option<Timestamp>>,
+    invalidated: VecDeque<(u128, Timestamp)>,
+    changes_to_tell: bool,
+    /// Buffers that requests pass on to each other, so that a hit takes no memory.
+    pub(crate) scratch: Scratch,
+}
+
+/// Buffers used again from request to request.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub key: Vec<u8>,
+    pub variant: Vec<u8>,
+    pub status: Vec<u8>,
+    pub reply: Vec<u8>,
+}
+
+impl Cache {
+    /// An empty cache under `policy`.
+    pub fn new(policy: Rc<Policy>) -> Self {
+        let worker = &policy.worker;
+        let table = Table::new(Limits {
+            bytes: worker.bytes,
+            entries: worker.entries,
+            object_bytes: worker.object_bytes,
+        });
+        let node = (policy.node.bytes > 0).then(|| {
+            NodeStore::new(NodeLimits {
+                bytes: policy.node.bytes,
+                object_bytes: policy.node.object_bytes,
+                buckets: u32::try_from(policy.node.buckets).unwrap_or(u32::MAX),
+            })
+        });
+        Self {
+            policy,
+            table,
+            node,
+            stats: Stats::default(),
+            filling: 0,
+            revalidations: BTreeMap::new(),
+            invalidated: VecDeque::new(),
+            changes_to_tell: false,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Rc<Policy> {
+        &self.policy
+    }
+
+    /// Entries and bytes in the worker store.
+    pub fn worker_usage(&self) -> (usize, usize) {
+        (self.table.len(), self.table.bytes())
+    }
+
+    /// The largest response any store takes, in bytes.
+    pub fn largest_object(&self) -> usize {
+        self.policy.worker.object_bytes.max(self.policy.node.object_bytes)
+    }
+
+    /// Selects the stored response for `request` under the canonical `key` (RFC 9111 §4). A fresh one from
+    /// this worker is taken as it is; otherwise the node may know a newer one.
+    pub fn find(
+        &mut self,
+        key: &[u8],
+        hash: u128,
+        request: &Request<'_>,
+        rule: &Rule,
+        moment: &mut Moment<'_>,
+    ) -> Found {
+        let local = match self.local(hash, key) {
+            Some(slot) => self.select(slot, Tier::Worker, hash, request, rule, moment),
+            None => Found::Nothing,
+        };
+        if let Found::Response { stored, .. } = &local
+            && !stored.freshness(moment.now).is_stale()
+        {
+            return local;
+        }
+        let shared = match self.shared(hash, key, moment) {
+            Some(slot) => self.select(slot, Tier::Node, hash, request, rule, moment),
+            None => Found::Nothing,
+        };
+        match (&local, &shared) {
+            (Found::Response { stored: ours, .. }, Found::Response { stored: theirs, .. }) => {
+                if theirs.schedule.received > ours.schedule.received { shared } else { local }
+            }
+            (Found::Response { .. }, _) | (Found::OtherVariants, Found::Nothing) => local,
+            _ => shared,
+        }
+    }
+
+    /// The response in `slot` that the request may have.
+    fn select(
+        &mut self,
+        slot: Slot,
+        tier: Tier,
+        hash: u128,
+        request: &Request<'_>,
+        rule: &Rule,
+        moment: &mut Moment<'_>,
+    ) -> Found {
+        let index = match slot {
+            Slot::Response(stored) if stored.may_answer(request, rule) => {
+                return Found::Response { stored, tier, hash };
+            }
+            Slot::Response(_) => return Found::OtherVariants,
+            Slot::Index(index) => index,
+        };
+        let mut variant_key = std::mem::take(&mut self.scratch.variant);
+        let mut found = Found::OtherVariants;
+        if let Some(hash) = index.select(request.fields, &mut variant_key) {
+            let (slot, tier) = match self.local(hash, &variant_key) {
+                Some(slot) => (Some(slot), tier),
+                None => (self.shared(hash, &variant_key, moment), Tier::Node),
+            };
+            if let Some(Slot::Response(stored)) = slot
+                && stored.may_answer(request, rule)
+            {
+                found = Found::Response { stored, tier, hash };
+            }
+        }
+        self.scratch.variant = variant_key;
+        found
+    }
+
+    fn local(&mut self, hash: u128, key: &[u8]) -> Option<Slot> {
+        self.table.get(hash).filter(|slot| slot.key() == key).cloned()
+    }
+
+    /// Reads from the node store and keeps what it finds in this worker too.
+    fn shared(&mut self, hash: u128, key: &[u8], moment: &mut Moment<'_>) -> Option<Slot> {
+        let bytes = self.node.as_mut()?.get(moment.host, hash, moment.now.as_millis())?;
+        match record::decode(bytes, Verify::Head) {
+            Ok(slot) if slot.key() == key => {
+                // What is too large for this worker is served from the node each time.
+                let _ = self.table.insert(hash, slot.clone());
+                Some(slot)
+            }
+            Ok(_) => None,
+            Err(_) => {
+                self.stats.count("event", "bad-record");
+                None
+            }
+        }
+    }
+
+    /// Stores a complete response. `names` are the fields that select it; none means that it is the only
+    /// response of its URI.
+    pub fn store(
+        &mut self,
+        hash: u128,
+        mut response: StoredResponse,
+        names: Vec<Box<[u8]>>,
+        request: Fields<'_>,
+        moment: &mut Moment<'_>,
+    ) {
+        let previous = self.local(hash, &response.key).or_else(|| {
+            let key = Rc::clone(&response.key);
+            self.shared(hash, &key, moment)
+        });
+        self.revalidations.remove(&hash);
+        if names.is_empty() {
+            let replaced_fresh = match &previous {
+                Some(Slot::Response(old)) => !old.freshness(moment.now).is_stale(),
+                Some(Slot::Index(_)) => true,
+                None => false,
+            };
+            self.put(hash, Slot::Response(Rc::new(response)), moment);
+            if replaced_fresh {
+                self.tell(hash, moment);
+            }
+            return;
+        }
+        let mut index = match previous {
+            Some(Slot::Index(index)) => VariantIndex::clone(&index),
+            Some(Slot::Response(_)) => {
+                self.tell(hash, moment);
+                VariantIndex::new(Rc::clone(&response.key), moment.now)
+            }
+            None => VariantIndex::new(Rc::clone(&response.key), moment.now),
+        };
+        let mut variant_key = std::mem::take(&mut self.scratch.variant);
+        index.variant_key(&names, request, &mut variant_key);
+        let variant_hash = key::hash(&variant_key);
+        response.key = Rc::from(variant_key.as_slice());
+        self.scratch.variant = variant_key;
+        self.revalidations.remove(&variant_hash);
+        let replaced_fresh = matches!(self.table.peek(variant_hash),
+            Some(Slot::Response(old)) if !old.freshness(moment.now).is_stale());
+        self.put(variant_hash, Slot::Response(Rc::new(response)), moment);
+        for displaced in index.add(names.into(), variant_hash, self.policy.worker.variants) {
+            self.forget(displaced, moment);
+        }
+        self.put(hash, Slot::Index(Rc::new(index)), moment);
+        if replaced_fresh {
+            self.tell(variant_hash, moment);
+        }
+    }
+
+    /// Puts a freshened response in the place of the one it came from.
+    pub fn replace(&mut self, hash: u128, response: Rc<StoredResponse>, moment: &mut Moment<'_>) {
+        self.revalidations.remove(&hash);
+        self.put(hash, Slot::Response(response), moment);
+    }
+
+    /// The fields that select among the responses of this URI: those of `Vary`, as the rule changes them, and
+    /// `Cookie` where it isolates.
+    pub fn selecting_names(
+        &mut self,
+        hash: u128,
+        key: &[u8],
+        vary: Vec<Box<[u8]>>,
+        request: &Request<'_>,
+        terms: &mut Terms,
+        rule: &Rule,
+    ) -> Vec<Box<[u8]>> {
+        let mut names = vary;
+        names.retain(|name| !rule.vary.ignore.contains(name));
+        names.extend(rule.vary.add.iter().cloned());
+        let known_by_cookie = matches!(self.table.peek(hash),
+            Some(Slot::Index(index)) if *index.key == *key && index.selects_by(b"cookie"));
+        if rule.cookies == Cookies::Isolate
+            && !terms.contains(Terms::SHARED)
+            && (request.cookie || known_by_cookie)
+            && !rule.key.headers.iter().any(|name| **name == *b"cookie")
+        {
+            names.push(Box::from(&b"cookie"[..]));
+        }
+        names.sort_unstable();
+        names.dedup();
+        terms.set(Terms::SELECTED_BY_COOKIE, names.iter().any(|name| **name == *b"cookie"));
+        names
+    }
+
+    fn put(&mut self, hash: u128, slot: Slot, moment: &mut Moment<'_>) {
+        let expires = match &slot {
+            Slot::Response(stored) => {
+                let keep = if stored.has_validator() { KEEP_FOR_VALIDATION } else { Duration::ZERO };
+                stored.schedule.dead_at(keep)
+            }
+            Slot::Index(_) => moment.now.plus(KEEP_INDEX),
+        };
+        if let Some(node) = &mut self.node {
+            let bytes = record::encode(&slot);
+            if node.put(moment.host, hash, &bytes, expires.as_millis(), moment.now.as_millis()).is_err() {
+                // A node that cannot take it must not go on offering what was there before.
+                node.remove(moment.host, hash, moment.now.as_millis());
+                self.stats.count("event", "node-refused");
+            }
+        }
+        if self.table.insert(hash, slot).is_err() {
+            self.table.remove(hash);
+        }
+    }
+
+    fn forget(&mut self, hash: u128, moment: &mut Moment<'_>) {
+        self.table.remove(hash);
+        if let Some(node) = &mut self.node {
+            node.remove(moment.host, hash, moment.now.as_millis());
+        }
+    }
+
+    /// Makes what is stored under `hash` unusable, variants included, in every worker (RFC 9111 §4.4).
+    pub fn invalidate(&mut self, hash: u128, moment: &mut Moment<'_>) {
+        self.forget(hash, moment);
+        if self.invalidated.len() >= REMEMBERED_INVALIDATIONS {
+            self.invalidated.pop_front();
+        }
+        self.invalidated.push_back((hash, moment.now));
+        self.stats.count("event", "invalidated");
+        self.tell(hash, moment);
+    }
+
+    /// Whether the key was invalidated after `requested`: a response to a request of before must not be stored.
+    pub fn invalidated_since(&self, hash: u128, requested: Timestamp) -> bool {
+        self.invalidated.iter().any(|(known, at)| *known == hash && *at >= requested)
+    }
+
+    /// Writes a change down for the other workers.
+    fn tell(&mut self, hash: u128, moment: &mut Moment<'_>) {
+        if let Some(node) = &mut self.node {
+            node.append_change(moment.host, hash, moment.now.as_millis());
+            self.changes_to_tell = true;
+        }
+    }
+
+    /// Whether the other workers should be woken to read what changed. Asking clears it.
+    pub fn take_changes_to_tell(&mut self) -> bool {
+        std::mem::take(&mut self.changes_to_tell)
+    }
+
+    /// Applies what other workers changed. Called when one of them calls, and now and then in case the call was lost.
+    pub fn learn(&mut self, moment: &mut Moment<'_>) {
+        let Some(node) = &mut self.node else { return };
+        match node.poll_changes(moment.host) {
+            Changes::None => {}
+            Changes::Keys(keys) => {
+                for (hash, at) in keys {
+                    self.table.remove(hash);
+                    if self.invalidated.len() >= REMEMBERED_INVALIDATIONS {
+                        self.invalidated.pop_front();
+                    }
+                    self.invalidated.push_back((hash, Timestamp::from_millis(at)));
+                }
+            }
+            Changes::Lost => {
+                self.stats.count("event", "changes-lost");
+                self.table.clear();
+            }
+        }
+    }
+
+    /// A little housekeeping: drops dead entries and lets the node store check its account.
+    pub fn sweep(&mut self, moment: &mut Moment<'_>) {
+        let now = moment.now;
+        let swept = self.table.sweep(SWEEP_STEPS, |slot| match slot {
+            Slot::Response(stored) => {
+                let keep = if stored.has_validator() { KEEP_FOR_VALIDATION } else { Duration::ZERO };
+                stored.schedule.dead_at(keep) < now
+            }
+            Slot::Index(_) => false,
+        });
+        if swept > 0 {
+            self.stats.count("event", "swept");
+        }
+        if let Some(node) = &mut self.node {
+            node.audit(moment.host, now.as_millis(), AUDIT_STEPS);
+        }
+    }
+
+    /// What a request does with a response in its stale-while-revalidate window: the first one is answered
+    /// stale, the next one validates, and as long as it does so all others are answered stale.
+    pub fn revalidation(&mut self, hash: u128, now: Timestamp) -> Revalidation {
+        if self.revalidations.len() >= MOST_REVALIDATIONS {
+            self.revalidations.clear();
+        }
+        match self.revalidations.get_mut(&hash) {
+            None => {
+                self.revalidations.insert(hash, None);
+                Revalidation::Later
+            }
+            Some(Some(since)) if now.since(*since) < REVALIDATION_TIMEOUT => Revalidation::Later,
+            Some(since) => {
+                *since = Some(now);
+                Revalidation::Now
+            }
+        }
+    }
+
+    /// The validation of `hash` ended without a new response: the next request tries again.
+    pub fn revalidation_failed(&mut self, hash: u128) {
+        if let Some(since) = self.revalidations.get_mut(&hash) {
+            *since = None;
+        }
+    }
+
+    /// Takes `bytes` of the room for bodies that are being stored. `false` if there is not enough.
+    pub fn begin_filling(&mut self, bytes: usize) -> bool {
+        let wanted = self.filling.saturating_add(bytes);
+        if wanted > self.policy.worker.filling_bytes {
+            return false;
+        }
+        self.filling = wanted;
+        true
+    }
+
+    /// Gives room back.
+    pub fn end_filling(&mut self, bytes: usize) {
+        self.filling = self.filling.saturating_sub(bytes);
+    }
+}
+
+/// How long a stale response with a validator is kept, for a 304 to bring it back to life.
+const KEEP_FOR_VALIDATION: Duration = Duration::from_secs(3600);
+/// How long the node store keeps an index of variants after its last change.
+const KEEP_INDEX: Duration = Duration::from_secs(24 * 3600);
+/// Validations known to be under way; past it all are forgotten, and at worst one more request validates.
+const MOST_REVALIDATIONS: usize = 1024;
+/// A validation that takes longer than this is taken for lost.
+const REVALIDATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Recent invalidations that are remembered against responses still on their way.
+const REMEMBERED_INVALIDATIONS: usize = 256;
+/// Table slots looked at in one sweep.
+const SWEEP_STEPS: usize = 256;
+/// Node buckets looked at in one sweep.
+const AUDIT_STEPS: usize = 4;

@@ -1,0 +1,199 @@
+//! Says what happened to a request: the `Cache-Status` field of RFC 9211, and the same words for metrics.
+
+use std::time::Duration;
+
+use crate::firewall::Vector;
+use crate::storability::Refusal;
+
+/// Why a request went to the origin (RFC 9211 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Forward {
+    /// The cache was told to stay out of it.
+    Bypass,
+    /// The method is not one the cache answers.
+    Method,
+    /// Nothing is stored for the URI.
+    UriMiss,
+    /// Something is stored for the URI, but not for these selecting fields.
+    VaryMiss,
+    /// The request's own directives.
+    Request,
+    /// What is stored is stale.
+    Stale,
+}
+
+impl Forward {
+    /// The token of RFC 9211 §2.2.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Request => "request",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// The closed set of `detail` words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Detail {
+    /// Answered from this worker's own store.
+    Worker,
+    /// Answered from the store that all workers of this Envoy share.
+    Node,
+    /// Freshened by a 304 and answered from the store.
+    Validated,
+    /// Served stale while it is being revalidated (RFC 5861 §3).
+    StaleWhileRevalidate,
+    /// Served stale because the origin answered with an error (RFC 5861 §4).
+    StaleIfError,
+    /// Served stale because the origin could not be reached (RFC 9111 §4.2.4).
+    Disconnected,
+    /// Served stale because the client accepts it (`max-stale`).
+    MaxStale,
+    /// The client wanted only what is stored, and nothing is.
+    OnlyIfCached,
+    /// The rule says bypass.
+    Rule,
+    /// The rule bypasses requests with cookies.
+    Cookie,
+    /// `If-Match` or `If-Unmodified-Since`: only the origin can judge those.
+    Precondition,
+    /// A defence refused to take part.
+    Firewall(Vector),
+    /// The response is not stored.
+    NotStored(Refusal),
+    /// The response is larger than an object may be.
+    TooLarge,
+    /// Too many bodies are being stored at this moment.
+    FillingLimit,
+    /// The body that keys the request is larger than the rule allows.
+    RequestBodyTooLarge,
+}
+
+impl Detail {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Node => "node",
+            Self::Validated => "validated",
+            Self::StaleWhileRevalidate => "stale-while-revalidate",
+            Self::StaleIfError => "stale-if-error",
+            Self::Disconnected => "disconnected",
+            Self::MaxStale => "max-stale",
+            Self::OnlyIfCached => "only-if-cached",
+            Self::Rule => "rule",
+            Self::Cookie => "cookie",
+            Self::Precondition => "precondition",
+            Self::Firewall(vector) => vector.as_str(),
+            Self::NotStored(refusal) => refusal.as_str(),
+            Self::TooLarge => "too-large",
+            Self::FillingLimit => "filling-limit",
+            Self::RequestBodyTooLarge => "request-body-too-large",
+        }
+    }
+}
+
+/// What happened, worked out once; the header, the metrics and the log all read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Why it was forwarded; `None` is a hit, or an answer of our own.
+    pub forward: Option<Forward>,
+    /// The answer came from the store without asking anyone.
+    pub hit: bool,
+    /// The status the origin answered with.
+    pub forward_status: Option<u16>,
+    /// The response is being stored.
+    pub stored: bool,
+    /// The request waited for another one's answer.
+    pub collapsed: bool,
+    /// Freshness that is left.
+    pub ttl: Option<Ttl>,
+    /// What else there is to say.
+    pub detail: Option<Detail>,
+}
+
+/// Remaining freshness; negative when the response is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// Fresh for this long.
+    Fresh(Duration),
+    /// Stale for this long.
+    Stale(Duration),
+}
+
+impl Outcome {
+    /// Appends the member of `Cache-Status` for the cache called `name` (a serialised token or string) to `out`.
+    #[inline]
+    pub fn write(&self, name: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(name);
+        if self.hit {
+            out.extend_from_slice(b"; hit");
+        }
+        if let Some(forward) = self.forward {
+            out.extend_from_slice(b"; fwd=");
+            out.extend_from_slice(forward.as_str().as_bytes());
+        }
+        let mut digits = itoa::Buffer::new();
+        if let Some(status) = self.forward_status {
+            out.extend_from_slice(b"; fwd-status=");
+            out.extend_from_slice(digits.format(status).as_bytes());
+        }
+        if self.stored {
+            out.extend_from_slice(b"; stored");
+        }
+        if self.collapsed {
+            out.extend_from_slice(b"; collapsed");
+        }
+        if let Some(ttl) = self.ttl {
+            let (sign, length) = match ttl {
+                Ttl::Fresh(left) => (&b"; ttl="[..], left),
+                Ttl::Stale(by) if by.as_secs() > 0 => (&b"; ttl=-"[..], by),
+                Ttl::Stale(by) => (&b"; ttl="[..], by),
+            };
+            out.extend_from_slice(sign);
+            out.extend_from_slice(digits.format(length.as_secs()).as_bytes());
+        }
+        if let Some(detail) = self.detail {
+            out.extend_from_slice(b"; detail=");
+            out.extend_from_slice(detail.as_str().as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(outcome: Outcome) -> String {
+        let mut out = Vec::new();
+        outcome.write(b"Selvage", &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_hit_names_its_tier_and_what_is_left() {
+        let outcome = Outcome {
+            hit: true,
+            ttl: Some(Ttl::Fresh(Duration::from_millis(59_900))),
+            detail: Some(Detail::Worker),
+            ..Outcome::default()
+        };
+        assert_eq!(line(outcome), "Selvage; hit; ttl=59; detail=worker");
+    }
+
+    #[test]
+    fn a_forward_says_why_and_what_came_of_it() {
+        let outcome = Outcome {
+            forward: Some(Forward::Stale),
+            forward_status: Some(503),
+            ttl: Some(Ttl::Stale(Duration::from_secs(30))),
+            detail: Some(Detail::StaleIfError),
+            ..Outcome::default()
+        };
+        assert_eq!(line(outcome), "Selvage; fwd=stale; fwd-status=503; ttl=-30; detail=stale-if-error");
+    }
+}

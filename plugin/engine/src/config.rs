@@ -1,0 +1,161 @@
+//! What the operator wrote, read from JSON with all faults at once.
+//!
+//! [`Config`] is the configuration as read, what was left out filled in; [`Policy`](crate::policy::Policy) is what the
+//! engine makes of it. [`mod@reference`] holds the one list of members from which the README's table and the committed
+//! JSON Schema are made; tests hold the reader to it.
+
+mod limits;
+mod names;
+mod read;
+mod reader;
+pub mod reference;
+mod rule;
+pub mod schema;
+mod units;
+mod written;
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use limits::CONFIG_BYTES;
+use reader::{Object, Place};
+pub use rule::{
+    BodyKey, Cookies, DEFAULT_RULE, Etag, FieldName, Key, Query, QueryChoice, QueryName, QueryOrder,
+    RequestDirectives, Rule, SetCookie, Stale, TAINTING, Ttl, Vary,
+};
+use written::Written;
+
+/// The configuration of one cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The cache's identifier in `Cache-Status` (RFC 9211 §2), printable ASCII. Default: `Selvage`.
+    pub name: Box<str>,
+    /// The store of each worker.
+    pub worker: Worker,
+    /// The store that all workers of one Envoy share.
+    pub node: Node,
+    /// What a request gets when no rule matches, and what rules inherit.
+    pub defaults: Rule,
+    /// In the order in which they are tried. Default: empty.
+    pub rules: Vec<MatchedRule>,
+}
+
+/// The store of each worker: it lives in the memory of the worker's VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// Budget in bytes; 0 disables the store. Default: 64 MiB.
+    pub bytes: usize,
+    /// Most stored responses. Default: 65536.
+    pub entries: usize,
+    /// Largest stored response in bytes. Default: 1 MiB.
+    pub object_bytes: usize,
+    /// Budget in bytes for bodies that are being stored while they stream. Default: 32 MiB.
+    pub filling_bytes: usize,
+    /// Most variants of one key. Default: 16.
+    pub variants: usize,
+}
+
+/// The store that all workers of one Envoy share, in host memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Budget in bytes; 0 disables the store. Default: 256 MiB.
+    pub bytes: u64,
+    /// Largest stored response in bytes. Default: 4 MiB.
+    pub object_bytes: usize,
+    /// Number of buckets over which keys are spread. Default: 4096.
+    pub buckets: usize,
+    /// How often a worker looks for what others did. Default: 100 ms.
+    pub poll: Duration,
+}
+
+/// A rule and the requests that it is for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MatchedRule {
+    /// Which requests.
+    pub matching: Match,
+    /// What they get.
+    pub rule: Rule,
+}
+
+/// Which requests a rule is for: those that fit every given list. Default: all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Match {
+    /// Hosts in lower case without port; `*.` before one means all below it, `*` alone every host. `None`: any.
+    pub hosts: Option<Vec<Box<[u8]>>>,
+    /// Paths without query; `*` stands for any run of bytes. `None`: any.
+    pub paths: Option<Vec<Box<[u8]>>>,
+    /// Methods; `GET` does not include `HEAD`. `None`: any.
+    pub methods: Option<Vec<Box<[u8]>>>,
+}
+
+impl Config {
+    /// Reads a configuration. Empty input is the default configuration, as is `{}`.
+    ///
+    /// # Errors
+    ///
+    /// All faults, each with its path, what was found there and what is allowed.
+    pub fn parse(json: &[u8]) -> Result<Config, Vec<ConfigError>> {
+        if json.trim_ascii().is_empty() {
+            return Ok(Config::default());
+        }
+        let faults = RefCell::default();
+        let root = Place::root(&faults);
+        let config = if json.len() > CONFIG_BYTES {
+            root.refuse(format!("{} bytes", json.len()), format!("at most {CONFIG_BYTES} bytes"))
+        } else {
+            match serde_json::from_slice::<Written>(json) {
+                Ok(written) => Object::walk(root, &written, read::config),
+                Err(fault) => root.refuse(fault.to_string(), "JSON (RFC 8259)"),
+            }
+        };
+        match (config, faults.into_inner()) {
+            (Some(config), faults) if faults.is_empty() => Ok(config),
+            (_, faults) => Err(faults),
+        }
+    }
+}
+
+/// One fault of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: found {found}, allowed: {allowed}")]
+pub struct ConfigError {
+    /// Where: `rules[2].ttl.default`, or `configuration` for the whole.
+    pub path: String,
+    /// What stands there, shortened.
+    pub found: String,
+    /// What may stand there, in words.
+    pub allowed: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            name: "Selvage".into(),
+            worker: Worker::default(),
+            node: Node::default(),
+            defaults: Rule::default(),
+            rules: Vec::new(),
+        }
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Worker {
+            bytes: 64 << 20,
+            entries: 65_536,
+            object_bytes: 1 << 20,
+            filling_bytes: 32 << 20,
+            variants: 16,
+        }
+    }
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Node { bytes: 256 << 20, object_bytes: 4 << 20, buckets: 4096, poll: Duration::from_millis(100) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

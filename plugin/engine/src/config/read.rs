@@ -1,0 +1,170 @@
+//! Reads a [`Config`], member by member. The names stand here once; [`reference`](super::reference) describes them.
+
+use super::limits::*;
+use super::names;
+use super::reader::Least::{Empty, One};
+use super::reader::{Object, Place, duration, each, list, map, nullable, size, switch, text, whole, word};
+use super::rule::*;
+use super::written::{Written, quote};
+use super::{Config, Match, MatchedRule};
+
+/// The whole configuration.
+pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
+    let mut config = Config::default();
+    object.set("name", &mut config.name, text(names::CACHE_NAME, names::cache_name));
+    object.within("worker", &mut config.worker, |object, worker| {
+        object.set("bytes", &mut worker.bytes, size(WORKER_BYTES));
+        object.set("entries", &mut worker.entries, whole(WORKER_ENTRIES));
+        object.set("object_bytes", &mut worker.object_bytes, size(WORKER_OBJECT_BYTES));
+        object.set("filling_bytes", &mut worker.filling_bytes, size(WORKER_FILLING_BYTES));
+        object.set("variants", &mut worker.variants, whole(WORKER_VARIANTS));
+    });
+    object.within("node", &mut config.node, |object, node| {
+        object.set("bytes", &mut node.bytes, size(NODE_BYTES));
+        object.set("object_bytes", &mut node.object_bytes, size(NODE_OBJECT_BYTES));
+        object.set("buckets", &mut node.buckets, whole(NODE_BUCKETS));
+        object.set("poll", &mut node.poll, duration(NODE_POLL));
+    });
+    object.within("defaults", &mut config.defaults, settings);
+    let Config { defaults, rules, .. } = &mut config;
+    object.read("rules", each(RULES, |place, written| matched_rule(place, written, defaults, rules)));
+    config
+}
+
+fn matched_rule<'w, 'f>(
+    place: Place<'f>,
+    written: &'w Written,
+    defaults: &Rule,
+    rules: &mut Vec<MatchedRule>,
+) {
+    let rule = Object::walk(place, written, |object| {
+        let mut matched = MatchedRule { matching: Match::default(), rule: defaults.clone() };
+        let name = object.require("name", names::RULE_NAME, |place, written| {
+            let name = text(names::RULE_NAME, names::rule_name)(place.clone(), written)?;
+            if rules.iter().any(|earlier| earlier.rule.name == name) {
+                return place.refuse(format!("{} again", quote(&name)), "a name that no other rule has");
+            }
+            Some(name)
+        });
+        matched.rule.name = name.unwrap_or_default();
+        object.within("match", &mut matched.matching, |object, matching| {
+            matching.hosts = object.read("hosts", list(One, text(names::HOST, names::host)));
+            matching.paths = object.read("paths", list(One, text(names::PATH, names::path)));
+            matching.methods = object.read("methods", list(One, text(names::METHOD, names::method)));
+        });
+        settings(object, &mut matched.rule);
+        matched
+    });
+    rules.extend(rule);
+}
+
+/// The members that `defaults` and every rule share. What is not written stays as inherited.
+fn settings<'w, 'f>(object: &mut Object<'w, 'f>, rule: &mut Rule) {
+    object.set("bypass", &mut rule.bypass, switch);
+    object.within("ttl", &mut rule.ttl, ttl);
+    object.within("stale", &mut rule.stale, stale);
+    object.within("vary", &mut rule.vary, |object, vary| {
+        object.set("ignore", &mut vary.ignore, fields());
+        object.set("add", &mut vary.add, fields());
+    });
+    object.within("key", &mut rule.key, |object, key| {
+        object.within("query", &mut key.query, query);
+        object.set("headers", &mut key.headers, fields());
+        object.set("cookies", &mut key.cookies, list(Empty, text(names::COOKIE, names::cookie)));
+        object.set("body", &mut key.body, nullable(body));
+    });
+    object.set("statuses", &mut rule.statuses, nullable(ascending(list(One, whole(STATUS)))));
+    object.set("set_cookie", &mut rule.set_cookie, word(&SET_COOKIE));
+    object.set("cookies", &mut rule.cookies, word(&COOKIES));
+    object.set("request_directives", &mut rule.request_directives, word(&REQUEST_DIRECTIVES));
+    object.set("targeted", &mut rule.targeted, list(Empty, text(names::TARGETED, names::targeted)));
+    object.set("etag", &mut rule.etag, word(&ETAG));
+    object.set("tainting_headers", &mut rule.tainting_headers, fields());
+}
+
+fn ttl<'w, 'f>(object: &mut Object<'w, 'f>, ttl: &mut Ttl) {
+    object.set("override", &mut ttl.r#override, nullable(duration(LIFETIME)));
+    object.set("default", &mut ttl.default, nullable(duration(LIFETIME)));
+    object.set("max", &mut ttl.max, nullable(duration(LIFETIME)));
+    object.set("heuristic", &mut ttl.heuristic, switch);
+    object.set("heuristic_percent", &mut ttl.heuristic_percent, whole(PERCENT));
+    object.set("heuristic_max", &mut ttl.heuristic_max, duration(LIFETIME));
+    let by_status = map(allowed_whole(&STATUS), status, duration(LIFETIME));
+    object.set("statuses", &mut ttl.statuses, ascending(by_status));
+}
+
+fn stale<'w, 'f>(object: &mut Object<'w, 'f>, stale: &mut Stale) {
+    object.set("while_revalidate", &mut stale.while_revalidate, nullable(duration(LIFETIME)));
+    object.set("if_error", &mut stale.if_error, nullable(duration(LIFETIME)));
+    object.set("disconnected", &mut stale.disconnected, duration(LIFETIME));
+    object.set("error_statuses", &mut stale.error_statuses, ascending(list(Empty, whole(ERROR_STATUS))));
+}
+
+/// `only`, `except` and `drop` exclude each other within one object; what a rule writes replaces what it inherits.
+fn query<'w, 'f>(object: &mut Object<'w, 'f>, query: &mut Query) {
+    object.set("order", &mut query.order, word(&QUERY_ORDER));
+    let names = |least| nullable(list(least, text(names::QUERY_NAME, names::query_name)));
+    let only = object.read("only", names(One));
+    let except = object.read("except", names(Empty));
+    let drop = object.read("drop", switch);
+    if object.has("only") && object.has("except") {
+        object.place().refuse::<()>(r#"both "only" and "except""#, r#"one of "only" and "except""#);
+    }
+    if drop == Some(true) && (object.has("only") || object.has("except")) {
+        object.place().refuse::<()>(r#""drop" and a choice of names"#, r#""drop" or "only" or "except""#);
+    }
+    let inherited = std::mem::take(&mut query.choice);
+    query.choice = match (drop, only, except, inherited) {
+        (Some(true), ..) => QueryChoice::Drop,
+        (_, Some(Some(names)), ..) => QueryChoice::Only(names),
+        (_, _, Some(Some(names)), _) => QueryChoice::Except(names),
+        (Some(false), _, _, QueryChoice::Drop) => QueryChoice::All,
+        (_, Some(None), _, QueryChoice::Only(_)) => QueryChoice::All,
+        (_, _, Some(None), QueryChoice::Except(_)) => QueryChoice::All,
+        (.., inherited) => inherited,
+    };
+}
+
+/// A body is inherited or replaced as a whole: half of another rule's would be guesswork.
+fn body<'w, 'f>(place: Place<'f>, written: &'w Written) -> Option<BodyKey> {
+    Object::walk(place, written, |object| {
+        let mut body = BodyKey::default();
+        let methods = list(One, text(names::BODY_METHOD, names::body_method));
+        body.methods = object.require("methods", BODY_METHODS, methods).unwrap_or_default();
+        object.set("inline_bytes", &mut body.inline_bytes, size(BODY_INLINE_BYTES));
+        object.set("max_bytes", &mut body.max_bytes, size(BODY_MAX_BYTES));
+        body
+    })
+}
+
+fn fields() -> impl Fn(Place<'_>, &Written) -> Option<Vec<FieldName>> {
+    list(Empty, text(names::FIELD, names::field))
+}
+
+fn ascending<T: Ord>(
+    read: impl Fn(Place<'_>, &Written) -> Option<Vec<T>>,
+) -> impl Fn(Place<'_>, &Written) -> Option<Vec<T>> {
+    move |place, written| {
+        let mut items = read(place, written)?;
+        items.sort_unstable();
+        Some(items)
+    }
+}
+
+/// A status as the name of a member: three digits.
+fn status(text: &str) -> Option<u16> {
+    let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|status| digits && STATUS.contains(&u64::from(*status)))
+}
+
+const BODY_METHODS: &str = r#"a list of methods such as ["POST","QUERY"]"#;
+
+pub(super) const QUERY_ORDER: [(&str, QueryOrder); 2] =
+    [("keep", QueryOrder::Keep), ("sort", QueryOrder::Sort)];
+pub(super) const SET_COOKIE: [(&str, SetCookie); 3] =
+    [("refuse", SetCookie::Refuse), ("store", SetCookie::Store), ("strip", SetCookie::Strip)];
+pub(super) const COOKIES: [(&str, Cookies); 3] =
+    [("isolate", Cookies::Isolate), ("ignore", Cookies::Ignore), ("bypass", Cookies::Bypass)];
+pub(super) const REQUEST_DIRECTIVES: [(&str, RequestDirectives); 2] =
+    [("honour", RequestDirectives::Honour), ("ignore", RequestDirectives::Ignore)];
+pub(super) const ETAG: [(&str, Etag); 2] = [("off", Etag::Off), ("generate", Etag::Generate)];

@@ -1,0 +1,394 @@
+//! Every member of a configuration, described once: the README's table and the JSON Schema are made of this list.
+//!
+//! The reader does not use it; a test feeds the reader every member's default, bounds and neighbours of the bounds,
+//! so that neither can change alone.
+
+use std::ops::RangeInclusive;
+
+use super::limits::*;
+use super::read::{COOKIES, ETAG, QUERY_ORDER, REQUEST_DIRECTIVES, SET_COOKIE};
+use super::reader::Least::{self, Empty, One};
+use super::units::{show_duration, show_size};
+use std::time::Duration;
+
+/// One member of a configuration.
+pub(super) struct Member {
+    /// From the top, such as `worker.bytes`. Members of `rules[]` stand without it: most are those of `defaults` too.
+    pub(super) path: &'static str,
+    pub(super) form: Form,
+    /// As JSON; empty if there is none.
+    pub(super) default: &'static str,
+    pub(super) meaning: &'static str,
+}
+
+/// What a member may hold.
+pub(super) enum Form {
+    Object,
+    NullableObject,
+    Rules,
+    Switch,
+    Whole(RangeInclusive<u64>),
+    Size(RangeInclusive<u64>),
+    Duration(Millis),
+    NullableDuration(Millis),
+    Word(Vec<&'static str>),
+    Text(Pattern),
+    Texts(Least, Pattern),
+    NullableTexts(Least, Pattern),
+    Wholes(RangeInclusive<u64>),
+    NullableWholes(RangeInclusive<u64>),
+    DurationByStatus(Millis),
+}
+
+/// A text's form: as a regular expression for the schema, which is never more lax than the reader except about
+/// reserved names, and in two words for the table.
+pub(super) struct Pattern {
+    pub(super) expression: &'static str,
+    pub(super) chars: usize,
+    pub(super) words: &'static str,
+}
+
+/// The members outside `defaults` and `rules[]`.
+pub(super) fn top() -> Vec<Member> {
+    let cache = Pattern { expression: "^[ -~]+$", chars: NAME_CHARS, words: "text" };
+    vec![
+        member("name", Form::Text(cache), "\"Selvage\"", "The cache's identifier in `Cache-Status`."),
+        member("worker", Form::Object, "", "The store of each worker, in the memory of the worker's VM."),
+        member(
+            "worker.bytes",
+            Form::Size(WORKER_BYTES),
+            "\"64MiB\"",
+            "Budget of each worker's store; `0` disables it.",
+        ),
+        member("worker.entries", Form::Whole(WORKER_ENTRIES), "65536", "Most responses in a worker's store."),
+        member(
+            "worker.object_bytes",
+            Form::Size(WORKER_OBJECT_BYTES),
+            "\"1MiB\"",
+            "Largest response in a worker's store.",
+        ),
+        member(
+            "worker.filling_bytes",
+            Form::Size(WORKER_FILLING_BYTES),
+            "\"32MiB\"",
+            "Budget of each worker for bodies that are being stored while they stream.",
+        ),
+        member("worker.variants", Form::Whole(WORKER_VARIANTS), "16", "Most variants (`Vary`) of one key."),
+        member("node", Form::Object, "", "The store that all workers of one Envoy share, in host memory."),
+        member(
+            "node.bytes",
+            Form::Size(NODE_BYTES),
+            "\"256MiB\"",
+            "Budget of the shared store; `0` disables it.",
+        ),
+        member(
+            "node.object_bytes",
+            Form::Size(NODE_OBJECT_BYTES),
+            "\"4MiB\"",
+            "Largest response in the shared store.",
+        ),
+        member("node.buckets", Form::Whole(NODE_BUCKETS), "4096", "Buckets over which keys are spread."),
+        member(
+            "node.poll",
+            Form::Duration(NODE_POLL),
+            "\"100ms\"",
+            "How often a worker looks for what others did.",
+        ),
+        member(
+            "defaults",
+            Form::Object,
+            "",
+            "What a request gets when no rule matches, and what rules inherit.",
+        ),
+        member("rules", Form::Rules, "[]", "Tried in order; the first whose `match` fits is used."),
+    ]
+}
+
+/// The members that only a rule has.
+pub(super) fn rule_only() -> Vec<Member> {
+    let name = Pattern { expression: "^[A-Za-z0-9._-]+$", chars: NAME_CHARS, words: "name" };
+    let hosts = Pattern {
+        expression: r"^(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])$",
+        chars: HOST_CHARS,
+        words: "hosts",
+    };
+    let paths = Pattern { expression: r##"^[/*][!"$->@-~]*$"##, chars: PATH_CHARS, words: "paths" };
+    vec![
+        member("name", Form::Text(name), "", "Required and unique; names the rule in metrics and logs."),
+        member("match", Form::Object, "", "Which requests the rule is for: those that fit every given list."),
+        member(
+            "match.hosts",
+            Form::Texts(One, hosts),
+            "",
+            "Hosts without port: `example.com`, `*.example.com` (all below it), `*`.",
+        ),
+        member(
+            "match.paths",
+            Form::Texts(One, paths),
+            "",
+            "Paths without query; `*` stands for any run of characters.",
+        ),
+        member("match.methods", Form::Texts(One, methods()), "", "Methods; `GET` does not include `HEAD`."),
+    ]
+}
+
+/// The members that `defaults` and every rule share.
+pub(super) fn settings() -> Vec<Member> {
+    let cookie = Pattern { expression: TOKEN, chars: NAME_CHARS, words: "cookie names" };
+    vec![
+        member("bypass", Form::Switch, "false", "Requests pass through as if there were no cache."),
+        member("ttl", Form::Object, "", "How long a stored response is fresh."),
+        member(
+            "ttl.override",
+            Form::NullableDuration(LIFETIME),
+            "null",
+            "Replaces what the origin says. Never makes a `no-store` or `private` response storable.",
+        ),
+        member(
+            "ttl.default",
+            Form::NullableDuration(LIFETIME),
+            "null",
+            "Used instead of a heuristic when the origin gives no explicit freshness.",
+        ),
+        member("ttl.max", Form::NullableDuration(LIFETIME), "null", "No response is fresh for longer."),
+        member(
+            "ttl.heuristic",
+            Form::Switch,
+            "true",
+            "Whether heuristic freshness (RFC 9111 §4.2.2) is used.",
+        ),
+        member(
+            "ttl.heuristic_percent",
+            Form::Whole(PERCENT),
+            "10",
+            "Heuristic lifetime in percent of the time since `Last-Modified`.",
+        ),
+        member("ttl.heuristic_max", Form::Duration(LIFETIME), "\"1d\"", "No heuristic lifetime is longer."),
+        member(
+            "ttl.statuses",
+            Form::DurationByStatus(LIFETIME),
+            "{}",
+            "Lifetime by status when the origin gives no explicit freshness, such as `{\"404\":\"10s\"}`.",
+        ),
+        member("stale", Form::Object, "", "When a stale response may be served."),
+        member(
+            "stale.while_revalidate",
+            Form::NullableDuration(LIFETIME),
+            "null",
+            "`stale-while-revalidate` (RFC 5861) when the origin says nothing.",
+        ),
+        member(
+            "stale.if_error",
+            Form::NullableDuration(LIFETIME),
+            "null",
+            "`stale-if-error` (RFC 5861) when the origin says nothing.",
+        ),
+        member(
+            "stale.disconnected",
+            Form::Duration(LIFETIME),
+            "\"10m\"",
+            "How long past freshness a response is served when the origin cannot be reached (RFC 9111 §4.2.4); `0s` never.",
+        ),
+        member(
+            "stale.error_statuses",
+            Form::Wholes(ERROR_STATUS),
+            "[500,502,503,504]",
+            "Statuses that count as an error for `if_error`.",
+        ),
+        member("vary", Form::Object, "", "What changes in the origin's `Vary`."),
+        member(
+            "vary.ignore",
+            Form::Texts(Empty, fields()),
+            "[]",
+            "Request fields that select nothing although `Vary` names them.",
+        ),
+        member(
+            "vary.add",
+            Form::Texts(Empty, fields()),
+            "[]",
+            "Request fields that select although `Vary` does not name them.",
+        ),
+        member("key", Form::Object, "", "What tells two requests apart, beside scheme, authority and path."),
+        member("key.query", Form::Object, "", "The query's part of the key."),
+        member(
+            "key.query.order",
+            words(&QUERY_ORDER),
+            "\"keep\"",
+            "Whether parameters stand as they came or sorted by name.",
+        ),
+        member(
+            "key.query.only",
+            Form::NullableTexts(One, parameters()),
+            "null",
+            "Only these parameters are in the key; a final `*` means any ending. Excludes `except`.",
+        ),
+        member(
+            "key.query.except",
+            Form::NullableTexts(Empty, parameters()),
+            "null",
+            "These parameters are not in the key; a final `*` means any ending. Excludes `only`.",
+        ),
+        member("key.query.drop", Form::Switch, "false", "No part of the query is in the key."),
+        member(
+            "key.headers",
+            Form::Texts(Empty, fields()),
+            "[]",
+            "Request fields whose values are in the key.",
+        ),
+        member("key.cookies", Form::Texts(Empty, cookie), "[]", "Cookies whose values are in the key."),
+        member(
+            "key.body",
+            Form::NullableObject,
+            "null",
+            "Requests whose body is in the key. A rule that writes it inherits none of its members.",
+        ),
+        member("key.body.methods", Form::Texts(One, methods()), "", "Required; not `GET` or `HEAD`."),
+        member(
+            "key.body.inline_bytes",
+            Form::Size(BODY_INLINE_BYTES),
+            "\"256B\"",
+            "A body up to this size is in the key as it is, a longer one as its digest.",
+        ),
+        member(
+            "key.body.max_bytes",
+            Form::Size(BODY_MAX_BYTES),
+            "\"64KiB\"",
+            "A request with a longer body passes through.",
+        ),
+        member(
+            "statuses",
+            Form::NullableWholes(STATUS),
+            "null",
+            "Only these statuses may be stored; `null`: all that RFC 9111 §3 allows.",
+        ),
+        member(
+            "set_cookie",
+            words(&SET_COOKIE),
+            "\"refuse\"",
+            "A response with `Set-Cookie` is not stored, stored with it, or stored without it.",
+        ),
+        member(
+            "cookies",
+            words(&COOKIES),
+            "\"isolate\"",
+            "Requests with different cookies share no response, or cookies play no part, or a request with cookies passes through.",
+        ),
+        member(
+            "request_directives",
+            words(&REQUEST_DIRECTIVES),
+            "\"honour\"",
+            "Whether the request's `Cache-Control` is obeyed (RFC 9111 §5.2.1).",
+        ),
+        member(
+            "targeted",
+            Form::Texts(Empty, fields()),
+            "[\"cdn-cache-control\"]",
+            "Targeted cache-control fields in the order in which they are looked for (RFC 9213 §2.2).",
+        ),
+        member(
+            "etag",
+            words(&ETAG),
+            "\"off\"",
+            "Whether a stored response without a validator is given an `ETag`.",
+        ),
+        member(
+            "tainting_headers",
+            Form::Texts(Empty, fields()),
+            "[\"x-forwarded-host\",\"x-original-url\",\"x-rewrite-url\",\"x-http-method-override\",\"x-http-method\",\"x-method-override\"]",
+            "A request with one of these fields is not stored, unless `key.headers` names it.",
+        ),
+    ]
+}
+
+/// The configuration table of the README, in Markdown.
+pub fn markdown() -> String {
+    let mut table = String::from("| member | holds | default | meaning |\n|---|---|---|---|\n");
+    let settings_of_rules = settings();
+    for (prefix, members) in [("", top()), ("rules[].", rule_only()), ("rules[].", settings_of_rules)] {
+        for Member { path, form, default, meaning } in &members {
+            let default = match (form, default.is_empty()) {
+                (Form::Object, _) | (_, true) => String::new(),
+                _ => format!("`{}`", default.replace(',', ", ")),
+            };
+            let holds = form.in_words().replace('|', "\\|");
+            table.push_str(&format!("| `{prefix}{path}` | {holds} | {default} | {meaning} |\n"));
+        }
+    }
+    table.push_str(
+        "\n`defaults` has the members of `rules[]` except `name` and `match`. A rule inherits every member that it \
+         does not write;\nlists and `ttl.statuses` are inherited or replaced as a whole.\n",
+    );
+    table
+}
+
+impl Form {
+    /// For the table.
+    fn in_words(&self) -> String {
+        let ends = |bounds: &RangeInclusive<u64>, show: fn(u64) -> String| {
+            format!("{} to {}", show(*bounds.start()), show(*bounds.end()))
+        };
+        let millis = |millis| show_duration(Duration::from_millis(millis));
+        let texts = |least: &Least, pattern: &Pattern| match least {
+            Empty => format!("list of {}", pattern.words),
+            One => format!("list of {}, not empty", pattern.words),
+        };
+        match self {
+            Form::Object => "object".into(),
+            Form::NullableObject => "object or `null`".into(),
+            Form::Rules => format!("list of at most {RULES} rules"),
+            Form::Switch => "`true` or `false`".into(),
+            Form::Whole(bounds) => ends(bounds, |number| number.to_string()),
+            Form::Size(bounds) => format!("size, {}", ends(bounds, show_size)),
+            Form::Duration(bounds) => format!("duration, {}", ends(bounds, millis)),
+            Form::NullableDuration(bounds) => format!("duration, {}, or `null`", ends(bounds, millis)),
+            Form::Word(words) => {
+                words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" or ")
+            }
+            Form::Text(pattern) => pattern.words.into(),
+            Form::Texts(least, pattern) => texts(least, pattern),
+            Form::NullableTexts(least, pattern) => format!("{}, or `null`", texts(least, pattern)),
+            Form::Wholes(bounds) => format!("list of {}", ends(bounds, |number| number.to_string())),
+            Form::NullableWholes(bounds) => {
+                format!("list of {}, not empty, or `null`", ends(bounds, |number| number.to_string()))
+            }
+            Form::DurationByStatus(_) => "object from status to duration".into(),
+        }
+    }
+}
+
+fn member(path: &'static str, form: Form, default: &'static str, meaning: &'static str) -> Member {
+    Member { path, form, default, meaning }
+}
+
+fn words<T>(words: &[(&'static str, T)]) -> Form {
+    Form::Word(words.iter().map(|(word, _)| *word).collect())
+}
+
+fn fields() -> Pattern {
+    Pattern { expression: TOKEN, chars: NAME_CHARS, words: "field names" }
+}
+
+fn methods() -> Pattern {
+    Pattern { expression: "^[!#$%&'*+.^_`|~0-9A-Z-]+$", chars: NAME_CHARS, words: "methods" }
+}
+
+fn parameters() -> Pattern {
+    Pattern { expression: r##"^[!"$%'-)+-<>-~]*\*?$"##, chars: NAME_CHARS, words: "parameter names" }
+}
+
+/// A token of RFC 9110 §5.6.2.
+const TOKEN: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_row_for_every_member() {
+        let table = markdown();
+        let members = top().len() + rule_only().len() + settings().len();
+        assert_eq!(table.lines().filter(|line| line.starts_with("| `")).count(), members);
+        assert!(table.contains("| `worker.bytes` | size, 0B to 700MiB | `\"64MiB\"` |"), "{table}");
+        assert!(table.contains("| `rules[].key.query.drop` |"), "{table}");
+    }
+}

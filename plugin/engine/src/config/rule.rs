@@ -1,0 +1,306 @@
+//! What the cache does with the requests of one rule.
+//!
+//! The same type serves both sides: [`Config`](super::Config) holds it as read, with what the operator left out
+//! filled in from `defaults`, and [`Policy`](crate::policy::Policy) hands it to the engine.
+
+use std::time::Duration;
+
+/// A field name: lower case, a token of RFC 9110 §5.6.2, never a pseudo-header.
+pub type FieldName = Box<[u8]>;
+
+/// The settings of one rule, or of the default rule, which serves the requests that no rule matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Name in metrics, logs and `Cache-Status`; unique. The default rule is called `default`.
+    pub name: Box<str>,
+    /// Requests pass through as if there were no cache. Default: false.
+    pub bypass: bool,
+    /// How long a stored response is fresh.
+    pub ttl: Ttl,
+    /// When a stale response may be served.
+    pub stale: Stale,
+    /// What the rule changes in the origin's `Vary`.
+    pub vary: Vary,
+    /// What tells two requests apart, beside scheme, authority and path.
+    pub key: Key,
+    /// Only these statuses may be stored, in ascending order. Default `None`: all that RFC 9111 §3 allows.
+    pub statuses: Option<Vec<u16>>,
+    /// What becomes of a response with `Set-Cookie`. Default: [`SetCookie::Refuse`].
+    pub set_cookie: SetCookie,
+    /// What a request's `Cookie` means. Default: [`Cookies::Isolate`].
+    pub cookies: Cookies,
+    /// Whether the request's `Cache-Control` is obeyed (RFC 9111 §5.2.1). Default: [`RequestDirectives::Honour`].
+    pub request_directives: RequestDirectives,
+    /// Targeted cache-control fields in the order in which they are looked for (RFC 9213 §2.2).
+    /// Default: `cdn-cache-control`. Empty: only `Cache-Control` counts.
+    pub targeted: Vec<FieldName>,
+    /// Whether a stored response without a validator is given one. Default: [`Etag::Off`].
+    pub etag: Etag,
+    /// A request with one of these fields is not stored, for the origin may answer it differently without the key
+    /// telling. [`Policy`](crate::policy::Policy) leaves out those that the rule keys. Default: [`TAINTING`].
+    pub tainting_headers: Vec<FieldName>,
+}
+
+/// How long a stored response is fresh (RFC 9111 §4.2.1). None of these makes a response storable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ttl {
+    /// Replaces what the origin says. Default: none.
+    pub r#override: Option<Duration>,
+    /// Used instead of a heuristic when the origin gives no explicit freshness. Default: none.
+    pub default: Option<Duration>,
+    /// No response is fresh for longer. Default: none.
+    pub max: Option<Duration>,
+    /// Whether heuristic freshness (RFC 9111 §4.2.2) is used. Default: true.
+    pub heuristic: bool,
+    /// Heuristic lifetime in percent of the time since `Last-Modified`, 0 to 100. Default: 10.
+    pub heuristic_percent: u8,
+    /// No heuristic lifetime is longer. Default: one day.
+    pub heuristic_max: Duration,
+    /// Lifetime by status when the origin gives no explicit freshness, in ascending order of status; comes before
+    /// `default`. Default: empty.
+    pub statuses: Vec<(u16, Duration)>,
+}
+
+/// When a stale response may be served (RFC 9111 §4.2.4, RFC 5861).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stale {
+    /// `stale-while-revalidate` when the origin says nothing. Default: none.
+    pub while_revalidate: Option<Duration>,
+    /// `stale-if-error` when the origin says nothing. Default: none.
+    pub if_error: Option<Duration>,
+    /// How long past freshness a response is served when the origin cannot be reached. Zero: never.
+    /// Default: ten minutes.
+    pub disconnected: Duration,
+    /// Statuses that count as an error for `if_error`, in ascending order. Default: 500, 502, 503, 504.
+    pub error_statuses: Vec<u16>,
+}
+
+/// What the rule changes in the origin's `Vary` (RFC 9111 §4.1).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Vary {
+    /// Fields that select nothing although `Vary` names them. Default: empty.
+    pub ignore: Vec<FieldName>,
+    /// Fields that select although `Vary` does not name them. Default: empty.
+    pub add: Vec<FieldName>,
+}
+
+/// What tells two requests apart, beside scheme, authority and path.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Key {
+    /// The query's part. Default: the whole query as it came.
+    pub query: Query,
+    /// Request fields whose values are in the key. Default: empty.
+    pub headers: Vec<FieldName>,
+    /// Cookies whose values are in the key; names are case-sensitive. Default: empty.
+    pub cookies: Vec<Box<[u8]>>,
+    /// Requests whose body is in the key. Default: none.
+    pub body: Option<BodyKey>,
+}
+
+/// The query's part of the key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Query {
+    /// Order of the parameters in the key. Default: [`QueryOrder::Keep`].
+    pub order: QueryOrder,
+    /// Which parameters are in the key. Default: [`QueryChoice::All`].
+    pub choice: QueryChoice,
+}
+
+/// Order of the query's parameters in the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueryOrder {
+    /// As the request has them.
+    #[default]
+    Keep,
+    /// Sorted by name, equal names staying in their order.
+    Sort,
+}
+
+/// Which of the query's parameters are in the key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum QueryChoice {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that one of the names matches.
+    Only(Vec<QueryName>),
+    /// Those that none of the names matches.
+    Except(Vec<QueryName>),
+    /// None: requests that differ in the query alone share a response.
+    Drop,
+}
+
+impl QueryChoice {
+    /// Whether the parameter of this name is in the key. The name is as the request spells it.
+    pub fn keeps(&self, name: &[u8]) -> bool {
+        match self {
+            QueryChoice::All => true,
+            QueryChoice::Only(names) => names.iter().any(|pattern| pattern.matches(name)),
+            QueryChoice::Except(names) => !names.iter().any(|pattern| pattern.matches(name)),
+            QueryChoice::Drop => false,
+        }
+    }
+}
+
+/// The name of a query parameter, or the beginning of one (`utm_*`). Case-sensitive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueryName {
+    /// This name and no other.
+    Exact(Box<[u8]>),
+    /// Every name that begins so; written with a final `*`.
+    Prefix(Box<[u8]>),
+}
+
+impl QueryName {
+    /// Whether a parameter's name is meant.
+    pub fn matches(&self, name: &[u8]) -> bool {
+        match self {
+            QueryName::Exact(exact) => **exact == *name,
+            QueryName::Prefix(prefix) => name.starts_with(prefix),
+        }
+    }
+}
+
+/// Requests whose body is in the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyKey {
+    /// Methods whose body is in the key; never empty, never `GET` or `HEAD`.
+    pub methods: Vec<Box<[u8]>>,
+    /// A body of at most so many bytes is in the key as it is, a longer one as its digest. Default: 256.
+    pub inline_bytes: usize,
+    /// A request with a longer body, in bytes, passes through. Default: 64 KiB.
+    pub max_bytes: usize,
+}
+
+/// What becomes of a response with `Set-Cookie`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SetCookie {
+    /// It is not stored.
+    #[default]
+    Refuse,
+    /// It is stored with the cookie, which every later client gets.
+    Store,
+    /// It is stored without the cookie.
+    Strip,
+}
+
+/// What a request's `Cookie` means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cookies {
+    /// Requests with different cookies do not share a response.
+    #[default]
+    Isolate,
+    /// Cookies play no part, save those that the key names.
+    Ignore,
+    /// A request with a cookie passes through.
+    Bypass,
+}
+
+/// Whether the request's `Cache-Control` is obeyed (RFC 9111 §5.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RequestDirectives {
+    /// As the RFC says.
+    #[default]
+    Honour,
+    /// Clients cannot make the cache ask the origin.
+    Ignore,
+}
+
+/// Whether a stored response without a validator is given one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Etag {
+    /// It stays as the origin sent it.
+    #[default]
+    Off,
+    /// It gets an `ETag` made from its content.
+    Generate,
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Rule {
+            name: DEFAULT_RULE.into(),
+            bypass: false,
+            ttl: Ttl::default(),
+            stale: Stale::default(),
+            vary: Vary::default(),
+            key: Key::default(),
+            statuses: None,
+            set_cookie: SetCookie::default(),
+            cookies: Cookies::default(),
+            request_directives: RequestDirectives::default(),
+            targeted: vec![field("cdn-cache-control")],
+            etag: Etag::default(),
+            tainting_headers: TAINTING.into_iter().map(field).collect(),
+        }
+    }
+}
+
+impl Default for Ttl {
+    fn default() -> Self {
+        Ttl {
+            r#override: None,
+            default: None,
+            max: None,
+            heuristic: true,
+            heuristic_percent: 10,
+            heuristic_max: Duration::from_hours(24),
+            statuses: Vec::new(),
+        }
+    }
+}
+
+impl Default for Stale {
+    fn default() -> Self {
+        Stale {
+            while_revalidate: None,
+            if_error: None,
+            disconnected: Duration::from_mins(10),
+            error_statuses: vec![500, 502, 503, 504],
+        }
+    }
+}
+
+impl Default for BodyKey {
+    fn default() -> Self {
+        BodyKey { methods: Vec::new(), inline_bytes: 256, max_bytes: 64 << 10 }
+    }
+}
+
+fn field(name: &str) -> FieldName {
+    name.as_bytes().into()
+}
+
+/// Name of the rule for requests that no rule matches; no written rule may take it.
+pub const DEFAULT_RULE: &str = "default";
+
+/// Fields that some origins let override what the key is made of, so that storing the answer would poison the
+/// cache for others.
+pub const TAINTING: [&str; 6] = [
+    "x-forwarded-host",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_choice_keeps_by_name_and_by_beginning() {
+        let names = || vec![QueryName::Exact(b"id"[..].into()), QueryName::Prefix(b"utm_"[..].into())];
+        for (choice, id, utm, other) in [
+            (QueryChoice::All, true, true, true),
+            (QueryChoice::Only(names()), true, true, false),
+            (QueryChoice::Except(names()), false, false, true),
+            (QueryChoice::Drop, false, false, false),
+        ] {
+            assert_eq!(choice.keeps(b"id"), id, "{choice:?}");
+            assert_eq!(choice.keeps(b"utm_source"), utm, "{choice:?}");
+            assert_eq!(choice.keeps(b"ID"), other, "{choice:?}");
+        }
+    }
+}

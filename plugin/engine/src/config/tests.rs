@@ -1,0 +1,359 @@
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::reference::{Form, Member, rule_only, settings, top};
+use super::schema::schema;
+use super::*;
+
+fn faults(json: &str) -> Vec<String> {
+    let faults = Config::parse(json.as_bytes()).expect_err(json);
+    faults.iter().map(ConfigError::to_string).collect()
+}
+
+fn parse(json: &str) -> Config {
+    Config::parse(json.as_bytes()).unwrap_or_else(|faults| panic!("{json}: {faults:?}"))
+}
+
+#[test]
+fn nothing_written_is_the_default() {
+    for json in ["", "  \n", "{}", r#"{"worker":{},"node":{},"defaults":{"ttl":{}},"rules":[]}"#] {
+        assert_eq!(parse(json), Config::default(), "{json:?}");
+    }
+}
+
+#[test]
+fn a_full_configuration_is_read() {
+    let config = parse(
+        r#"{
+            "name": "edge", "worker": { "bytes": "10MB", "entries": 1000.0 }, "node": { "bytes": 0, "poll": 1 },
+            "defaults": { "ttl": { "default": "60s", "statuses": { "404": "10s", "301": 60.0 } },
+                          "key": { "query": { "order": "sort", "except": ["utm_*"] } } },
+            "rules": [
+                { "name": "llm", "match": { "hosts": ["AI.example.com"], "methods": ["POST"] },
+                  "ttl": { "default": null, "override": "5m" },
+                  "key": { "query": { "only": ["v"] }, "headers": ["Accept"],
+                           "body": { "methods": ["POST", "QUERY"], "inline_bytes": 256.0 } },
+                  "statuses": [404, 200], "set_cookie": "strip" },
+                { "name": "all", "key": { "query": { "except": null } } } ]
+        }"#,
+    );
+    let seconds = Duration::from_secs;
+    assert_eq!((&*config.name, config.worker.bytes, config.worker.entries), ("edge", 10_000_000, 1000));
+    assert_eq!((config.node.bytes, config.node.poll), (0, seconds(1)));
+    assert_eq!(config.defaults.ttl.statuses, [(301, seconds(60)), (404, seconds(10))]);
+    let [llm, all] = &config.rules[..] else { panic!("two rules") };
+    assert_eq!(llm.matching.hosts.as_deref(), Some(&[b"ai.example.com"[..].into()][..]));
+    assert_eq!((llm.rule.ttl.default, llm.rule.ttl.r#override), (None, Some(seconds(300))));
+    assert_eq!(llm.rule.ttl.statuses, config.defaults.ttl.statuses, "what a rule does not write it inherits");
+    assert_eq!(llm.rule.key.query.order, QueryOrder::Sort);
+    assert_eq!(llm.rule.key.query.choice, QueryChoice::Only(vec![QueryName::Exact(b"v"[..].into())]));
+    assert_eq!(llm.rule.key.headers, [b"accept"[..].into()]);
+    assert_eq!(
+        llm.rule.key.body.as_ref().map(|body| (body.inline_bytes, body.max_bytes)),
+        Some((256, 65_536))
+    );
+    assert_eq!(llm.rule.statuses, Some(vec![200, 404]));
+    assert_eq!(llm.rule.set_cookie, SetCookie::Strip);
+    assert_eq!(all.rule.key.query.choice, QueryChoice::All, "null takes back what is inherited");
+    assert_eq!(all.rule.ttl.default, Some(seconds(60)));
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_path_find_and_remedy() {
+    let told = faults(
+        r#"{
+            "wrker": {}, "worker": { "bytes": "701MiB", "entries": -1 }, "node": 5, "name": "é",
+            "rules": [
+                { "name": "a", "ttl": { "default": "30 parsecs", "max": 1e300 } },
+                { "name": "a", "match": { "hosts": [] }, "bypass": "yes", "bypass": true },
+                { "key": { "headers": ["Connection", ":path", "x"], "query": { "only": ["a"], "except": ["b"] } } },
+                7 ]
+        }"#,
+    );
+    for wanted in [
+        r#"wrker: found an unknown member "wrker", allowed: "name", "worker", "node", "defaults", "rules" (did you mean "worker"?)"#,
+        r#"name: found "é", allowed: 1 to 128 printable ASCII characters"#,
+        r#"worker.bytes: found "701MiB", allowed: a size such as "64KiB", "64MiB", "1GiB" or whole bytes, from "0B" to "700MiB""#,
+        "worker.entries: found -1, allowed: a whole number from 1 to 4194304",
+        "node: found 5, allowed: an object",
+        r#"rules[0].ttl.default: found "30 parsecs", allowed: a duration such as "30s", "5m", "1h" or whole seconds, from "0s" to "3650d", or null"#,
+        r#"rules[1].name: found "a" again, allowed: a name that no other rule has"#,
+        "rules[1].match.hosts: found a list of 0, allowed: a list of 1 to 64",
+        r#"rules[1].bypass: found "yes", allowed: true or false"#,
+        "rules[1].bypass: found the member again, allowed: each member once",
+        "rules[2].name: found nothing, allowed: a name of 1 to 128",
+        r#"rules[2].key.headers[0]: found "Connection", allowed: a request field name such as"#,
+        r#"rules[2].key.headers[1]: found ":path", allowed: a request field name such as"#,
+        r#"rules[2].key.query: found both "only" and "except", allowed: one of "only" and "except""#,
+        "rules[3]: found 7, allowed: an object",
+    ] {
+        assert!(told.iter().any(|fault| fault.starts_with(wanted)), "{wanted}\n{}", told.join("\n"));
+    }
+    assert!(told.iter().any(|fault| fault.starts_with("rules[0].ttl.max: found 1000")), "{told:?}");
+    assert_eq!(told.len(), 16, "{}", told.join("\n"));
+}
+
+#[test]
+fn what_is_no_json_or_too_long_is_one_fault() {
+    for (json, wanted) in [
+        ("{", "configuration: found EOF while parsing an object at line 1 column 1, allowed: JSON"),
+        ("[]", "configuration: found a list of 0, allowed: an object"),
+        ("null", "configuration: found null, allowed: an object"),
+        (&" 1".repeat(CONFIG_BYTES), "configuration: found 2097152 bytes, allowed: at most"),
+        (&"[".repeat(100_000), "configuration: found recursion limit exceeded"),
+    ] {
+        let told = faults(json);
+        assert!(told.len() == 1 && told[0].starts_with(wanted), "{told:?}");
+    }
+}
+
+#[test]
+fn each_wrong_example_is_refused_with_path_and_allowed_values() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host-tests/fixtures/config");
+    let read =
+        |path: PathBuf| std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{}", path.display()));
+    let expected = read(folder.join("expected.txt"));
+    let mut tried = BTreeSet::new();
+    for line in expected.lines() {
+        let (file, fragment) = line.split_once('\t').expect(line);
+        let told = faults(&read(folder.join(file))).join("\n");
+        assert!(told.contains(fragment), "{file}: {fragment}\n{told}");
+        tried.insert(file.to_owned());
+    }
+    let files =
+        std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let wrong: BTreeSet<String> = files.filter(|name| name.starts_with("bad-")).collect();
+    assert_eq!(tried, wrong);
+    assert_eq!(wrong.len(), 10);
+}
+
+/// The configuration with one member written, in each place where the member may stand.
+fn written(member: &Member, place: &str, value: Value) -> Value {
+    let mut names: Vec<&str> = place.split('.').filter(|name| !name.is_empty()).collect();
+    let in_rule = names.first() == Some(&"rules[]");
+    names.retain(|name| *name != "rules[]");
+    names.extend(member.path.split('.'));
+    let mut json = value;
+    for name in names.into_iter().rev() {
+        let mut object = json!({ name: json });
+        if name == "body" && object["body"].is_object() && object["body"].get("methods").is_none() {
+            object["body"]["methods"] = json!(["POST"]);
+        }
+        json = object;
+    }
+    if in_rule {
+        if json.get("name").is_none() {
+            json["name"] = json!("r");
+        }
+        json = json!({ "rules": [json] });
+    }
+    json
+}
+
+fn all_members() -> Vec<(&'static str, Member)> {
+    let at =
+        |place: &'static str, members: Vec<Member>| members.into_iter().map(move |member| (place, member));
+    at("", top())
+        .chain(at("rules[]", rule_only()))
+        .chain(at("rules[]", settings()))
+        .chain(at("defaults", settings()))
+        .collect()
+}
+
+/// Values that the member's form allows, and values that it does not.
+fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
+    let good = |texts: &[&str]| texts.iter().map(|text| json!([text])).collect::<Vec<_>>();
+    let many = |item: fn(usize) -> Value, count: usize| Value::Array((0..count).map(item).collect());
+    let ranged = |least: u64, most: u64| {
+        (vec![json!(least), json!(most)], vec![json!(least.checked_sub(1)), json!(most + 1), json!(0.5)])
+    };
+    let millis = |bounds: &limits::Millis| {
+        let text = |millis: u64| json!(format!("{millis}ms"));
+        (
+            vec![text(*bounds.start()), text(*bounds.end()), json!(bounds.end() / 1000)],
+            vec![text(bounds.end() + 1), json!(-1), json!("1"), json!("1 s"), json!([])],
+        )
+    };
+    let texts = match member.path {
+        "match.hosts" => good(&["a.test", "*.a.test", "*"]),
+        "match.paths" => good(&["/a", "/a/*", "*.css"]),
+        "match.methods" => good(&["GET", "M-SEARCH"]),
+        "key.body.methods" => good(&["POST", "QUERY"]),
+        _ => good(&["x-a"]),
+    };
+    match &member.form {
+        Form::Object => (vec![json!({})], vec![json!(null), json!([]), json!(1)]),
+        Form::NullableObject => (vec![json!({}), json!(null)], vec![json!([]), json!(true)]),
+        Form::Rules => (
+            vec![json!([]), many(|index| json!({ "name": format!("r{index}") }), limits::RULES)],
+            vec![
+                json!({}),
+                json!(null),
+                many(|index| json!({ "name": format!("r{index}") }), limits::RULES + 1),
+            ],
+        ),
+        Form::Switch => (vec![json!(true), json!(false)], vec![json!("true"), json!(1), json!(null)]),
+        Form::Whole(bounds) => ranged(*bounds.start(), *bounds.end()),
+        Form::Size(bounds) => {
+            let (mut good, mut bad) = ranged(*bounds.start(), *bounds.end());
+            good.push(json!(format!("{}B", bounds.end())));
+            bad.extend([json!(format!("{}B", bounds.end() + 1)), json!("1TB"), json!("x"), json!(null)]);
+            (good, bad)
+        }
+        Form::Duration(bounds) => {
+            let (good, mut bad) = millis(bounds);
+            bad.push(json!(null));
+            (good, bad)
+        }
+        Form::NullableDuration(bounds) => {
+            let (mut good, bad) = millis(bounds);
+            good.push(json!(null));
+            (good, bad)
+        }
+        Form::Word(words) => (words.iter().map(|word| json!(word)).collect(), vec![json!("no"), json!(null)]),
+        Form::Text(pattern) => (
+            vec![json!("a"), json!("x".repeat(pattern.chars))],
+            vec![json!(""), json!("x".repeat(pattern.chars + 1)), json!(1)],
+        ),
+        Form::Texts(least, pattern) | Form::NullableTexts(least, pattern) => {
+            let mut good = texts;
+            let mut bad = vec![
+                json!("x-a"),
+                json!([1]),
+                json!([""]),
+                json!([format!("/{}", "X".repeat(pattern.chars))]),
+            ];
+            match &member.form {
+                Form::NullableTexts(..) => good.push(json!(null)),
+                _ => bad.push(json!(null)),
+            }
+            match least {
+                reader::Least::Empty => good.push(json!([])),
+                reader::Least::One => bad.push(json!([])),
+            }
+            let same = good[0][0].clone();
+            bad.push(json!([same, same]));
+            bad.push(many(|index| json!(format!("A{index}")), limits::LIST + 1));
+            (good, bad)
+        }
+        Form::Wholes(bounds) | Form::NullableWholes(bounds) => {
+            let nullable = matches!(member.form, Form::NullableWholes(_));
+            let (ends, mut bad) =
+                (json!([bounds.start(), bounds.end()]), vec![json!([bounds.end() + 1]), json!(["200"])]);
+            let other = if nullable { json!(null) } else { json!([]) };
+            bad.push(if nullable { json!([]) } else { json!(null) });
+            bad.push(json!([bounds.start() - 1]));
+            (vec![ends, other], bad)
+        }
+        Form::DurationByStatus(bounds) => (
+            vec![json!({}), json!({ "200": "1s", "599": bounds.end() / 1000 })],
+            vec![
+                json!({ "199": "1s" }),
+                json!({ "4xx": "1s" }),
+                json!({ "0404": "1s" }),
+                json!({ "404": null }),
+                json!([]),
+            ],
+        ),
+    }
+}
+
+#[test]
+fn the_reader_takes_every_described_member_within_its_bounds_and_refuses_it_beyond() {
+    for (place, member) in all_members() {
+        let (good, bad) = examples(&member);
+        for value in good {
+            parse(&written(&member, place, value).to_string());
+        }
+        for value in bad {
+            let json = written(&member, place, value).to_string();
+            let path = format!("{place}.{}", member.path).replace("[]", "[0]");
+            let path = path.trim_start_matches('.');
+            assert!(faults(&json).iter().any(|fault| fault.starts_with(path)), "{json}");
+        }
+    }
+}
+
+#[test]
+fn every_described_default_is_the_codes_and_every_member_changes_something() {
+    for (place, member) in all_members() {
+        let bare = if place == "rules[]" { parse(r#"{"rules":[{"name":"r"}]}"#) } else { Config::default() };
+        let bare = match member.path.strip_prefix("key.body.") {
+            Some(_) => {
+                let body = Member { path: "key.body", form: Form::NullableObject, default: "", meaning: "" };
+                parse(&written(&body, place, json!({})).to_string())
+            }
+            None => bare,
+        };
+        if let Ok(default) = serde_json::from_str::<Value>(member.default) {
+            assert_eq!(parse(&written(&member, place, default).to_string()), bare, "{}", member.path);
+        }
+        if !matches!(member.form, Form::Object) {
+            let (good, _) = examples(&member);
+            let changes =
+                good.into_iter().any(|value| parse(&written(&member, place, value).to_string()) != bare);
+            assert!(changes, "{place} {}", member.path);
+        }
+    }
+}
+
+/// The names that the reader knows at a place, from its own message about an unknown one.
+fn names_known_to_the_reader(place: &str) -> BTreeSet<String> {
+    let unknown = Member { path: "~", form: Form::Switch, default: "", meaning: "" };
+    let told = faults(&written(&unknown, place, json!(1)).to_string());
+    let (_, allowed) =
+        told.iter().find_map(|fault| fault.split_once("unknown member \"~\", allowed: ")).expect(place);
+    allowed.split(", ").map(|name| name.trim_matches('"').to_owned()).collect()
+}
+
+/// Every object of the schema with its place and the names of its members.
+fn objects<'s>(schema: &'s Value, node: &'s Value, place: &str, found: &mut Vec<(String, BTreeSet<String>)>) {
+    let resolve = |node: &'s Value| {
+        let name = node.get("$ref").and_then(Value::as_str);
+        name.map(|name| schema.pointer(name.trim_start_matches('#')).expect(name))
+    };
+    let own = node.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let shared = resolve(node).and_then(|part| part["properties"].as_object()).into_iter().flatten();
+    let members: Vec<(&String, &Value)> = own.chain(shared).collect();
+    if node.get("propertyNames").is_some() {
+        return;
+    }
+    if !members.is_empty() {
+        let closed = node.get("additionalProperties").or(node.get("unevaluatedProperties"));
+        assert_eq!(closed, Some(&json!(false)), "{place}");
+        found.push((place.to_owned(), members.iter().map(|(name, _)| (*name).clone()).collect()));
+    }
+    for (name, member) in members {
+        assert!(member["description"].is_string(), "{place}.{name}");
+        objects(schema, member, &format!("{place}.{name}"), found);
+        if name == "rules" {
+            objects(schema, resolve(&member["items"]).expect("rule"), &format!("{place}.rules[]"), found);
+        }
+    }
+}
+
+#[test]
+fn the_schema_and_the_reader_know_the_same_members() {
+    let schema: Value = serde_json::from_str(COMMITTED).unwrap();
+    let mut found = Vec::new();
+    objects(&schema, &schema, "", &mut found);
+    assert_eq!(found.len(), 6 + 2 * 6, "{found:?}");
+    for (place, names) in found {
+        assert_eq!(names_known_to_the_reader(&place), names, "{place}");
+    }
+}
+
+#[test]
+fn the_committed_schema_is_the_one_that_the_code_makes() {
+    if std::env::var_os("SELVAGE_RENEW_SCHEMA").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.schema.json");
+        std::fs::write(path, format!("{:#}\n", schema())).unwrap();
+        return;
+    }
+    let committed: Value = serde_json::from_str(COMMITTED).unwrap();
+    assert!(committed == schema(), "renew it: SELVAGE_RENEW_SCHEMA=1 cargo test -p selvage-engine schema");
+}
+
+const COMMITTED: &str = include_str!("../../config.schema.json");

@@ -1,0 +1,271 @@
+//! One request and its response, as the cache sees them: events in, directives out.
+//!
+//! | state | event | directive | next |
+//! |---|---|---|---|
+//! | start | a request the cache stays out of | forward | forwarding |
+//! | start | a request keyed by its body | await the body | awaiting body |
+//! | start, awaiting body | fresh, or stale use allowed | respond | finished |
+//! | start, awaiting body | stale with a validator | forward with conditions | forwarding |
+//! | start, awaiting body | absent | forward | forwarding |
+//! | forwarding | 304 to our conditions; or the origin failed and stale use is allowed | respond | finished |
+//! | forwarding | storable / not | relay | storing / relaying |
+//! | storing | end of the response (it is stored) | relay | finished |
+//! | storing | abandoned, too large, or shorter than it said | relay | relaying |
+//!
+//! An event that a state does not expect lets the traffic pass and is counted.
+
+mod awaiting_body;
+mod forwarding;
+mod keying;
+mod lookup;
+mod reply;
+mod storing;
+
+use std::rc::Rc;
+
+use crate::cache::{Cache, Moment};
+use crate::cache_status::{Detail, Forward};
+use crate::fields::Fields;
+use crate::request::MethodKind;
+use crate::storability::Asked;
+use crate::store::response::{Body, StoredResponse};
+use crate::time::Timestamp;
+
+use awaiting_body::AwaitingBody;
+use storing::Storing;
+
+/// The life of one request. Feed events, obey directives.
+#[derive(Default)]
+pub struct Exchange {
+    state: State,
+}
+
+/// What happened to the stream.
+pub enum Event<'a> {
+    /// The request's head, as a field block with its pseudo-headers.
+    Request {
+        /// The block.
+        head: Vec<u8>,
+        /// No body follows.
+        end_of_stream: bool,
+    },
+    /// A part of the request's body.
+    RequestBody {
+        /// The part.
+        chunk: &'a [u8],
+        /// It is the last.
+        end_of_stream: bool,
+    },
+    /// The response's head.
+    Response {
+        /// Its fields, `:status` among them.
+        head: Fields<'a>,
+        /// No body follows.
+        end_of_stream: bool,
+    },
+    /// A part of the response's body.
+    Body {
+        /// The part.
+        chunk: &'a [u8],
+        /// It is the last.
+        end_of_stream: bool,
+    },
+    /// The response's trailers, which end it.
+    Trailers,
+    /// The stream has ended, however it ended.
+    Ended,
+}
+
+/// What becomes of the stream now. Exactly one for each event.
+#[derive(Debug, PartialEq)]
+pub enum Directive {
+    /// Let it pass as it is.
+    Pass,
+    /// Hold the request until its body has come.
+    AwaitBody,
+    /// Send the request on, with these changes.
+    Forward(Vec<RequestEdit>),
+    /// Send the response's head on, with this field added; `None` adds nothing.
+    Relay {
+        /// The value of `Cache-Status`.
+        cache_status: Option<Vec<u8>>,
+    },
+    /// Answer in the origin's place.
+    Respond(Reply),
+}
+
+/// One change to a request on its way to the origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestEdit {
+    /// The field gets this one value.
+    Set(&'static str, Vec<u8>),
+    /// The field goes.
+    Remove(&'static str),
+}
+
+/// A response that the cache makes.
+#[derive(Debug, PartialEq)]
+pub struct Reply {
+    /// Status code.
+    pub status: u16,
+    /// Its fields as a block, without `:status`. Given back with [`Cache::recycle`] once sent.
+    pub fields: Vec<u8>,
+    /// Where its content is.
+    pub body: Body,
+    /// The part of the content that is sent.
+    pub range: std::ops::Range<usize>,
+    /// What the host's own idea of a reply would get wrong.
+    pub mend: Option<Mend>,
+}
+
+impl Reply {
+    /// The content to send.
+    pub fn content(&self) -> &[u8] {
+        self.body.as_slice().get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+/// Envoy gives a reply with content the type `text/plain` where none is named, and takes the type off a reply
+/// without content. The adapter undoes either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mend {
+    /// The stored response has no `Content-Type`.
+    RemoveContentType,
+    /// The stored response has one, and no content.
+    AddContentType(Vec<u8>),
+}
+
+impl Cache {
+    /// Takes back the block of a reply that has been sent, for the next one.
+    pub fn recycle(&mut self, mut fields: Vec<u8>) {
+        fields.clear();
+        if fields.capacity() > self.scratch.reply.capacity() && fields.capacity() <= LARGEST_KEPT_BUFFER {
+            self.scratch.reply = fields;
+        }
+    }
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Start,
+    AwaitingBody(Box<AwaitingBody>),
+    Forwarding(Box<Plan>),
+    Storing(Box<Storing>),
+    Relaying,
+    Finished,
+}
+
+/// What is known of a request that was sent on, for when the response comes.
+struct Plan {
+    /// Index of its rule.
+    rule: usize,
+    /// Its head, for the selecting fields of a `Vary` still to come.
+    head: Vec<u8>,
+    /// Whether a response may be stored at all.
+    role: Role,
+    /// Canonical key and its hash; empty where nothing can be stored.
+    key: Rc<[u8]>,
+    hash: u128,
+    requested: Timestamp,
+    asked: Asked,
+    forward: Forward,
+    detail: Option<Detail>,
+    /// The stale response it would freshen or replace.
+    stale: Option<Candidate>,
+}
+
+/// A stored response that a forwarded request may bring back to life.
+struct Candidate {
+    stored: Rc<StoredResponse>,
+    hash: u128,
+    /// The request was sent with this response's validators.
+    conditional: bool,
+}
+
+/// What the response to a forwarded request can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// Be stored.
+    Fill,
+    /// Freshen or invalidate the stored response to GET (RFC 9111 §4.3.5).
+    Head,
+    /// Invalidate (§4.4).
+    Invalidate,
+    /// Nothing.
+    Bystander,
+}
+
+impl Role {
+    fn of(method: MethodKind) -> Self {
+        match method {
+            MethodKind::Get => Self::Fill,
+            MethodKind::Head => Self::Head,
+            MethodKind::OtherSafe => Self::Bystander,
+            MethodKind::Unsafe => Self::Invalidate,
+        }
+    }
+}
+
+impl Exchange {
+    /// A request that has not begun.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one event in.
+    pub fn on(&mut self, event: Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Directive {
+        let state = std::mem::replace(&mut self.state, State::Finished);
+        let (state, directive) = match (state, event) {
+            (State::Start, Event::Request { head, end_of_stream }) => {
+                lookup::begin(head, end_of_stream, cache, moment)
+            }
+            (State::AwaitingBody(waiting), Event::RequestBody { chunk, end_of_stream }) => {
+                waiting.on_chunk(chunk, end_of_stream, cache, moment)
+            }
+            (State::Forwarding(plan), Event::Response { head, end_of_stream }) => {
+                plan.on_response(head, end_of_stream, cache, moment)
+            }
+            (State::Storing(storing), Event::Body { chunk, end_of_stream }) => {
+                storing.on_chunk(chunk, end_of_stream, cache, moment)
+            }
+            (State::Storing(storing), Event::Trailers) => storing.finish(cache, moment),
+            (State::Storing(storing), Event::Ended) => {
+                storing.abandon(cache);
+                (State::Finished, Directive::Pass)
+            }
+            (State::Forwarding(plan), Event::Ended) => {
+                plan.abandon(cache);
+                (State::Finished, Directive::Pass)
+            }
+            (state @ State::Forwarding(_), Event::RequestBody { .. }) => (state, Directive::Pass),
+            (state @ (State::Relaying | State::Finished), _) | (state, Event::Ended) => {
+                (state, Directive::Pass)
+            }
+            (_, _) => {
+                cache.stats.count("event", "unexpected");
+                (State::Relaying, Directive::Pass)
+            }
+        };
+        self.state = state;
+        directive
+    }
+
+    /// Whether the parts of the response's body are wanted.
+    pub fn wants_body(&self) -> bool {
+        matches!(self.state, State::Storing(_))
+    }
+
+    /// Whether the request is held for its body.
+    pub fn awaits_request_body(&self) -> bool {
+        matches!(self.state, State::AwaitingBody(_))
+    }
+
+    /// Whether nothing can come of further events.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Relaying | State::Finished)
+    }
+}
+
+/// A reply buffer that a very large head has grown is not kept.
+const LARGEST_KEPT_BUFFER: usize = 64 * 1024;

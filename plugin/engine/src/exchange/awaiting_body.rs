@@ -1,0 +1,52 @@
+//! A request that its body keys: held until the body has come, or has grown past the rule's bound.
+
+use super::{Directive, Plan, Role, State, lookup};
+use crate::cache::{Cache, Moment};
+use crate::cache_status::{Detail, Forward};
+use crate::key::body::BodyKey;
+use crate::policy;
+use crate::storability::Asked;
+use crate::time::Timestamp;
+
+/// What has come so far.
+pub(super) struct AwaitingBody {
+    head: Vec<u8>,
+    rule: usize,
+    key: BodyKey,
+    requested: Timestamp,
+}
+
+impl AwaitingBody {
+    pub(super) fn new(head: Vec<u8>, rule: usize, bounds: &policy::BodyKey, requested: Timestamp) -> Self {
+        Self { head, rule, key: BodyKey::new(bounds.inline_bytes, bounds.max_bytes), requested }
+    }
+
+    pub(super) fn on_chunk(
+        mut self: Box<Self>,
+        chunk: &[u8],
+        end_of_stream: bool,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        if self.key.push(chunk).is_err() {
+            let plan = Plan {
+                rule: self.rule,
+                head: Vec::new(),
+                role: Role::Bystander,
+                key: [].into(),
+                hash: 0,
+                requested: self.requested,
+                asked: Asked::default(),
+                forward: Forward::Bypass,
+                detail: Some(Detail::RequestBodyTooLarge),
+                stale: None,
+            };
+            return (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()));
+        }
+        if !end_of_stream {
+            return (State::AwaitingBody(self), Directive::AwaitBody);
+        }
+        let Self { head, rule, key, .. } = *self;
+        lookup::keyed(head, rule, Some(&key.finish()), cache, moment)
+    }
+}

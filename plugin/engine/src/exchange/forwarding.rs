@@ -1,0 +1,256 @@
+//! The response to a request that was sent on: validate, store, invalidate, or let it pass.
+
+use std::rc::Rc;
+
+use super::keying::canonical;
+use super::lookup::{rule_of, within};
+use super::reply::{self, Kind, Shape};
+use super::storing::Storing;
+use super::{Candidate, Directive, Plan, Role, State};
+use crate::cache::{Cache, Moment};
+use crate::cache_control::ResponseDirectives;
+use crate::cache_status::{Detail, Outcome, Ttl};
+use crate::fields::Fields;
+use crate::freshness::{self, Freshness, Schedule};
+use crate::policy::{Rule, SetCookie};
+use crate::request::Request;
+use crate::storability::{self, Refusal};
+use crate::store::response::{StoredResponse, Terms};
+use crate::validation::{self, HeadVerdict};
+use crate::vary::Vary;
+use crate::{invalidation, key};
+
+impl Plan {
+    /// The head of the response has come.
+    pub(super) fn on_response(
+        mut self: Box<Self>,
+        head: Fields<'_>,
+        end_of_stream: bool,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        let policy = Rc::clone(cache.policy());
+        let rule = policy.rule(self.rule);
+        let status = status_of(head);
+        let mut outcome = Outcome {
+            forward: Some(self.forward),
+            forward_status: Some(status),
+            detail: self.detail,
+            ..Outcome::default()
+        };
+        if let Some(candidate) = self.stale.take() {
+            match self.use_candidate(&candidate, status, head, rule, &mut outcome, cache, moment) {
+                Some(directive) => return (State::Finished, directive),
+                None => self.stale = Some(candidate),
+            }
+        }
+        match self.role {
+            Role::Fill => return self.fill(status, head, end_of_stream, rule, outcome, cache, moment),
+            Role::Head => self.compare_head(status, head, rule, cache, moment),
+            Role::Invalidate if (200..400).contains(&status) => self.invalidate(head, cache, moment),
+            Role::Invalidate | Role::Bystander => {}
+        }
+        (State::Relaying, relay(&outcome, cache))
+    }
+
+    /// Answers from the stored response, if this one confirms it or is an error that it may stand in for.
+    #[expect(clippy::too_many_arguments, reason = "the whole situation is needed to decide")]
+    fn use_candidate(
+        &self,
+        candidate: &Candidate,
+        status: u16,
+        head: Fields<'_>,
+        rule: &Rule,
+        outcome: &mut Outcome,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Option<Directive> {
+        let now = moment.now;
+        if status == 304 && candidate.conditional {
+            let fresh = Rc::new(validation::freshen(&candidate.stored, head, rule, self.requested, now));
+            if !cache.invalidated_since(self.hash, self.requested) {
+                cache.replace(candidate.hash, Rc::clone(&fresh), moment);
+                outcome.stored = true;
+            }
+            outcome.ttl = Some(ttl(&fresh, moment));
+            outcome.detail = Some(Detail::Validated);
+            // Cookies that are not for the store are still for this client.
+            let cookies: Vec<(&[u8], &[u8])> = if rule.set_cookie == SetCookie::Store {
+                Vec::new()
+            } else {
+                head.all(b"set-cookie").map(|value| (&b"set-cookie"[..], value)).collect()
+            };
+            return self.respond(&fresh, Kind::Negotiable, outcome, &cookies, cache, moment);
+        }
+        let error = rule.stale.error_statuses.contains(&status);
+        let Freshness::Stale { by } = candidate.stored.schedule.freshness(now) else { return None };
+        if !(error || (500..=504).contains(&status))
+            || candidate.stored.terms.contains(Terms::ALWAYS_VALIDATE)
+        {
+            return None;
+        }
+        let schedule = &candidate.stored.schedule;
+        let detail = if error && within(by, schedule.if_error) {
+            Detail::StaleIfError
+        } else if within(by, schedule.disconnected) && !moment.host.origin_answered() {
+            Detail::Disconnected
+        } else {
+            return None;
+        };
+        cache.revalidation_failed(candidate.hash);
+        outcome.ttl = Some(Ttl::Stale(by));
+        outcome.detail = Some(detail);
+        self.respond(&candidate.stored, Kind::Whole, outcome, &[], cache, moment)
+    }
+
+    fn respond(
+        &self,
+        stored: &StoredResponse,
+        kind: Kind,
+        outcome: &Outcome,
+        extra: &[(&[u8], &[u8])],
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Option<Directive> {
+        let request = Request::read(Fields::parse(&self.head)?, false);
+        cache.stats.record(outcome);
+        let shape = Shape::for_request(&request, stored, kind);
+        Some(Directive::Respond(reply::from_store(stored, shape, outcome, extra, cache, moment.now)))
+    }
+
+    /// Begins to store the response, if it may be stored.
+    #[expect(clippy::too_many_arguments, reason = "the whole situation is needed to decide")]
+    fn fill(
+        self: Box<Self>,
+        status: u16,
+        head: Fields<'_>,
+        end_of_stream: bool,
+        rule: &Rule,
+        mut outcome: Outcome,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        match self.try_fill(status, head, rule, cache, moment) {
+            Ok(storing) => {
+                outcome.stored = true;
+                outcome.ttl = Some(match storing.response.freshness(moment.now) {
+                    Freshness::Fresh { remaining } => Ttl::Fresh(remaining),
+                    Freshness::Stale { .. } => Ttl::Stale(std::time::Duration::ZERO),
+                });
+                let directive = relay(&outcome, cache);
+                if end_of_stream {
+                    return (storing.finish(cache, moment).0, directive);
+                }
+                (State::Storing(storing), directive)
+            }
+            Err((plan, detail)) => {
+                plan.abandon(cache);
+                outcome.detail = Some(detail);
+                (State::Relaying, relay(&outcome, cache))
+            }
+        }
+    }
+
+    fn try_fill(
+        self: Box<Self>,
+        status: u16,
+        head: Fields<'_>,
+        rule: &Rule,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Result<Box<Storing>, (Box<Self>, Detail)> {
+        let now = moment.now;
+        let directives = ResponseDirectives::read(head, &rule.targeted);
+        let date = freshness::date_of(head).unwrap_or(now);
+        let lifetime = freshness::lifetime(status, head, &directives, rule, date);
+        if let Err(refusal) = storability::judge(self.asked, status, head, &directives, lifetime, rule) {
+            return Err((self, Detail::NotStored(refusal)));
+        }
+        let vary = match Vary::parse(head) {
+            Vary::None => Vec::new(),
+            Vary::Fields(names) => names,
+            Vary::Star => return Err((self, Detail::NotStored(Refusal::VaryStar))),
+        };
+        let expected = content_length(head);
+        if expected.is_some_and(|length| length > cache.largest_object()) {
+            return Err((self, Detail::TooLarge));
+        }
+        let Some(request) = Fields::parse(&self.head).map(|fields| Request::read(fields, false)) else {
+            return Err((self, Detail::NotStored(Refusal::Status)));
+        };
+        let mut terms = Terms::of(&directives);
+        let names = cache.selecting_names(self.hash, &self.key, vary, &request, &mut terms, rule);
+        let schedule = Schedule::new(status, head, &directives, rule, self.requested, now);
+        Storing::begin(self, status, head, schedule, terms, names, expected, rule, cache, now)
+    }
+
+    /// A response to HEAD describes what GET would give (RFC 9111 §4.3.5).
+    fn compare_head(
+        &self,
+        status: u16,
+        head: Fields<'_>,
+        rule: &Rule,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) {
+        let Some(candidate) = &self.stale else { return };
+        if status != 200 || candidate.stored.status != 200 {
+            return;
+        }
+        match validation::compare_head(&candidate.stored, head) {
+            HeadVerdict::Same => {
+                let fresh = validation::freshen(&candidate.stored, head, rule, self.requested, moment.now);
+                cache.replace(candidate.hash, Rc::new(fresh), moment);
+            }
+            HeadVerdict::Changed => cache.invalidate(candidate.hash, moment),
+        }
+    }
+
+    /// A successful unsafe request invalidates its target and those the response names (§4.4).
+    fn invalidate(&self, head: Fields<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
+        let policy = Rc::clone(cache.policy());
+        let Some(fields) = Fields::parse(&self.head) else { return };
+        let request = Request::read(fields, false);
+        let mut targets = invalidation::targets(request.scheme, request.authority, request.target, head);
+        targets.push(request.target.to_vec());
+        let mut key = Vec::new();
+        for target in &targets {
+            let as_get = Request { method: b"GET", target, ..request };
+            let (_, rule) = rule_of(&policy, &as_get);
+            canonical(&as_get, target, &rule.key, None, &mut key);
+            cache.invalidate(key::hash(&key), moment);
+        }
+    }
+
+    /// No response will be stored for this request.
+    pub(super) fn abandon(&self, cache: &mut Cache) {
+        if let Some(candidate) = &self.stale {
+            cache.revalidation_failed(candidate.hash);
+        }
+    }
+}
+
+/// Lets the response pass, saying what happened.
+pub(super) fn relay(outcome: &Outcome, cache: &mut Cache) -> Directive {
+    cache.stats.record(outcome);
+    let mut line = Vec::with_capacity(64);
+    outcome.write(cache.policy().cache_status_name.as_bytes(), &mut line);
+    Directive::Relay { cache_status: Some(line) }
+}
+
+fn ttl(stored: &StoredResponse, moment: &Moment<'_>) -> Ttl {
+    match stored.freshness(moment.now) {
+        Freshness::Fresh { remaining } => Ttl::Fresh(remaining),
+        Freshness::Stale { by } => Ttl::Stale(by),
+    }
+}
+
+/// The status code; 0 if there is none, which nothing stores.
+fn status_of(head: Fields<'_>) -> u16 {
+    head.get(b":status").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0)
+}
+
+/// The length the response promises.
+fn content_length(head: Fields<'_>) -> Option<usize> {
+    std::str::from_utf8(head.get(b"content-length")?).ok()?.parse().ok()
+}

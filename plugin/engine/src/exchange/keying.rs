@@ -1,0 +1,29 @@
+//! The canonical key of a request under its rule.
+
+use crate::config::Key;
+use crate::key::{BodyPart, Changed, KeyBuilder};
+use crate::request::Request;
+
+/// Writes the canonical key of `target` into `out`, with the parts that the rule takes from `request`. Says
+/// whether the canonical target differs from the given one.
+pub(super) fn canonical(
+    request: &Request<'_>,
+    target: &[u8],
+    rule: &Key,
+    body: Option<&BodyPart>,
+    out: &mut Vec<u8>,
+) -> Changed {
+    let mut key = KeyBuilder::new(out);
+    let changed = key.resource(request.scheme, request.authority, target, &rule.query);
+    for name in &rule.headers {
+        key.header(name, request.fields);
+    }
+    for name in &rule.cookies {
+        key.cookie(name, request.fields);
+    }
+    if let Some(body) = body {
+        key.method(request.method);
+        key.body(body);
+    }
+    changed
+}

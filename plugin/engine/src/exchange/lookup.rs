@@ -1,0 +1,268 @@
+//! The request: whether the cache takes part, what is stored for it, and whether that may be used.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::awaiting_body::AwaitingBody;
+use super::keying::canonical;
+use super::reply::{self, Shape};
+use super::{Candidate, Directive, Plan, RequestEdit, Role, State};
+use crate::cache::{Cache, Found, Moment, Revalidation, Tier};
+use crate::cache_status::{Detail, Forward, Outcome, Ttl};
+use crate::fields::Fields;
+use crate::firewall::{self, RequestView};
+use crate::freshness::Freshness;
+use crate::key::{self, BodyPart, Changed, uri};
+use crate::policy::{Cookies, Policy, RequestDirectives as Obey, Rule};
+use crate::request::{MethodKind, Request};
+use crate::storability::Asked;
+use crate::store::response::{StoredResponse, Terms};
+
+/// The first event of every exchange.
+pub(super) fn begin(
+    head: Vec<u8>,
+    end_of_stream: bool,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> (State, Directive) {
+    let policy = Rc::clone(cache.policy());
+    let Some(fields) = Fields::parse(&head) else {
+        return (State::Relaying, Directive::Pass);
+    };
+    let request = Request::read(fields, !end_of_stream);
+    let (rule_index, rule) = rule_of(&policy, &request);
+    let forward = |forward, detail, role, head: Vec<u8>| {
+        let plan = Plan {
+            rule: rule_index,
+            head,
+            role,
+            key: Rc::from([]),
+            hash: 0,
+            requested: moment.now,
+            asked: Asked::default(),
+            forward,
+            detail,
+            stale: None,
+        };
+        (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()))
+    };
+    let method = request.method_kind();
+    if rule.bypass {
+        return forward(Forward::Bypass, Some(Detail::Rule), bystander_or_invalidate(method), head);
+    }
+    let body_keyed =
+        rule.key.body.as_ref().is_some_and(|body| body.methods.iter().any(|m| **m == *request.method));
+    if !body_keyed && !matches!(method, MethodKind::Get | MethodKind::Head) {
+        return forward(Forward::Method, None, Role::of(method), head);
+    }
+    let view = RequestView {
+        method: request.method,
+        target: request.target,
+        authority: request.authority,
+        has_body: request.has_body,
+        fields,
+        tainting: &rule.tainting_headers,
+        keyed_headers: &rule.key.headers,
+    };
+    if let Some(vector) = firewall::inspect(&view).vector() {
+        return forward(Forward::Bypass, Some(Detail::Firewall(vector)), Role::Bystander, head);
+    }
+    if request.origin_precondition {
+        return forward(Forward::Bypass, Some(Detail::Precondition), Role::Bystander, head);
+    }
+    if rule.cookies == Cookies::Bypass && request.cookie {
+        return forward(Forward::Bypass, Some(Detail::Cookie), Role::Bystander, head);
+    }
+    match &rule.key.body {
+        Some(body) if body_keyed && request.has_body => {
+            let waiting = AwaitingBody::new(head, rule_index, body, moment.now);
+            (State::AwaitingBody(Box::new(waiting)), Directive::AwaitBody)
+        }
+        _ => keyed(head, rule_index, body_keyed.then_some(&BodyPart::Inline(Vec::new())), cache, moment),
+    }
+}
+
+/// A request whose key is complete.
+pub(super) fn keyed(
+    head: Vec<u8>,
+    rule_index: usize,
+    body: Option<&BodyPart>,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> (State, Directive) {
+    let policy = Rc::clone(cache.policy());
+    let rule = policy.rule(rule_index);
+    let Some(fields) = Fields::parse(&head) else {
+        return (State::Relaying, Directive::Pass);
+    };
+    let request = Request::read(fields, false);
+    let mut key = std::mem::take(&mut cache.scratch.key);
+    let changed = canonical(&request, request.target, &rule.key, body, &mut key);
+    let hash = key::hash(&key);
+    let found = cache.find(&key, hash, &request, rule, moment);
+    let decision = decide(found, &request, rule, cache, moment);
+    let result = match decision {
+        Decision::Use { stored, tier, outcome, kind } => {
+            let detail = outcome.detail.or(Some(match tier {
+                Tier::Worker => Detail::Worker,
+                Tier::Node => Detail::Node,
+            }));
+            let outcome = Outcome { detail, ..outcome };
+            cache.stats.record(&outcome);
+            let shape = Shape::for_request(&request, &stored, kind);
+            let reply = reply::from_store(&stored, shape, &outcome, &[], cache, moment.now);
+            (State::Finished, Directive::Respond(reply))
+        }
+        Decision::GatewayTimeout => {
+            let outcome = Outcome { detail: Some(Detail::OnlyIfCached), ..Outcome::default() };
+            cache.stats.record(&outcome);
+            (State::Finished, Directive::Respond(reply::gateway_timeout(&outcome, cache)))
+        }
+        Decision::Forward { forward, detail, stale } => {
+            let mut edits = conditions(stale.as_ref());
+            // The origin is asked for what is keyed, so that no other spelling of it can be stored under the key.
+            if changed == Changed::Yes
+                && let Some(target) = key::target_of(&key)
+            {
+                edits.push(RequestEdit::Set(":path", target.to_vec()));
+            }
+            let credentials_keyed = rule.key.headers.iter().any(|name| **name == *b"authorization");
+            let asked = Asked {
+                authorization: request.authorization && !credentials_keyed,
+                no_store: request.directives.no_store && rule.request_directives == Obey::Honour,
+            };
+            let role = if request.is_head() { Role::Head } else { Role::Fill };
+            let plan = Plan {
+                rule: rule_index,
+                role,
+                key: Rc::from(key.as_slice()),
+                hash,
+                requested: moment.now,
+                asked,
+                forward,
+                detail,
+                stale,
+                head: Vec::new(),
+            };
+            (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
+        }
+    };
+    cache.scratch.key = key;
+    match result {
+        (State::Forwarding(mut plan), directive) => {
+            plan.head = head;
+            (State::Forwarding(plan), directive)
+        }
+        other => other,
+    }
+}
+
+/// The rule for a request and its index.
+pub(super) fn rule_of<'p>(policy: &'p Policy, request: &Request<'_>) -> (usize, &'p Rule) {
+    let host = uri::host_of(request.authority);
+    let path = request.path();
+    // The path that is keyed and forwarded chooses the rule, not another spelling of it.
+    let mut normal = Vec::new();
+    let path = if path.contains(&b'%') || path.windows(2).any(|pair| pair == b"/.") {
+        uri::normalize_path(path, &mut normal);
+        normal.as_slice()
+    } else {
+        path
+    };
+    // GET and HEAD share a stored response, so they share a rule.
+    let method = if request.is_head() { b"GET" } else { request.method };
+    if host.iter().any(u8::is_ascii_uppercase) {
+        return policy.rule_for(&host.to_ascii_lowercase(), path, method);
+    }
+    policy.rule_for(host, path, method)
+}
+
+/// What to do about what was found.
+enum Decision {
+    /// Answer from the store.
+    Use { stored: Rc<StoredResponse>, tier: Tier, outcome: Outcome, kind: reply::Kind },
+    /// Ask the origin.
+    Forward { forward: Forward, detail: Option<Detail>, stale: Option<Candidate> },
+    /// 504: the client wants no forwarding (RFC 9111 §5.2.1.7).
+    GatewayTimeout,
+}
+
+fn decide(
+    found: Found,
+    request: &Request<'_>,
+    rule: &Rule,
+    cache: &mut Cache,
+    moment: &Moment<'_>,
+) -> Decision {
+    let obey = rule.request_directives == Obey::Honour;
+    let asks = if obey { request.directives } else { Default::default() };
+    let (stored, tier, hash) = match found {
+        Found::Response { stored, tier, hash } => (stored, tier, hash),
+        _ if asks.only_if_cached => return Decision::GatewayTimeout,
+        Found::OtherVariants => {
+            return Decision::Forward { forward: Forward::VaryMiss, detail: None, stale: None };
+        }
+        Found::Nothing => {
+            return Decision::Forward { forward: Forward::UriMiss, detail: None, stale: None };
+        }
+    };
+    let freshness = stored.freshness(moment.now);
+    let age = stored.schedule.age(moment.now);
+    let use_it = |ttl, detail| {
+        let outcome = Outcome { hit: true, ttl: Some(ttl), detail, ..Outcome::default() };
+        Decision::Use { stored: Rc::clone(&stored), tier, outcome, kind: reply::Kind::Negotiable }
+    };
+    let too_old = asks.max_age.is_some_and(|limit| age > limit || limit.is_zero());
+    let forward = match freshness {
+        Freshness::Fresh { remaining } => {
+            let enough = asks.min_fresh.is_none_or(|wanted| remaining >= wanted);
+            if !asks.no_cache && !asks.no_store && !too_old && enough {
+                return use_it(Ttl::Fresh(remaining), None);
+            }
+            Forward::Request
+        }
+        Freshness::Stale { by } => {
+            let may =
+                !stored.terms.contains(Terms::FORBIDS_STALE) && !asks.no_cache && !asks.no_store && !too_old;
+            // max-age without max-stale asks for fresh responses only (§5.2.1.1).
+            let unasked = asks.max_age.is_none() && asks.min_fresh.is_none();
+            if may && asks.max_stale.is_some_and(|accepted| by <= accepted) {
+                return use_it(Ttl::Stale(by), Some(Detail::MaxStale));
+            }
+            if may
+                && unasked
+                && within(by, stored.schedule.while_revalidate)
+                && cache.revalidation(hash, moment.now) == Revalidation::Later
+            {
+                return use_it(Ttl::Stale(by), Some(Detail::StaleWhileRevalidate));
+            }
+            Forward::Stale
+        }
+    };
+    if asks.only_if_cached {
+        return Decision::GatewayTimeout;
+    }
+    let conditional = stored.has_validator() && !asks.no_store;
+    let detail = None;
+    Decision::Forward { forward, detail, stale: Some(Candidate { stored, hash, conditional }) }
+}
+
+/// Whether a response that is stale by `by` is within a window of stale use.
+pub(super) fn within(by: Duration, window: Duration) -> bool {
+    !window.is_zero() && by <= window
+}
+
+/// Replaces the client's conditions by those that validate the stored response (RFC 9111 §4.3.1).
+fn conditions(stale: Option<&Candidate>) -> Vec<RequestEdit> {
+    let Some(Candidate { stored, conditional: true, .. }) = stale else { return Vec::new() };
+    let edit = |name, value: Option<&[u8]>| match value {
+        Some(value) => RequestEdit::Set(name, value.to_vec()),
+        None => RequestEdit::Remove(name),
+    };
+    vec![edit("if-none-match", stored.etag()), edit("if-modified-since", stored.last_modified())]
+}
+
+/// A request that the rule bypasses still invalidates if it is unsafe.
+fn bystander_or_invalidate(method: MethodKind) -> Role {
+    if method == MethodKind::Unsafe { Role::Invalidate } else { Role::Bystander }
+}

@@ -1,0 +1,143 @@
+//! Makes replies out of stored responses: whole, in part, or as 304 (RFC 9111 §4.3.2, RFC 9110 §14, §15.4.5).
+
+use super::{Mend, Reply};
+use crate::cache::Cache;
+use crate::cache_status::Outcome;
+use crate::fields::FieldBlock;
+use crate::freshness::date_of;
+use crate::precondition::{self, Outcome as Precondition, Validators};
+use crate::range::{self, RangeOutcome};
+use crate::request::Request;
+use crate::store::response::{Body, StoredResponse};
+use crate::time::Timestamp;
+
+/// Whether the client's conditions and ranges apply to a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// They do.
+    Negotiable,
+    /// The stored response stands in for a failed one: it is sent whole, so that no client takes the failure
+    /// for news about what it holds.
+    Whole,
+}
+
+/// The form in which a stored response is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// As it is.
+    Whole,
+    /// 304: the client has it.
+    NotModified,
+    /// 206 with these bytes, first and last.
+    Part(usize, usize),
+    /// 416: the range is past its end.
+    Unsatisfiable,
+}
+
+impl Shape {
+    /// Judges the request's conditions against the stored response.
+    #[inline]
+    pub(super) fn for_request(request: &Request<'_>, stored: &StoredResponse, kind: Kind) -> Self {
+        if stored.status != 200 || kind == Kind::Whole || !(request.conditional || request.range.is_some()) {
+            return Self::Whole;
+        }
+        let fields = stored.fields.fields();
+        let date = date_of(fields).or(Some(stored.schedule.received));
+        let validators = Validators { etag: stored.etag(), last_modified: stored.last_modified(), date };
+        if request.conditional
+            && precondition::evaluate(request.fields, validators) == Precondition::NotModified
+        {
+            return Self::NotModified;
+        }
+        let Some(wanted) = request.range.filter(|_| !request.is_head()) else { return Self::Whole };
+        if let Some(if_range) = request.if_range
+            && !range::if_range_matches(if_range, stored.etag(), stored.last_modified(), date)
+        {
+            return Self::Whole;
+        }
+        match range::Range::parse(wanted, stored.body.len()) {
+            RangeOutcome::Ignore => Self::Whole,
+            RangeOutcome::Satisfiable { first, last } => Self::Part(first, last),
+            RangeOutcome::Unsatisfiable => Self::Unsatisfiable,
+        }
+    }
+}
+
+/// A reply from a stored response, with `Age`, `Cache-Status` and the `extra` fields.
+#[inline]
+pub(super) fn from_store(
+    stored: &StoredResponse,
+    shape: Shape,
+    outcome: &Outcome,
+    extra: &[(&[u8], &[u8])],
+    cache: &mut Cache,
+    now: Timestamp,
+) -> Reply {
+    let mut digits = itoa::Buffer::new();
+    let age = digits.format(stored.schedule.age(now).as_secs()).as_bytes();
+    let mut status_line = std::mem::take(&mut cache.scratch.status);
+    status_line.clear();
+    outcome.write(cache.policy().cache_status_name.as_bytes(), &mut status_line);
+    let mut fields = std::mem::take(&mut cache.scratch.reply);
+    fields.clear();
+    let own: [(&[u8], &[u8]); 2] = [(b"age", age), (b"cache-status", &status_line)];
+    let reply = match shape {
+        Shape::Whole if extra.is_empty() => {
+            stored.fields.write_with(&own, &mut fields);
+            whole(stored, fields)
+        }
+        Shape::Whole => {
+            stored.fields.write_with(&[&own, extra].concat(), &mut fields);
+            whole(stored, fields)
+        }
+        Shape::NotModified => {
+            let kept: FieldBlock =
+                stored.fields.fields().iter().filter(|(name, _)| !describes_content(name)).collect();
+            kept.write_with(&[&own, extra].concat(), &mut fields);
+            Reply { status: 304, fields, body: Body::default(), range: 0..0, mend: None }
+        }
+        Shape::Part(first, last) => {
+            let content_range = range::content_range(first, last, stored.body.len());
+            let part: [(&[u8], &[u8]); 3] = [own[0], own[1], (b"content-range", &content_range)];
+            stored.fields.write_with(&[&part, extra].concat(), &mut fields);
+            let range = first..last.saturating_add(1);
+            Reply { status: 206, range, ..whole(stored, fields) }
+        }
+        Shape::Unsatisfiable => {
+            let content_range = range::unsatisfied_range(stored.body.len());
+            let mut block = FieldBlock::new();
+            block.push(b"content-range", &content_range);
+            block.write_with(&own[1..], &mut fields);
+            Reply { status: 416, fields, body: Body::default(), range: 0..0, mend: None }
+        }
+    };
+    cache.scratch.status = status_line;
+    reply
+}
+
+/// 504 for a client that wants only what is stored.
+pub(super) fn gateway_timeout(outcome: &Outcome, cache: &mut Cache) -> Reply {
+    let mut line = Vec::new();
+    outcome.write(cache.policy().cache_status_name.as_bytes(), &mut line);
+    let mut fields = Vec::new();
+    FieldBlock::new().write_with(&[(b"cache-status", &line)], &mut fields);
+    Reply { status: 504, fields, body: Body::default(), range: 0..0, mend: None }
+}
+
+fn whole(stored: &StoredResponse, fields: Vec<u8>) -> Reply {
+    let content_type = stored.fields.fields().get(b"content-type");
+    let mend = match (content_type, stored.body.is_empty()) {
+        (None, false) => Some(Mend::RemoveContentType),
+        (Some(kind), true) => Some(Mend::AddContentType(kind.to_vec())),
+        _ => None,
+    };
+    Reply { status: stored.status, fields, body: stored.body.clone(), range: 0..stored.body.len(), mend }
+}
+
+/// Fields of the content that a 304 leaves out (RFC 9110 §15.4.5).
+fn describes_content(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"content-type" | b"content-encoding" | b"content-language" | b"content-range" | b"content-md5"
+    )
+}

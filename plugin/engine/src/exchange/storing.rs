@@ -1,0 +1,127 @@
+//! A response on its way to the client, copied for the store as it passes.
+
+use std::rc::Rc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Directive, Plan, State};
+use crate::cache::{Cache, Moment};
+use crate::cache_status::Detail;
+use crate::fields::Fields;
+use crate::freshness::Schedule;
+use crate::policy::{Etag, Rule, SetCookie};
+use crate::store::response::{Body, StoredResponse, Terms, storable_fields};
+use crate::time::Timestamp;
+
+/// A response of which the head is here and the body is still coming.
+pub(super) struct Storing {
+    plan: Box<Plan>,
+    /// All but the body.
+    pub(super) response: StoredResponse,
+    body: Vec<u8>,
+    /// The length that the head promised.
+    expected: Option<usize>,
+    /// Fields that select it.
+    names: Vec<Box<[u8]>>,
+    /// Room taken from the cache for the body.
+    taken: usize,
+    generate_etag: bool,
+}
+
+impl Storing {
+    /// Takes room for the body. Gives the plan back with the reason if there is none.
+    #[expect(clippy::too_many_arguments, reason = "a response has this many parts")]
+    pub(super) fn begin(
+        plan: Box<Plan>,
+        status: u16,
+        head: Fields<'_>,
+        schedule: Schedule,
+        terms: Terms,
+        names: Vec<Box<[u8]>>,
+        expected: Option<usize>,
+        rule: &Rule,
+        cache: &mut Cache,
+        now: Timestamp,
+    ) -> Result<Box<Self>, (Box<Plan>, Detail)> {
+        let taken = expected.unwrap_or(0);
+        if !cache.begin_filling(taken) {
+            return Err((plan, Detail::FillingLimit));
+        }
+        let fields = storable_fields(head, now, rule.set_cookie == SetCookie::Store);
+        let response = StoredResponse {
+            key: Rc::clone(&plan.key),
+            status,
+            terms,
+            schedule,
+            fields,
+            body: Body::default(),
+        };
+        let generate_etag = rule.etag == Etag::Generate && status == 200 && !response.has_validator();
+        let body = Vec::with_capacity(taken);
+        Ok(Box::new(Self { plan, response, body, expected, names, taken, generate_etag }))
+    }
+
+    /// A part of the body has come.
+    pub(super) fn on_chunk(
+        mut self: Box<Self>,
+        chunk: &[u8],
+        end_of_stream: bool,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        let length = self.body.len().saturating_add(chunk.len());
+        let more = length.saturating_sub(self.taken);
+        let too_much = length > cache.largest_object() || self.expected.is_some_and(|told| length > told);
+        if too_much || !cache.begin_filling(more) {
+            cache.stats.count("event", if too_much { "outgrown" } else { "filling-limit" });
+            self.abandon(cache);
+            return (State::Relaying, Directive::Pass);
+        }
+        self.taken += more;
+        self.body.extend_from_slice(chunk);
+        if end_of_stream { self.finish(cache, moment) } else { (State::Storing(self), Directive::Pass) }
+    }
+
+    /// The response is complete: store it, unless it is shorter than it said (RFC 9111 §3.3).
+    pub(super) fn finish(
+        mut self: Box<Self>,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        if self.expected.is_some_and(|told| told != self.body.len() && !bodiless(self.response.status)) {
+            cache.stats.count("event", "incomplete");
+            self.abandon(cache);
+            return (State::Finished, Directive::Pass);
+        }
+        cache.end_filling(self.taken);
+        if cache.invalidated_since(self.plan.hash, self.plan.requested) {
+            self.plan.abandon(cache);
+            return (State::Finished, Directive::Pass);
+        }
+        self.body.shrink_to_fit();
+        if self.generate_etag {
+            let etag = format!("\"sv-{:016x}\"", xxh3_64(&self.body));
+            self.response.fields.push(b"etag", etag.as_bytes());
+        }
+        let Self { plan, mut response, body, names, .. } = *self;
+        response.body = Body::new(body);
+        let request = Fields::parse(&plan.head).unwrap_or_default();
+        cache.store(plan.hash, response, names, request, moment);
+        // What the new response replaces under another variant's key is found stale there in its own time.
+        if let Some(candidate) = &plan.stale {
+            cache.revalidation_failed(candidate.hash);
+        }
+        (State::Finished, Directive::Pass)
+    }
+
+    /// The response will not be complete.
+    pub(super) fn abandon(&self, cache: &mut Cache) {
+        cache.end_filling(self.taken);
+        self.plan.abandon(cache);
+    }
+}
+
+/// Statuses whose responses have no content whatever their fields say (RFC 9110 §6.4.1).
+fn bodiless(status: u16) -> bool {
+    status == 204 || status == 304
+}

@@ -1,0 +1,198 @@
+//! How old a response is and how long it may be used: RFC 9111 §4.2 and RFC 5861.
+
+use std::time::Duration;
+
+use crate::cache_control::{ResponseDirectives, delta_seconds};
+use crate::fields::Fields;
+use crate::firewall;
+use crate::policy::Rule;
+use crate::time::Timestamp;
+
+/// Everything about a stored response's time, worked out once when it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// The moment at which the response's age was zero, by the cache's clock: age at `t` is `t - born`.
+    pub born: Timestamp,
+    /// When the response was received or last validated.
+    pub received: Timestamp,
+    /// Freshness lifetime, measured from `born` (§4.2.1).
+    pub lifetime: Duration,
+    /// How long after that it may be served while it is being revalidated (RFC 5861 §3).
+    pub while_revalidate: Duration,
+    /// How long after that it may stand in for an error of the origin (RFC 5861 §4).
+    pub if_error: Duration,
+    /// How long after that it may stand in when the origin cannot be reached (§4.2.4).
+    pub disconnected: Duration,
+}
+
+impl Schedule {
+    /// Works out the times of a response whose request left at `requested` and whose head came at `received`.
+    pub fn new(
+        status: u16,
+        response: Fields<'_>,
+        directives: &ResponseDirectives,
+        rule: &Rule,
+        requested: Timestamp,
+        received: Timestamp,
+    ) -> Self {
+        let date = date_of(response).unwrap_or(received);
+        let born = Self::birth(response, requested, received);
+        let lifetime = lifetime(status, response, directives, rule, date);
+        let strict = directives.forbids_stale();
+        let allowed = |window: Duration| if strict { Duration::ZERO } else { window };
+        Self {
+            born,
+            received,
+            lifetime: lifetime.length,
+            while_revalidate: allowed(
+                directives.stale_while_revalidate.or(rule.stale.while_revalidate).unwrap_or_default(),
+            ),
+            if_error: allowed(directives.stale_if_error.or(rule.stale.if_error).unwrap_or_default()),
+            disconnected: allowed(rule.stale.disconnected),
+        }
+    }
+
+    /// The moment from which the age of a response counts: `received - corrected_initial_age` (§4.2.3).
+    pub fn birth(response: Fields<'_>, requested: Timestamp, received: Timestamp) -> Timestamp {
+        let date = date_of(response).unwrap_or(received);
+        // Date has whole seconds: within the second of its making a response is not yet a second old.
+        let apparent_age = Duration::from_secs(received.as_secs().saturating_sub(date.as_secs()));
+        let response_delay = received.since(requested);
+        let corrected_age = age_field(response).saturating_add(response_delay);
+        let initial_age = apparent_age.max(corrected_age);
+        let millis = u64::try_from(initial_age.as_millis()).unwrap_or(u64::MAX);
+        Timestamp::from_millis(received.as_millis().saturating_sub(millis))
+    }
+
+    /// The response's age (§4.2.3).
+    pub fn age(&self, now: Timestamp) -> Duration {
+        now.since(self.born)
+    }
+
+    /// Whether the response is fresh, and if not, for what it may still be used.
+    pub fn freshness(&self, now: Timestamp) -> Freshness {
+        let age = self.age(now);
+        match self.lifetime.checked_sub(age) {
+            // §4.2: fresh while the lifetime is *greater* than the age.
+            Some(remaining) if !remaining.is_zero() => Freshness::Fresh { remaining },
+            _ => Freshness::Stale { by: age.saturating_sub(self.lifetime) },
+        }
+    }
+
+    /// When nothing can use this response any more, for stores that drop what is dead. A response with a
+    /// validator stays useful for `keep` longer, since a 304 can bring it back to life.
+    pub fn dead_at(&self, keep: Duration) -> Timestamp {
+        let stale_use = self.while_revalidate.max(self.if_error).max(self.disconnected).max(keep);
+        self.born.plus(self.lifetime).plus(stale_use)
+    }
+}
+
+/// The outcome of comparing lifetime and age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// May be used as it is.
+    Fresh {
+        /// The freshness that is left.
+        remaining: Duration,
+    },
+    /// Must be validated, unless stale use is allowed.
+    Stale {
+        /// How long ago the lifetime ended.
+        by: Duration,
+    },
+}
+
+impl Freshness {
+    /// Whether it is stale.
+    pub const fn is_stale(self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+}
+
+/// A freshness lifetime and where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// How long, from the response's birth.
+    pub length: Duration,
+    /// Who said so.
+    pub source: LifetimeSource,
+}
+
+/// Where a freshness lifetime came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifetimeSource {
+    /// The origin: `s-maxage`, `max-age` or `Expires`.
+    Origin,
+    /// The rule: `ttl.override`, `ttl.default` or `ttl.statuses`.
+    Rule,
+    /// The heuristic of §4.2.2.
+    Heuristic,
+    /// Nobody: stale at once.
+    None,
+}
+
+/// Freshness lifetime (§4.2.1): the rule's override, then `s-maxage`, `max-age`, `Expires` minus `Date`, then the
+/// rule's TTL for the status or by default, then the heuristic; at most the rule's `ttl.max`.
+pub fn lifetime(
+    status: u16,
+    response: Fields<'_>,
+    directives: &ResponseDirectives,
+    rule: &Rule,
+    date: Timestamp,
+) -> Lifetime {
+    let mut found = uncapped_lifetime(status, response, directives, rule, date);
+    if let Some(max) = rule.ttl.max {
+        found.length = found.length.min(max);
+    }
+    found
+}
+
+fn uncapped_lifetime(
+    status: u16,
+    response: Fields<'_>,
+    directives: &ResponseDirectives,
+    rule: &Rule,
+    date: Timestamp,
+) -> Lifetime {
+    let of = |length, source| Lifetime { length, source };
+    if let Some(length) = rule.ttl.r#override {
+        return of(length, LifetimeSource::Rule);
+    }
+    if let Some(length) = directives.s_maxage.or(directives.max_age) {
+        return of(length, LifetimeSource::Origin);
+    }
+    if !directives.targeted
+        && let Some(expires) = response.get(b"expires")
+    {
+        // Only the first of several lines counts, and an invalid date is one in the past (§5.3).
+        let length = Timestamp::parse_http_date(expires).map(|at| at.since(date)).unwrap_or_default();
+        return of(length, LifetimeSource::Origin);
+    }
+    if let Some(length) = status_ttl(rule, status).or(rule.ttl.default) {
+        return of(length, LifetimeSource::Rule);
+    }
+    if rule.ttl.heuristic
+        && (directives.public || firewall::heuristically_storable_status(status))
+        && let Some(modified) = response.get(b"last-modified").and_then(Timestamp::parse_http_date)
+    {
+        let since_change = date.since(modified);
+        let share = since_change / 100 * u32::from(rule.ttl.heuristic_percent);
+        return of(share.min(rule.ttl.heuristic_max), LifetimeSource::Heuristic);
+    }
+    of(Duration::ZERO, LifetimeSource::None)
+}
+
+/// The rule's lifetime for a status without explicit freshness.
+fn status_ttl(rule: &Rule, status: u16) -> Option<Duration> {
+    rule.ttl.statuses.iter().find(|(listed, _)| *listed == status).map(|(_, length)| *length)
+}
+
+/// The response's `Date`, if it has a valid one.
+pub fn date_of(response: Fields<'_>) -> Option<Timestamp> {
+    response.get(b"date").and_then(Timestamp::parse_http_date)
+}
+
+/// The `Age` the response came with: its first member, zero if absent or invalid (§5.1).
+fn age_field(response: Fields<'_>) -> Duration {
+    response.members(b"age").next().and_then(delta_seconds).unwrap_or_default()
+}

@@ -1,0 +1,155 @@
+//! What the engine uses: the configuration made ready for requests.
+
+mod glob;
+mod matcher;
+
+pub use crate::config::{
+    BodyKey, Cookies, Etag, FieldName, Key, Node, Query, QueryChoice, QueryName, QueryOrder,
+    RequestDirectives, Rule, SetCookie, Stale, Ttl, Vary, Worker,
+};
+
+use crate::config::Config;
+use matcher::Matcher;
+
+/// The rules, ready to be asked, and the bounds of the stores.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The cache's identifier as it stands in `Cache-Status` (RFC 9211 §2): a structured-field token, or a string
+    /// with its quotation marks.
+    pub cache_status_name: Box<str>,
+    /// The store of each worker; `object_bytes` is no more than `bytes`.
+    pub worker: Worker,
+    /// The store that all workers share; `object_bytes` is no more than `bytes`.
+    pub node: Node,
+    rules: Box<[(Matcher, Rule)]>,
+    default_rule: Rule,
+}
+
+impl Policy {
+    /// The first rule that matches and its index, else the default rule, whose index is the number of written rules.
+    ///
+    /// `host` is in lower case without port, `path` ends before the `?`. Takes no memory. Without rules it costs
+    /// nothing; otherwise its time grows with the rules and the path's length, whatever the patterns are.
+    pub fn rule_for(&self, host: &[u8], path: &[u8], method: &[u8]) -> (usize, &Rule) {
+        let found = self.rules.iter().position(|(matcher, _)| matcher.matches(host, path, method));
+        let index = found.unwrap_or(self.rules.len());
+        (index, self.rule(index))
+    }
+
+    /// The rule of an index that [`rule_for`](Policy::rule_for) gave; any index past the written rules is the default.
+    pub fn rule(&self, index: usize) -> &Rule {
+        self.rules.get(index).map_or(&self.default_rule, |(_, rule)| rule)
+    }
+
+    /// All rules in the order of their indices, the default rule last.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().map(|(_, rule)| rule).chain([&self.default_rule])
+    }
+}
+
+impl From<Config> for Policy {
+    fn from(config: Config) -> Self {
+        let Config { name, mut worker, mut node, defaults, rules } = config;
+        worker.object_bytes = worker.object_bytes.min(worker.bytes);
+        node.object_bytes = node.object_bytes.min(usize::try_from(node.bytes).unwrap_or(usize::MAX));
+        Policy {
+            cache_status_name: cache_status_name(&name),
+            worker,
+            node,
+            rules: rules.into_iter().map(|one| (Matcher::new(one.matching), resolved(one.rule))).collect(),
+            default_rule: resolved(defaults),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy::from(Config::default())
+    }
+}
+
+/// A field in the key cannot poison: requests that differ in it do not share a response.
+fn resolved(mut rule: Rule) -> Rule {
+    let Rule { tainting_headers, key, .. } = &mut rule;
+    tainting_headers.retain(|name| !key.headers.contains(name));
+    rule
+}
+
+/// As a token where it is one (RFC 9651 §3.3.4), else as a string (§3.3.3).
+fn cache_status_name(name: &str) -> Box<str> {
+    let begins = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*');
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte);
+    if begins && name.bytes().all(token) {
+        return name.into();
+    }
+    format!("\"{}\"", name.replace('\\', r"\\").replace('"', "\\\"")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(json: &str) -> Policy {
+        Config::parse(json.as_bytes()).unwrap().into()
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_wins_and_the_default_rule_comes_last() {
+        let policy = policy(
+            r#"{ "defaults": { "etag": "generate" }, "rules": [
+                { "name": "api", "match": { "hosts": ["*.example.com"], "paths": ["/api/*"] }, "bypass": true },
+                { "name": "posts", "match": { "methods": ["POST"] } },
+                { "name": "apex", "match": { "hosts": ["example.com"] } } ] }"#,
+        );
+        for (host, path, method, name) in [
+            ("a.example.com", "/api/x", "GET", "api"),
+            ("a.b.example.com", "/api/", "POST", "api"),
+            ("example.com", "/api/x", "GET", "apex"),
+            ("example.com", "/api/x", "POST", "posts"),
+            ("a.example.com", "/app", "GET", "default"),
+            ("notexample.com", "/api/x", "GET", "default"),
+        ] {
+            let (index, rule) = policy.rule_for(host.as_bytes(), path.as_bytes(), method.as_bytes());
+            assert_eq!(&*rule.name, name, "{method} {host}{path}");
+            assert_eq!(policy.rule(index), rule);
+            assert_eq!(rule.etag, Etag::Generate, "{name} inherits");
+        }
+        let names: Vec<&str> = policy.rules().map(|rule| &*rule.name).collect();
+        assert_eq!(names, ["api", "posts", "apex", "default"]);
+    }
+
+    #[test]
+    fn without_rules_every_request_gets_the_default_rule() {
+        let policy = Policy::default();
+        assert_eq!(policy.rule_for(b"h", b"/", b"GET"), (0, &Rule::default()));
+        assert_eq!(policy.rule(7), &Rule::default());
+    }
+
+    #[test]
+    fn a_keyed_field_does_not_taint() {
+        let policy =
+            policy(r#"{ "rules": [ { "name": "r", "key": { "headers": ["X-Forwarded-Host"] } } ] }"#);
+        let tainting =
+            |index| policy.rule(index).tainting_headers.iter().any(|name| **name == *b"x-forwarded-host");
+        assert!(!tainting(0) && tainting(1));
+    }
+
+    #[test]
+    fn the_identifier_is_a_token_or_a_quoted_string() {
+        for (name, shown) in [
+            ("Selvage", "Selvage"),
+            ("edge-1.example:80/a", "edge-1.example:80/a"),
+            ("1st", "\"1st\""),
+            ("my cache", "\"my cache\""),
+            ("a\"b\\c", r#""a\"b\\c""#),
+        ] {
+            assert_eq!(&*cache_status_name(name), shown);
+        }
+    }
+
+    #[test]
+    fn no_object_is_larger_than_its_store() {
+        let policy = policy(r#"{ "worker": { "bytes": "64KiB" }, "node": { "bytes": 0 } }"#);
+        assert_eq!((policy.worker.object_bytes, policy.node.object_bytes), (64 << 10, 0));
+    }
+}

@@ -1,0 +1,143 @@
+//! Whether a response may be stored: RFC 9111 §3, as a shared cache that would rather not.
+
+use crate::cache_control::ResponseDirectives;
+use crate::fields::Fields;
+use crate::firewall;
+use crate::freshness::{Lifetime, LifetimeSource};
+use crate::policy::{Rule, SetCookie};
+
+/// What storability depends on about the request that brought the response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// It carried credentials that are not part of its key.
+    pub authorization: bool,
+    /// It said `no-store`.
+    pub no_store: bool,
+}
+
+/// Why a response is not stored. A closed set: these are words of `Cache-Status` and of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The request said `no-store` (§5.2.1.5).
+    RequestNoStore,
+    /// The response says `no-store` (§5.2.2.5).
+    NoStore,
+    /// The response says `private` (§5.2.2.7).
+    Private,
+    /// The request carried `Authorization` and the response does not allow sharing (§3.5).
+    Authorization,
+    /// The response sets a cookie and no rule allows it to be stored.
+    SetCookie,
+    /// `Vary: *`, or more fields than we keep (§4.1).
+    VaryStar,
+    /// A part (206) or a 304 that nothing here can complete (§3.3).
+    Partial,
+    /// The rule does not list the status, or the status is not final.
+    Status,
+    /// `must-understand` with a status this cache does not know (§5.2.2.3).
+    MustUnderstand,
+    /// No freshness and nothing to validate with: storing it could never help.
+    NoFreshness,
+    /// `no-cache` without a validator: every use would fetch it again.
+    NoCache,
+}
+
+impl Refusal {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestNoStore => "request-no-store",
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::Authorization => "authorization",
+            Self::SetCookie => "set-cookie",
+            Self::VaryStar => "vary-star",
+            Self::Partial => "partial",
+            Self::Status => "status",
+            Self::MustUnderstand => "must-understand",
+            Self::NoFreshness => "no-freshness",
+            Self::NoCache => "no-cache",
+        }
+    }
+}
+
+/// Judges a final response to a request whose method is cacheable. `Vary` is judged where variants are known.
+///
+/// # Errors
+/// The first reason not to store it.
+pub fn judge(
+    asked: Asked,
+    status: u16,
+    response: Fields<'_>,
+    directives: &ResponseDirectives,
+    lifetime: Lifetime,
+    rule: &Rule,
+) -> Result<(), Refusal> {
+    let understood = is_understood(status);
+    if asked.no_store {
+        return Err(Refusal::RequestNoStore);
+    }
+    if status == 206 || status == 304 {
+        return Err(Refusal::Partial);
+    }
+    if status < 200 || rule.statuses.as_ref().is_some_and(|listed| !listed.contains(&status)) {
+        return Err(Refusal::Status);
+    }
+    if directives.must_understand && !understood {
+        return Err(Refusal::MustUnderstand);
+    }
+    // §5.2.2.3: who understands the status ignores the no-store that protects from those who do not.
+    if directives.no_store && !directives.must_understand {
+        return Err(Refusal::NoStore);
+    }
+    if directives.private {
+        return Err(Refusal::Private);
+    }
+    if asked.authorization && !directives.explicitly_shared() {
+        return Err(Refusal::Authorization);
+    }
+    if rule.set_cookie == SetCookie::Refuse && response.get(b"set-cookie").is_some() {
+        return Err(Refusal::SetCookie);
+    }
+    let validator = response.get(b"etag").is_some() || response.get(b"last-modified").is_some();
+    if directives.no_cache && !validator {
+        return Err(Refusal::NoCache);
+    }
+    // §3: without explicit freshness only some statuses may be stored at all.
+    let silent = lifetime.source == LifetimeSource::None;
+    if silent && !directives.public && !firewall::heuristically_storable_status(status) {
+        return Err(Refusal::NoFreshness);
+    }
+    if lifetime.length.is_zero() && !validator && directives.stale_while_revalidate.is_none() {
+        return Err(Refusal::NoFreshness);
+    }
+    Ok(())
+}
+
+/// The final statuses of RFC 9110 §15, whose meaning for caches this one implements.
+pub fn is_understood(status: u16) -> bool {
+    matches!(status, 200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
+}
+
+/// Whether a field of a response stays out of the store (RFC 9111 §3.1): hop-by-hop fields, those that
+/// `connection` nominates, those for a proxy, `Age`, which is worked out anew, and what only described this
+/// one exchange.
+pub fn is_kept_out(name: &[u8], response: Fields<'_>) -> bool {
+    name.first() == Some(&b':')
+        || matches!(
+            name,
+            b"connection"
+                | b"keep-alive"
+                | b"proxy-connection"
+                | b"proxy-authenticate"
+                | b"proxy-authentication-info"
+                | b"proxy-authorization"
+                | b"te"
+                | b"trailer"
+                | b"transfer-encoding"
+                | b"upgrade"
+                | b"age"
+                | b"x-envoy-upstream-service-time"
+        )
+        || response.members(b"connection").any(|nominated| nominated.eq_ignore_ascii_case(name))
+}

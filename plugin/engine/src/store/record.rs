@@ -1,0 +1,300 @@
+//! The one binary form of a stored response, or of an index of variants, outside a worker's memory.
+//!
+//! ```text
+//! "SLVG" head checksum:u64 | version:u8 kind:u8 terms:u8 0 | status:u16 0:u16 key:u32 count:u32 fields:u32
+//! born received lifetime while_revalidate if_error disconnected: u64 × 6 (milliseconds) | body checksum:u64
+//! key | field block | body                                                              all little-endian
+//! ```
+//!
+//! Decoding is total: whatever the bytes are, it ends with a value or a [`RecordError`] and allocates no more
+//! than the bytes are long.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Slot;
+use super::response::{Body, StoredResponse, Terms};
+use super::variants::{Variant, VariantIndex};
+use crate::fields::{FieldBlock, Fields};
+use crate::freshness::Schedule;
+use crate::time::Timestamp;
+
+/// Why bytes are not a usable record. Always a miss, never a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Not a record at all.
+    #[error("not a record")]
+    Foreign,
+    /// Of a version or kind this release does not read.
+    #[error("unknown version or kind of record")]
+    Unknown,
+    /// Shorter than its lengths say.
+    #[error("truncated record")]
+    Truncated,
+    /// A checksum does not match.
+    #[error("damaged record")]
+    Damaged,
+}
+
+/// How much of a record is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Everything but the body: for memory of this machine, whose torn writes are found otherwise.
+    Head,
+    /// The body too: for what crossed a network.
+    Whole,
+}
+
+/// Writes `slot` as a record.
+pub fn encode(slot: &Slot) -> Vec<u8> {
+    match slot {
+        Slot::Response(stored) => encode_response(stored),
+        Slot::Index(index) => encode_index(index),
+    }
+}
+
+/// Reads a record. The body stays in `bytes`, which the result takes over.
+///
+/// # Errors
+/// [`RecordError`] says what is wrong with the bytes.
+pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
+    let mut reader = Reader { rest: &bytes };
+    if reader.take(4)? != MAGIC {
+        return Err(RecordError::Foreign);
+    }
+    let head_checksum = reader.u64()?;
+    let checked = reader.rest;
+    let [version, kind, terms, _] = reader.array()?;
+    if version != VERSION {
+        return Err(RecordError::Unknown);
+    }
+    let status = u16::from_le_bytes(reader.array()?);
+    let _reserved: [u8; 2] = reader.array()?;
+    let key_len = reader.u32()? as usize;
+    let count = reader.u32()?;
+    let fields_len = reader.u32()? as usize;
+    let mut times = [0u64; 6];
+    for time in &mut times {
+        *time = reader.u64()?;
+    }
+    let body_checksum = reader.u64()?;
+    let key: Rc<[u8]> = reader.take(key_len)?.into();
+    let fields = reader.take(fields_len)?;
+    let body = reader.rest;
+    let head = checked.get(..checked.len() - body.len()).unwrap_or_default();
+    if xxh3_64(head) != head_checksum {
+        return Err(RecordError::Damaged);
+    }
+    if verify == Verify::Whole && xxh3_64(body) != body_checksum {
+        return Err(RecordError::Damaged);
+    }
+    match kind {
+        KIND_RESPONSE => {
+            let [born, received, lifetime, while_revalidate, if_error, disconnected] = times;
+            let schedule = Schedule {
+                born: Timestamp::from_millis(born),
+                received: Timestamp::from_millis(received),
+                lifetime: Duration::from_millis(lifetime),
+                while_revalidate: Duration::from_millis(while_revalidate),
+                if_error: Duration::from_millis(if_error),
+                disconnected: Duration::from_millis(disconnected),
+            };
+            let fields: FieldBlock = Fields::parse(fields).ok_or(RecordError::Damaged)?.iter().collect();
+            let start = bytes.len() - body.len();
+            let terms = Terms::from_bits(terms);
+            let body = Body::tail(bytes, start);
+            Ok(Slot::Response(Rc::new(StoredResponse { key, status, terms, schedule, fields, body })))
+        }
+        KIND_INDEX => {
+            let [generation, ..] = times;
+            let variants = read_variants(&mut Reader { rest: fields }, count)?;
+            Ok(Slot::Index(Rc::new(VariantIndex { key, generation, variants })))
+        }
+        _ => Err(RecordError::Unknown),
+    }
+}
+
+fn encode_response(stored: &StoredResponse) -> Vec<u8> {
+    let mut fields = Vec::with_capacity(stored.fields.byte_len() + 4);
+    stored.fields.write_with(&[], &mut fields);
+    let schedule = &stored.schedule;
+    let times = [
+        schedule.born.as_millis(),
+        schedule.received.as_millis(),
+        millis(schedule.lifetime),
+        millis(schedule.while_revalidate),
+        millis(schedule.if_error),
+        millis(schedule.disconnected),
+    ];
+    let prelude =
+        Prelude { kind: KIND_RESPONSE, terms: stored.terms.bits(), status: stored.status, count: 0 };
+    write(&prelude, times, &stored.key, &fields, stored.body.as_slice())
+}
+
+fn encode_index(index: &VariantIndex) -> Vec<u8> {
+    let mut fields = Vec::new();
+    for variant in &index.variants {
+        fields.extend_from_slice(&variant.hash.to_le_bytes());
+        fields.extend_from_slice(&length(&variant.names).to_le_bytes());
+        for name in variant.names.iter() {
+            fields.extend_from_slice(&length(name).to_le_bytes());
+            fields.extend_from_slice(name);
+        }
+    }
+    let times = [index.generation, 0, 0, 0, 0, 0];
+    let prelude = Prelude { kind: KIND_INDEX, terms: 0, status: 0, count: length(&index.variants) };
+    write(&prelude, times, &index.key, &fields, &[])
+}
+
+fn read_variants(reader: &mut Reader<'_>, count: u32) -> Result<Vec<Variant>, RecordError> {
+    let mut variants = Vec::new();
+    for _ in 0..count {
+        let hash = u128::from_le_bytes(reader.array()?);
+        let mut names: Vec<Box<[u8]>> = Vec::new();
+        for _ in 0..reader.u32()? {
+            let name_len = reader.u32()? as usize;
+            names.push(reader.take(name_len)?.into());
+        }
+        variants.push(Variant { names: names.into(), hash });
+    }
+    Ok(variants)
+}
+
+/// The small values at the front of a record.
+struct Prelude {
+    kind: u8,
+    terms: u8,
+    status: u16,
+    count: u32,
+}
+
+fn write(prelude: &Prelude, times: [u64; 6], key: &[u8], fields: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEAD_BYTES + key.len() + fields.len() + body.len());
+    out.extend_from_slice(MAGIC);
+    let checksum_at = out.len();
+    out.extend_from_slice(&[0; 8]);
+    let checked_from = out.len();
+    out.extend_from_slice(&[VERSION, prelude.kind, prelude.terms, 0]);
+    out.extend_from_slice(&prelude.status.to_le_bytes());
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&length(key).to_le_bytes());
+    out.extend_from_slice(&prelude.count.to_le_bytes());
+    out.extend_from_slice(&length(fields).to_le_bytes());
+    for time in times {
+        out.extend_from_slice(&time.to_le_bytes());
+    }
+    out.extend_from_slice(&xxh3_64(body).to_le_bytes());
+    out.extend_from_slice(key);
+    out.extend_from_slice(fields);
+    let checksum = xxh3_64(out.get(checked_from..).unwrap_or_default()).to_le_bytes();
+    if let Some(place) = out.get_mut(checksum_at..checked_from) {
+        place.copy_from_slice(&checksum);
+    }
+    out.extend_from_slice(body);
+    out
+}
+
+/// Takes bytes off the front, or says that there are too few.
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], RecordError> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(RecordError::Truncated)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(RecordError::Truncated)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    fn u32(&mut self) -> Result<u32, RecordError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, RecordError> {
+        self.array().map(u64::from_le_bytes)
+    }
+}
+
+fn length<T>(items: &[T]) -> u32 {
+    u32::try_from(items.len()).unwrap_or(u32::MAX)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+const MAGIC: &[u8; 4] = b"SLVG";
+const VERSION: u8 = 1;
+const KIND_RESPONSE: u8 = 1;
+const KIND_INDEX: u8 = 2;
+/// Bytes before the key.
+const HEAD_BYTES: usize = 4 + 4 + 4 + 12 + 8 + 48 + 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response() -> Slot {
+        let second = Duration::from_secs(1);
+        Slot::Response(Rc::new(StoredResponse {
+            key: Rc::from(&b"key"[..]),
+            status: 200,
+            terms: Terms::SHARED,
+            schedule: Schedule {
+                born: Timestamp::from_secs(10),
+                received: Timestamp::from_secs(11),
+                lifetime: second * 60,
+                while_revalidate: second,
+                if_error: second * 2,
+                disconnected: second * 3,
+            },
+            fields: [(&b"etag"[..], &b"\"x\""[..]), (b"set-cookie", b"a=1")].into_iter().collect(),
+            body: Body::new(b"content".to_vec()),
+        }))
+    }
+
+    fn index() -> Slot {
+        let mut index = VariantIndex::new(Rc::from(&b"key"[..]), Timestamp::from_secs(5));
+        let names: Rc<[Box<[u8]>]> = Rc::from(vec![Box::from(&b"accept-language"[..])]);
+        index.add(names.clone(), 7, 16);
+        index.add(names, 8, 16);
+        Slot::Index(Rc::new(index))
+    }
+
+    #[test]
+    fn records_read_back_as_they_were_written() {
+        let Slot::Response(written) = response() else { unreachable!() };
+        let Ok(Slot::Response(read)) = decode(encode(&response()), Verify::Whole) else {
+            panic!("no response")
+        };
+        assert_eq!(*read, *written);
+        let Slot::Index(written) = index() else { unreachable!() };
+        let Ok(Slot::Index(read)) = decode(encode(&index()), Verify::Whole) else { panic!("no index") };
+        assert_eq!(*read, *written);
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_byte_is_an_error_or_the_same_record() {
+        for slot in [response(), index()] {
+            let whole = encode(&slot);
+            for cut in 0..whole.len() {
+                assert!(decode(whole[..cut].to_vec(), Verify::Whole).is_err(), "cut at {cut}");
+            }
+            for at in 0..whole.len() {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 0x55;
+                if let Ok(read) = decode(damaged, Verify::Whole) {
+                    assert_eq!(read.key(), slot.key(), "byte {at}");
+                }
+            }
+        }
+    }
+}

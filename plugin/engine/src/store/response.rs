@@ -1,0 +1,179 @@
+//! A stored response and the terms on which it may be used again.
+
+use std::rc::Rc;
+
+use crate::cache_control::ResponseDirectives;
+use crate::fields::{FieldBlock, Fields};
+use crate::freshness::{Freshness, Schedule};
+use crate::policy::{Cookies, Rule};
+use crate::request::Request;
+use crate::time::Timestamp;
+
+/// A complete response, ready to be sent. Immutable: freshening makes a new one that shares the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredResponse {
+    /// Canonical key, with the selecting part if it is a variant.
+    pub key: Rc<[u8]>,
+    /// Final status code, 200 to 999.
+    pub status: u16,
+    /// What its directives say about later use.
+    pub terms: Terms,
+    /// Its times.
+    pub schedule: Schedule,
+    /// Its fields, without those that are never stored.
+    pub fields: FieldBlock,
+    /// Its content.
+    pub body: Body,
+}
+
+impl StoredResponse {
+    /// The first `ETag`, as sent.
+    pub fn etag(&self) -> Option<&[u8]> {
+        self.fields.fields().get(b"etag")
+    }
+
+    /// The first `Last-Modified`, as sent.
+    pub fn last_modified(&self) -> Option<&[u8]> {
+        self.fields.fields().get(b"last-modified")
+    }
+
+    /// Whether it can be validated (RFC 9111 §4.3.1).
+    pub fn has_validator(&self) -> bool {
+        self.etag().is_some() || self.last_modified().is_some()
+    }
+
+    /// Freshness at `now`; one that must always be validated is never fresh.
+    pub fn freshness(&self, now: Timestamp) -> Freshness {
+        if self.terms.contains(Terms::ALWAYS_VALIDATE) {
+            return Freshness::Stale { by: self.schedule.age(now) };
+        }
+        self.schedule.freshness(now)
+    }
+
+    /// Whether this response may answer a request that carries credentials. One that the origin has not
+    /// marked as shared answers only requests without any, or those for which the key tells them apart.
+    pub fn may_answer(&self, request: &Request<'_>, rule: &Rule) -> bool {
+        if self.terms.contains(Terms::SHARED) || !(request.authorization || request.cookie) {
+            return true;
+        }
+        let keyed = |name: &[u8]| rule.key.headers.iter().any(|listed| **listed == *name);
+        let authorization_ok = !request.authorization || keyed(b"authorization");
+        let cookie_ok = !request.cookie
+            || rule.cookies == Cookies::Ignore
+            || self.terms.contains(Terms::SELECTED_BY_COOKIE)
+            || keyed(b"cookie");
+        authorization_ok && cookie_ok
+    }
+
+    /// Bytes it costs a budget.
+    pub fn weight(&self) -> usize {
+        self.key.len() + self.fields.byte_len() + self.body.held_bytes() + size_of::<Self>()
+    }
+}
+
+/// What the directives of a stored response mean for later uses: a small set of flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms(u8);
+
+impl Terms {
+    /// Must be validated before every use (`no-cache`).
+    pub const ALWAYS_VALIDATE: Self = Self(1);
+    /// The origin says outright that caches may share it.
+    pub const SHARED: Self = Self(2);
+    /// Stale use is forbidden, whatever the client accepts.
+    pub const FORBIDS_STALE: Self = Self(4);
+    /// `Cookie` is one of the fields that select it.
+    pub const SELECTED_BY_COOKIE: Self = Self(8);
+
+    /// The terms that `directives` set.
+    pub fn of(directives: &ResponseDirectives) -> Self {
+        let mut terms = Self::default();
+        terms.set(Self::ALWAYS_VALIDATE, directives.no_cache);
+        terms.set(Self::SHARED, directives.explicitly_shared());
+        terms.set(Self::FORBIDS_STALE, directives.forbids_stale());
+        terms
+    }
+
+    /// Whether all flags of `other` are set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Sets or clears the flags of `other`.
+    pub fn set(&mut self, other: Self, on: bool) {
+        if on { self.0 |= other.0 } else { self.0 &= !other.0 }
+    }
+
+    /// As one byte, for records.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From the byte of a record; unknown flags are kept.
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+}
+
+/// The content of a response: a part of a shared buffer, so that a record read from the node store is used
+/// where it lies.
+#[derive(Clone, Debug, Default)]
+pub struct Body {
+    buffer: Rc<Vec<u8>>,
+    start: usize,
+}
+
+impl Body {
+    /// All of `bytes`.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { buffer: Rc::new(bytes), start: 0 }
+    }
+
+    /// The bytes of `buffer` from `start` on; empty if there are none.
+    pub fn tail(buffer: Vec<u8>, start: usize) -> Self {
+        Self { buffer: Rc::new(buffer), start }
+    }
+
+    /// The content.
+    pub fn as_slice(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    /// Length of the content in bytes.
+    pub fn len(&self) -> usize {
+        self.buffer.len().saturating_sub(self.start)
+    }
+
+    /// Whether there is no content.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of memory behind it.
+    fn held_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+}
+
+impl PartialEq for Body {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Body {}
+
+/// Copies the fields of a response that may be stored. A missing `Date` becomes the time of arrival
+/// (RFC 9110 §6.6.1).
+pub fn storable_fields(response: Fields<'_>, received: Timestamp, with_set_cookie: bool) -> FieldBlock {
+    let mut block: FieldBlock = response
+        .iter()
+        .filter(|(name, _)| !crate::storability::is_kept_out(name, response))
+        .filter(|(name, _)| with_set_cookie || *name != b"set-cookie")
+        .collect();
+    if response.get(b"date").is_none() {
+        block.push(b"date", received.to_http_date().as_bytes());
+    }
+    block.shrink_to_fit();
+    block
+}

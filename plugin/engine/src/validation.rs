@@ -1,0 +1,88 @@
+//! Validates a stored response with the origin and freshens it: RFC 9111 §4.3.
+
+use std::rc::Rc;
+
+use crate::cache_control::ResponseDirectives;
+use crate::fields::{FieldBlock, Fields};
+use crate::freshness::Schedule;
+use crate::policy::{Rule, SetCookie};
+use crate::storability::is_kept_out;
+use crate::store::response::{StoredResponse, Terms};
+use crate::time::Timestamp;
+
+/// What a HEAD response says about the stored response to GET (§4.3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadVerdict {
+    /// It describes the same content: the stored response may be freshened with it.
+    Same,
+    /// The content has changed: the stored response is invalid.
+    Changed,
+}
+
+/// Freshens `stored` with the fields of a 304, or of a HEAD response that describes it (§3.2, §4.3.4).
+///
+/// Fields about the content itself stay as they were stored, and so does the entity-tag that was asked about.
+pub fn freshen(
+    stored: &StoredResponse,
+    update: Fields<'_>,
+    rule: &Rule,
+    requested: Timestamp,
+    received: Timestamp,
+) -> StoredResponse {
+    let allowed = |name: &[u8]| {
+        !is_kept_out(name, update)
+            && !describes_content(name)
+            && (name != b"set-cookie" || rule.set_cookie == SetCookie::Store)
+    };
+    let mut fields: FieldBlock = stored
+        .fields
+        .fields()
+        .iter()
+        .filter(|(name, _)| *name != b"date" && !(allowed(name) && update.get(name).is_some()))
+        .collect();
+    for (name, value) in update.iter().filter(|(name, _)| *name != b"date" && allowed(name)) {
+        fields.push(name, value);
+    }
+    // A 304 without Date is as new as its arrival; the old Date would make it stale at once.
+    match update.get(b"date") {
+        Some(date) => fields.push(b"date", date),
+        None => fields.push(b"date", received.to_http_date().as_bytes()),
+    }
+    fields.shrink_to_fit();
+    let directives = ResponseDirectives::read(fields.fields(), &rule.targeted);
+    let timing = Schedule::new(stored.status, fields.fields(), &directives, rule, requested, received);
+    let born = Schedule::birth(update, requested, received);
+    let mut terms = Terms::of(&directives);
+    terms.set(Terms::SELECTED_BY_COOKIE, stored.terms.contains(Terms::SELECTED_BY_COOKIE));
+    StoredResponse {
+        key: Rc::clone(&stored.key),
+        status: stored.status,
+        terms,
+        schedule: Schedule { born, ..timing },
+        fields,
+        body: stored.body.clone(),
+    }
+}
+
+/// Compares a 200 response to HEAD with the stored response: each validator and the length, where it has them,
+/// must be the stored ones.
+pub fn compare_head(stored: &StoredResponse, head: Fields<'_>) -> HeadVerdict {
+    let stored_fields = stored.fields.fields();
+    let same = |name: &[u8]| head.get(name).is_none_or(|value| stored_fields.get(name) == Some(value));
+    let length_same = head.get(b"content-length").is_none_or(|value| {
+        std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) == Some(stored.body.len())
+    });
+    if same(b"etag") && same(b"last-modified") && length_same {
+        HeadVerdict::Same
+    } else {
+        HeadVerdict::Changed
+    }
+}
+
+/// Fields that only change when the content does, so an update never touches them (§3.2).
+fn describes_content(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"content-length" | b"content-encoding" | b"content-range" | b"content-md5" | b"etag" | b"vary"
+    )
+}

@@ -1,0 +1,103 @@
+//! What Envoy calls: proxy-wasm ABI 0.2.1. Each export only passes on to [`crate::vm`].
+//!
+//! A callback that we do not need is not exported: each one would cost every request an entry into the VM.
+
+use crate::host;
+use crate::vm;
+
+/// What a callback tells the host to do with the stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Action {
+    /// Go on.
+    Continue = 0,
+    /// Hold it.
+    Pause = 1,
+}
+
+unsafe extern "C" {
+    fn __wasm_call_ctors();
+}
+
+/// Runs before everything else.
+#[unsafe(no_mangle)]
+pub extern "C" fn _initialize() {
+    // SAFETY: the linker makes this function, and the host calls `_initialize` once.
+    unsafe { __wasm_call_ctors() };
+}
+
+/// Names the ABI by being there.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_abi_version_0_2_1() {}
+
+/// Memory for what the host gives us.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+    host::allocate(size)
+}
+
+/// A root context (without parent), or a stream.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
+    vm::with(|vm| vm.create(context, parent));
+}
+
+/// The VM starts. Its configuration is not used.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_vm_start(_root: u32, _size: usize) -> u32 {
+    1
+}
+
+/// The plugin's configuration has come. 0 refuses it.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_configure(root: u32, size: usize) -> u32 {
+    vm::with(|vm| vm.configure(root, size)).unwrap_or_default().into()
+}
+
+/// Time passes.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_tick(root: u32) {
+    vm::with(|vm| vm.tick(root));
+}
+
+/// Another worker calls.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_queue_ready(root: u32, queue: u32) {
+    vm::with(|vm| vm.called(root, queue));
+}
+
+/// A request.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_request_headers(context: u32, _count: u32, end_of_stream: u32) -> Action {
+    vm::with(|vm| vm.request_headers(context, end_of_stream != 0)).unwrap_or(Action::Continue)
+}
+
+/// A part of a request's body.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_request_body(context: u32, size: usize, end_of_stream: u32) -> Action {
+    vm::with(|vm| vm.request_body(context, size, end_of_stream != 0)).unwrap_or(Action::Continue)
+}
+
+/// The head of a response, the origin's or our own.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_response_headers(context: u32, _count: u32, end_of_stream: u32) -> Action {
+    vm::with(|vm| vm.response_headers(context, end_of_stream != 0)).unwrap_or(Action::Continue)
+}
+
+/// A part of a response's body.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_response_body(context: u32, size: usize, end_of_stream: u32) -> Action {
+    vm::with(|vm| vm.response_body(context, size, end_of_stream != 0)).unwrap_or(Action::Continue)
+}
+
+/// The trailers of a response.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_response_trailers(context: u32, _count: u32) -> Action {
+    vm::with(|vm| vm.response_trailers(context)).unwrap_or(Action::Continue)
+}
+
+/// A context is gone.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_delete(context: u32) {
+    vm::with(|vm| vm.delete(context));
+}

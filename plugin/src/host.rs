@@ -1,0 +1,276 @@
+//! What the host offers: proxy-wasm ABI 0.2.1, each call wrapped once. No other file names a host call.
+//!
+//! A wrapper never panics: what the host refuses is `None` or `false`, and its caller goes on without.
+
+use selvage_engine::cache::Host;
+use selvage_engine::store::node::{CasMismatch, SharedData};
+use selvage_engine::time::Timestamp;
+
+/// Which header map.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Map {
+    /// The request's headers.
+    Request = 0,
+    /// The response's headers.
+    Response = 2,
+}
+
+/// Which buffer.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Buffer {
+    /// The part of the request's body at hand.
+    RequestBody = 0,
+    /// The part of the response's body at hand.
+    ResponseBody = 1,
+    /// The plugin's configuration.
+    PluginConfiguration = 7,
+}
+
+/// How loud.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Level {
+    /// Somebody should look.
+    Warn = 3,
+    /// Refused or failed.
+    Error = 4,
+}
+
+/// Kinds of metrics.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Metric {
+    /// Only goes up.
+    Counter = 0,
+    /// Goes both ways.
+    Gauge = 1,
+}
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
+    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_buffer_bytes(
+        kind: u32,
+        start: usize,
+        max: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_add_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        size: usize,
+    ) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        size: usize,
+    ) -> u32;
+    fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize) -> u32;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
+    fn proxy_continue_stream(kind: u32) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+        cas: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, size: usize, cas: u32)
+    -> u32;
+    fn proxy_register_shared_queue(name: *const u8, size: usize, token: *mut u32) -> u32;
+    fn proxy_enqueue_shared_queue(token: u32, value: *const u8, size: usize) -> u32;
+    fn proxy_dequeue_shared_queue(token: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, by: i64) -> u32;
+}
+
+/// Memory that the host fills and [`adopt`] takes over. Null if there is none.
+pub fn allocate(size: usize) -> *mut u8 {
+    let Ok(layout) = std::alloc::Layout::array::<u8>(size.max(1)) else { return std::ptr::null_mut() };
+    // SAFETY: the layout has at least one byte.
+    unsafe { std::alloc::alloc(layout) }
+}
+
+/// Makes a vector of memory that [`allocate`] gave to the host.
+fn adopt(data: *mut u8, size: usize) -> Option<Vec<u8>> {
+    if data.is_null() {
+        return None;
+    }
+    // SAFETY: the host got `data` from `allocate(size)` in this very call and has filled it.
+    Some(unsafe { Vec::from_raw_parts(data, size, size.max(1)) })
+}
+
+/// Runs a call that gives bytes. `None` if the host refuses, or has nothing.
+fn bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
+    let (mut data, mut size) = (std::ptr::null_mut(), 0);
+    (call(&raw mut data, &raw mut size) == OK).then(|| adopt(data, size))?
+}
+
+/// Writes a line to Envoy's log.
+pub fn log(level: Level, message: &str) {
+    // SAFETY: the host reads `message` during the call.
+    unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) };
+}
+
+/// The time of day.
+pub fn now() -> Timestamp {
+    let mut nanoseconds = 0;
+    // SAFETY: the host writes to `nanoseconds` during the call.
+    unsafe { proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
+    Timestamp::from_millis(nanoseconds / 1_000_000)
+}
+
+/// Asks for a tick every `milliseconds`.
+pub fn set_tick_period(milliseconds: u32) {
+    // SAFETY: no memory is passed.
+    unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
+}
+
+/// At most `size` bytes of a buffer, from `start` on.
+pub fn buffer(kind: Buffer, start: usize, size: usize) -> Option<Vec<u8>> {
+    // SAFETY: the host writes to the two places during the call.
+    bytes(|data, length| unsafe { proxy_get_buffer_bytes(kind as u32, start, size, data, length) })
+}
+
+/// A header map as a field block.
+pub fn header_pairs(map: Map) -> Option<Vec<u8>> {
+    // SAFETY: the host writes to the two places during the call.
+    bytes(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })
+}
+
+/// Adds a field line.
+pub fn add_header(map: Map, name: &str, value: &[u8]) {
+    // SAFETY: the host reads both during the call.
+    unsafe { proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+}
+
+/// Gives a field one value.
+pub fn set_header(map: Map, name: &str, value: &[u8]) {
+    // SAFETY: the host reads both during the call.
+    unsafe {
+        proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    };
+}
+
+/// Removes all lines of a field.
+pub fn remove_header(map: Map, name: &str) {
+    // SAFETY: the host reads the name during the call.
+    unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
+}
+
+/// Answers the stream of the effective context. `details` shows in Envoy's access log; `fields` is a block without
+/// `:status`.
+pub fn reply(status: u16, details: &str, fields: &[u8], body: &[u8]) {
+    const NOT_GRPC: i32 = -1;
+    // SAFETY: the host reads everything during the call.
+    unsafe {
+        proxy_send_local_response(
+            u32::from(status),
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            fields.as_ptr(),
+            fields.len(),
+            NOT_GRPC,
+        )
+    };
+}
+
+/// Lets the request of another context go on. `false` if that context is gone.
+pub fn resume_request(context: u32) -> bool {
+    const REQUEST: u32 = 0;
+    // SAFETY: no memory is passed.
+    unsafe { proxy_set_effective_context(context) == OK && proxy_continue_stream(REQUEST) == OK }
+}
+
+/// A property of the current stream, its path segments separated by zero bytes.
+pub fn property(path: &str) -> Option<Vec<u8>> {
+    // SAFETY: the host reads `path` and writes to the two places during the call.
+    bytes(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })
+}
+
+/// Makes this VM the one that is called when something enters the queue. The token names the queue everywhere.
+pub fn register_queue(name: &str) -> Option<u32> {
+    let mut token = 0;
+    // SAFETY: the host reads `name` and writes to `token` during the call.
+    (unsafe { proxy_register_shared_queue(name.as_ptr(), name.len(), &raw mut token) } == OK).then_some(token)
+}
+
+/// Puts one byte into a queue.
+pub fn ring(token: u32) {
+    // SAFETY: the host reads the byte during the call.
+    unsafe { proxy_enqueue_shared_queue(token, b"!".as_ptr(), 1) };
+}
+
+/// Takes one item out of a queue. `false` once it is empty.
+pub fn answer(token: u32) -> bool {
+    // SAFETY: the host writes to the two places during the call.
+    bytes(|data, size| unsafe { proxy_dequeue_shared_queue(token, data, size) }).is_some()
+}
+
+/// Defines a metric of Envoy's.
+pub fn define_metric(kind: Metric, name: &str) -> Option<u32> {
+    let mut id = 0;
+    // SAFETY: the host reads `name` and writes to `id` during the call.
+    (unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) } == OK).then_some(id)
+}
+
+/// Changes a metric by `by`, which is more than zero for a counter.
+pub fn increment(id: u32, by: i64) {
+    // SAFETY: no memory is passed.
+    unsafe { proxy_increment_metric(id, by) };
+}
+
+/// The host of a real Envoy.
+pub struct Envoy;
+
+impl SharedData for Envoy {
+    fn get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
+        let mut cas = 0;
+        let (mut data, mut size) = (std::ptr::null_mut(), 0);
+        // SAFETY: the host reads `key` and writes to the three places during the call.
+        let status = unsafe {
+            proxy_get_shared_data(key.as_ptr(), key.len(), &raw mut data, &raw mut size, &raw mut cas)
+        };
+        // An emptied value comes without memory.
+        (status == OK).then(|| (adopt(data, size).unwrap_or_default(), cas))
+    }
+
+    fn set(&mut self, key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch> {
+        // SAFETY: the host reads both during the call.
+        let status =
+            unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) };
+        if status == OK { Ok(()) } else { Err(CasMismatch) }
+    }
+}
+
+impl Host for Envoy {
+    /// Envoy says in the response's details whether the upstream made it.
+    fn origin_answered(&mut self) -> bool {
+        property("response\0code_details").is_none_or(|details| details == b"via_upstream")
+    }
+}
+
+const OK: u32 = 0;

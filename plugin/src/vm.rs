@@ -1,0 +1,317 @@
+//! All state of one VM: its roots, each with a cache, and the streams that have something to wait for.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+use selvage_engine::cache::{Cache, Moment};
+use selvage_engine::config::Config;
+use selvage_engine::exchange::{Directive, Event, Exchange, Reply, RequestEdit};
+use selvage_engine::fields::Fields;
+use selvage_engine::policy::Policy;
+use selvage_engine::time::Timestamp;
+
+use crate::abi::Action;
+use crate::host::{self, Buffer, Envoy, Level, Map};
+use crate::metrics::Metrics;
+use crate::stream::{BuildIdHasher, Stream};
+use crate::wake::Wake;
+use crate::warm_up;
+
+/// One VM.
+#[derive(Default)]
+pub struct Vm {
+    roots: Vec<Root>,
+    streams: HashMap<u32, Stream, BuildIdHasher>,
+    /// Which root a stream belongs to, while there are several.
+    parents: HashMap<u32, u32, BuildIdHasher>,
+    /// Streams held for their request's body.
+    held: Vec<Held>,
+}
+
+/// A stream held for its request's body.
+struct Held {
+    context: u32,
+    since: Timestamp,
+    /// Bytes of the body taken in so far. Envoy shows all parts that are held, the earlier ones too.
+    seen: usize,
+}
+
+/// One configured plugin.
+struct Root {
+    id: u32,
+    cache: Cache,
+    wake: Wake,
+    metrics: Metrics,
+}
+
+thread_local! {
+    static VM: RefCell<Vm> = RefCell::default();
+}
+
+/// Runs `call` with the VM. `None` if the host calls us while we call it, which it does only to get memory.
+pub fn with<R>(call: impl FnOnce(&mut Vm) -> R) -> Option<R> {
+    VM.with(|vm| vm.try_borrow_mut().ok().map(|mut vm| call(&mut vm)))
+}
+
+impl Vm {
+    /// A context begins. Roots are made when their configuration comes.
+    pub fn create(&mut self, context: u32, parent: u32) {
+        if parent != 0 && self.roots.len() > 1 {
+            self.parents.insert(context, parent);
+        }
+    }
+
+    /// Reads the configuration. `false` refuses it, after every fault has been logged.
+    pub fn configure(&mut self, id: u32, size: usize) -> bool {
+        let json = host::buffer(Buffer::PluginConfiguration, 0, size).unwrap_or_default();
+        let config = match Config::parse(&json) {
+            Ok(config) => config,
+            Err(errors) => {
+                for error in errors {
+                    host::log(Level::Error, &format!("selvage: configuration refused: {error}"));
+                }
+                return false;
+            }
+        };
+        let policy = Rc::new(Policy::from(config));
+        warm_up::run(&policy);
+        host::set_tick_period(u32::try_from(policy.node.poll.as_millis()).unwrap_or(u32::MAX));
+        let root = Root { id, cache: Cache::new(policy), wake: Wake::new(), metrics: Metrics::default() };
+        self.roots.retain(|known| known.id != id);
+        self.roots.push(root);
+        true
+    }
+
+    /// Does what is due now and then.
+    pub fn tick(&mut self, id: u32) {
+        let now = host::now();
+        self.release_held(now);
+        let Some(root) = root_of(&mut self.roots, id) else { return };
+        root.wake.tick(now);
+        let mut moment = Moment { now, host: &mut Envoy };
+        root.cache.learn(&mut moment);
+        root.cache.sweep(&mut moment);
+        root.metrics.export(&mut root.cache);
+    }
+
+    /// Another worker has written down a change.
+    pub fn called(&mut self, id: u32, queue: u32) {
+        while host::answer(queue) {}
+        if let Some(root) = root_of(&mut self.roots, id) {
+            root.cache.learn(&mut Moment { now: host::now(), host: &mut Envoy });
+        }
+    }
+
+    /// A request begins.
+    pub fn request_headers(&mut self, context: u32, end_of_stream: bool) -> Action {
+        let Some(head) = host::header_pairs(Map::Request) else { return Action::Continue };
+        let Some(root) = stream_root(&mut self.roots, &self.parents, context) else {
+            return Action::Continue;
+        };
+        let now = host::now();
+        root.wake.join(now);
+        let mut exchange = Exchange::new();
+        let mut moment = Moment { now, host: &mut Envoy };
+        let directive = exchange.on(Event::Request { head, end_of_stream }, &mut root.cache, &mut moment);
+        match directive {
+            Directive::Respond(reply) => {
+                if let Some(mend) = answer(reply, &mut root.cache) {
+                    self.streams.insert(context, mend);
+                }
+                Action::Pause
+            }
+            Directive::Forward(edits) => {
+                forward(&edits);
+                self.streams.insert(context, Stream::Exchange(Box::new(exchange)));
+                Action::Continue
+            }
+            Directive::AwaitBody => {
+                self.held.push(Held { context, since: now, seen: 0 });
+                self.streams.insert(context, Stream::Exchange(Box::new(exchange)));
+                Action::Pause
+            }
+            Directive::Pass | Directive::Relay { .. } => Action::Continue,
+        }
+    }
+
+    /// A part of the request's body.
+    pub fn request_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
+        let Some(Stream::Exchange(exchange)) = self.streams.get_mut(&context) else {
+            return Action::Continue;
+        };
+        if !exchange.awaits_request_body() {
+            return Action::Continue;
+        }
+        let Some(root) = stream_root(&mut self.roots, &self.parents, context) else {
+            return Action::Continue;
+        };
+        let Some(held) = self.held.iter_mut().find(|held| held.context == context) else {
+            return Action::Continue;
+        };
+        let chunk = host::buffer(Buffer::RequestBody, held.seen, size.saturating_sub(held.seen));
+        held.seen = size;
+        let mut moment = Moment { now: host::now(), host: &mut Envoy };
+        let event = Event::RequestBody { chunk: &chunk.unwrap_or_default(), end_of_stream };
+        let directive = exchange.on(event, &mut root.cache, &mut moment);
+        if directive == Directive::AwaitBody {
+            return Action::Pause;
+        }
+        self.held.retain(|held| held.context != context);
+        match directive {
+            Directive::Respond(reply) => {
+                self.streams.remove(&context);
+                if let Some(mend) = answer(reply, &mut root.cache) {
+                    self.streams.insert(context, mend);
+                }
+                Action::Pause
+            }
+            Directive::Forward(edits) => {
+                forward(&edits);
+                Action::Continue
+            }
+            _ => Action::Continue,
+        }
+    }
+
+    /// A response begins.
+    pub fn response_headers(&mut self, context: u32, end_of_stream: bool) -> Action {
+        let exchange = match self.streams.get_mut(&context) {
+            None => return Action::Continue,
+            Some(Stream::Exchange(exchange)) => exchange,
+            Some(Stream::Mend(mend)) => {
+                mend.apply();
+                self.streams.remove(&context);
+                return Action::Continue;
+            }
+        };
+        let Some(root) = stream_root(&mut self.roots, &self.parents, context) else {
+            return Action::Continue;
+        };
+        let block = host::header_pairs(Map::Response).unwrap_or_default();
+        let head = Fields::parse(&block).unwrap_or_default();
+        let mut moment = Moment { now: host::now(), host: &mut Envoy };
+        let directive = exchange.on(Event::Response { head, end_of_stream }, &mut root.cache, &mut moment);
+        let over = exchange.is_over();
+        root.wake.tell_others(&mut root.cache);
+        let action = match directive {
+            Directive::Respond(reply) => {
+                // Straight to the client: none of our callbacks sees this reply, so nothing can mend it.
+                answer(reply, &mut root.cache);
+                Action::Pause
+            }
+            Directive::Relay { cache_status: Some(value) } => {
+                host::add_header(Map::Response, "cache-status", &value);
+                Action::Continue
+            }
+            _ => Action::Continue,
+        };
+        if over {
+            self.streams.remove(&context);
+        }
+        action
+    }
+
+    /// A part of the response's body.
+    pub fn response_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
+        if let Some(Stream::Exchange(exchange)) = self.streams.get_mut(&context)
+            && exchange.wants_body()
+            && let Some(root) = stream_root(&mut self.roots, &self.parents, context)
+        {
+            // An empty part still may end the response; a part that cannot be read ends the storing.
+            let chunk =
+                if size == 0 { Some(Vec::new()) } else { host::buffer(Buffer::ResponseBody, 0, size) };
+            let event = match &chunk {
+                Some(chunk) => Event::Body { chunk, end_of_stream },
+                None => Event::Ended,
+            };
+            exchange.on(event, &mut root.cache, &mut Moment { now: host::now(), host: &mut Envoy });
+            root.wake.tell_others(&mut root.cache);
+            if exchange.is_over() {
+                self.streams.remove(&context);
+            }
+        }
+        Action::Continue
+    }
+
+    /// The trailers of a response end it.
+    pub fn response_trailers(&mut self, context: u32) -> Action {
+        self.end(context, Event::Trailers);
+        Action::Continue
+    }
+
+    /// A context is gone, however it ended.
+    pub fn delete(&mut self, context: u32) {
+        self.end(context, Event::Ended);
+        if self.parents.remove(&context).is_none() {
+            self.roots.retain(|root| root.id != context);
+        }
+    }
+
+    fn end(&mut self, context: u32, event: Event<'_>) {
+        self.held.retain(|held| held.context != context);
+        if let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context)
+            && let Some(root) = stream_root(&mut self.roots, &self.parents, context)
+        {
+            exchange.on(event, &mut root.cache, &mut Moment { now: host::now(), host: &mut Envoy });
+            root.wake.tell_others(&mut root.cache);
+        }
+    }
+
+    /// Lets requests go whose bodies never came: Envoy shows bodies of held requests only where the plugin's
+    /// `allow_on_headers_stop_iteration` is true.
+    fn release_held(&mut self, now: Timestamp) {
+        let streams = &mut self.streams;
+        self.held.retain(|held| {
+            if held.seen > 0 || now.since(held.since) < HELD_AT_MOST {
+                return true;
+            }
+            if streams.remove(&held.context).is_some() {
+                host::log(
+                    Level::Warn,
+                    "selvage: a request's body did not come while its head was held; rules with key.body need \
+                     allow_on_headers_stop_iteration: true in the plugin's bootstrap, or a faster client",
+                );
+                host::resume_request(held.context);
+            }
+            false
+        });
+    }
+}
+
+/// Sends a reply. What remains to be done about it comes back as the stream's state.
+fn answer(reply: Reply, cache: &mut Cache) -> Option<Stream> {
+    host::reply(reply.status, "selvage", &reply.fields, reply.content());
+    let Reply { fields, mend, .. } = reply;
+    cache.recycle(fields);
+    mend.map(Stream::from)
+}
+
+/// Changes the request on its way to the origin.
+fn forward(edits: &[RequestEdit]) {
+    for edit in edits {
+        match edit {
+            RequestEdit::Set(name, value) => host::set_header(Map::Request, name, value),
+            RequestEdit::Remove(name) => host::remove_header(Map::Request, name),
+        }
+    }
+}
+
+fn root_of(roots: &mut [Root], id: u32) -> Option<&mut Root> {
+    roots.iter_mut().find(|root| root.id == id)
+}
+
+/// The root of a stream. While there is only one, nobody keeps count.
+fn stream_root<'r>(
+    roots: &'r mut [Root],
+    parents: &HashMap<u32, u32, BuildIdHasher>,
+    context: u32,
+) -> Option<&'r mut Root> {
+    match roots {
+        [only] => Some(only),
+        several => root_of(several, *parents.get(&context)?),
+    }
+}
+
+/// How long a request is held before its body begins to come.
+const HELD_AT_MOST: std::time::Duration = std::time::Duration::from_secs(1);

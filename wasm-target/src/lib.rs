@@ -1,0 +1,13 @@
+//! How the filter's WebAssembly module is built and checked.
+//!
+//! [`artifact()`] builds `target/selvage.wasm` and says where it is; tests take the module only from there, so a stale one
+//! cannot be tested. [`inspect()`] reads a module and [`Report::faults`] lists what would keep Envoy from loading it.
+
+mod artifact;
+mod inspect;
+
+pub use artifact::{Error, artifact};
+pub use inspect::{Fault, Import, Malformed, Report, inspect};
+
+/// The module's size budget in bytes.
+pub const SIZE_BUDGET_BYTES: usize = 1024 * 1024;
