@@ -103,11 +103,8 @@ impl Cache {
             object_bytes: worker.object_bytes,
         });
         let node = (policy.node.bytes > 0).then(|| {
-            NodeStore::new(NodeLimits {
-                bytes: policy.node.bytes,
-                object_bytes: policy.node.object_bytes,
-                buckets: u32::try_from(policy.node.buckets).unwrap_or(u32::MAX),
-            })
+            let buckets = u32::try_from(policy.node.buckets).unwrap_or(u32::MAX);
+            NodeStore::new(NodeLimits::within(policy.node.bytes, policy.node.object_bytes, buckets))
         });
         Self {
             policy,
@@ -462,5 +459,5 @@ const REVALIDATION_TIMEOUT: Duration = Duration::from_secs(30);
 const REMEMBERED_INVALIDATIONS: usize = 256;
 /// Table slots looked at in one sweep.
 const SWEEP_STEPS: usize = 256;
-/// Node buckets looked at in one sweep.
-const AUDIT_STEPS: usize = 4;
+/// Regions of the node store whose account is checked in one sweep.
+const AUDIT_STEPS: usize = 1;

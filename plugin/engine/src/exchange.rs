@@ -168,6 +168,8 @@ struct Plan {
     key: Rc<[u8]>,
     hash: u128,
     requested: Timestamp,
+    /// The response is not stored if its key was invalidated at or after this moment.
+    valid_from: Timestamp,
     asked: Asked,
     forward: Forward,
     detail: Option<Detail>,

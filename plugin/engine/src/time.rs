@@ -1,6 +1,8 @@
 //! Points in time as the engine counts them. The clock itself is the caller's.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod http_date;
+
+use std::time::{Duration, SystemTime};
 
 /// A moment, in whole milliseconds since 1970-01-01T00:00:00Z.
 ///
@@ -41,9 +43,7 @@ impl Timestamp {
 
     /// An HTTP-date in any of the three forms of RFC 9110 §5.6.7; `None` if it is not one.
     pub fn parse_http_date(value: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(value).ok()?;
-        let parsed = httpdate::parse_http_date(text).ok()?;
-        Some(Self::from_secs(parsed.duration_since(UNIX_EPOCH).ok()?.as_secs()))
+        http_date::parse(value).map(Self::from_secs)
     }
 
     /// This moment as an IMF-fixdate (RFC 9110 §5.6.7). Moments past the year 9999 become its end.

@@ -36,6 +36,7 @@ impl AwaitingBody {
                 key: [].into(),
                 hash: 0,
                 requested: self.requested,
+                valid_from: self.requested,
                 asked: Asked::default(),
                 forward: Forward::Bypass,
                 detail: Some(Detail::RequestBodyTooLarge),

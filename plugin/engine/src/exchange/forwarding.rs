@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::keying::canonical;
-use super::lookup::{rule_of, within};
+use super::lookup::{self, rule_of, within};
 use super::reply::{self, Kind, Shape};
 use super::storing::Storing;
 use super::{Candidate, Directive, Plan, Role, State};
@@ -11,8 +11,8 @@ use crate::cache::{Cache, Moment};
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Outcome, Ttl};
 use crate::fields::Fields;
-use crate::freshness::{self, Freshness, Schedule};
-use crate::policy::{Rule, SetCookie};
+use crate::freshness::{self, Freshness, LifetimeSource, Schedule};
+use crate::policy::{Cookies, Rule, SetCookie};
 use crate::request::Request;
 use crate::storability::{self, Refusal};
 use crate::store::response::{StoredResponse, Terms};
@@ -47,7 +47,13 @@ impl Plan {
         match self.role {
             Role::Fill => return self.fill(status, head, end_of_stream, rule, outcome, cache, moment),
             Role::Head => self.compare_head(status, head, rule, cache, moment),
-            Role::Invalidate if (200..400).contains(&status) => self.invalidate(head, cache, moment),
+            Role::Invalidate if (200..400).contains(&status) => {
+                self.invalidate(head, cache, moment);
+                if status == 200 && self.becomes_get(head, cache, moment) {
+                    let rule = policy.rule(self.rule);
+                    return self.fill(status, head, end_of_stream, rule, outcome, cache, moment);
+                }
+            }
             Role::Invalidate | Role::Bystander => {}
         }
         (State::Relaying, relay(&outcome, cache))
@@ -68,7 +74,7 @@ impl Plan {
         let now = moment.now;
         if status == 304 && candidate.conditional {
             let fresh = Rc::new(validation::freshen(&candidate.stored, head, rule, self.requested, now));
-            if !cache.invalidated_since(self.hash, self.requested) {
+            if !cache.invalidated_since(self.hash, self.valid_from) {
                 cache.replace(candidate.hash, Rc::clone(&fresh), moment);
                 outcome.stored = true;
             }
@@ -220,6 +226,43 @@ impl Plan {
             canonical(&as_get, target, &rule.key, None, &mut key);
             cache.invalidate(key::hash(&key), moment);
         }
+    }
+
+    /// Whether the response to this POST may be stored as the response to GET: the origin says with
+    /// `Content-Location` that it is that, and gives it a lifetime (RFC 9110 §9.3.3). If so, the plan is for
+    /// the key of that GET from here on.
+    fn becomes_get(&mut self, head: Fields<'_>, cache: &Cache, moment: &Moment<'_>) -> bool {
+        let Some(fields) = Fields::parse(&self.head) else { return false };
+        let request = Request::read(fields, false);
+        let Some(location) = head.get(b"content-location").filter(|_| request.method == b"POST") else {
+            return false;
+        };
+        let named = invalidation::resolve(request.scheme, request.authority, request.target, location);
+        if named.as_deref() != Some(request.target) || self.detail.is_some() {
+            return false;
+        }
+        let policy = Rc::clone(cache.policy());
+        let as_get = Request { method: b"GET", ..request };
+        let (index, rule) = rule_of(&policy, &as_get);
+        let directives = ResponseDirectives::read(head, &rule.targeted);
+        let date = freshness::date_of(head).unwrap_or(moment.now);
+        let lifetime = freshness::lifetime(200, head, &directives, rule, date);
+        if rule.bypass
+            || lifetime.source != LifetimeSource::Origin
+            || lookup::refusal(&request, rule).is_some()
+            || rule.cookies == Cookies::Bypass && request.cookie
+        {
+            return false;
+        }
+        let mut key = Vec::new();
+        canonical(&as_get, request.target, &rule.key, None, &mut key);
+        self.asked = lookup::asked(&request, rule);
+        self.hash = key::hash(&key);
+        self.key = Rc::from(key);
+        self.rule = index;
+        // This very response has just invalidated what was there before.
+        self.valid_from = moment.now.plus(std::time::Duration::from_millis(1));
+        true
     }
 
     /// No response will be stored for this request.

@@ -10,7 +10,7 @@ use super::{Candidate, Directive, Plan, RequestEdit, Role, State};
 use crate::cache::{Cache, Found, Moment, Revalidation, Tier};
 use crate::cache_status::{Detail, Forward, Outcome, Ttl};
 use crate::fields::Fields;
-use crate::firewall::{self, RequestView};
+use crate::firewall::{self, RequestView, Vector};
 use crate::freshness::Freshness;
 use crate::key::{self, BodyPart, Changed, uri};
 use crate::policy::{Cookies, Policy, RequestDirectives as Obey, Rule};
@@ -39,6 +39,7 @@ pub(super) fn begin(
             key: Rc::from([]),
             hash: 0,
             requested: moment.now,
+            valid_from: moment.now,
             asked: Asked::default(),
             forward,
             detail,
@@ -55,16 +56,7 @@ pub(super) fn begin(
     if !body_keyed && !matches!(method, MethodKind::Get | MethodKind::Head) {
         return forward(Forward::Method, None, Role::of(method), head);
     }
-    let view = RequestView {
-        method: request.method,
-        target: request.target,
-        authority: request.authority,
-        has_body: request.has_body,
-        fields,
-        tainting: &rule.tainting_headers,
-        keyed_headers: &rule.key.headers,
-    };
-    if let Some(vector) = firewall::inspect(&view).vector() {
+    if let Some(vector) = refusal(&request, rule) {
         return forward(Forward::Bypass, Some(Detail::Firewall(vector)), Role::Bystander, head);
     }
     if request.origin_precondition {
@@ -126,11 +118,6 @@ pub(super) fn keyed(
             {
                 edits.push(RequestEdit::Set(":path", target.to_vec()));
             }
-            let credentials_keyed = rule.key.headers.iter().any(|name| **name == *b"authorization");
-            let asked = Asked {
-                authorization: request.authorization && !credentials_keyed,
-                no_store: request.directives.no_store && rule.request_directives == Obey::Honour,
-            };
             let role = if request.is_head() { Role::Head } else { Role::Fill };
             let plan = Plan {
                 rule: rule_index,
@@ -138,7 +125,8 @@ pub(super) fn keyed(
                 key: Rc::from(key.as_slice()),
                 hash,
                 requested: moment.now,
-                asked,
+                valid_from: moment.now,
+                asked: asked(&request, rule),
                 forward,
                 detail,
                 stale,
@@ -154,6 +142,29 @@ pub(super) fn keyed(
             (State::Forwarding(plan), directive)
         }
         other => other,
+    }
+}
+
+/// Why the firewall keeps a request away from the cache.
+pub(super) fn refusal(request: &Request<'_>, rule: &Rule) -> Option<Vector> {
+    let view = RequestView {
+        method: request.method,
+        target: request.target,
+        authority: request.authority,
+        has_body: request.has_body,
+        fields: request.fields,
+        tainting: &rule.tainting_headers,
+        keyed_headers: &rule.key.headers,
+    };
+    firewall::inspect(&view).vector()
+}
+
+/// What storability depends on about a request.
+pub(super) fn asked(request: &Request<'_>, rule: &Rule) -> Asked {
+    let credentials_keyed = rule.key.headers.iter().any(|name| **name == *b"authorization");
+    Asked {
+        authorization: request.authorization && !credentials_keyed,
+        no_store: request.directives.no_store && rule.request_directives == Obey::Honour,
     }
 }
 

@@ -94,7 +94,7 @@ impl Storing {
             return (State::Finished, Directive::Pass);
         }
         cache.end_filling(self.taken);
-        if cache.invalidated_since(self.plan.hash, self.plan.requested) {
+        if cache.invalidated_since(self.plan.hash, self.plan.valid_from) {
             self.plan.abandon(cache);
             return (State::Finished, Directive::Pass);
         }

@@ -119,6 +119,18 @@ impl NodeLimits {
 
     /// Bytes that the host pays for a bucket in full use beside the data: nine keys and an index.
     pub const FIXED_BYTES_PER_BUCKET: u64 = 9 * 96 + 352;
+
+    /// Limits under which data and fixed cost together stay within `bytes`: at most an eighth of it goes into
+    /// buckets, of which there are fewer than asked for if need be, and the data gets the rest.
+    pub const fn within(bytes: u64, object_bytes: usize, buckets: u32) -> Self {
+        let most = bytes / 8 / Self::FIXED_BYTES_PER_BUCKET;
+        let wanted = buckets as u64;
+        let affordable = if wanted < most { wanted } else { most };
+        let affordable = if affordable == 0 { 1 } else { affordable };
+        let data = bytes.saturating_sub(affordable * Self::FIXED_BYTES_PER_BUCKET);
+        // `affordable` is at most `buckets`, or 1.
+        Self { bytes: data, object_bytes, buckets: affordable as u32 }
+    }
 }
 
 impl NodeStore {
