@@ -33,6 +33,9 @@ mod stream;
 mod vm;
 mod worker;
 
+pub mod envoy;
+pub mod scripted;
+
 pub use abi::{Action, Status};
 pub use callout::Callout;
 pub use clock::Clock;

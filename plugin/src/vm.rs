@@ -69,7 +69,7 @@ impl Vm {
             Ok(config) => config,
             Err(errors) => {
                 for error in errors {
-                    host::log(Level::Error, &format!("selvage: configuration refused: {error}"));
+                    host::log(Level::Error, &format!("configuration refused: {error}"));
                 }
                 return false;
             }
@@ -269,7 +269,7 @@ impl Vm {
             if streams.remove(&held.context).is_some() {
                 host::log(
                     Level::Warn,
-                    "selvage: a request's body did not come while its head was held; rules with key.body need \
+                    "a request's body did not come while its head was held; rules with key.body need \
                      allow_on_headers_stop_iteration: true in the plugin's bootstrap, or a faster client",
                 );
                 host::resume_request(held.context);

@@ -1,4 +1,5 @@
-// Runs http-cache-tests through a cache and prints one JSON line for each test.
+// Runs http-cache-tests through a cache and prints one line for each test:
+// id, kind, verdict, whether it was retried, and the message, with tabs between.
 //
 //   node run.mjs FOLDER BASE [ID...]
 //
@@ -44,6 +45,6 @@ await run(failed, TOGETHER_AGAIN)
 for (const test of wanted) {
   const result = testResults[test.id]
   const verdict = WORDS[determineTestResult(suites, test.id, testResults, chosen.length === 0)[2]]
-  const message = result === true ? '' : `${result[0]}: ${result[1]}`
-  console.log(JSON.stringify({ id: test.id, kind: test.kind ?? 'required', verdict, message, retried: failed.includes(test) }))
+  const message = result === true ? '' : `${result[0]}: ${result[1]}`.replace(/\s+/g, ' ')
+  console.log([test.id, test.kind ?? 'required', verdict, failed.includes(test), message].join('\t'))
 }

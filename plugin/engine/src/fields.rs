@@ -27,7 +27,7 @@ impl<'a> Fields<'a> {
         for (name, value) in sizes.chunks_exact(PAIR_SIZES).map(lengths) {
             total = total.checked_add(name)?.checked_add(value)?.checked_add(2)?;
         }
-        (total <= data.len()).then_some(Self { sizes, data })
+        Some(Self { sizes, data: data.get(..total)? })
     }
 
     /// Every field as `(name, value)`.
@@ -98,6 +98,11 @@ impl FieldBlock {
     /// No fields.
     pub const fn new() -> Self {
         Self { sizes: Vec::new(), data: Vec::new() }
+    }
+
+    /// A copy of `fields`, in two pieces and not line by line.
+    pub fn copy_of(fields: Fields<'_>) -> Self {
+        Self { sizes: fields.sizes.to_vec(), data: fields.data.to_vec() }
     }
 
     /// Appends one field line. A line too long for the layout (4 GiB) is left out.

@@ -64,7 +64,7 @@ impl<'a> KeyBuilder<'a> {
         self.out.reserve(
             scheme.len().saturating_add(authority.len()).saturating_add(target.len()).saturating_add(16),
         );
-        self.part(Tag::Scheme, |out| out.extend(scheme.iter().map(u8::to_ascii_lowercase)));
+        self.part(Tag::Scheme, |out| uri::extend_lowercase(scheme, out));
         self.part(Tag::Authority, |out| uri::normalize_authority(authority, scheme, out));
         self.part(Tag::Target, |out| canonical_target(target, rule, out))
     }

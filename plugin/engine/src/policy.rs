@@ -36,6 +36,11 @@ impl Policy {
         (index, self.rule(index))
     }
 
+    /// Whether there are rules beside the default one.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     /// The rule of an index that [`rule_for`](Policy::rule_for) gave; any index past the written rules is the default.
     pub fn rule(&self, index: usize) -> &Rule {
         self.rules.get(index).map_or(&self.default_rule, |(_, rule)| rule)

@@ -128,7 +128,12 @@ pub(super) fn rule_only() -> Vec<Member> {
             "",
             "Paths without query; `*` stands for any run of characters.",
         ),
-        member("match.methods", Form::Texts(One, methods()), "", "Methods; `GET` does not include `HEAD`."),
+        member(
+            "match.methods",
+            Form::Texts(One, methods()),
+            "",
+            "Methods; `GET` stands for `HEAD` too, since both share a response.",
+        ),
     ]
 }
 

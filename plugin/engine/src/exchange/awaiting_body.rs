@@ -1,10 +1,14 @@
 //! A request that its body keys: held until the body has come, or has grown past the rule's bound.
 
+use std::rc::Rc;
+
 use super::{Directive, Plan, Role, State, lookup};
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Forward};
+use crate::fields::Fields;
 use crate::key::body::BodyKey;
 use crate::policy;
+use crate::request::Request;
 use crate::storability::Asked;
 use crate::time::Timestamp;
 
@@ -48,6 +52,11 @@ impl AwaitingBody {
             return (State::AwaitingBody(self), Directive::AwaitBody);
         }
         let Self { head, rule, key, .. } = *self;
-        lookup::keyed(head, rule, Some(&key.finish()), cache, moment)
+        let policy = Rc::clone(cache.policy());
+        let Some(fields) = Fields::parse(&head) else { return (State::Relaying, Directive::Pass) };
+        let request = Request::read(fields, true);
+        let body = key.finish();
+        let keyed = lookup::keyed(&request, rule, policy.rule(rule), Some(&body), cache, moment);
+        lookup::with_head(keyed, head)
     }
 }

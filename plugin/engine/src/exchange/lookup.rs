@@ -70,29 +70,39 @@ pub(super) fn begin(
             let waiting = AwaitingBody::new(head, rule_index, body, moment.now);
             (State::AwaitingBody(Box::new(waiting)), Directive::AwaitBody)
         }
-        _ => keyed(head, rule_index, body_keyed.then_some(&BodyPart::Inline(Vec::new())), cache, moment),
+        _ => {
+            let empty = BodyPart::Inline(Vec::new());
+            let keyed = keyed(&request, rule_index, rule, body_keyed.then_some(&empty), cache, moment);
+            with_head(keyed, head)
+        }
     }
 }
 
-/// A request whose key is complete.
+/// Gives a request that goes on its head back: the plan needs it for a `Vary` still to come.
+pub(super) fn with_head((state, directive): (State, Directive), head: Vec<u8>) -> (State, Directive) {
+    match state {
+        State::Forwarding(mut plan) => {
+            plan.head = head;
+            (State::Forwarding(plan), directive)
+        }
+        other => (other, directive),
+    }
+}
+
+/// A request whose key is complete. Its plan lacks the head.
 pub(super) fn keyed(
-    head: Vec<u8>,
+    request: &Request<'_>,
     rule_index: usize,
+    rule: &Rule,
     body: Option<&BodyPart>,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
-    let policy = Rc::clone(cache.policy());
-    let rule = policy.rule(rule_index);
-    let Some(fields) = Fields::parse(&head) else {
-        return (State::Relaying, Directive::Pass);
-    };
-    let request = Request::read(fields, false);
     let mut key = std::mem::take(&mut cache.scratch.key);
-    let changed = canonical(&request, request.target, &rule.key, body, &mut key);
+    let changed = canonical(request, request.target, &rule.key, body, &mut key);
     let hash = key::hash(&key);
-    let found = cache.find(&key, hash, &request, rule, moment);
-    let decision = decide(found, &request, rule, cache, moment);
+    let found = cache.find(&key, hash, request, rule, moment);
+    let decision = decide(found, request, rule, cache, moment);
     let result = match decision {
         Decision::Use { stored, tier, outcome, kind } => {
             let detail = outcome.detail.or(Some(match tier {
@@ -101,7 +111,7 @@ pub(super) fn keyed(
             }));
             let outcome = Outcome { detail, ..outcome };
             cache.stats.record(&outcome);
-            let shape = Shape::for_request(&request, &stored, kind);
+            let shape = Shape::for_request(request, &stored, kind);
             let reply = reply::from_store(&stored, shape, &outcome, &[], cache, moment.now);
             (State::Finished, Directive::Respond(reply))
         }
@@ -126,7 +136,7 @@ pub(super) fn keyed(
                 hash,
                 requested: moment.now,
                 valid_from: moment.now,
-                asked: asked(&request, rule),
+                asked: asked(request, rule),
                 forward,
                 detail,
                 stale,
@@ -136,13 +146,7 @@ pub(super) fn keyed(
         }
     };
     cache.scratch.key = key;
-    match result {
-        (State::Forwarding(mut plan), directive) => {
-            plan.head = head;
-            (State::Forwarding(plan), directive)
-        }
-        other => other,
-    }
+    result
 }
 
 /// Why the firewall keeps a request away from the cache.
@@ -170,6 +174,9 @@ pub(super) fn asked(request: &Request<'_>, rule: &Rule) -> Asked {
 
 /// The rule for a request and its index.
 pub(super) fn rule_of<'p>(policy: &'p Policy, request: &Request<'_>) -> (usize, &'p Rule) {
+    if !policy.has_rules() {
+        return policy.rule_for(b"", b"", b"");
+    }
     let host = uri::host_of(request.authority);
     let path = request.path();
     // The path that is keyed and forwarded chooses the rule, not another spelling of it.

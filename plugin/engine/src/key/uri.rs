@@ -55,7 +55,17 @@ pub fn normalize_authority(authority: &[u8], scheme: &[u8], out: &mut Vec<u8>) {
         Some(b"443") if scheme.eq_ignore_ascii_case(b"https") => host,
         Some(_) => authority,
     };
-    out.extend(kept.iter().map(u8::to_ascii_lowercase));
+    extend_lowercase(kept, out);
+}
+
+/// Appends `text` in lower case.
+#[inline]
+pub(super) fn extend_lowercase(text: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(text);
+    if let Some(written) = out.get_mut(start..) {
+        written.make_ascii_lowercase();
+    }
 }
 
 /// The host of `authority` in its own spelling, without the port. The brackets of an IPv6 address stay.

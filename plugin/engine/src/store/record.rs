@@ -101,7 +101,7 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
                 if_error: Duration::from_millis(if_error),
                 disconnected: Duration::from_millis(disconnected),
             };
-            let fields: FieldBlock = Fields::parse(fields).ok_or(RecordError::Damaged)?.iter().collect();
+            let fields = FieldBlock::copy_of(Fields::parse(fields).ok_or(RecordError::Damaged)?);
             let start = bytes.len() - body.len();
             let terms = Terms::from_bits(terms);
             let body = Body::tail(bytes, start);

@@ -17,7 +17,8 @@ const COUNTERS_PER_WORD: usize = 16;
 const HIGHEST: u64 = 15;
 /// After this many uses per stored entry all counts are halved.
 const SAMPLE_PER_ENTRY: usize = 10;
-const SMALLEST_SAMPLE: usize = 640;
+/// Halving walks through all words: it comes only after enough uses that each pays for at most so many words.
+const WORDS_PER_USE: usize = 8;
 
 impl Frequencies {
     /// A sketch for about this many stored entries: 8 bytes each, rounded up to a power of two.
@@ -56,7 +57,9 @@ impl Frequencies {
             }
         }
         self.additions = self.additions.saturating_add(1);
-        if self.additions >= entries.saturating_mul(SAMPLE_PER_ENTRY).max(SMALLEST_SAMPLE) {
+        if self.additions
+            >= entries.saturating_mul(SAMPLE_PER_ENTRY).max(self.words.len() / WORDS_PER_USE).max(640)
+        {
             for word in &mut self.words {
                 *word = (*word >> 1) & 0x7777_7777_7777_7777;
             }

@@ -1,0 +1,61 @@
+//! Envoy without `envoy/run`: our bootstrap with the filter's configuration as a protobuf `Struct`.
+
+use std::{env, fs, path::PathBuf, process::Command};
+
+use super::{Ask, Builder, Gateway, Refused, Running, repository, scratch_file};
+use crate::module_path;
+
+pub(super) fn start(builder: &Builder) -> Result<Gateway, Refused> {
+    let origin = builder.origin.as_deref().unwrap().strip_prefix("http://").unwrap();
+    let (origin_host, origin_port) = origin.split_once(':').unwrap();
+    let module = module_path();
+    let text = fs::read_to_string(repository().join("envoy/bootstrap/local.yaml")).unwrap();
+    let text = text.replace("google.protobuf.StringValue", "google.protobuf.Struct");
+    let values = [
+        ("PORT", "0"),
+        ("ADMIN_PORT", "0"),
+        ("WASM", module.to_str().unwrap()),
+        ("CONFIG", &builder.configuration),
+        ("ORIGIN_HOST", origin_host),
+        ("ORIGIN_PORT", origin_port),
+    ];
+    let text: Vec<String> = text.lines().map(|line| substituted(line, &values)).collect();
+    let file = scratch_file(&text.join("\n"));
+    let bootstrap = file.with_extension("yaml");
+    fs::rename(&file, &bootstrap).unwrap();
+    let address_file = scratch_file("");
+    let mut command = Command::new(envoy_program());
+    command.arg("--config-path").arg(&bootstrap).arg("--admin-address-path").arg(&address_file);
+    command.args(["--concurrency", &builder.workers.to_string(), "--disable-hot-restart"]);
+    command.args(["--log-level", "warning"]);
+    let ready = |_: &Running| {
+        let admin = fs::read_to_string(&address_file).ok()?.trim().parse().ok()?;
+        let ready = Ask::new(admin, "GET", "/ready").try_send().ok()?;
+        ready.text().starts_with("LIVE").then_some(admin)
+    };
+    let gateway = Running::start(&command).ready(ready).map(|(running, admin)| {
+        let listeners = Ask::new(admin, "GET", "/listeners").send().text();
+        let address = listeners.lines().find_map(|line| line.strip_prefix("selvage::")).unwrap();
+        Gateway { address: address.parse().unwrap(), admin, running }
+    });
+    let _ = fs::remove_file(bootstrap);
+    let _ = fs::remove_file(address_file);
+    gateway
+}
+
+fn substituted(line: &str, values: &[(&str, &str)]) -> String {
+    let marked = values.iter().find(|(name, _)| line.ends_with(&format!(" # SELVAGE_{name}")));
+    match (marked, line.split_once(": ")) {
+        (Some((_, value)), Some((member, _))) => format!("{member}: {value}"),
+        _ => line.to_owned(),
+    }
+}
+
+/// The Envoy that `host-tests/run` names, else the one that `envoy/run` has fetched, else the one on the PATH.
+fn envoy_program() -> PathBuf {
+    if let Some(program) = env::var_os("ENVOY_BIN") {
+        return program.into();
+    }
+    let fetched = fs::read_dir(repository().join(".envoy")).into_iter().flatten().flatten();
+    fetched.map(|entry| entry.path().join("envoy")).find(|path| path.is_file()).unwrap_or("envoy".into())
+}
