@@ -174,6 +174,7 @@ pub fn delta_seconds(text: &[u8]) -> Option<Duration> {
 }
 
 /// The response directives this cache acts on.
+#[derive(Clone, Copy)]
 enum Directive {
     NoStore,
     NoCache,
@@ -191,21 +192,21 @@ enum Directive {
 
 impl Directive {
     fn named(name: &[u8]) -> Option<Self> {
-        const NAMES: [(&[u8], fn() -> Directive); 12] = [
-            (b"no-store", || Directive::NoStore),
-            (b"no-cache", || Directive::NoCache),
-            (b"private", || Directive::Private),
-            (b"public", || Directive::Public),
-            (b"must-revalidate", || Directive::MustRevalidate),
-            (b"proxy-revalidate", || Directive::ProxyRevalidate),
-            (b"must-understand", || Directive::MustUnderstand),
-            (b"no-transform", || Directive::NoTransform),
-            (b"max-age", || Directive::MaxAge),
-            (b"s-maxage", || Directive::SMaxage),
-            (b"stale-while-revalidate", || Directive::StaleWhileRevalidate),
-            (b"stale-if-error", || Directive::StaleIfError),
+        const NAMES: [(&[u8], Directive); 12] = [
+            (b"no-store", Directive::NoStore),
+            (b"no-cache", Directive::NoCache),
+            (b"private", Directive::Private),
+            (b"public", Directive::Public),
+            (b"must-revalidate", Directive::MustRevalidate),
+            (b"proxy-revalidate", Directive::ProxyRevalidate),
+            (b"must-understand", Directive::MustUnderstand),
+            (b"no-transform", Directive::NoTransform),
+            (b"max-age", Directive::MaxAge),
+            (b"s-maxage", Directive::SMaxage),
+            (b"stale-while-revalidate", Directive::StaleWhileRevalidate),
+            (b"stale-if-error", Directive::StaleIfError),
         ];
-        NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, make)| make())
+        NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, directive)| *directive)
     }
 }
 

@@ -63,7 +63,7 @@ fn split_scheme(reference: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// More references than this in one response are not followed.
-const MOST_TARGETS: usize = 8;
+pub const MOST_TARGETS: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -83,11 +83,7 @@ impl Storing {
     }
 
     /// The response is complete: store it, unless it is shorter than it said (RFC 9111 §3.3).
-    pub(super) fn finish(
-        mut self: Box<Self>,
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) -> (State, Directive) {
+    pub(super) fn finish(mut self, cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
         if self.expected.is_some_and(|told| told != self.body.len() && !bodiless(self.response.status)) {
             cache.stats.count("event", "incomplete");
             self.abandon(cache);
@@ -103,7 +99,7 @@ impl Storing {
             let etag = format!("\"sv-{:016x}\"", xxh3_64(&self.body));
             self.response.fields.push(b"etag", etag.as_bytes());
         }
-        let Self { plan, mut response, body, names, .. } = *self;
+        let Self { plan, mut response, body, names, .. } = self;
         response.body = Body::new(body);
         let request = Fields::parse(&plan.head).unwrap_or_default();
         cache.store(plan.hash, response, names, request, moment);

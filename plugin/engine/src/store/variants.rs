@@ -21,11 +21,14 @@ pub struct VariantIndex {
     pub variants: Vec<Variant>,
 }
 
+/// Field names, shared by the variants that they select.
+pub type Names = Rc<[Box<[u8]>]>;
+
 /// One stored variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variant {
     /// The selecting fields, lower-case, sorted.
-    pub names: Rc<[Box<[u8]>]>,
+    pub names: Names,
     /// Hash of its canonical key.
     pub hash: u128,
 }
@@ -45,7 +48,7 @@ impl VariantIndex {
 
     /// The hash of the most recent variant that `request` selects; its canonical key is left in `scratch`.
     pub fn select(&self, request: Fields<'_>, scratch: &mut Vec<u8>) -> Option<u128> {
-        let mut tried: Option<(&Rc<[Box<[u8]>]>, u128)> = None;
+        let mut tried: Option<(&Names, u128)> = None;
         for variant in self.variants.iter().rev() {
             let hash = match tried {
                 Some((names, hash)) if *names == variant.names => hash,
@@ -68,7 +71,7 @@ impl VariantIndex {
     }
 
     /// Adds a variant as the most recent one. Returns the hashes of those that gave way to `limit`.
-    pub fn add(&mut self, names: Rc<[Box<[u8]>]>, hash: u128, limit: usize) -> Vec<u128> {
+    pub fn add(&mut self, names: Names, hash: u128, limit: usize) -> Vec<u128> {
         self.variants.retain(|variant| variant.hash != hash);
         self.variants.push(Variant { names, hash });
         let surplus = self.variants.len().saturating_sub(limit.max(1));

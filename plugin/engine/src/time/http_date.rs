@@ -77,7 +77,7 @@ fn month(name: &[u8; 3]) -> Option<u64> {
 /// Puts date and time together. The days are counted in years that begin in March, so that the leap day is the
 /// last of its year (the proleptic Gregorian calendar, as in RFC 3339).
 fn seconds(year: u64, month: u64, day: u64, time: u64) -> Option<u64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let longest = match month {
         2 if leap => 29,
         2 => 28,
