@@ -24,6 +24,7 @@ pub struct Gateway {
     running: Running,
     address: SocketAddr,
     admin: SocketAddr,
+    workers: usize,
 }
 
 /// What a [`Gateway`] is started with.
@@ -102,9 +103,13 @@ impl Gateway {
     #[track_caller]
     pub fn assert_sound(&self) {
         assert!(self.running.is_alive(), "Envoy has ended:\n{}", self.log());
-        for (name, value) in self.stats("vm_reload") {
+        let reloads = self.stats("vm_reload");
+        assert!(!reloads.is_empty(), "Envoy does not count reloads");
+        for (name, value) in reloads {
             assert_eq!(value, 0, "{name}\n{}", self.log());
         }
+        // One VM for each worker, the one that is cloned, and the main thread's.
+        assert_eq!(self.stat("wasm.runtime.v8.active"), self.workers as u64 + 2, "{}", self.log());
         let log = self.log();
         let fault = log.lines().find(|line| {
             ["[wasm]", "Uncaught RuntimeError", "Proxy-Wasm", "Function:", "[critical]"]
@@ -200,7 +205,8 @@ impl Builder {
             let url = output.lines().find_map(|line| line.strip_prefix(word)).unwrap();
             url.trim().strip_prefix("http://").unwrap().parse().unwrap()
         };
-        Ok(Gateway { address: address("listening "), admin: address("admin "), running })
+        let workers = self.workers;
+        Ok(Gateway { address: address("listening "), admin: address("admin "), running, workers })
     }
 
     /// Starts Envoy with our bootstrap in which the configuration is a protobuf `Struct`, given as YAML in one line

@@ -36,7 +36,7 @@ pub(super) fn start(builder: &Builder) -> Result<Gateway, Refused> {
     let gateway = Running::start(&command).ready(ready).map(|(running, admin)| {
         let listeners = Ask::new(admin, "GET", "/listeners").send().text();
         let address = listeners.lines().find_map(|line| line.strip_prefix("selvage::")).unwrap();
-        Gateway { address: address.parse().unwrap(), admin, running }
+        Gateway { address: address.parse().unwrap(), admin, running, workers: builder.workers }
     });
     let _ = fs::remove_file(bootstrap);
     let _ = fs::remove_file(address_file);

@@ -3,6 +3,8 @@
 //! Most tests share one Envoy and one origin, each with paths of its own. Responses that must be stale are sent with an
 //! `Age` beyond their lifetime, so that no test waits for the clock.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
+
 mod bodies;
 mod configuration;
 mod defences;

@@ -6,6 +6,7 @@
 
 mod limits;
 mod names;
+mod protobuf;
 mod read;
 mod reader;
 pub mod reference;
@@ -84,17 +85,20 @@ pub struct Match {
     pub hosts: Option<Vec<Box<[u8]>>>,
     /// Paths without query; `*` stands for any run of bytes. `None`: any.
     pub paths: Option<Vec<Box<[u8]>>>,
-    /// Methods; `GET` does not include `HEAD`. `None`: any.
+    /// Methods; `GET` stands for `HEAD` too. `None`: any.
     pub methods: Option<Vec<Box<[u8]>>>,
 }
 
 impl Config {
-    /// Reads a configuration. Empty input is the default configuration, as is `{}`.
+    /// Reads a configuration: JSON text, or a `google.protobuf.Struct` as Envoy hands it over. Empty input is the
+    /// default configuration, as is `{}`.
     ///
     /// # Errors
     ///
     /// All faults, each with its path, what was found there and what is allowed.
-    pub fn parse(json: &[u8]) -> Result<Config, Vec<ConfigError>> {
+    pub fn parse(written: &[u8]) -> Result<Config, Vec<ConfigError>> {
+        let of_struct = protobuf::json_of_struct(written);
+        let json = of_struct.as_deref().unwrap_or(written);
         if json.trim_ascii().is_empty() {
             return Ok(Config::default());
         }

@@ -62,6 +62,7 @@ impl Refusal {
 }
 
 /// Judges a final response to a request whose method is cacheable. `Vary` is judged where variants are known.
+/// The `lifetime` is asked for last: most responses that are not storable say so outright.
 ///
 /// # Errors
 /// The first reason not to store it.
@@ -70,8 +71,8 @@ pub fn judge(
     status: u16,
     response: Fields<'_>,
     directives: &ResponseDirectives,
-    lifetime: Lifetime,
     rule: &Rule,
+    lifetime: impl FnOnce() -> Lifetime,
 ) -> Result<(), Refusal> {
     let understood = is_understood(status);
     if asked.no_store {
@@ -103,6 +104,7 @@ pub fn judge(
     if directives.no_cache && !validator {
         return Err(Refusal::NoCache);
     }
+    let lifetime = lifetime();
     // §3: without explicit freshness only some statuses may be stored at all.
     let silent = lifetime.source == LifetimeSource::None;
     if silent && !directives.public && !firewall::heuristically_storable_status(status) {

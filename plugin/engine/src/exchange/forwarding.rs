@@ -167,9 +167,11 @@ impl Plan {
     ) -> Result<Box<Storing>, (Box<Self>, Detail)> {
         let now = moment.now;
         let directives = ResponseDirectives::read(head, &rule.targeted);
-        let date = freshness::date_of(head).unwrap_or(now);
-        let lifetime = freshness::lifetime(status, head, &directives, rule, date);
-        if let Err(refusal) = storability::judge(self.asked, status, head, &directives, lifetime, rule) {
+        let lifetime = || {
+            let date = freshness::date_of(head).unwrap_or(now);
+            freshness::lifetime(status, head, &directives, rule, date)
+        };
+        if let Err(refusal) = storability::judge(self.asked, status, head, &directives, rule, lifetime) {
             return Err((self, Detail::NotStored(refusal)));
         }
         let vary = match Vary::parse(head) {

@@ -1,0 +1,82 @@
+//! Requests that their body keys.
+
+use crate::gateway::{Gateway, fresh_for, origin};
+
+const RULE: &str = r#"{"rules":[{"name":"q","match":{"paths":["/q"]},
+    "key":{"body":{"methods":["POST","QUERY"],"inline_bytes":8,"max_bytes":64}}}]}"#;
+
+#[test]
+fn the_same_body_is_the_same_request_however_it_was_cut() {
+    for body in ["short", "a body that is longer than eight bytes"] {
+        let mut gateway = Gateway::with(RULE);
+        gateway.post("/q").chunk(body).at(0).miss(fresh_for(60).body("answer")).stored();
+        gateway.post("/q").chunk(body).at(1).hit().content("answer").age(1);
+        let (head, tail) = body.split_at(3);
+        gateway.post("/q").chunk(head).chunk("").chunk(tail).at(2).hit();
+        gateway.post("/q").chunk(head).chunk(tail).chunk("").at(2).hit();
+        gateway.post("/q").chunk(format!("{body}!")).at(3).miss(fresh_for(60)).says("fwd=uri-miss");
+        gateway.post("/q").chunk(tail).at(3).miss(fresh_for(60)).says("fwd=uri-miss");
+    }
+}
+
+#[test]
+fn an_empty_body_is_a_body_and_get_is_another_request() {
+    let mut gateway = Gateway::with(RULE);
+    gateway.post("/q").at(0).miss(fresh_for(60).body("post")).stored();
+    gateway.post("/q").chunk("").at(1).hit().content("post");
+    gateway.get("/q").at(1).miss(fresh_for(60).body("get"));
+    gateway.get("/q").at(2).hit().content("get");
+    gateway.request("QUERY", "/q").at(2).miss(fresh_for(60).body("query"));
+    gateway.post("/q").at(3).hit().content("post");
+}
+
+#[test]
+fn a_body_past_the_bound_passes_through() {
+    let mut gateway = Gateway::with(RULE);
+    for _ in 0..2 {
+        let answer = gateway.post("/q").chunk([b'x'; 60]).chunk([b'x'; 60]).forwarded(fresh_for(60));
+        answer.says("fwd=bypass").detail("request-body-too-large").says_nothing_of("stored");
+    }
+    gateway.post("/q").chunk([b'x'; 64]).at(0).miss(fresh_for(60)).stored();
+    gateway.post("/q").chunk([b'x'; 64]).at(1).hit();
+}
+
+#[test]
+fn a_method_that_the_rule_does_not_name_is_unsafe_as_ever() {
+    let mut gateway = Gateway::with(RULE);
+    gateway.request("PUT", "/q").chunk("x").at(0).forwarded(fresh_for(60)).says("fwd=method");
+    gateway.post("/other").chunk("x").at(0).forwarded(fresh_for(60)).says("fwd=method");
+}
+
+#[test]
+fn a_keyed_request_is_validated_and_varied_like_any_other() {
+    let mut gateway = Gateway::with(RULE);
+    let response = fresh_for(10).headers("etag: \"1\" | vary: accept").body("answer");
+    gateway.post("/q").header("accept", "a/a").chunk("question").at(0).miss(response.clone());
+    gateway.post("/q").header("accept", "b/b").chunk("question").at(1).miss(response).says("fwd=vary-miss");
+    gateway
+        .post("/q")
+        .header("accept", "a/a")
+        .chunk("question")
+        .at(20)
+        .validates(origin(304))
+        .content("answer");
+}
+
+#[test]
+fn a_keyed_request_that_goes_away_leaves_nothing_behind() {
+    use selvage_engine::exchange::{Directive, Event, Exchange};
+    let mut gateway = Gateway::with(RULE);
+    let head = crate::gateway::block(&[
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "example.com"),
+        (":path", "/q"),
+    ]);
+    let mut exchange = Exchange::new();
+    let begun = Event::Request { head, end_of_stream: false };
+    assert_eq!(gateway.feed(0, &mut exchange, 0, begun), Directive::AwaitBody);
+    gateway.feed(0, &mut exchange, 0, Event::RequestBody { chunk: b"x", end_of_stream: false });
+    gateway.feed(0, &mut exchange, 0, Event::Ended);
+    gateway.assert_no_room_is_taken();
+}

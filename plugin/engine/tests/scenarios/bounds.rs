@@ -1,0 +1,103 @@
+//! Nothing grows past its bound.
+
+use crate::gateway::{Gateway, fresh_for};
+
+#[test]
+fn a_response_larger_than_an_object_may_be_passes_through() {
+    let config = r#"{"worker":{"object_bytes":"1KiB"},"node":{"object_bytes":"2KiB"}}"#;
+    let mut gateway = Gateway::with(config);
+    let told = fresh_for(60).header("content-length", "2049").body([b'x'; 2049]);
+    gateway.get("/a").at(0).miss(told).not_stored("too-large").content([b'x'; 2049]);
+    gateway.get("/b").at(0).miss(fresh_for(60).body([b'x'; 1500]).body([b'x'; 1500])).content([b'x'; 3000]);
+    assert_eq!(gateway.counted(0, "event", "outgrown"), 1);
+    gateway.get("/b").at(1).miss(fresh_for(60).body("x"));
+    // Too large for the worker, but not for the node.
+    gateway.get("/c").at(0).miss(fresh_for(60).body([b'x'; 1500]));
+    gateway.get("/c").at(1).hit().detail("node");
+    gateway.get("/c").at(2).hit().detail("node");
+    gateway.assert_no_room_is_taken();
+}
+
+#[test]
+fn bodies_that_are_being_stored_share_one_budget() {
+    let mut gateway = Gateway::with(r#"{"worker":{"filling_bytes":"64KiB"}}"#);
+    let half = || fresh_for(60).header("content-length", "40000").body(vec![b'x'; 40_000]);
+    let first = gateway.get("/a").at(0).leaves();
+    let mut first_exchange = first.exchange;
+    let head = crate::gateway::block(&[
+        (":status", "200"),
+        ("cache-control", "max-age=60"),
+        ("content-length", "40000"),
+    ]);
+    let head = selvage_engine::fields::Fields::parse(&head).unwrap();
+    use selvage_engine::exchange::Event;
+    gateway.feed(0, &mut first_exchange, 0, Event::Response { head, end_of_stream: false });
+    gateway.get("/b").at(1).miss(half()).not_stored("filling-limit").content(vec![b'x'; 40_000]);
+    // One that did not say its length finds out on the way.
+    let untold = fresh_for(60).body(vec![b'x'; 20_000]).body(vec![b'x'; 20_000]);
+    gateway.get("/c").at(1).miss(untold).content(vec![b'x'; 40_000]);
+    assert_eq!(gateway.counted(0, "event", "filling-limit"), 1);
+    gateway.feed(0, &mut first_exchange, 2000, Event::Ended);
+    gateway.assert_no_room_is_taken();
+    gateway.get("/b").at(3).miss(half()).stored();
+    gateway.assert_no_room_is_taken();
+    gateway.get("/b").at(4).hit();
+}
+
+#[test]
+fn room_is_given_back_however_a_response_ends() {
+    for response in [
+        fresh_for(60).body("x"),
+        fresh_for(60).body("x").cut(),
+        fresh_for(60).body("x").trailers(),
+        fresh_for(60).header("content-length", "50000").body("x"),
+        fresh_for(60).header("content-length", "50000").body("x").cut(),
+        fresh_for(60).header("content-length", "1").body("xy"),
+        fresh_for(60).header("content-length", "50000"),
+    ] {
+        let mut gateway = Gateway::with(r#"{"worker":{"filling_bytes":"64KiB"}}"#);
+        gateway.get("/a").miss(response);
+        gateway.assert_no_room_is_taken();
+    }
+}
+
+#[test]
+fn room_is_given_back_when_an_event_comes_that_nobody_expects() {
+    use selvage_engine::exchange::Event;
+    let mut gateway = Gateway::with("{}");
+    let head = crate::gateway::block(&[
+        (":status", "200"),
+        ("cache-control", "max-age=60"),
+        ("content-length", "40000"),
+    ]);
+    let head = selvage_engine::fields::Fields::parse(&head).unwrap();
+    for stray in [
+        Event::RequestBody { chunk: b"x", end_of_stream: true },
+        Event::Response { head, end_of_stream: true },
+        Event::Request { head: Vec::new(), end_of_stream: true },
+    ] {
+        let mut exchange = gateway.get("/a").at(0).leaves().exchange;
+        gateway.feed(0, &mut exchange, 0, Event::Response { head, end_of_stream: false });
+        gateway.feed(0, &mut exchange, 0, stray);
+        gateway.feed(0, &mut exchange, 0, Event::Ended);
+        gateway.assert_no_room_is_taken();
+    }
+}
+
+#[test]
+fn stores_stay_within_their_budgets() {
+    let mut gateway = Gateway::of_workers(
+        2,
+        r#"{"worker":{"bytes":"256KiB","entries":100},"node":{"bytes":"512KiB","buckets":16}}"#,
+    );
+    for n in 0..2000 {
+        let path = format!("/{n}");
+        gateway.get(&path).worker(n % 2).at(n as u64).forwarded(fresh_for(86_400).body(vec![b'x'; 2000]));
+        let (entries, bytes) = gateway.workers[n % 2].worker_usage();
+        assert!(entries <= 100 && bytes <= 256 << 10, "{entries} entries, {bytes} bytes");
+        assert!(gateway.shared.bytes() <= 512 << 10, "{} bytes", gateway.shared.bytes());
+    }
+    let (entries, _) = gateway.workers[0].worker_usage();
+    assert!(entries > 50, "{entries}");
+    gateway.assert_no_room_is_taken();
+}

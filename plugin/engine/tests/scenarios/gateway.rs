@@ -1,0 +1,503 @@
+//! A gateway as its clients see it: one or more workers, a clock that stands where the test puts it, and an origin
+//! that says what it is told to.
+//!
+//! ```text
+//! gateway.get("/a").at(0).miss(origin(200).header("cache-control", "max-age=60"));
+//! gateway.get("/a").at(59).hit().age(59);
+//! gateway.get("/a").at(60).validates(origin(304)).detail("validated");
+//! ```
+
+use std::rc::Rc;
+
+use selvage_engine::cache::{Cache, Moment};
+use selvage_engine::config::Config;
+use selvage_engine::exchange::{Directive, Event, Exchange, Reply, RequestEdit};
+use selvage_engine::fields::{FieldBlock, Fields};
+use selvage_engine::policy::Policy;
+use selvage_engine::time::Timestamp;
+
+use crate::shared::Shared;
+
+/// Second 0 of every scenario, in seconds since 1970.
+const START: u64 = 1_800_000_000;
+
+/// The HTTP-date of a second of the scenario; negative ones lie before its start.
+pub fn date(second: i64) -> String {
+    Timestamp::from_secs(START.checked_add_signed(second).unwrap()).to_http_date()
+}
+
+/// A millisecond of the scenario.
+pub fn moment(millis: u64) -> Timestamp {
+    Timestamp::from_millis(START * 1000 + millis)
+}
+
+/// A field block as the host hands it over.
+pub fn block<N: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(N, V)]) -> Vec<u8> {
+    let fields: FieldBlock = fields.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
+    let mut block = Vec::new();
+    fields.write_with(&[], &mut block);
+    block
+}
+
+/// The policy of a configuration that is known to be good.
+pub fn policy(config: &str) -> Rc<Policy> {
+    let config = Config::parse(config.as_bytes()).unwrap_or_else(|faults| panic!("{config}: {faults:?}"));
+    Rc::new(config.into())
+}
+
+/// Some workers and what they share.
+pub struct Gateway {
+    pub workers: Vec<Cache>,
+    pub shared: Shared,
+}
+
+impl Gateway {
+    /// One worker.
+    pub fn with(config: &str) -> Self {
+        Self::of_workers(1, config)
+    }
+
+    /// Several workers.
+    pub fn of_workers(count: usize, config: &str) -> Self {
+        let policy = policy(config);
+        let workers = (0..count).map(|_| Cache::new(Rc::clone(&policy))).collect();
+        Self { workers, shared: Shared::default() }
+    }
+
+    pub fn get(&mut self, path: &str) -> Call<'_> {
+        self.request("GET", path)
+    }
+
+    pub fn head(&mut self, path: &str) -> Call<'_> {
+        self.request("HEAD", path)
+    }
+
+    pub fn post(&mut self, path: &str) -> Call<'_> {
+        self.request("POST", path)
+    }
+
+    pub fn request(&mut self, method: &str, path: &str) -> Call<'_> {
+        Call {
+            gateway: self,
+            method: method.to_owned(),
+            path: path.to_owned(),
+            scheme: "https",
+            authority: "example.com".to_owned(),
+            fields: Vec::new(),
+            body: Vec::new(),
+            worker: 0,
+            millis: 0,
+        }
+    }
+
+    /// The response to a request that left earlier comes at the second `at`.
+    pub fn answers(&mut self, flight: Flight, at: u64, origin: Origin) -> Answer {
+        self.answers_at_millis(flight, at * 1000, origin)
+    }
+
+    fn answers_in_time(&mut self, flight: Flight, origin: Origin) -> Answer {
+        let millis = flight.millis + origin.after_millis;
+        self.answers_at_millis(flight, millis, origin)
+    }
+
+    fn answers_at_millis(&mut self, mut flight: Flight, millis: u64, origin: Origin) -> Answer {
+        let (worker, exchange) = (flight.worker, &mut flight.exchange);
+        let mut fields = vec![(":status".to_owned(), origin.status.to_string())];
+        fields.extend(origin.fields.iter().cloned());
+        let head = block(&fields);
+        let head = Fields::parse(&head).unwrap();
+        let bodiless = origin.body.is_empty() && !origin.trailers && !origin.cut;
+        self.shared.unreachable = origin.unreachable;
+        let directive =
+            self.feed(worker, exchange, millis, Event::Response { head, end_of_stream: bodiless });
+        let cache_status = match directive {
+            Directive::Respond(reply) => return Answer::of_reply(&reply),
+            Directive::Relay { cache_status } => cache_status,
+            other => panic!("a response was answered with {other:?}"),
+        };
+        let body = origin.body.concat();
+        let last = origin.body.len().wrapping_sub(1);
+        for (nth, chunk) in origin.body.iter().enumerate() {
+            let end_of_stream = nth == last && !origin.trailers && !origin.cut;
+            self.feed(worker, exchange, millis, Event::Body { chunk, end_of_stream });
+        }
+        if origin.trailers {
+            self.feed(worker, exchange, millis, Event::Trailers);
+        }
+        self.feed(worker, exchange, millis, Event::Ended);
+        assert!(exchange.is_over(), "the exchange goes on after its end");
+        if let Some(line) = cache_status {
+            fields.push(("cache-status".to_owned(), String::from_utf8(line).unwrap()));
+        }
+        Answer { status: origin.status, fields, body }
+    }
+
+    /// Gives one event to an exchange.
+    pub fn feed(
+        &mut self,
+        worker: usize,
+        exchange: &mut Exchange,
+        millis: u64,
+        event: Event<'_>,
+    ) -> Directive {
+        let mut moment = Moment { now: moment(millis), host: &mut self.shared };
+        exchange.on(event, &mut self.workers[worker], &mut moment)
+    }
+
+    /// A worker hears of what the others changed.
+    pub fn learns(&mut self, worker: usize, at: u64) {
+        let mut moment = Moment { now: moment(at * 1000), host: &mut self.shared };
+        self.workers[worker].learn(&mut moment);
+    }
+
+    /// How often a worker has counted a word.
+    pub fn counted(&self, worker: usize, family: &'static str, word: &'static str) -> u64 {
+        self.workers[worker].stats.words.get(&(family, word)).copied().unwrap_or_default()
+    }
+
+    /// Nothing is taken of the room for bodies that are being stored.
+    pub fn assert_no_room_is_taken(&mut self) {
+        for worker in &mut self.workers {
+            let room = worker.policy().worker.filling_bytes;
+            assert!(worker.begin_filling(room), "some room was not given back");
+            worker.end_filling(room);
+        }
+    }
+}
+
+/// A request in the making.
+pub struct Call<'a> {
+    gateway: &'a mut Gateway,
+    method: String,
+    path: String,
+    scheme: &'static str,
+    authority: String,
+    fields: Vec<(String, String)>,
+    body: Vec<Vec<u8>>,
+    worker: usize,
+    millis: u64,
+}
+
+impl Call<'_> {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.fields.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn scheme(self, scheme: &'static str) -> Self {
+        Self { scheme, ..self }
+    }
+
+    pub fn authority(self, authority: &str) -> Self {
+        Self { authority: authority.to_owned(), ..self }
+    }
+
+    /// One more part of its body.
+    pub fn chunk(mut self, chunk: impl AsRef<[u8]>) -> Self {
+        self.body.push(chunk.as_ref().to_vec());
+        self
+    }
+
+    pub fn worker(self, worker: usize) -> Self {
+        Self { worker, ..self }
+    }
+
+    /// The second of the scenario.
+    pub fn at(self, second: u64) -> Self {
+        self.at_millis(second * 1000)
+    }
+
+    pub fn at_millis(self, millis: u64) -> Self {
+        Self { millis, ..self }
+    }
+
+    /// The request is sent, whatever comes of it.
+    fn send(&mut self) -> Sent {
+        let mut fields = vec![
+            (":method".to_owned(), self.method.clone()),
+            (":scheme".to_owned(), self.scheme.to_owned()),
+            (":authority".to_owned(), self.authority.clone()),
+            (":path".to_owned(), self.path.clone()),
+        ];
+        fields.extend(self.fields.iter().cloned());
+        let mut exchange = Exchange::new();
+        let head = block(&fields);
+        let end_of_stream = self.body.is_empty();
+        let (gateway, worker) = (&mut *self.gateway, self.worker);
+        let begun = Event::Request { head, end_of_stream };
+        let mut directive = gateway.feed(worker, &mut exchange, self.millis, begun);
+        let last = self.body.len().wrapping_sub(1);
+        for (nth, chunk) in self.body.iter().enumerate() {
+            let held = directive == Directive::AwaitBody;
+            assert_eq!(held, exchange.awaits_request_body());
+            let event = Event::RequestBody { chunk, end_of_stream: nth == last };
+            let next = gateway.feed(worker, &mut exchange, self.millis, event);
+            if held {
+                directive = next;
+            }
+        }
+        match directive {
+            Directive::Respond(reply) => {
+                assert!(exchange.is_over());
+                Sent::Answered(Answer::of_reply(&reply))
+            }
+            Directive::Forward(edits) => Sent::Left(Flight { exchange, edits, worker, millis: self.millis }),
+            other => panic!("{fields:?} was met with {other:?}"),
+        }
+    }
+
+    /// It goes to the origin, whose answer is still to come.
+    #[track_caller]
+    pub fn leaves(mut self) -> Flight {
+        match self.send() {
+            Sent::Left(flight) => flight,
+            Sent::Answered(answer) => panic!("answered without the origin: {answer:?}"),
+        }
+    }
+
+    /// It is answered without the origin.
+    #[track_caller]
+    pub fn answered(mut self) -> Answer {
+        match self.send() {
+            Sent::Answered(answer) => answer,
+            Sent::Left(flight) => panic!("it went to the origin: {:?}", flight.edits),
+        }
+    }
+
+    /// It is answered from the store.
+    #[track_caller]
+    pub fn hit(self) -> Answer {
+        let answer = self.answered();
+        assert!(answer.cache_status().contains("; hit"), "{}", answer.cache_status());
+        answer
+    }
+
+    /// It goes to the origin with or without conditions, and the answer comes at once or [`Origin::after`] a while.
+    #[track_caller]
+    pub fn forwarded(mut self, origin: Origin) -> Answer {
+        match self.send() {
+            Sent::Left(flight) => self.gateway.answers_in_time(flight, origin),
+            Sent::Answered(answer) => panic!("answered without the origin: {answer:?}"),
+        }
+    }
+
+    /// Nothing that it may have is stored.
+    #[track_caller]
+    pub fn miss(self, origin: Origin) -> Answer {
+        let answer = self.forwarded(origin);
+        let line = answer.cache_status();
+        assert!(line.contains("fwd=uri-miss") || line.contains("fwd=vary-miss"), "{line}");
+        answer
+    }
+
+    /// It goes to the origin with the conditions of a stored response.
+    #[track_caller]
+    pub fn validates(mut self, origin: Origin) -> Answer {
+        match self.send() {
+            Sent::Left(flight) if flight.is_conditional() => self.gateway.answers_in_time(flight, origin),
+            Sent::Left(flight) => panic!("without conditions: {:?}", flight.edits),
+            Sent::Answered(answer) => panic!("answered without the origin: {answer:?}"),
+        }
+    }
+}
+
+/// What became of a request.
+enum Sent {
+    Left(Flight),
+    Answered(Answer),
+}
+
+/// A request on its way to the origin.
+pub struct Flight {
+    pub exchange: Exchange,
+    pub edits: Vec<RequestEdit>,
+    pub worker: usize,
+    millis: u64,
+}
+
+impl Flight {
+    /// The value that a request field is given; `None` if it is left as it is, or goes.
+    pub fn sets(&self, name: &str) -> Option<String> {
+        self.edits.iter().find_map(|edit| match edit {
+            RequestEdit::Set(set, value) if *set == name => Some(String::from_utf8(value.clone()).unwrap()),
+            _ => None,
+        })
+    }
+
+    /// Whether a request field is taken away.
+    pub fn removes(&self, name: &str) -> bool {
+        self.edits.iter().any(|edit| matches!(edit, RequestEdit::Remove(gone) if *gone == name))
+    }
+
+    pub fn is_conditional(&self) -> bool {
+        self.sets("if-none-match").is_some() || self.sets("if-modified-since").is_some()
+    }
+}
+
+/// What the origin says.
+#[derive(Clone)]
+pub struct Origin {
+    status: u16,
+    fields: Vec<(String, String)>,
+    body: Vec<Vec<u8>>,
+    trailers: bool,
+    cut: bool,
+    unreachable: bool,
+    after_millis: u64,
+}
+
+/// A response without content, and without any field.
+pub fn origin(status: u16) -> Origin {
+    Origin {
+        status,
+        fields: Vec::new(),
+        body: Vec::new(),
+        trailers: false,
+        cut: false,
+        unreachable: false,
+        after_millis: 0,
+    }
+}
+
+/// A response that may be stored for `seconds`.
+pub fn fresh_for(seconds: u64) -> Origin {
+    origin(200).header("cache-control", &format!("max-age={seconds}"))
+}
+
+/// The host's own answer when the origin cannot be reached.
+pub fn unreachable() -> Origin {
+    Origin { unreachable: true, ..origin(503) }
+}
+
+impl Origin {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.fields.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The fields of a table, such as `a: 1 | b: 2`.
+    pub fn headers(mut self, lines: &str) -> Self {
+        for line in lines.split(" | ").filter(|line| !line.is_empty()) {
+            let (name, value) = line.split_once(": ").unwrap();
+            self = self.header(name, value);
+        }
+        self
+    }
+
+    /// One more part of its body.
+    pub fn body(mut self, chunk: impl AsRef<[u8]>) -> Self {
+        self.body.push(chunk.as_ref().to_vec());
+        self
+    }
+
+    /// Trailers end it.
+    pub fn trailers(self) -> Self {
+        Self { trailers: true, ..self }
+    }
+
+    /// The connection breaks before its end.
+    pub fn cut(self) -> Self {
+        Self { cut: true, ..self }
+    }
+
+    /// Its head and body come this many milliseconds after the request left.
+    pub fn after(self, after_millis: u64) -> Self {
+        Self { after_millis, ..self }
+    }
+}
+
+/// What the client gets.
+#[derive(Debug)]
+pub struct Answer {
+    status: u16,
+    fields: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn of_reply(reply: &Reply) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let fields = Fields::parse(&reply.fields).unwrap();
+        Self {
+            status: reply.status,
+            fields: fields.iter().map(|(name, value)| (text(name), text(value))).collect(),
+            body: reply.content().to_vec(),
+        }
+    }
+
+    /// The values of a field, joined.
+    pub fn value(&self, name: &str) -> Option<String> {
+        let values: Vec<&str> =
+            self.fields.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect();
+        (!values.is_empty()).then(|| values.join(", "))
+    }
+
+    pub fn cache_status(&self) -> String {
+        self.value("cache-status").expect("every answer has a Cache-Status")
+    }
+
+    #[track_caller]
+    pub fn status(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn age(self, seconds: u64) -> Self {
+        self.has("age", &seconds.to_string())
+    }
+
+    #[track_caller]
+    pub fn has(self, name: &str, value: &str) -> Self {
+        assert_eq!(self.value(name).as_deref(), Some(value), "{name} of {self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn lacks(self, name: &str) -> Self {
+        assert_eq!(self.value(name), None, "{name} of {self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn content(self, body: impl AsRef<[u8]>) -> Self {
+        assert!(self.body == body.as_ref(), "{}", String::from_utf8_lossy(&self.body));
+        self
+    }
+
+    /// A parameter of `Cache-Status`, such as `fwd=stale`, is there.
+    #[track_caller]
+    pub fn says(self, parameter: &str) -> Self {
+        let line = self.cache_status();
+        assert!(line.split("; ").any(|part| part == parameter), "{parameter} in {line}");
+        self
+    }
+
+    /// A parameter of `Cache-Status` is not there.
+    #[track_caller]
+    pub fn says_nothing_of(self, parameter: &str) -> Self {
+        let line = self.cache_status();
+        assert!(!line.split("; ").any(|part| part.split('=').next() == Some(parameter)), "{line}");
+        self
+    }
+
+    #[track_caller]
+    pub fn detail(self, word: &str) -> Self {
+        self.says(&format!("detail={word}"))
+    }
+
+    #[track_caller]
+    pub fn ttl(self, seconds: i64) -> Self {
+        self.says(&format!("ttl={seconds}"))
+    }
+
+    #[track_caller]
+    pub fn stored(self) -> Self {
+        self.says("stored")
+    }
+
+    #[track_caller]
+    pub fn not_stored(self, word: &str) -> Self {
+        self.says_nothing_of("stored").detail(word)
+    }
+}

@@ -1,0 +1,29 @@
+//! Journeys through the engine: whole requests with a literal clock and a scripted origin, a file for each room
+//! of the RFCs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the harness tells a failed expectation by panicking"
+)]
+
+mod gateway;
+mod shared;
+
+mod bodies;
+mod bounds;
+mod credentials;
+mod directives;
+mod firewall;
+mod freshness;
+mod invalidating;
+mod keys;
+mod order;
+mod partial;
+mod selecting;
+mod stale;
+mod storing;
+mod transitions;
+mod validating;
+mod workers;

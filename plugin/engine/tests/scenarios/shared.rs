@@ -1,0 +1,53 @@
+//! Host shared data in memory, with the compare-and-swap of proxy-wasm: a missing key is inserted whatever the
+//! CAS, and a CAS of 0 is unconditional.
+
+use std::collections::BTreeMap;
+
+use selvage_engine::cache::Host;
+use selvage_engine::store::node::{CasMismatch, SharedData};
+
+/// What all workers of one Envoy share, and what the host knows of the response at hand.
+#[derive(Default)]
+pub struct Shared {
+    values: BTreeMap<String, (Vec<u8>, u32)>,
+    last_cas: u32,
+    /// The response at hand was made by the host, since the origin could not be reached.
+    pub unreachable: bool,
+}
+
+impl Shared {
+    /// Overwrites every byte of the records that are kept.
+    pub fn spoil_records(&mut self) {
+        for (_, (value, _)) in self.values.iter_mut().filter(|(key, _)| key.starts_with("sv1/d/")) {
+            // The last 24 bytes say whose the record is: without them it would not even be read.
+            let record = value.len().saturating_sub(24);
+            value[..record].fill(0x5a);
+        }
+    }
+
+    /// Bytes that all values hold.
+    pub fn bytes(&self) -> usize {
+        self.values.values().map(|(value, _)| value.len()).sum()
+    }
+}
+
+impl SharedData for Shared {
+    fn get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.values.get(key).cloned()
+    }
+
+    fn set(&mut self, key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch> {
+        if self.values.get(key).is_some_and(|(_, now)| cas != 0 && cas != *now) {
+            return Err(CasMismatch);
+        }
+        self.last_cas += 1;
+        self.values.insert(key.to_owned(), (value.to_vec(), self.last_cas));
+        Ok(())
+    }
+}
+
+impl Host for Shared {
+    fn origin_answered(&mut self) -> bool {
+        !self.unreachable
+    }
+}

@@ -1,0 +1,205 @@
+//! What is stored: RFC 9111 §3, RFC 9213.
+
+use crate::gateway::{Gateway, date, fresh_for, origin};
+
+/// Config, request fields, status, response fields, and the word why it is not stored.
+type Row = (&'static str, &'static str, u16, &'static str, Option<&'static str>);
+
+#[test]
+fn storability_is_as_the_table_says() {
+    const DEFAULT: &str = "{}";
+    const LISTED: &str = r#"{"defaults":{"statuses":[200,404]}}"#;
+    const STRIP: &str = r#"{"defaults":{"set_cookie":"strip"}}"#;
+    const STORE: &str = r#"{"defaults":{"set_cookie":"store"}}"#;
+    const DEAF: &str = r#"{"defaults":{"request_directives":"ignore"}}"#;
+    const LONG: &str = r#"{"defaults":{"ttl":{"override":"1h"}}}"#;
+    const AUTH_KEYED: &str = r#"{"defaults":{"key":{"headers":["authorization"]}}}"#;
+    let auth = "authorization: Bearer x";
+    let table: &[Row] = &[
+        // §3: explicit freshness makes any final status storable.
+        (DEFAULT, "", 200, "cache-control: max-age=60", None),
+        (DEFAULT, "", 201, "cache-control: max-age=60", None),
+        (DEFAULT, "", 302, "cache-control: max-age=60", None),
+        (DEFAULT, "", 404, "cache-control: max-age=60", None),
+        (DEFAULT, "", 503, "cache-control: max-age=60", None),
+        (DEFAULT, "", 599, "cache-control: max-age=60", None),
+        (DEFAULT, "", 200, "expires: {later}", None),
+        (DEFAULT, "", 200, "cache-control: s-maxage=60", None),
+        (DEFAULT, "", 200, "cache-control: max-age=0, s-maxage=60", None),
+        // §3: otherwise the status must be heuristically cacheable, or the response public.
+        (DEFAULT, "", 200, "last-modified: {earlier}", None),
+        (DEFAULT, "", 404, "last-modified: {earlier}", None),
+        (DEFAULT, "", 200, "etag: \"a\"", None),
+        (DEFAULT, "", 200, "", Some("no-freshness")),
+        (DEFAULT, "", 302, "last-modified: {earlier}", Some("no-freshness")),
+        (DEFAULT, "", 302, "cache-control: public | last-modified: {earlier}", None),
+        (DEFAULT, "", 400, "last-modified: {earlier}", Some("no-freshness")),
+        (DEFAULT, "", 405, "last-modified: {earlier}", Some("no-freshness")),
+        (DEFAULT, "", 413, "last-modified: {earlier}", Some("no-freshness")),
+        (DEFAULT, "", 414, "last-modified: {earlier}", Some("no-freshness")),
+        (DEFAULT, "", 431, "last-modified: {earlier}", Some("no-freshness")),
+        (DEFAULT, "", 200, "cache-control: max-age=0", Some("no-freshness")),
+        (DEFAULT, "", 200, "expires: 0", Some("no-freshness")),
+        (DEFAULT, "", 200, "cache-control: max-age=0 | etag: \"a\"", None),
+        (DEFAULT, "", 200, "cache-control: max-age=0, stale-while-revalidate=60", None),
+        // §3.3, §3.4: parts, and a 304 that nobody asked for.
+        (DEFAULT, "", 206, "cache-control: max-age=60 | content-range: bytes 0-0/2", Some("partial")),
+        (DEFAULT, "", 304, "cache-control: max-age=60", Some("partial")),
+        (DEFAULT, "", 101, "cache-control: max-age=60", Some("status")),
+        // §5.2.2
+        (DEFAULT, "", 200, "cache-control: no-store", Some("no-store")),
+        (DEFAULT, "", 200, "cache-control: no-store, max-age=60", Some("no-store")),
+        (DEFAULT, "", 200, "cache-control: max-age=60 | cache-control: NO-STORE", Some("no-store")),
+        (DEFAULT, "", 200, "cache-control: private, max-age=60", Some("private")),
+        (DEFAULT, "", 200, "cache-control: private=\"set-cookie\", max-age=60", Some("private")),
+        (DEFAULT, "", 200, "cache-control: no-cache, max-age=60", Some("no-cache")),
+        (DEFAULT, "", 200, "cache-control: no-cache | etag: \"a\"", None),
+        (DEFAULT, "", 200, "cache-control: must-understand, no-store, max-age=60", None),
+        (DEFAULT, "", 499, "cache-control: must-understand, max-age=60", Some("must-understand")),
+        (DEFAULT, "", 499, "cache-control: must-understand, no-store, max-age=60", Some("must-understand")),
+        (LONG, "", 200, "cache-control: no-store", Some("no-store")),
+        (LONG, "", 200, "cache-control: private", Some("private")),
+        (LONG, "", 200, "", None),
+        // §3.5
+        (DEFAULT, auth, 200, "cache-control: max-age=60", Some("authorization")),
+        (DEFAULT, auth, 200, "cache-control: max-age=60, public", None),
+        (DEFAULT, auth, 200, "cache-control: max-age=60, must-revalidate", None),
+        (DEFAULT, auth, 200, "cache-control: s-maxage=60", None),
+        (DEFAULT, auth, 200, "cache-control: max-age=60, proxy-revalidate", Some("authorization")),
+        (AUTH_KEYED, auth, 200, "cache-control: max-age=60", None),
+        // §7.3: a response that sets a cookie is for one client.
+        (DEFAULT, "", 200, "cache-control: max-age=60 | set-cookie: a=1", Some("set-cookie")),
+        (DEFAULT, "", 200, "cache-control: public, max-age=60 | set-cookie: a=1", Some("set-cookie")),
+        (STRIP, "", 200, "cache-control: max-age=60 | set-cookie: a=1", None),
+        (STORE, "", 200, "cache-control: max-age=60 | set-cookie: a=1", None),
+        // §5.2.1.5
+        (DEFAULT, "cache-control: no-store", 200, "cache-control: max-age=60", Some("request-no-store")),
+        (DEAF, "cache-control: no-store", 200, "cache-control: max-age=60", None),
+        // §4.1
+        (DEFAULT, "", 200, "cache-control: max-age=60 | vary: *", Some("vary-star")),
+        (DEFAULT, "", 200, "cache-control: max-age=60 | vary: accept, *", Some("vary-star")),
+        (DEFAULT, "", 200, "cache-control: max-age=60 | vary: accept", None),
+        // The rule's list.
+        (LISTED, "", 200, "cache-control: max-age=60", None),
+        (LISTED, "", 301, "cache-control: max-age=60", Some("status")),
+        // RFC 9213 §2.2: the first targeted field that is valid hides the others.
+        (DEFAULT, "", 200, "cache-control: no-store | cdn-cache-control: max-age=60", None),
+        (DEFAULT, "", 200, "cache-control: max-age=60 | cdn-cache-control: no-store", Some("no-store")),
+        (DEFAULT, "", 200, "cache-control: max-age=60 | cdn-cache-control: private", Some("private")),
+        (DEFAULT, "", 200, "cache-control: no-store | cdn-cache-control: max-age=\"60\"", Some("no-store")),
+        (DEFAULT, "", 200, "cache-control: no-store | cdn-cache-control: ", Some("no-store")),
+        (DEFAULT, "", 200, "cache-control: no-store | other-cache-control: max-age=60", Some("no-store")),
+        (DEFAULT, "", 200, "expires: {later} | cdn-cache-control: foo", Some("no-freshness")),
+    ];
+    for (config, asked, status, said, refusal) in table {
+        let said = said.replace("{later}", &date(60)).replace("{earlier}", &date(-1000));
+        let mut gateway = Gateway::with(config);
+        let mut call = gateway.get("/a");
+        if let Some((name, value)) = asked.split_once(": ") {
+            call = call.header(name, value);
+        }
+        let answer = call.at(0).miss(origin(*status).headers(&said).body("x"));
+        let line = answer.cache_status();
+        let row = format!("{config} | {asked} | {status} | {said} -> {line}");
+        assert_eq!(line.contains("; stored"), refusal.is_none(), "{row}");
+        if let Some(word) = refusal {
+            assert!(line.ends_with(&format!("detail={word}")), "{row}");
+        }
+        gateway.assert_no_room_is_taken();
+    }
+}
+
+/// RFC 9213 §2.1: directives mean in a targeted field what they mean in `Cache-Control`; RFC 9111 §3.5 does not let
+/// `max-age` share a response to a request with credentials.
+#[test]
+fn a_targeted_max_age_alone_does_not_share_what_credentials_brought() {
+    let mut gateway = Gateway::with("{}");
+    let secret = origin(200).header("cdn-cache-control", "max-age=60").body("mine");
+    gateway.get("/a").header("authorization", "Bearer x").miss(secret).not_stored("authorization");
+}
+
+#[test]
+fn a_stored_response_comes_back_with_its_fields_and_content() {
+    let mut gateway = Gateway::with("{}");
+    gateway
+        .get("/a")
+        .at(0)
+        .miss(
+            fresh_for(60)
+                .header("content-type", "text/css")
+                .header("x-a", "1")
+                .header("x-a", "2")
+                .body("a{}"),
+        )
+        .stored()
+        .ttl(60)
+        .says("fwd=uri-miss")
+        .says("fwd-status=200");
+    let answer = gateway.get("/a").at(1).hit().status(200).age(1).ttl(59).detail("worker").content("a{}");
+    answer.has("content-type", "text/css").has("x-a", "1, 2").has("date", &date(0)).lacks(":status");
+}
+
+#[test]
+fn hop_by_hop_and_nominated_fields_are_not_stored() {
+    let mut gateway = Gateway::with("{}");
+    let lines = "connection: close, X-Once | x-once: 1 | keep-alive: 5 | proxy-authenticate: Basic \
+                 | transfer-encoding: chunked | upgrade: h2c | te: trailers | trailer: x | age: 3 \
+                 | proxy-connection: close | x-envoy-upstream-service-time: 7 | x-kept: 1";
+    gateway.get("/a").at(0).miss(fresh_for(60).headers(lines).body("x"));
+    let mut answer = gateway.get("/a").at(0).hit().has("x-kept", "1").age(3);
+    for gone in [
+        "connection",
+        "x-once",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-connection",
+        "transfer-encoding",
+        "upgrade",
+        "te",
+        "trailer",
+        "x-envoy-upstream-service-time",
+    ] {
+        answer = answer.lacks(gone);
+    }
+}
+
+#[test]
+fn a_rule_strips_the_cookie_or_stores_it() {
+    for (word, kept) in [("strip", None), ("store", Some("a=1"))] {
+        let mut gateway = Gateway::with(&format!(r#"{{"defaults":{{"set_cookie":"{word}"}}}}"#));
+        let answer = gateway.get("/a").miss(fresh_for(60).header("set-cookie", "a=1").body("x"));
+        answer.has("set-cookie", "a=1");
+        assert_eq!(gateway.get("/a").at(1).hit().value("set-cookie").as_deref(), kept, "{word}");
+    }
+}
+
+#[test]
+fn a_rule_generates_an_etag_that_clients_can_use() {
+    let mut gateway = Gateway::with(r#"{"defaults":{"etag":"generate"}}"#);
+    gateway.get("/a").at(0).miss(fresh_for(60).body("x"));
+    let etag = gateway.get("/a").at(1).hit().value("etag").unwrap();
+    gateway.get("/a").at(2).header("if-none-match", &etag).hit().status(304).has("etag", &etag);
+    gateway.get("/b").at(0).miss(fresh_for(60).header("etag", "\"own\"").body("x"));
+    gateway.get("/b").at(1).hit().has("etag", "\"own\"");
+    gateway.get("/c").at(0).miss(fresh_for(60).header("last-modified", &date(-9)).body("x"));
+    gateway.get("/c").at(1).hit().lacks("etag");
+}
+
+#[test]
+fn responses_to_head_and_options_are_not_stored() {
+    let mut gateway = Gateway::with("{}");
+    gateway.head("/a").at(0).miss(fresh_for(60)).says_nothing_of("stored");
+    gateway.request("OPTIONS", "/a").at(1).forwarded(fresh_for(60)).says("fwd=method");
+    gateway.get("/a").at(2).miss(fresh_for(60)).stored();
+}
+
+#[test]
+fn a_response_without_content_is_stored() {
+    let mut gateway = Gateway::with("{}");
+    let moved = origin(301).header("location", "/b").header("cache-control", "max-age=60");
+    gateway.get("/a").miss(moved.header("content-length", "0")).stored();
+    gateway.get("/a").at(5).hit().status(301).has("location", "/b").content("");
+    let empty = origin(204).header("cache-control", "max-age=60");
+    gateway.get("/b").miss(empty).stored();
+    gateway.get("/b").at(5).hit().status(204);
+}

@@ -1,0 +1,217 @@
+//! Walks the table of transitions that stands in `exchange.rs`, row by row.
+
+use selvage_engine::exchange::{Directive, Event, Exchange};
+use selvage_engine::fields::Fields;
+
+use crate::gateway::{Gateway, block, fresh_for};
+
+const CONFIG: &str = r#"{"worker":{"object_bytes":"1KiB"},"node":{"bytes":0},
+    "defaults":{"stale":{"if_error":"1h"},"key":{"body":{"methods":["QUERY"]}}},
+    "rules":[{"name":"out","match":{"paths":["/out"]},"bypass":true}]}"#;
+
+/// What can be seen of a state from outside.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Start,
+    AwaitingBody,
+    Storing,
+    /// Relaying or finished.
+    Over,
+}
+
+fn seen(exchange: &Exchange) -> Seen {
+    match (exchange.awaits_request_body(), exchange.wants_body(), exchange.is_over()) {
+        (true, false, false) => Seen::AwaitingBody,
+        (false, true, false) => Seen::Storing,
+        (false, false, true) => Seen::Over,
+        (false, false, false) => Seen::Start,
+        other => panic!("two states at once: {other:?}"),
+    }
+}
+
+struct Walk {
+    gateway: Gateway,
+    exchange: Exchange,
+    second: u64,
+}
+
+/// A gateway on which "/fresh" is fresh and "/stale" has been stale for ten seconds, with a validator.
+fn walk() -> Walk {
+    let mut gateway = Gateway::with(CONFIG);
+    for path in ["/fresh", "/stale"] {
+        let seconds = if path == "/fresh" { 600 } else { 10 };
+        gateway.get(path).at(0).miss(fresh_for(seconds).header("etag", "\"1\"").body("old"));
+        let response = fresh_for(seconds).header("etag", "\"1\"").body("old");
+        gateway.request("QUERY", path).chunk("q").at(0).miss(response);
+    }
+    Walk { gateway, exchange: Exchange::new(), second: 20 }
+}
+
+impl Walk {
+    fn on(&mut self, event: Event<'_>) -> Directive {
+        self.gateway.feed(0, &mut self.exchange, self.second * 1000, event)
+    }
+
+    fn request(&mut self, method: &str, path: &str, end_of_stream: bool) -> Directive {
+        let head =
+            [(":method", method), (":scheme", "https"), (":authority", "example.com"), (":path", path)];
+        self.on(Event::Request { head: block(&head), end_of_stream })
+    }
+
+    fn response(&mut self, status: &str, cache_control: &str, end_of_stream: bool) -> Directive {
+        let head = block(&[(":status", status), ("cache-control", cache_control)]);
+        self.on(Event::Response { head: Fields::parse(&head).unwrap(), end_of_stream })
+    }
+
+    #[track_caller]
+    fn is(&self, state: Seen) {
+        assert_eq!(seen(&self.exchange), state);
+    }
+}
+
+/// Whether a directive is to forward, with conditions or without.
+fn forwards(directive: &Directive, conditional: bool) -> bool {
+    matches!(directive, Directive::Forward(edits) if edits.is_empty() != conditional)
+}
+
+fn relays(directive: &Directive) -> bool {
+    matches!(directive, Directive::Relay { cache_status: Some(_) })
+}
+
+fn responds(directive: &Directive) -> bool {
+    matches!(directive, Directive::Respond(reply) if reply.content() == b"old")
+}
+
+#[test]
+fn start_a_request_the_cache_stays_out_of_is_forwarded() {
+    for (method, path) in [("GET", "/out"), ("POST", "/fresh"), ("OPTIONS", "/fresh"), ("GET", "/a\\b")] {
+        let mut walk = walk();
+        walk.is(Seen::Start);
+        assert!(forwards(&walk.request(method, path, true), false));
+        assert!(relays(&walk.response("200", "max-age=60", false)));
+        walk.is(Seen::Over);
+    }
+}
+
+#[test]
+fn start_a_request_keyed_by_its_body_waits_for_it() {
+    let mut walk = walk();
+    assert_eq!(walk.request("QUERY", "/absent", false), Directive::AwaitBody);
+    walk.is(Seen::AwaitingBody);
+    assert_eq!(walk.on(Event::RequestBody { chunk: b"q", end_of_stream: false }), Directive::AwaitBody);
+    walk.is(Seen::AwaitingBody);
+}
+
+#[test]
+fn start_and_awaiting_body_fresh_is_responded() {
+    let mut walk = walk();
+    assert!(responds(&walk.request("GET", "/fresh", true)));
+    walk.is(Seen::Over);
+    walk.exchange = Exchange::new();
+    walk.request("QUERY", "/fresh", false);
+    assert!(responds(&walk.on(Event::RequestBody { chunk: b"q", end_of_stream: true })));
+    walk.is(Seen::Over);
+}
+
+#[test]
+fn start_and_awaiting_body_stale_is_forwarded_with_conditions() {
+    let mut walk = walk();
+    assert!(forwards(&walk.request("GET", "/stale", true), true));
+    walk.exchange = Exchange::new();
+    walk.request("QUERY", "/stale", false);
+    assert!(forwards(&walk.on(Event::RequestBody { chunk: b"q", end_of_stream: true }), true));
+}
+
+#[test]
+fn start_and_awaiting_body_absent_is_forwarded() {
+    let mut walk = walk();
+    assert!(forwards(&walk.request("GET", "/absent", true), false));
+    walk.exchange = Exchange::new();
+    walk.request("QUERY", "/absent", false);
+    assert!(forwards(&walk.on(Event::RequestBody { chunk: b"q", end_of_stream: true }), false));
+}
+
+#[test]
+fn forwarding_a_304_or_an_error_is_responded_to() {
+    for status in ["304", "503"] {
+        let mut walk = walk();
+        walk.request("GET", "/stale", true);
+        assert!(responds(&walk.response(status, "max-age=60", true)), "{status}");
+        walk.is(Seen::Over);
+    }
+}
+
+#[test]
+fn forwarding_storable_or_not_is_relayed() {
+    for (cache_control, then) in [("max-age=60", Seen::Storing), ("no-store", Seen::Over)] {
+        let mut walk = walk();
+        walk.request("GET", "/absent", true);
+        assert!(relays(&walk.response("200", cache_control, false)));
+        walk.is(then);
+    }
+}
+
+#[test]
+fn storing_the_end_of_the_response_stores_it() {
+    let ends: &[fn(&mut Walk) -> Directive] = &[
+        |walk| walk.on(Event::Body { chunk: b"old", end_of_stream: true }),
+        |walk| {
+            walk.on(Event::Body { chunk: b"old", end_of_stream: false });
+            walk.on(Event::Trailers)
+        },
+        |walk| {
+            walk.on(Event::Body { chunk: b"old", end_of_stream: false });
+            walk.on(Event::Body { chunk: b"", end_of_stream: true })
+        },
+    ];
+    for end in ends {
+        let mut walk = walk();
+        walk.request("GET", "/absent", true);
+        walk.response("200", "max-age=60", false);
+        assert_eq!(end(&mut walk), Directive::Pass);
+        walk.is(Seen::Over);
+        walk.second = 21;
+        walk.exchange = Exchange::new();
+        assert!(responds(&walk.request("GET", "/absent", true)));
+    }
+}
+
+#[test]
+fn storing_abandoned_or_too_large_or_too_short_is_relayed() {
+    let ends: &[fn(&mut Walk)] = &[
+        |walk| {
+            walk.on(Event::Ended);
+        },
+        |walk| {
+            assert_eq!(walk.on(Event::Body { chunk: &[b'x'; 2000], end_of_stream: false }), Directive::Pass);
+        },
+    ];
+    for end in ends {
+        let mut walk = walk();
+        walk.request("GET", "/absent", true);
+        walk.response("200", "max-age=60", false);
+        end(&mut walk);
+        walk.is(Seen::Over);
+        walk.gateway.assert_no_room_is_taken();
+        walk.exchange = Exchange::new();
+        assert!(forwards(&walk.request("GET", "/absent", true), false));
+    }
+    let mut walk = walk();
+    walk.request("GET", "/absent", true);
+    let head = block(&[(":status", "200"), ("cache-control", "max-age=60"), ("content-length", "4")]);
+    walk.on(Event::Response { head: Fields::parse(&head).unwrap(), end_of_stream: false });
+    walk.on(Event::Body { chunk: b"old", end_of_stream: true });
+    walk.is(Seen::Over);
+    walk.exchange = Exchange::new();
+    assert!(forwards(&walk.request("GET", "/absent", true), false));
+}
+
+#[test]
+fn an_event_outside_the_table_passes_and_is_counted() {
+    let mut walk = walk();
+    assert_eq!(walk.on(Event::Trailers), Directive::Pass);
+    walk.is(Seen::Over);
+    assert_eq!(walk.gateway.counted(0, "event", "unexpected"), 1);
+    assert_eq!(walk.request("GET", "/fresh", true), Directive::Pass);
+    assert_eq!(walk.gateway.counted(0, "event", "unexpected"), 1, "what is over expects anything");
+}

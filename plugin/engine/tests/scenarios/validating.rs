@@ -1,0 +1,222 @@
+//! Validation with the origin, and the client's own conditions: RFC 9111 §4.3.
+
+use crate::gateway::{Gateway, Origin, date, fresh_for, origin};
+
+fn tagged(seconds: u64) -> Origin {
+    fresh_for(seconds).header("etag", "\"1\"").body("one")
+}
+
+#[test]
+fn a_304_brings_a_stale_response_back_to_life() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(tagged(60));
+    let answer = gateway.get("/a").at(70).validates(origin(304).header("date", &date(70)));
+    answer.status(200).content("one").age(0).ttl(60).says("fwd-status=304").stored().detail("validated");
+    gateway.get("/a").at(129).hit().age(59).content("one");
+    gateway.get("/a").at(130).validates(origin(304));
+}
+
+#[test]
+fn both_validators_are_sent_and_those_of_the_client_are_not() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(tagged(60).header("last-modified", &date(-9)));
+    gateway.get("/b").at(0).miss(fresh_for(60).header("last-modified", &date(-9)));
+    gateway.get("/c").at(0).miss(tagged(60));
+    let both = gateway.get("/a").header("if-none-match", "\"mine\"").at(60).leaves();
+    assert_eq!(both.sets("if-none-match").as_deref(), Some("\"1\""));
+    assert_eq!(both.sets("if-modified-since"), Some(date(-9)));
+    let dated = gateway.get("/b").header("if-none-match", "\"mine\"").at(60).leaves();
+    assert!(dated.removes("if-none-match") && dated.sets("if-modified-since").is_some());
+    let tagged = gateway.get("/c").header("if-modified-since", &date(-1)).at(60).leaves();
+    assert!(tagged.removes("if-modified-since") && tagged.sets("if-none-match").is_some());
+}
+
+#[test]
+fn a_304_replaces_fields_but_not_those_of_the_content() {
+    let mut gateway = Gateway::with("{}");
+    let lines = "content-encoding: gzip | content-length: 3 | x-old: kept | x-new: old | content-type: a/a";
+    gateway.get("/a").at(0).miss(tagged(60).headers(lines));
+    let update = "cache-control: max-age=10 | content-encoding: br | content-length: 0 | x-new: 1 | x-new: 2 \
+                  | etag: W/\"1\" | connection: x-hop | x-hop: 1 | age: 4";
+    let answer = gateway.get("/a").at(60).validates(origin(304).headers(update));
+    let check = |answer: crate::gateway::Answer| {
+        answer
+            .content("one")
+            .has("content-encoding", "gzip")
+            .has("content-length", "3")
+            .has("x-old", "kept")
+            .has("x-new", "1, 2")
+            .has("etag", "\"1\"")
+            .has("cache-control", "max-age=10")
+            .lacks("x-hop")
+    };
+    check(answer).age(4).ttl(6);
+    check(gateway.get("/a").at(65).hit()).age(9);
+    gateway.get("/a").at(66).validates(origin(304));
+}
+
+#[test]
+fn a_304_without_date_is_as_new_as_its_arrival() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(tagged(60).header("date", &date(0)));
+    gateway.get("/a").at(100).validates(origin(304)).age(0).has("date", &date(100));
+    gateway.get("/a").at(159).hit().age(59);
+}
+
+#[test]
+fn a_cookie_of_a_304_reaches_its_client_and_no_other() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(tagged(60));
+    gateway.get("/a").at(60).validates(origin(304).header("set-cookie", "a=1")).has("set-cookie", "a=1");
+    gateway.get("/a").at(61).hit().lacks("set-cookie");
+    let mut gateway = Gateway::with(r#"{"defaults":{"set_cookie":"store"}}"#);
+    gateway.get("/a").at(0).miss(tagged(60));
+    gateway.get("/a").at(60).validates(origin(304).header("set-cookie", "a=1")).has("set-cookie", "a=1");
+    gateway.get("/a").at(61).hit().has("set-cookie", "a=1");
+}
+
+#[test]
+fn a_new_response_takes_the_place_of_the_stale_one() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(tagged(60));
+    gateway.get("/a").at(60).validates(fresh_for(60).body("two")).content("two").stored();
+    gateway.get("/a").at(61).hit().content("two").lacks("etag");
+}
+
+#[test]
+fn a_response_without_validator_is_asked_for_anew() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(fresh_for(60).body("one"));
+    let flight = gateway.get("/a").header("if-none-match", "\"mine\"").at(60).leaves();
+    assert!(flight.edits.is_empty(), "the client's conditions go on as they are");
+    // The 304 is the client's, not ours: it freshens nothing.
+    gateway.answers(flight, 60, origin(304)).status(304).not_stored("partial");
+    gateway.get("/a").at(61).forwarded(fresh_for(60).body("two"));
+}
+
+#[test]
+fn no_cache_is_validated_every_time() {
+    let mut gateway = Gateway::with("{}");
+    gateway
+        .get("/a")
+        .at(0)
+        .miss(origin(200).headers("cache-control: no-cache, max-age=60 | etag: \"1\"").body("one"));
+    for second in 1..4 {
+        gateway.get("/a").at(second).validates(origin(304)).status(200).content("one");
+    }
+}
+
+#[test]
+fn the_answer_after_validation_heeds_the_clients_own_conditions() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(tagged(60));
+    gateway.get("/a").header("if-none-match", "\"1\"").at(60).validates(origin(304)).status(304).content("");
+    gateway
+        .get("/a")
+        .header("if-none-match", "\"0\"")
+        .at(120)
+        .validates(origin(304))
+        .status(200)
+        .content("one");
+}
+
+/// Request fields, and whether a fresh stored response (etag "1", modified ten seconds before) is news.
+#[test]
+fn client_conditions_are_answered_as_the_table_says() {
+    let table: &[(&str, &str, u16)] = &[
+        ("if-none-match", "\"1\"", 304),
+        ("if-none-match", "W/\"1\"", 304),
+        ("if-none-match", "\"0\", W/\"1\" , \"2\"", 304),
+        ("if-none-match", "*", 304),
+        ("if-none-match", "\"2\"", 200),
+        ("if-none-match", "", 200),
+        ("if-modified-since", "{-10}", 304),
+        ("if-modified-since", "{-5}", 304),
+        ("if-modified-since", "{-11}", 200),
+        ("if-modified-since", "yesterday", 200),
+    ];
+    let mut gateway = Gateway::with("{}");
+    gateway
+        .get("/a")
+        .at(0)
+        .miss(tagged(60).header("last-modified", &date(-10)).header("content-type", "a/a"));
+    for (name, value, status) in table {
+        let value =
+            value.replace("{-10}", &date(-10)).replace("{-5}", &date(-5)).replace("{-11}", &date(-11));
+        for method in ["GET", "HEAD"] {
+            let answer = gateway.request(method, "/a").header(name, &value).at(1).hit().status(*status);
+            let answer = answer.has("etag", "\"1\"").has("cache-control", "max-age=60").age(1);
+            if *status == 304 {
+                answer.content("").lacks("content-type");
+            }
+        }
+    }
+    // If-None-Match comes first, whatever If-Modified-Since says (RFC 9110 §13.2.2).
+    let both = gateway.get("/a").header("if-none-match", "\"2\"").header("if-modified-since", &date(0));
+    both.at(1).hit().status(200);
+}
+
+#[test]
+fn without_last_modified_the_date_answers_if_modified_since() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(10).miss(fresh_for(60).body("x"));
+    gateway.get("/a").header("if-modified-since", &date(10)).at(11).hit().status(304);
+    gateway.get("/a").header("if-modified-since", &date(9)).at(11).hit().status(200);
+}
+
+#[test]
+fn conditions_do_not_apply_to_a_stored_404() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(origin(404).headers("cache-control: max-age=60 | etag: \"1\"").body("no"));
+    gateway.get("/a").header("if-none-match", "\"1\"").at(1).hit().status(404).content("no");
+}
+
+#[test]
+fn preconditions_that_only_the_origin_can_judge_pass_by() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(tagged(60));
+    for (name, value) in [("if-match", "\"1\"".to_owned()), ("if-unmodified-since", date(0))] {
+        let answer = gateway.get("/a").header(name, &value).at(1).forwarded(origin(412));
+        answer.says("fwd=bypass").detail("precondition").status(412);
+    }
+    gateway.get("/a").at(2).hit();
+}
+
+#[test]
+fn a_head_that_agrees_freshens_the_stored_get() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(tagged(60));
+    let same = origin(200).headers("etag: \"1\" | content-length: 3 | cache-control: max-age=30 | x-new: 1");
+    gateway.head("/a").at(60).forwarded(same).status(200);
+    gateway.get("/a").at(89).hit().age(29).has("x-new", "1").content("one");
+    // A validation by HEAD is as good.
+    gateway.head("/a").at(90).validates(origin(304)).status(200).detail("validated");
+    gateway.get("/a").at(91).hit().age(1);
+}
+
+#[test]
+fn a_head_that_disagrees_makes_the_stored_get_unusable() {
+    for lines in ["etag: \"2\"", "content-length: 4", "last-modified: Sun, 06 Nov 1994 08:49:37 GMT"] {
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(tagged(60));
+        gateway.head("/a").at(60).forwarded(fresh_for(60).headers(lines));
+        let flight = gateway.get("/a").at(61).leaves();
+        assert!(!flight.is_conditional(), "{lines}");
+        gateway.answers(flight, 61, tagged(60)).says("fwd=uri-miss");
+    }
+}
+
+#[test]
+fn a_head_that_fails_changes_nothing() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(tagged(60));
+    gateway.head("/a").at(60).forwarded(origin(404));
+    gateway.get("/a").at(61).validates(origin(304)).content("one");
+}
+
+#[test]
+fn get_and_head_share_a_stored_response() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(tagged(60));
+    gateway.head("/a").at(1).hit().status(200).has("etag", "\"1\"").age(1);
+}

@@ -1,0 +1,176 @@
+//! Several workers of one Envoy.
+
+use selvage_engine::config::Query;
+use selvage_engine::key::{self, KeyBuilder};
+use selvage_engine::store::node::{NodeLimits, NodeStore};
+
+use crate::gateway::{Gateway, Origin, fresh_for, moment, origin};
+
+fn two() -> Gateway {
+    Gateway::of_workers(2, "{}")
+}
+
+fn tagged() -> Origin {
+    fresh_for(60).header("etag", "\"1\"").header("content-type", "a/a").body("one")
+}
+
+#[test]
+fn a_second_worker_answers_from_what_the_first_one_stored() {
+    let mut gateway = two();
+    gateway.get("/a").worker(0).at(0).miss(tagged());
+    let answer = gateway.get("/a").worker(1).at(1).hit().detail("node").age(1).ttl(59);
+    answer.content("one").has("etag", "\"1\"").has("content-type", "a/a");
+    gateway.get("/a").worker(1).at(2).hit().detail("worker").content("one");
+    gateway.get("/a").worker(1).header("range", "bytes=1-").at(3).hit().status(206).content("ne");
+}
+
+#[test]
+fn variants_are_shared_too() {
+    let mut gateway = two();
+    for value in ["a", "b"] {
+        gateway.get("/a").header("x-a", value).at(0).miss(fresh_for(60).header("vary", "x-a").body(value));
+    }
+    for value in ["a", "b"] {
+        gateway.get("/a").worker(1).header("x-a", value).at(1).hit().detail("node").content(value);
+        gateway.get("/a").worker(1).header("x-a", value).at(2).hit().detail("worker").content(value);
+    }
+    gateway.get("/a").worker(1).header("x-a", "c").at(3).miss(fresh_for(60).header("vary", "x-a").body("c"));
+    gateway.get("/a").worker(0).header("x-a", "a").at(4).hit().content("a");
+}
+
+#[test]
+fn a_variant_that_another_worker_added_is_found() {
+    let mut gateway = two();
+    let by = |value: &str| fresh_for(60).header("vary", "x-a").body(value);
+    gateway.get("/a").worker(0).header("x-a", "a").at(0).miss(by("a"));
+    gateway.get("/a").worker(1).header("x-a", "a").at(1).hit();
+    gateway.get("/a").worker(1).header("x-a", "b").at(2).miss(by("b"));
+    gateway.get("/a").worker(0).header("x-a", "b").at(3).hit().content("b");
+    gateway.get("/a").worker(0).header("x-a", "a").at(3).hit().content("a");
+}
+
+#[test]
+fn an_invalidation_reaches_a_worker_once_it_learns_of_it() {
+    let mut gateway = two();
+    gateway.get("/a").worker(0).at(0).miss(tagged());
+    gateway.get("/a").worker(1).at(1).hit();
+    gateway.post("/a").worker(0).at(2).forwarded(origin(204));
+    assert!(gateway.workers[0].take_changes_to_tell());
+    assert!(!gateway.workers[0].take_changes_to_tell());
+    gateway.learns(1, 3);
+    gateway.get("/a").worker(1).at(4).miss(fresh_for(60).body("new")).says("fwd=uri-miss");
+    gateway.get("/a").worker(0).at(5).hit().content("new").detail("node");
+}
+
+#[test]
+fn a_response_on_its_way_to_another_worker_is_not_stored_over_an_invalidation() {
+    let mut gateway = two();
+    let early = gateway.get("/a").worker(1).at(0).leaves();
+    gateway.post("/a").worker(0).at(1).forwarded(origin(204));
+    gateway.learns(1, 2);
+    gateway.answers(early, 3, fresh_for(60).body("old"));
+    gateway.get("/a").worker(1).at(4).miss(fresh_for(60).body("new"));
+    gateway.assert_no_room_is_taken();
+}
+
+#[test]
+fn a_replacement_reaches_a_worker_that_learns() {
+    let mut gateway = two();
+    gateway.get("/a").worker(0).at(0).miss(tagged());
+    gateway.get("/a").worker(1).at(1).hit();
+    gateway
+        .get("/a")
+        .worker(0)
+        .header("cache-control", "no-cache")
+        .at(2)
+        .forwarded(fresh_for(60).body("two"));
+    gateway.learns(1, 3);
+    gateway.get("/a").worker(1).at(4).hit().detail("node").content("two");
+}
+
+#[test]
+fn what_one_worker_freshened_is_fresh_for_all() {
+    let mut gateway = two();
+    gateway.get("/a").worker(0).at(0).miss(tagged());
+    gateway.get("/a").worker(1).at(1).hit();
+    gateway.get("/a").worker(0).at(60).validates(origin(304));
+    gateway.get("/a").worker(1).at(61).hit().detail("node").age(1).content("one");
+}
+
+#[test]
+fn a_variant_that_one_worker_freshened_is_fresh_for_all() {
+    let mut gateway = two();
+    gateway.get("/a").worker(0).header("x-a", "a").at(0).miss(tagged().header("vary", "x-a"));
+    gateway.get("/a").worker(1).header("x-a", "a").at(1).hit();
+    gateway.get("/a").worker(0).header("x-a", "a").at(60).validates(origin(304));
+    gateway.get("/a").worker(1).header("x-a", "a").at(61).hit().age(1).content("one");
+}
+
+#[test]
+fn a_worker_that_missed_too_many_changes_forgets_everything() {
+    let mut gateway = two();
+    gateway.get("/kept").worker(0).at(0).miss(tagged());
+    gateway.get("/gone").worker(0).at(0).miss(tagged());
+    gateway.get("/kept").worker(1).at(1).hit();
+    gateway.get("/gone").worker(1).at(1).hit();
+    gateway.post("/gone").worker(0).at(2).forwarded(origin(204));
+    for n in 0..300 {
+        gateway.post(&format!("/{n}")).worker(0).at(3).forwarded(origin(204));
+    }
+    gateway.learns(1, 4);
+    assert_eq!(gateway.counted(1, "event", "changes-lost"), 1);
+    assert_eq!(gateway.workers[1].worker_usage().0, 0);
+    gateway.get("/gone").worker(1).at(5).miss(fresh_for(60).body("new"));
+    gateway.get("/kept").worker(1).at(5).hit().detail("node");
+}
+
+#[test]
+fn a_spoilt_record_is_a_counted_miss() {
+    let mut gateway = two();
+    gateway.get("/a").worker(0).at(0).miss(tagged());
+    gateway.shared.spoil_records();
+    gateway.get("/a").worker(1).at(1).miss(tagged()).says("fwd=uri-miss");
+    assert_ne!(gateway.counted(1, "event", "bad-record"), 0);
+    gateway.get("/a").worker(0).at(2).hit().detail("worker");
+    gateway.get("/a").worker(1).at(2).hit();
+}
+
+/// Puts the record of one path where another path is looked for, as if their hashes were the same.
+#[test]
+fn another_keys_record_under_the_same_hash_is_a_miss() {
+    let mut gateway = two();
+    gateway.get("/a").worker(0).at(0).miss(fresh_for(60).body("of a"));
+    let hash = |path: &str| {
+        let mut out = Vec::new();
+        KeyBuilder::new(&mut out).resource(b"https", b"example.com", path.as_bytes(), &Query::default());
+        key::hash(&out)
+    };
+    let limits = NodeLimits { bytes: 1 << 20, object_bytes: 1 << 16, buckets: 16 };
+    let mut node = NodeStore::new(limits);
+    let now = moment(1000).as_millis();
+    let record = node.get(&mut gateway.shared, hash("/a"), now).expect("the record of /a");
+    node.put(&mut gateway.shared, hash("/b"), &record, now + 60_000, now).unwrap();
+    gateway.get("/b").worker(1).at(1).miss(fresh_for(60).body("of b")).says("fwd=uri-miss").content("of b");
+    gateway.get("/b").worker(1).at(2).hit().content("of b");
+    gateway.get("/a").worker(1).at(2).hit().content("of a");
+}
+
+#[test]
+fn without_a_node_store_each_worker_keeps_its_own() {
+    let mut gateway = Gateway::of_workers(2, r#"{"node":{"bytes":0}}"#);
+    gateway.get("/a").worker(0).at(0).miss(tagged());
+    gateway.get("/a").worker(1).at(1).miss(tagged());
+    gateway.get("/a").worker(0).at(2).hit().detail("worker");
+    assert_eq!(gateway.shared.bytes(), 0);
+}
+
+#[test]
+fn without_a_worker_store_the_node_answers() {
+    let mut gateway = Gateway::of_workers(2, r#"{"worker":{"bytes":0}}"#);
+    gateway.get("/a").worker(0).at(0).miss(tagged());
+    for worker in [0, 1, 0] {
+        gateway.get("/a").worker(worker).at(1).hit().detail("node").content("one");
+    }
+    gateway.post("/a").worker(1).at(2).forwarded(origin(204));
+    gateway.get("/a").worker(0).at(3).miss(tagged());
+}
