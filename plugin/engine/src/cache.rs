@@ -159,7 +159,8 @@ impl Cache {
         };
         match (&local, &shared) {
             (Found::Response { stored: ours, .. }, Found::Response { stored: theirs, .. }) => {
-                if theirs.schedule.received > ours.schedule.received { shared } else { local }
+                // Of the same millisecond, the node's is the one that was stored last.
+                if theirs.schedule.received >= ours.schedule.received { shared } else { local }
             }
             (Found::Response { .. }, _) | (Found::OtherVariants, Found::Nothing) => local,
             _ => shared,
@@ -186,9 +187,16 @@ impl Cache {
         let mut variant_key = std::mem::take(&mut self.scratch.variant);
         let mut found = Found::OtherVariants;
         if let Some(hash) = index.select(request.fields, &mut variant_key) {
-            let (slot, tier) = match self.local(hash, &variant_key) {
-                Some(slot) => (Some(slot), tier),
-                None => (self.shared(hash, &variant_key, moment), Tier::Node),
+            let local = self.local(hash, &variant_key);
+            let stale =
+                |slot: &Slot| matches!(slot, Slot::Response(old) if old.freshness(moment.now).is_stale());
+            let (slot, tier) = match local {
+                Some(slot) if !stale(&slot) => (Some(slot), tier),
+                // Another worker may have stored or freshened this variant since.
+                local => match self.shared(hash, &variant_key, moment) {
+                    Some(slot) => (Some(slot), Tier::Node),
+                    None => (local, tier),
+                },
             };
             if let Some(Slot::Response(stored)) = slot
                 && stored.may_answer(request, rule)
@@ -280,6 +288,7 @@ impl Cache {
         self.put(hash, Slot::Response(response), moment);
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a variant depends on request, response and rule")]
     /// The fields that select among the responses of this URI: those of `Vary`, as the rule changes them, and
     /// `Cookie` where it isolates.
     pub fn selecting_names(
@@ -290,16 +299,15 @@ impl Cache {
         request: &Request<'_>,
         terms: &mut Terms,
         rule: &Rule,
+        moment: &mut Moment<'_>,
     ) -> Vec<Box<[u8]>> {
         let mut names = vary;
         names.retain(|name| !rule.vary.ignore.contains(name));
         names.extend(rule.vary.add.iter().cloned());
-        let known_by_cookie = matches!(self.table.peek(hash),
-            Some(Slot::Index(index)) if *index.key == *key && index.selects_by(b"cookie"));
         if rule.cookies == Cookies::Isolate
             && !terms.contains(Terms::SHARED)
-            && (request.cookie || known_by_cookie)
             && !rule.key.headers.iter().any(|name| **name == *b"cookie")
+            && (request.cookie || self.is_selected_by_cookie(hash, key, moment))
         {
             names.push(Box::from(&b"cookie"[..]));
         }
@@ -307,6 +315,12 @@ impl Cache {
         names.dedup();
         terms.set(Terms::SELECTED_BY_COOKIE, names.iter().any(|name| **name == *b"cookie"));
         names
+    }
+
+    /// Whether responses for other cookies are stored under the key.
+    fn is_selected_by_cookie(&mut self, hash: u128, key: &[u8], moment: &mut Moment<'_>) -> bool {
+        let slot = self.local(hash, key).or_else(|| self.shared(hash, key, moment));
+        matches!(slot, Some(Slot::Index(index)) if index.selects_by(b"cookie"))
     }
 
     fn put(&mut self, hash: u128, slot: Slot, moment: &mut Moment<'_>) {

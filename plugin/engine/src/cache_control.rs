@@ -103,9 +103,14 @@ impl ResponseDirectives {
         true
     }
 
-    /// The origin says outright that a shared cache may reuse the response for others (RFC 9111 §3.5).
-    pub fn explicitly_shared(&self) -> bool {
-        self.public || self.s_maxage.is_some() || self.must_revalidate || self.targeted
+    /// The origin says outright that the response is for everybody.
+    pub fn for_everybody(&self) -> bool {
+        self.public || self.s_maxage.is_some()
+    }
+
+    /// A response to a request with `Authorization` may be reused for others (RFC 9111 §3.5).
+    pub fn despite_authorization(&self) -> bool {
+        self.for_everybody() || self.must_revalidate
     }
 
     /// Stale use is forbidden even when the origin fails (RFC 9111 §4.2.4).

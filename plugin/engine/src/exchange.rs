@@ -240,12 +240,20 @@ impl Exchange {
                 plan.abandon(cache);
                 (State::Finished, Directive::Pass)
             }
-            (state @ State::Forwarding(_), Event::RequestBody { .. }) => (state, Directive::Pass),
+            // An origin may answer before the request has ended.
+            (state @ (State::Forwarding(_) | State::Storing(_)), Event::RequestBody { .. }) => {
+                (state, Directive::Pass)
+            }
             (state @ (State::Relaying | State::Finished), _) | (state, Event::Ended) => {
                 (state, Directive::Pass)
             }
-            (_, _) => {
+            (state, _) => {
                 cache.stats.count("event", "unexpected");
+                match state {
+                    State::Storing(storing) => storing.abandon(cache),
+                    State::Forwarding(plan) => plan.abandon(cache),
+                    _ => {}
+                }
                 (State::Relaying, Directive::Pass)
             }
         };

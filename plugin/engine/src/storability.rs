@@ -94,7 +94,7 @@ pub fn judge(
     if directives.private {
         return Err(Refusal::Private);
     }
-    if asked.authorization && !directives.explicitly_shared() {
+    if asked.authorization && !directives.despite_authorization() {
         return Err(Refusal::Authorization);
     }
     if rule.set_cookie == SetCookie::Refuse && response.get(b"set-cookie").is_some() {

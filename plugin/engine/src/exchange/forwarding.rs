@@ -46,7 +46,10 @@ impl Plan {
         }
         match self.role {
             Role::Fill => return self.fill(status, head, end_of_stream, rule, outcome, cache, moment),
-            Role::Head => self.compare_head(status, head, rule, cache, moment),
+            Role::Head => {
+                self.compare_head(status, head, rule, cache, moment);
+                self.abandon(cache);
+            }
             Role::Invalidate if (200..400).contains(&status) => {
                 self.invalidate(head, cache, moment);
                 if status == 200 && self.becomes_get(head, cache, moment) {
@@ -74,12 +77,12 @@ impl Plan {
         let now = moment.now;
         if status == 304 && candidate.conditional {
             let fresh = Rc::new(validation::freshen(&candidate.stored, head, rule, self.requested, now));
-            if !cache.invalidated_since(self.hash, self.valid_from) {
-                cache.replace(candidate.hash, Rc::clone(&fresh), moment);
-                outcome.stored = true;
-            }
             outcome.ttl = Some(ttl(&fresh, moment));
             outcome.detail = Some(Detail::Validated);
+            match self.keep_freshened(candidate, &fresh, rule, cache, moment) {
+                Ok(kept) => outcome.stored = kept,
+                Err(refusal) => outcome.detail = Some(Detail::NotStored(refusal)),
+            }
             // Cookies that are not for the store are still for this client.
             let cookies: Vec<(&[u8], &[u8])> = if rule.set_cookie == SetCookie::Store {
                 Vec::new()
@@ -107,6 +110,35 @@ impl Plan {
         outcome.ttl = Some(Ttl::Stale(by));
         outcome.detail = Some(detail);
         self.respond(&candidate.stored, Kind::Whole, outcome, &[], cache, moment)
+    }
+
+    /// Puts a freshened response into the place of the one it came from, unless that was invalidated meanwhile.
+    /// If its new fields forbid it to be stored, what was stored goes.
+    fn keep_freshened(
+        &self,
+        candidate: &Candidate,
+        fresh: &Rc<StoredResponse>,
+        rule: &Rule,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Result<bool, Refusal> {
+        let fields = fresh.fields.fields();
+        let directives = ResponseDirectives::read(fields, &rule.targeted);
+        let lifetime = || {
+            let date = freshness::date_of(fields).unwrap_or(moment.now);
+            freshness::lifetime(fresh.status, fields, &directives, rule, date)
+        };
+        if let Err(refusal) =
+            storability::judge(self.asked, fresh.status, fields, &directives, rule, lifetime)
+        {
+            cache.invalidate(candidate.hash, moment);
+            return Err(refusal);
+        }
+        let kept = !cache.invalidated_since(self.hash, self.valid_from);
+        if kept {
+            cache.replace(candidate.hash, Rc::clone(fresh), moment);
+        }
+        Ok(kept)
     }
 
     fn respond(
@@ -187,7 +219,7 @@ impl Plan {
             return Err((self, Detail::NotStored(Refusal::Status)));
         };
         let mut terms = Terms::of(&directives);
-        let names = cache.selecting_names(self.hash, &self.key, vary, &request, &mut terms, rule);
+        let names = cache.selecting_names(self.hash, &self.key, vary, &request, &mut terms, rule, moment);
         let schedule = Schedule::new(status, head, &directives, rule, self.requested, now);
         Storing::begin(self, status, head, schedule, terms, names, expected, rule, cache, now)
     }
@@ -208,7 +240,8 @@ impl Plan {
         match validation::compare_head(&candidate.stored, head) {
             HeadVerdict::Same => {
                 let fresh = validation::freshen(&candidate.stored, head, rule, self.requested, moment.now);
-                cache.replace(candidate.hash, Rc::new(fresh), moment);
+                // What the new fields forbid is gone from the store by then; there is nothing to tell the client.
+                let _ = self.keep_freshened(candidate, &Rc::new(fresh), rule, cache, moment);
             }
             HeadVerdict::Changed => cache.invalidate(candidate.hash, moment),
         }

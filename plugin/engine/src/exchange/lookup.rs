@@ -250,7 +250,7 @@ fn decide(
             if may
                 && unasked
                 && within(by, stored.schedule.while_revalidate)
-                && cache.revalidation(hash, moment.now) == Revalidation::Later
+                && (asks.only_if_cached || cache.revalidation(hash, moment.now) == Revalidation::Later)
             {
                 return use_it(Ttl::Stale(by), Some(Detail::StaleWhileRevalidate));
             }

@@ -57,7 +57,9 @@ impl StoredResponse {
             return true;
         }
         let keyed = |name: &[u8]| rule.key.headers.iter().any(|listed| **listed == *name);
-        let authorization_ok = !request.authorization || keyed(b"authorization");
+        let authorization_ok = !request.authorization
+            || self.terms.contains(Terms::DESPITE_AUTHORIZATION)
+            || keyed(b"authorization");
         let cookie_ok = !request.cookie
             || rule.cookies == Cookies::Ignore
             || self.terms.contains(Terms::SELECTED_BY_COOKIE)
@@ -78,18 +80,21 @@ pub struct Terms(u8);
 impl Terms {
     /// Must be validated before every use (`no-cache`).
     pub const ALWAYS_VALIDATE: Self = Self(1);
-    /// The origin says outright that caches may share it.
+    /// The origin says outright that it is for everybody.
     pub const SHARED: Self = Self(2);
     /// Stale use is forbidden, whatever the client accepts.
     pub const FORBIDS_STALE: Self = Self(4);
     /// `Cookie` is one of the fields that select it.
     pub const SELECTED_BY_COOKIE: Self = Self(8);
+    /// It may answer requests with `Authorization` (RFC 9111 §3.5).
+    pub const DESPITE_AUTHORIZATION: Self = Self(16);
 
     /// The terms that `directives` set.
     pub fn of(directives: &ResponseDirectives) -> Self {
         let mut terms = Self::default();
         terms.set(Self::ALWAYS_VALIDATE, directives.no_cache);
-        terms.set(Self::SHARED, directives.explicitly_shared());
+        terms.set(Self::SHARED, directives.for_everybody());
+        terms.set(Self::DESPITE_AUTHORIZATION, directives.despite_authorization());
         terms.set(Self::FORBIDS_STALE, directives.forbids_stale());
         terms
     }

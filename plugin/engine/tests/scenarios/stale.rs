@@ -157,3 +157,21 @@ fn the_windows_are_those_of_the_freshened_response() {
     gateway.get("/a").at(59).hit();
     gateway.get("/a").at(60).validates(origin(503)).status(503);
 }
+
+#[test]
+fn a_request_that_may_not_be_forwarded_holds_no_validation_up() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(stale("max-age=10, stale-while-revalidate=300"));
+    gateway.get("/a").at(11).hit();
+    gateway.get("/a").header("cache-control", "only-if-cached").at(12).answered();
+    gateway.get("/a").at(13).validates(origin(304));
+}
+
+#[test]
+fn a_head_that_fails_to_validate_leaves_it_to_the_next_request() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(stale("max-age=10, stale-while-revalidate=300"));
+    gateway.get("/a").at(11).hit();
+    gateway.head("/a").at(12).validates(origin(404));
+    gateway.get("/a").at(13).validates(origin(304));
+}

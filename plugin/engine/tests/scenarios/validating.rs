@@ -220,3 +220,28 @@ fn get_and_head_share_a_stored_response() {
     gateway.get("/a").at(0).miss(tagged(60));
     gateway.head("/a").at(1).hit().status(200).has("etag", "\"1\"").age(1);
 }
+
+/// RFC 9111 §3: what a 304 says becomes what the stored response says, and that may be that it must not be stored.
+#[test]
+fn a_304_that_forbids_storing_ends_the_use_of_the_stored_response() {
+    for terms in ["no-store, max-age=60", "private, max-age=60"] {
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(tagged(60));
+        let answer = gateway.get("/a").at(60).validates(origin(304).header("cache-control", terms));
+        answer.status(200).content("one").says_nothing_of("stored");
+        gateway.get("/a").at(61).forwarded(tagged(60));
+    }
+}
+
+#[test]
+fn a_head_that_forbids_storing_freshens_nothing() {
+    for terms in ["no-store, max-age=60", "private, max-age=60"] {
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(tagged(60));
+        gateway
+            .head("/a")
+            .at(60)
+            .forwarded(origin(200).header("cache-control", terms).header("etag", "\"1\""));
+        gateway.get("/a").at(61).forwarded(tagged(60));
+    }
+}
