@@ -9,7 +9,7 @@ use crate::host::{self, Map};
 /// One stream with something still to come.
 pub enum Stream {
     /// The request went to the origin, or waits for its body.
-    Exchange(Box<Exchange>),
+    Exchange(Exchange),
     /// Our own reply is about to pass our own callbacks.
     Mend(Mending),
 }

@@ -25,6 +25,8 @@ pub struct Vm {
     streams: HashMap<u32, Stream, BuildIdHasher>,
     /// Which root a stream belongs to, while there are several.
     parents: HashMap<u32, u32, BuildIdHasher>,
+    /// Whose the streams are that `parents` does not know.
+    uncounted_root: Option<u32>,
     /// Streams held for their request's body.
     held: Vec<Held>,
 }
@@ -79,6 +81,14 @@ impl Vm {
         host::set_tick_period(u32::try_from(policy.node.poll.as_millis()).unwrap_or(u32::MAX));
         let root = Root { id, cache: Cache::new(policy), wake: Wake::new(), metrics: Metrics::default() };
         self.roots.retain(|known| known.id != id);
+        // Streams that began while there was one root were not counted: they are that root's.
+        if let [only] = self.roots.as_slice() {
+            self.uncounted_root = Some(only.id);
+        }
+        for other in &mut self.roots {
+            // A new configuration usually replaces an old one, and memory of the VM never shrinks.
+            other.cache.clear_worker();
+        }
         self.roots.push(root);
         true
     }
@@ -106,7 +116,7 @@ impl Vm {
     /// A request begins.
     pub fn request_headers(&mut self, context: u32, end_of_stream: bool) -> Action {
         let Some(head) = host::header_pairs(Map::Request) else { return Action::Continue };
-        let Some(root) = stream_root(&mut self.roots, &self.parents, context) else {
+        let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context) else {
             return Action::Continue;
         };
         let now = host::now();
@@ -123,12 +133,12 @@ impl Vm {
             }
             Directive::Forward(edits) => {
                 forward(&edits);
-                self.streams.insert(context, Stream::Exchange(Box::new(exchange)));
+                self.streams.insert(context, Stream::Exchange(exchange));
                 Action::Continue
             }
             Directive::AwaitBody => {
                 self.held.push(Held { context, since: now, seen: 0 });
-                self.streams.insert(context, Stream::Exchange(Box::new(exchange)));
+                self.streams.insert(context, Stream::Exchange(exchange));
                 Action::Pause
             }
             Directive::Pass | Directive::Relay { .. } => Action::Continue,
@@ -143,16 +153,23 @@ impl Vm {
         if !exchange.awaits_request_body() {
             return Action::Continue;
         }
-        let Some(root) = stream_root(&mut self.roots, &self.parents, context) else {
+        let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context) else {
             return Action::Continue;
         };
         let Some(held) = self.held.iter_mut().find(|held| held.context == context) else {
             return Action::Continue;
         };
-        let chunk = host::buffer(Buffer::RequestBody, held.seen, size.saturating_sub(held.seen));
+        let new = size.saturating_sub(held.seen);
+        let chunk =
+            if new == 0 { Some(Vec::new()) } else { host::buffer(Buffer::RequestBody, held.seen, new) };
+        let Some(chunk) = chunk else {
+            // What cannot be read cannot be keyed: the request goes on without the cache.
+            self.end(context, Event::Ended);
+            return Action::Continue;
+        };
         held.seen = size;
         let mut moment = Moment { now: host::now(), host: &mut Envoy };
-        let event = Event::RequestBody { chunk: &chunk.unwrap_or_default(), end_of_stream };
+        let event = Event::RequestBody { chunk: &chunk, end_of_stream };
         let directive = exchange.on(event, &mut root.cache, &mut moment);
         if directive == Directive::AwaitBody {
             return Action::Pause;
@@ -185,7 +202,7 @@ impl Vm {
                 return Action::Continue;
             }
         };
-        let Some(root) = stream_root(&mut self.roots, &self.parents, context) else {
+        let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context) else {
             return Action::Continue;
         };
         let block = host::header_pairs(Map::Response).unwrap_or_default();
@@ -216,7 +233,7 @@ impl Vm {
     pub fn response_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
         if let Some(Stream::Exchange(exchange)) = self.streams.get_mut(&context)
             && exchange.wants_body()
-            && let Some(root) = stream_root(&mut self.roots, &self.parents, context)
+            && let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context)
         {
             // An empty part still may end the response; a part that cannot be read ends the storing.
             let chunk =
@@ -251,7 +268,7 @@ impl Vm {
     fn end(&mut self, context: u32, event: Event<'_>) {
         self.held.retain(|held| held.context != context);
         if let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context)
-            && let Some(root) = stream_root(&mut self.roots, &self.parents, context)
+            && let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context)
         {
             exchange.on(event, &mut root.cache, &mut Moment { now: host::now(), host: &mut Envoy });
             root.wake.tell_others(&mut root.cache);
@@ -305,11 +322,12 @@ fn root_of(roots: &mut [Root], id: u32) -> Option<&mut Root> {
 fn stream_root<'r>(
     roots: &'r mut [Root],
     parents: &HashMap<u32, u32, BuildIdHasher>,
+    uncounted: Option<u32>,
     context: u32,
 ) -> Option<&'r mut Root> {
     match roots {
         [only] => Some(only),
-        several => root_of(several, *parents.get(&context)?),
+        several => root_of(several, parents.get(&context).copied().or(uncounted)?),
     }
 }
 

@@ -104,7 +104,7 @@ fn take_place(now: Timestamp) -> Option<Place> {
 /// are first too often.
 fn update<R>(mut change: impl FnMut(&mut Vec<Entry>) -> Option<R>) -> Option<R> {
     for _ in 0..TRIES {
-        let (bytes, cas) = Envoy.get(DIRECTORY).unwrap_or_default();
+        let (bytes, cas) = Envoy.get(DIRECTORY).unwrap_or((Vec::new(), ABSENT));
         let mut entries: Vec<Entry> = read(&bytes).collect();
         let result = change(&mut entries)?;
         let written: Vec<u8> = entries
@@ -138,3 +138,5 @@ const SHOW_EVERY: Duration = Duration::from_secs(2);
 /// A worker that has not shown itself for so long is not called any more, and its place is free.
 const DEAD_AFTER: Duration = Duration::from_secs(20);
 const TRIES: usize = 16;
+/// A compare-and-swap value that no directory has: the first writer makes it, and the second is told.
+const ABSENT: u32 = u32::MAX;

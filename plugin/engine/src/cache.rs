@@ -71,14 +71,21 @@ pub enum Revalidation {
 pub struct Cache {
     policy: Rc<Policy>,
     table: Table<Slot>,
-    node: Option<NodeStore>,
+    node: NodeStore,
     /// Counters since they were last taken.
     pub stats: Stats,
     /// Bytes of bodies that are being stored at this moment.
     filling: usize,
     /// Stale responses that were served, by hash: `Some` while a request validates one.
     revalidations: BTreeMap<u128, Option<Timestamp>>,
+    /// What was invalidated lately, and up to when the list may have gaps.
     invalidated: VecDeque<(u128, Timestamp)>,
+    forgotten_until: Timestamp,
+    /// Keys that this worker put into the node store since it last learnt of changes.
+    put_since_learning: Vec<u128>,
+    next_audit: Timestamp,
+    /// Keys whose responses were not storable lately, each at the place its hash gives it.
+    unstorable: Vec<(u128, Timestamp)>,
     changes_to_tell: bool,
     /// Buffers that requests pass on to each other, so that a hit takes no memory.
     pub(crate) scratch: Scratch,
@@ -102,10 +109,9 @@ impl Cache {
             entries: worker.entries,
             object_bytes: worker.object_bytes,
         });
-        let node = (policy.node.bytes > 0).then(|| {
-            let buckets = u32::try_from(policy.node.buckets).unwrap_or(u32::MAX);
-            NodeStore::new(NodeLimits::within(policy.node.bytes, policy.node.object_bytes, buckets))
-        });
+        // Without a budget it stores nothing, and still tells the workers what changes.
+        let buckets = u32::try_from(policy.node.buckets).unwrap_or(u32::MAX);
+        let node = NodeStore::new(NodeLimits::within(policy.node.bytes, policy.node.object_bytes, buckets));
         Self {
             policy,
             table,
@@ -114,6 +120,10 @@ impl Cache {
             filling: 0,
             revalidations: BTreeMap::new(),
             invalidated: VecDeque::new(),
+            forgotten_until: Timestamp::default(),
+            put_since_learning: Vec::new(),
+            next_audit: Timestamp::default(),
+            unstorable: Vec::new(),
             changes_to_tell: false,
             scratch: Scratch::default(),
         }
@@ -152,6 +162,9 @@ impl Cache {
             && !stored.freshness(moment.now).is_stale()
         {
             return local;
+        }
+        if matches!(local, Found::Nothing) && self.is_known_unstorable(hash, moment.now) {
+            return Found::Nothing;
         }
         let shared = match self.shared(hash, key, moment) {
             Some(slot) => self.select(slot, Tier::Node, hash, request, rule, moment),
@@ -208,13 +221,30 @@ impl Cache {
         found
     }
 
+    /// Remembers for a while that responses for the key are not storable, so that requests for it do not look
+    /// for one in the node store each time. A worker that stores one all the same serves it by itself.
+    pub fn note_unstorable(&mut self, hash: u128, now: Timestamp) {
+        if self.unstorable.is_empty() {
+            self.unstorable = vec![(0, Timestamp::default()); REMEMBERED_UNSTORABLE];
+        }
+        if let Some(place) = self.unstorable.get_mut(hash as usize % REMEMBERED_UNSTORABLE) {
+            *place = (hash, now.plus(UNSTORABLE_FOR));
+        }
+    }
+
+    fn is_known_unstorable(&self, hash: u128, now: Timestamp) -> bool {
+        self.unstorable
+            .get(hash as usize % REMEMBERED_UNSTORABLE)
+            .is_some_and(|(known, until)| *known == hash && now < *until)
+    }
+
     fn local(&mut self, hash: u128, key: &[u8]) -> Option<Slot> {
         self.table.get(hash).filter(|slot| slot.key() == key).cloned()
     }
 
     /// Reads from the node store and keeps what it finds in this worker too.
     fn shared(&mut self, hash: u128, key: &[u8], moment: &mut Moment<'_>) -> Option<Slot> {
-        let bytes = self.node.as_mut()?.get(moment.host, hash, moment.now.as_millis())?;
+        let bytes = self.node.get(moment.host, hash, moment.now.as_millis())?;
         match record::decode(bytes, Verify::Head) {
             Ok(slot) if slot.key() == key => {
                 // What is too large for this worker is served from the node each time.
@@ -245,6 +275,14 @@ impl Cache {
         });
         self.revalidations.remove(&hash);
         if names.is_empty() {
+            // A slow response may be older than the one that has come meanwhile.
+            let slack = Duration::from_secs(1);
+            if let Some(Slot::Response(present)) = &previous
+                && present.schedule.born > response.schedule.born.plus(slack)
+                && !present.freshness(moment.now).is_stale()
+            {
+                return;
+            }
             let replaced_fresh = match &previous {
                 Some(Slot::Response(old)) => !old.freshness(moment.now).is_stale(),
                 Some(Slot::Index(_)) => true,
@@ -282,10 +320,28 @@ impl Cache {
         }
     }
 
-    /// Puts a freshened response in the place of the one it came from.
-    pub fn replace(&mut self, hash: u128, response: Rc<StoredResponse>, moment: &mut Moment<'_>) {
+    /// Puts a freshened response in the place of the one it came from. `false` if something else has taken that
+    /// place meanwhile: then it stays.
+    pub fn replace(
+        &mut self,
+        hash: u128,
+        old: &StoredResponse,
+        response: Rc<StoredResponse>,
+        moment: &mut Moment<'_>,
+    ) -> bool {
+        self.learn(moment);
         self.revalidations.remove(&hash);
+        let present = self.shared(hash, &old.key, moment).or_else(|| self.local(hash, &old.key));
+        let newer =
+            |slot: &Slot| matches!(slot, Slot::Response(r) if r.schedule.received > old.schedule.received);
+        if present.as_ref().is_some_and(newer) {
+            return false;
+        }
         self.put(hash, Slot::Response(response), moment);
+        if !old.freshness(moment.now).is_stale() {
+            self.tell(hash, moment);
+        }
+        true
     }
 
     #[expect(clippy::too_many_arguments, reason = "a variant depends on request, response and rule")]
@@ -331,13 +387,14 @@ impl Cache {
             }
             Slot::Index(_) => moment.now.plus(KEEP_INDEX),
         };
-        if let Some(node) = &mut self.node {
-            let bytes = record::encode(&slot);
-            if node.put(moment.host, hash, &bytes, expires.as_millis(), moment.now.as_millis()).is_err() {
+        if self.policy.node.bytes > 0 {
+            let (bytes, now) = (record::encode(&slot), moment.now.as_millis());
+            if self.node.put(moment.host, hash, &bytes, expires.as_millis(), now).is_err() {
                 // A node that cannot take it must not go on offering what was there before.
-                node.remove(moment.host, hash, moment.now.as_millis());
+                self.node.remove(moment.host, hash, now);
                 self.stats.count("event", "node-refused");
             }
+            self.put_since_learning.push(hash);
         }
         if self.table.insert(hash, slot).is_err() {
             self.table.remove(hash);
@@ -346,33 +403,36 @@ impl Cache {
 
     fn forget(&mut self, hash: u128, moment: &mut Moment<'_>) {
         self.table.remove(hash);
-        if let Some(node) = &mut self.node {
-            node.remove(moment.host, hash, moment.now.as_millis());
-        }
+        self.node.remove(moment.host, hash, moment.now.as_millis());
     }
 
     /// Makes what is stored under `hash` unusable, variants included, in every worker (RFC 9111 §4.4).
     pub fn invalidate(&mut self, hash: u128, moment: &mut Moment<'_>) {
         self.forget(hash, moment);
-        if self.invalidated.len() >= REMEMBERED_INVALIDATIONS {
-            self.invalidated.pop_front();
-        }
-        self.invalidated.push_back((hash, moment.now));
+        self.remember_invalidated(hash, moment.now);
         self.stats.count("event", "invalidated");
         self.tell(hash, moment);
     }
 
     /// Whether the key was invalidated after `requested`: a response to a request of before must not be stored.
     pub fn invalidated_since(&self, hash: u128, requested: Timestamp) -> bool {
-        self.invalidated.iter().any(|(known, at)| *known == hash && *at >= requested)
+        requested <= self.forgotten_until
+            || self.invalidated.iter().any(|(known, at)| *known == hash && *at >= requested)
+    }
+
+    fn remember_invalidated(&mut self, hash: u128, at: Timestamp) {
+        if self.invalidated.len() >= REMEMBERED_INVALIDATIONS
+            && let Some((_, oldest)) = self.invalidated.pop_front()
+        {
+            self.forgotten_until = self.forgotten_until.max(oldest);
+        }
+        self.invalidated.push_back((hash, at));
     }
 
     /// Writes a change down for the other workers.
     fn tell(&mut self, hash: u128, moment: &mut Moment<'_>) {
-        if let Some(node) = &mut self.node {
-            node.append_change(moment.host, hash, moment.now.as_millis());
-            self.changes_to_tell = true;
-        }
+        self.node.append_change(moment.host, hash, moment.now.as_millis());
+        self.changes_to_tell = true;
     }
 
     /// Whether the other workers should be woken to read what changed. Asking clears it.
@@ -382,23 +442,33 @@ impl Cache {
 
     /// Applies what other workers changed. Called when one of them calls, and now and then in case the call was lost.
     pub fn learn(&mut self, moment: &mut Moment<'_>) {
-        let Some(node) = &mut self.node else { return };
-        match node.poll_changes(moment.host) {
+        let put = std::mem::take(&mut self.put_since_learning);
+        match self.node.poll_changes(moment.host) {
             Changes::None => {}
             Changes::Keys(keys) => {
                 for (hash, at) in keys {
                     self.table.remove(hash);
-                    if self.invalidated.len() >= REMEMBERED_INVALIDATIONS {
-                        self.invalidated.pop_front();
+                    // What this worker put after it last looked may be older than the change.
+                    if put.contains(&hash) {
+                        self.node.remove(moment.host, hash, moment.now.as_millis());
                     }
-                    self.invalidated.push_back((hash, Timestamp::from_millis(at)));
+                    self.remember_invalidated(hash, Timestamp::from_millis(at));
                 }
             }
             Changes::Lost => {
                 self.stats.count("event", "changes-lost");
                 self.table.clear();
+                self.forgotten_until = moment.now;
+                for hash in put {
+                    self.node.remove(moment.host, hash, moment.now.as_millis());
+                }
             }
         }
+    }
+
+    /// Empties the worker's own table, when another policy has taken its place.
+    pub fn clear_worker(&mut self) {
+        self.table.clear();
     }
 
     /// A little housekeeping: drops dead entries and lets the node store check its account.
@@ -414,8 +484,11 @@ impl Cache {
         if swept > 0 {
             self.stats.count("event", "swept");
         }
-        if let Some(node) = &mut self.node {
-            node.audit(moment.host, now.as_millis(), AUDIT_STEPS);
+        if now >= self.next_audit {
+            self.node.audit(moment.host, now.as_millis(), 1);
+            // A region grows with the number of buckets; the audit's share of the time does not.
+            let regions = self.node.buckets().unwrap_or(0) / BUCKETS_AUDITED_A_SECOND + 1;
+            self.next_audit = now.plus(Duration::from_secs(u64::from(regions.div_ceil(32))));
         }
     }
 
@@ -469,9 +542,12 @@ const KEEP_INDEX: Duration = Duration::from_secs(24 * 3600);
 const MOST_REVALIDATIONS: usize = 1024;
 /// A validation that takes longer than this is taken for lost.
 const REVALIDATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Keys that are remembered as not storable, 32 bytes each.
+const REMEMBERED_UNSTORABLE: usize = 1024;
+const UNSTORABLE_FOR: Duration = Duration::from_secs(2);
 /// Recent invalidations that are remembered against responses still on their way.
 const REMEMBERED_INVALIDATIONS: usize = 256;
 /// Table slots looked at in one sweep.
 const SWEEP_STEPS: usize = 256;
-/// Regions of the node store whose account is checked in one sweep.
-const AUDIT_STEPS: usize = 1;
+/// Buckets of the node store whose account is checked in a second, about.
+const BUCKETS_AUDITED_A_SECOND: u32 = 128;

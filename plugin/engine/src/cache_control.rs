@@ -113,9 +113,14 @@ impl ResponseDirectives {
         self.for_everybody() || self.must_revalidate
     }
 
-    /// Stale use is forbidden even when the origin fails (RFC 9111 §4.2.4).
+    /// Stale use is forbidden in so many words, even when the origin fails (RFC 9111 §4.2.4).
     pub fn forbids_stale(&self) -> bool {
-        self.must_revalidate || self.proxy_revalidate || self.no_cache || self.s_maxage.is_some()
+        self.must_revalidate || self.proxy_revalidate || self.no_cache
+    }
+
+    /// `s-maxage` implies `proxy-revalidate` (§5.2.2.10), which stands unless the origin names a stale use itself.
+    pub fn implies_no_stale(&self) -> bool {
+        self.s_maxage.is_some()
     }
 }
 

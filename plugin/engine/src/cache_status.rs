@@ -61,6 +61,8 @@ pub enum Detail {
     Cookie,
     /// `If-Match` or `If-Unmodified-Since`: only the origin can judge those.
     Precondition,
+    /// The client wants to change the protocol.
+    Upgrade,
     /// A defence refused to take part.
     Firewall(Vector),
     /// The response is not stored.
@@ -88,6 +90,7 @@ impl Detail {
             Self::Rule => "rule",
             Self::Cookie => "cookie",
             Self::Precondition => "precondition",
+            Self::Upgrade => "upgrade",
             Self::Firewall(vector) => vector.as_str(),
             Self::NotStored(refusal) => refusal.as_str(),
             Self::TooLarge => "too-large",

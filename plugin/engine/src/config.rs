@@ -31,6 +31,8 @@ use written::Written;
 pub struct Config {
     /// The cache's identifier in `Cache-Status` (RFC 9211 §2), printable ASCII. Default: `Selvage`.
     pub name: Box<str>,
+    /// Responses are shared only by caches of the same namespace. Default: `main`.
+    pub namespace: Box<str>,
     /// The store of each worker.
     pub worker: Worker,
     /// The store that all workers of one Envoy share.
@@ -135,6 +137,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             name: "Selvage".into(),
+            namespace: "main".into(),
             worker: Worker::default(),
             node: Node::default(),
             defaults: Rule::default(),

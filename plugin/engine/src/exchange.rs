@@ -165,7 +165,7 @@ struct Plan {
     /// Whether a response may be stored at all.
     role: Role,
     /// Canonical key and its hash; empty where nothing can be stored.
-    key: Rc<[u8]>,
+    key: Vec<u8>,
     hash: u128,
     requested: Timestamp,
     /// The response is not stored if its key was invalidated at or after this moment.

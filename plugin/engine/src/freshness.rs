@@ -39,16 +39,21 @@ impl Schedule {
         let born = Self::birth(response, requested, received);
         let lifetime = lifetime(status, response, directives, rule, date);
         let strict = directives.forbids_stale();
-        let allowed = |window: Duration| if strict { Duration::ZERO } else { window };
+        let implied = directives.implies_no_stale();
+        // What the origin says outright, else what the rule says, unless either kind of prohibition stands.
+        let allowed = |said: Option<Duration>, ruled: Option<Duration>| match said {
+            _ if strict => Duration::ZERO,
+            Some(window) => window,
+            None if implied => Duration::ZERO,
+            None => ruled.unwrap_or_default(),
+        };
         Self {
             born,
             received,
             lifetime: lifetime.length,
-            while_revalidate: allowed(
-                directives.stale_while_revalidate.or(rule.stale.while_revalidate).unwrap_or_default(),
-            ),
-            if_error: allowed(directives.stale_if_error.or(rule.stale.if_error).unwrap_or_default()),
-            disconnected: allowed(rule.stale.disconnected),
+            while_revalidate: allowed(directives.stale_while_revalidate, rule.stale.while_revalidate),
+            if_error: allowed(directives.stale_if_error, rule.stale.if_error),
+            disconnected: allowed(None, Some(rule.stale.disconnected)),
         }
     }
 
@@ -155,7 +160,16 @@ fn uncapped_lifetime(
     date: Timestamp,
 ) -> Lifetime {
     let of = |length, source| Lifetime { length, source };
-    if let Some(length) = rule.ttl.r#override {
+    let explicit = directives.s_maxage.or(directives.max_age).is_some()
+        || !directives.targeted && response.get(b"expires").is_some();
+    let listed = status_ttl(rule, status).is_some()
+        || rule.statuses.as_ref().is_some_and(|statuses| statuses.contains(&status));
+    // A rule's lifetime is not for errors that a request can provoke, unless it names them.
+    let suits =
+        listed || status < 400 || directives.public || firewall::heuristically_storable_status(status);
+    if let Some(length) = rule.ttl.r#override
+        && (explicit || suits)
+    {
         return of(length, LifetimeSource::Rule);
     }
     if let Some(length) = directives.s_maxage.or(directives.max_age) {
@@ -168,7 +182,7 @@ fn uncapped_lifetime(
         let length = Timestamp::parse_http_date(expires).map(|at| at.since(date)).unwrap_or_default();
         return of(length, LifetimeSource::Origin);
     }
-    if let Some(length) = status_ttl(rule, status).or(rule.ttl.default) {
+    if let Some(length) = status_ttl(rule, status).or(rule.ttl.default.filter(|_| suits)) {
         return of(length, LifetimeSource::Rule);
     }
     if rule.ttl.heuristic

@@ -69,6 +69,12 @@ impl<'a> KeyBuilder<'a> {
         self.part(Tag::Target, |out| canonical_target(target, rule, out))
     }
 
+    /// The terms under which the response is stored; see [`Policy::scope`](crate::policy::Policy::scope).
+    #[inline]
+    pub fn scope(&mut self, scope: u64) {
+        self.part(Tag::Scope, |out| out.extend_from_slice(&scope.to_le_bytes()));
+    }
+
     /// The method. GET and HEAD share a key, so they write nothing (RFC 9111 §4).
     #[inline]
     pub fn method(&mut self, method: &[u8]) {
@@ -153,6 +159,11 @@ pub fn target_of(canonical: &[u8]) -> Option<&[u8]> {
     parts(canonical).find(|(tag, _)| *tag == Tag::Target).map(|(_, bytes)| bytes)
 }
 
+/// The canonical authority of a key; `None` if `canonical` is not a key.
+pub fn authority_of(canonical: &[u8]) -> Option<&[u8]> {
+    parts(canonical).find(|(tag, _)| *tag == Tag::Authority).map(|(_, bytes)| bytes)
+}
+
 /// The parts of a canonical key in their order. Ends at the first byte that is not of a key.
 pub fn parts(canonical: &[u8]) -> impl Iterator<Item = (Tag, &[u8])> {
     let mut rest = canonical;
@@ -187,10 +198,12 @@ pub enum Tag {
     BodyDigest = 8,
     /// The selecting fields of a variant.
     Variant = 9,
+    /// The terms under which it is stored.
+    Scope = 10,
 }
 
 impl Tag {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Scheme,
         Self::Authority,
         Self::Target,
@@ -200,6 +213,7 @@ impl Tag {
         Self::BodyInline,
         Self::BodyDigest,
         Self::Variant,
+        Self::Scope,
     ];
 }
 

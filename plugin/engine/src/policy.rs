@@ -8,6 +8,8 @@ pub use crate::config::{
     RequestDirectives, Rule, SetCookie, Stale, Ttl, Vary, Worker,
 };
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::config::Config;
 use matcher::Matcher;
 
@@ -23,6 +25,8 @@ pub struct Policy {
     pub node: Node,
     rules: Box<[(Matcher, Rule)]>,
     default_rule: Rule,
+    /// One for each rule, the default rule's last.
+    scopes: Box<[u64]>,
 }
 
 impl Policy {
@@ -46,6 +50,12 @@ impl Policy {
         self.rules.get(index).map_or(&self.default_rule, |(_, rule)| rule)
     }
 
+    /// What keeps the responses of a rule apart from those stored under other terms: a digest of the namespace and
+    /// of the settings that decide who may be given a response.
+    pub fn scope(&self, index: usize) -> u64 {
+        self.scopes.get(index).or(self.scopes.last()).copied().unwrap_or_default()
+    }
+
     /// All rules in the order of their indices, the default rule last.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter().map(|(_, rule)| rule).chain([&self.default_rule])
@@ -54,15 +64,21 @@ impl Policy {
 
 impl From<Config> for Policy {
     fn from(config: Config) -> Self {
-        let Config { name, mut worker, mut node, defaults, rules } = config;
+        let Config { name, namespace, mut worker, mut node, defaults, rules } = config;
         worker.object_bytes = worker.object_bytes.min(worker.bytes);
         node.object_bytes = node.object_bytes.min(usize::try_from(node.bytes).unwrap_or(usize::MAX));
+        let rules: Box<[(Matcher, Rule)]> =
+            rules.into_iter().map(|one| (Matcher::new(one.matching), resolved(one.rule))).collect();
+        let default_rule = resolved(defaults);
+        let scopes =
+            rules.iter().map(|(_, rule)| rule).chain([&default_rule]).map(|rule| scope(&namespace, rule));
         Policy {
             cache_status_name: cache_status_name(&name),
             worker,
             node,
-            rules: rules.into_iter().map(|one| (Matcher::new(one.matching), resolved(one.rule))).collect(),
-            default_rule: resolved(defaults),
+            scopes: scopes.collect(),
+            rules,
+            default_rule,
         }
     }
 }
@@ -71,6 +87,13 @@ impl Default for Policy {
     fn default() -> Self {
         Policy::from(Config::default())
     }
+}
+
+/// See [`Policy::scope`]. Lifetimes are not in it: a new `ttl` must not empty the stores.
+fn scope(namespace: &str, rule: &Rule) -> u64 {
+    let Rule { cookies, set_cookie, vary, key, targeted, tainting_headers, .. } = rule;
+    let terms = format!("{namespace} {:?}", (cookies, set_cookie, vary, key, targeted, tainting_headers));
+    xxh3_64(terms.as_bytes())
 }
 
 /// A field in the key cannot poison: requests that differ in it do not share a response.

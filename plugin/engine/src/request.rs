@@ -31,6 +31,10 @@ pub struct Request<'a> {
     pub authorization: bool,
     /// There is a `Cookie`.
     pub cookie: bool,
+    /// There is an `Expect`.
+    pub expect: bool,
+    /// The client wants to change the protocol.
+    pub upgrade: bool,
     /// A body follows the head.
     pub has_body: bool,
 }
@@ -57,6 +61,8 @@ impl<'a> Request<'a> {
                 b"pragma" => pragma_no_cache |= value.trim_ascii().eq_ignore_ascii_case(b"no-cache"),
                 b"if-none-match" | b"if-modified-since" => request.conditional = true,
                 b"if-match" | b"if-unmodified-since" => request.origin_precondition = true,
+                b"expect" => request.expect = true,
+                b"upgrade" => request.upgrade = true,
                 b"range" => request.range = Some(value),
                 b"if-range" => request.if_range = Some(value),
                 _ => {}

@@ -13,6 +13,8 @@ pub struct Asked {
     pub authorization: bool,
     /// It said `no-store`.
     pub no_store: bool,
+    /// It had a `Range` or an `Expect`, which are not in its key: only a plain 200 answers others too.
+    pub special: bool,
 }
 
 /// Why a response is not stored. A closed set: these are words of `Cache-Status` and of the metrics.
@@ -30,9 +32,9 @@ pub enum Refusal {
     SetCookie,
     /// `Vary: *`, or more fields than we keep (§4.1).
     VaryStar,
-    /// A part (206) or a 304 that nothing here can complete (§3.3).
+    /// A part (206), a 304 that nothing here can complete (§3.3), or a 416.
     Partial,
-    /// The rule does not list the status, or the status is not final.
+    /// The rule does not list the status, the status is not final, or the error was not made by the origin.
     Status,
     /// `must-understand` with a status this cache does not know (§5.2.2.3).
     MustUnderstand,
@@ -78,8 +80,11 @@ pub fn judge(
     if asked.no_store {
         return Err(Refusal::RequestNoStore);
     }
-    if status == 206 || status == 304 {
+    if matches!(status, 206 | 304 | 416) {
         return Err(Refusal::Partial);
+    }
+    if asked.special && status != 200 {
+        return Err(Refusal::Status);
     }
     if status < 200 || rule.statuses.as_ref().is_some_and(|listed| !listed.contains(&status)) {
         return Err(Refusal::Status);

@@ -17,6 +17,8 @@ pub enum HeadVerdict {
     Same,
     /// The content has changed: the stored response is invalid.
     Changed,
+    /// There is no validator to tell by.
+    Unknown,
 }
 
 /// Freshens `stored` with the fields of a 304, or of a HEAD response that describes it (§3.2, §4.3.4).
@@ -65,18 +67,18 @@ pub fn freshen(
 }
 
 /// Compares a 200 response to HEAD with the stored response: each validator and the length, where it has them,
-/// must be the stored ones.
+/// must be the stored ones, and there must be a validator.
 pub fn compare_head(stored: &StoredResponse, head: Fields<'_>) -> HeadVerdict {
     let stored_fields = stored.fields.fields();
     let same = |name: &[u8]| head.get(name).is_none_or(|value| stored_fields.get(name) == Some(value));
     let length_same = head.get(b"content-length").is_none_or(|value| {
         std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) == Some(stored.body.len())
     });
-    if same(b"etag") && same(b"last-modified") && length_same {
-        HeadVerdict::Same
-    } else {
-        HeadVerdict::Changed
+    if !(same(b"etag") && same(b"last-modified") && length_same) {
+        return HeadVerdict::Changed;
     }
+    let has_validator = head.get(b"etag").is_some() || head.get(b"last-modified").is_some();
+    if has_validator { HeadVerdict::Same } else { HeadVerdict::Unknown }
 }
 
 /// Fields that only change when the content does, so an update never touches them (§3.2).

@@ -69,7 +69,8 @@ impl Vary {
 ///
 /// Lines are joined and white space around commas goes. In `Accept`, `Accept-Charset`, `Accept-Encoding` and
 /// `Accept-Language` letters lose their case (save in parameter values), white space goes, weights are
-/// compared as numbers, and the order of members with the same weight does not count (RFC 9110 §12.4.2).
+/// compared as numbers, and members stand in the order of their weights (RFC 9110 §12.4.2). Among equal
+/// weights the order counts in `Accept` and `Accept-Language`, since many origins take the first (§12.5.4).
 pub fn selecting(names: &[Box<[u8]>], request: Fields<'_>, out: &mut Vec<u8>) {
     for name in names {
         write_sized(name, out);
@@ -126,7 +127,11 @@ fn write_weighted(name: &[u8], request: Fields<'_>, out: &mut Vec<u8>) -> bool {
     // The members stand at the end of `out` as they came; they are copied in order, then dropped.
     let unsorted = start..out.len();
     let members = places.get_mut(..count).unwrap_or_default();
-    members.sort_unstable_by(|(a, at), (b, bt)| a.cmp(b).then_with(|| at.of(out).cmp(bt.of(out))));
+    if matches!(name, b"accept" | b"accept-language") {
+        members.sort_by_key(|(weight, _)| *weight);
+    } else {
+        members.sort_unstable_by(|(a, at), (b, bt)| a.cmp(b).then_with(|| at.of(out).cmp(bt.of(out))));
+    }
     out.push(WEIGHTED);
     let mut before: Option<(u16, Text)> = None;
     for (Reverse(weight), text) in members {
@@ -286,7 +291,7 @@ mod tests {
         for (name, one, other) in [
             ("x", &["a, b"][..], &["a", "b"][..]),
             ("x", &["a ,\tb "], &["a,b"]),
-            ("accept-language", &["en, de"], &["de,EN"]),
+            ("accept-language", &["en, de"], &["EN,de"]),
             ("accept-language", &["en;q=0.5, de"], &["de;q=1.000 , en; q=0.50"]),
             ("accept-encoding", &["gzip, br"], &["BR", "gzip"]),
             ("accept-encoding", &["gzip,gzip"], &["gzip"]),
@@ -308,6 +313,7 @@ mod tests {
             ("x", &["\"a, b\""], &["\"a,b\""]),
             ("accept-language", &[], &[""]),
             ("accept-language", &["en, de;q=0.5"], &["de, en;q=0.5"]),
+            ("accept-language", &["en, de"], &["de, en"]),
             ("accept-language", &["en;q=0"], &["en"]),
             ("accept-encoding", &["gzip"], &["gzip;q=0"]),
             ("accept", &["a/b;p=X"], &["a/b;p=x"]),

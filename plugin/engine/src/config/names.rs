@@ -21,6 +21,14 @@ pub(super) fn rule_name(text: &str) -> Option<Box<str>> {
     (bounded(text, NAME_CHARS) && plain && text != DEFAULT_RULE).then(|| text.into())
 }
 
+pub(super) const NAMESPACE: &str = r#"a name of 1 to 128 letters, digits, "-", "_" and "."#;
+
+/// A namespace of keys.
+pub(super) fn namespace(text: &str) -> Option<Box<str>> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    (bounded(text, NAME_CHARS) && plain).then(|| text.into())
+}
+
 pub(super) const FIELD: &str = "a request field name such as \"accept-language\", not \"host\", \"*\", a pseudo-header or a hop-by-hop field";
 
 /// A field name that may take part in a key or in `Vary`. Hop-by-hop fields (RFC 9110 §7.6.1) do not reach the

@@ -12,6 +12,7 @@ use super::{Config, Match, MatchedRule};
 pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
     let mut config = Config::default();
     object.set("name", &mut config.name, text(names::CACHE_NAME, names::cache_name));
+    object.set("namespace", &mut config.namespace, text(names::NAMESPACE, names::namespace));
     object.within("worker", &mut config.worker, |object, worker| {
         object.set("bytes", &mut worker.bytes, size(WORKER_BYTES));
         object.set("entries", &mut worker.entries, whole(WORKER_ENTRIES));

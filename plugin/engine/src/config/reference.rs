@@ -51,8 +51,15 @@ pub(super) struct Pattern {
 /// The members outside `defaults` and `rules[]`.
 pub(super) fn top() -> Vec<Member> {
     let cache = Pattern { expression: "^[ -~]+$", chars: NAME_CHARS, words: "text" };
+    let namespace = Pattern { expression: "^[A-Za-z0-9._-]+$", chars: NAME_CHARS, words: "name" };
     vec![
         member("name", Form::Text(cache), "\"Selvage\"", "The cache's identifier in `Cache-Status`."),
+        member(
+            "namespace",
+            Form::Text(namespace),
+            "\"main\"",
+            "Caches of one `vm_id` share responses only within a namespace: give each origin its own.",
+        ),
         member("worker", Form::Object, "", "The store of each worker, in the memory of the worker's VM."),
         member(
             "worker.bytes",
@@ -299,7 +306,7 @@ pub(super) fn settings() -> Vec<Member> {
         member(
             "tainting_headers",
             Form::Texts(Empty, fields()),
-            "[\"x-forwarded-host\",\"x-original-url\",\"x-rewrite-url\",\"x-http-method-override\",\"x-http-method\",\"x-method-override\"]",
+            "[\"x-forwarded-host\",\"x-forwarded-scheme\",\"x-original-url\",\"x-rewrite-url\",\"x-http-method-override\",\"x-http-method\",\"x-method-override\"]",
             "A request with one of these fields is not stored, unless `key.headers` names it.",
         ),
     ]

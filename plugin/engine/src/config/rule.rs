@@ -276,8 +276,9 @@ pub const DEFAULT_RULE: &str = "default";
 
 /// Fields that some origins let override what the key is made of, so that storing the answer would poison the
 /// cache for others.
-pub const TAINTING: [&str; 6] = [
+pub const TAINTING: [&str; 7] = [
     "x-forwarded-host",
+    "x-forwarded-scheme",
     "x-original-url",
     "x-rewrite-url",
     "x-http-method-override",

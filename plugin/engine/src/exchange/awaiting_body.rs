@@ -37,7 +37,7 @@ impl AwaitingBody {
                 rule: self.rule,
                 head: Vec::new(),
                 role: Role::Bystander,
-                key: [].into(),
+                key: Vec::new(),
                 hash: 0,
                 requested: self.requested,
                 valid_from: self.requested,

@@ -12,6 +12,7 @@ use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Outcome, Ttl};
 use crate::fields::Fields;
 use crate::freshness::{self, Freshness, LifetimeSource, Schedule};
+use crate::key::Changed;
 use crate::policy::{Cookies, Rule, SetCookie};
 use crate::request::Request;
 use crate::storability::{self, Refusal};
@@ -79,7 +80,7 @@ impl Plan {
             let fresh = Rc::new(validation::freshen(&candidate.stored, head, rule, self.requested, now));
             outcome.ttl = Some(ttl(&fresh, moment));
             outcome.detail = Some(Detail::Validated);
-            match self.keep_freshened(candidate, &fresh, rule, cache, moment) {
+            match self.keep_freshened(candidate, &fresh, head, rule, cache, moment) {
                 Ok(kept) => outcome.stored = kept,
                 Err(refusal) => outcome.detail = Some(Detail::NotStored(refusal)),
             }
@@ -118,6 +119,7 @@ impl Plan {
         &self,
         candidate: &Candidate,
         fresh: &Rc<StoredResponse>,
+        update: Fields<'_>,
         rule: &Rule,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
@@ -134,11 +136,15 @@ impl Plan {
             cache.invalidate(candidate.hash, moment);
             return Err(refusal);
         }
-        let kept = !cache.invalidated_since(self.hash, self.valid_from);
-        if kept {
-            cache.replace(candidate.hash, Rc::clone(fresh), moment);
+        if Vary::parse(update) != Vary::None
+            && Vary::parse(update) != Vary::parse(candidate.stored.fields.fields())
+        {
+            // What selects the response has changed: the next request stores it anew under the right fields.
+            cache.invalidate(self.hash, moment);
+            return Ok(false);
         }
-        Ok(kept)
+        Ok(!cache.invalidated_since(self.hash, self.valid_from)
+            && cache.replace(candidate.hash, &candidate.stored, Rc::clone(fresh), moment))
     }
 
     fn respond(
@@ -183,6 +189,11 @@ impl Plan {
             }
             Err((plan, detail)) => {
                 plan.abandon(cache);
+                if let Detail::NotStored(refusal) = detail
+                    && refusal != Refusal::RequestNoStore
+                {
+                    cache.note_unstorable(plan.hash, moment.now);
+                }
                 outcome.detail = Some(detail);
                 (State::Relaying, relay(&outcome, cache))
             }
@@ -205,6 +216,10 @@ impl Plan {
         };
         if let Err(refusal) = storability::judge(self.asked, status, head, &directives, rule, lifetime) {
             return Err((self, Detail::NotStored(refusal)));
+        }
+        // An error that another filter or Envoy itself made says nothing about the origin's resource.
+        if status >= 400 && !moment.host.origin_answered() {
+            return Err((self, Detail::NotStored(Refusal::Status)));
         }
         let vary = match Vary::parse(head) {
             Vary::None => Vec::new(),
@@ -241,9 +256,10 @@ impl Plan {
             HeadVerdict::Same => {
                 let fresh = validation::freshen(&candidate.stored, head, rule, self.requested, moment.now);
                 // What the new fields forbid is gone from the store by then; there is nothing to tell the client.
-                let _ = self.keep_freshened(candidate, &Rc::new(fresh), rule, cache, moment);
+                let _ = self.keep_freshened(candidate, &Rc::new(fresh), head, rule, cache, moment);
             }
             HeadVerdict::Changed => cache.invalidate(candidate.hash, moment),
+            HeadVerdict::Unknown => {}
         }
     }
 
@@ -257,8 +273,8 @@ impl Plan {
         let mut key = Vec::new();
         for target in &targets {
             let as_get = Request { method: b"GET", target, ..request };
-            let (_, rule) = rule_of(&policy, &as_get);
-            canonical(&as_get, target, &rule.key, None, &mut key);
+            let (index, rule) = rule_of(&policy, &as_get);
+            canonical(&as_get, target, &rule.key, policy.scope(index), None, &mut key);
             cache.invalidate(key::hash(&key), moment);
         }
     }
@@ -290,10 +306,14 @@ impl Plan {
             return false;
         }
         let mut key = Vec::new();
-        canonical(&as_get, request.target, &rule.key, None, &mut key);
+        let scope = policy.scope(index);
+        // The origin saw the request as it came: if that is not what is keyed, its answer is not for the key.
+        if canonical(&as_get, request.target, &rule.key, scope, None, &mut key) == Changed::Yes {
+            return false;
+        }
         self.asked = lookup::asked(&request, rule);
         self.hash = key::hash(&key);
-        self.key = Rc::from(key);
+        self.key = key;
         self.rule = index;
         // This very response has just invalidated what was there before.
         self.valid_from = moment.now.plus(std::time::Duration::from_millis(1));

@@ -4,17 +4,19 @@ use crate::config::Key;
 use crate::key::{BodyPart, Changed, KeyBuilder};
 use crate::request::Request;
 
-/// Writes the canonical key of `target` into `out`, with the parts that the rule takes from `request`. Says
+/// Writes the canonical key of `target` into `out`, with the parts that the rule takes from `request`, for responses of its `scope`. Says
 /// whether the canonical target differs from the given one.
 pub(super) fn canonical(
     request: &Request<'_>,
     target: &[u8],
     rule: &Key,
+    scope: u64,
     body: Option<&BodyPart>,
     out: &mut Vec<u8>,
 ) -> Changed {
     let mut key = KeyBuilder::new(out);
     let changed = key.resource(request.scheme, request.authority, target, &rule.query);
+    key.scope(scope);
     for name in &rule.headers {
         key.header(name, request.fields);
     }

@@ -32,11 +32,13 @@ pub(super) fn begin(
     let request = Request::read(fields, !end_of_stream);
     let (rule_index, rule) = rule_of(&policy, &request);
     let forward = |forward, detail, role, head: Vec<u8>| {
+        // Only an invalidation needs to know later what was asked for.
+        let head = if role == Role::Invalidate { head } else { Vec::new() };
         let plan = Plan {
             rule: rule_index,
             head,
             role,
-            key: Rc::from([]),
+            key: Vec::new(),
             hash: 0,
             requested: moment.now,
             valid_from: moment.now,
@@ -58,6 +60,9 @@ pub(super) fn begin(
     }
     if let Some(vector) = refusal(&request, rule) {
         return forward(Forward::Bypass, Some(Detail::Firewall(vector)), Role::Bystander, head);
+    }
+    if request.upgrade {
+        return forward(Forward::Bypass, Some(Detail::Upgrade), Role::Bystander, head);
     }
     if request.origin_precondition {
         return forward(Forward::Bypass, Some(Detail::Precondition), Role::Bystander, head);
@@ -99,7 +104,8 @@ pub(super) fn keyed(
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
     let mut key = std::mem::take(&mut cache.scratch.key);
-    let changed = canonical(request, request.target, &rule.key, body, &mut key);
+    let scope = cache.policy().scope(rule_index);
+    let changed = canonical(request, request.target, &rule.key, scope, body, &mut key);
     let hash = key::hash(&key);
     let found = cache.find(&key, hash, request, rule, moment);
     let decision = decide(found, request, rule, cache, moment);
@@ -128,11 +134,14 @@ pub(super) fn keyed(
             {
                 edits.push(RequestEdit::Set(":path", target.to_vec()));
             }
+            if let Some(authority) = key::authority_of(&key).filter(|keyed| *keyed != request.authority) {
+                edits.push(RequestEdit::Set(":authority", authority.to_vec()));
+            }
             let role = if request.is_head() { Role::Head } else { Role::Fill };
             let plan = Plan {
                 rule: rule_index,
                 role,
-                key: Rc::from(key.as_slice()),
+                key: key.clone(),
                 hash,
                 requested: moment.now,
                 valid_from: moment.now,
@@ -169,6 +178,7 @@ pub(super) fn asked(request: &Request<'_>, rule: &Rule) -> Asked {
     Asked {
         authorization: request.authorization && !credentials_keyed,
         no_store: request.directives.no_store && rule.request_directives == Obey::Honour,
+        special: request.range.is_some() || request.expect,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::fields::FieldBlock;
 use crate::freshness::date_of;
 use crate::precondition::{self, Outcome as Precondition, Validators};
 use crate::range::{self, RangeOutcome};
-use crate::request::Request;
+use crate::request::{MethodKind, Request};
 use crate::store::response::{Body, StoredResponse};
 use crate::time::Timestamp;
 
@@ -38,7 +38,11 @@ impl Shape {
     /// Judges the request's conditions against the stored response.
     #[inline]
     pub(super) fn for_request(request: &Request<'_>, stored: &StoredResponse, kind: Kind) -> Self {
-        if stored.status != 200 || kind == Kind::Whole || !(request.conditional || request.range.is_some()) {
+        if stored.status != 200
+            || kind == Kind::Whole
+            || !(request.conditional || request.range.is_some())
+            || !matches!(request.method_kind(), MethodKind::Get | MethodKind::Head)
+        {
             return Self::Whole;
         }
         let fields = stored.fields.fields();

@@ -43,13 +43,15 @@ impl Storing {
         cache: &mut Cache,
         now: Timestamp,
     ) -> Result<Box<Self>, (Box<Plan>, Detail)> {
-        let taken = expected.unwrap_or(0);
-        if !cache.begin_filling(taken) {
+        // Room is taken as the body comes: a slow one must not keep others from being stored.
+        let taken = expected.unwrap_or(0).min(FIRST_RESERVATION);
+        let mut body = Vec::new();
+        if body.try_reserve_exact(taken).is_err() || !cache.begin_filling(taken) {
             return Err((plan, Detail::FillingLimit));
         }
         let fields = storable_fields(head, now, rule.set_cookie == SetCookie::Store);
         let response = StoredResponse {
-            key: Rc::clone(&plan.key),
+            key: Rc::from(plan.key.as_slice()),
             status,
             terms,
             schedule,
@@ -57,7 +59,6 @@ impl Storing {
             body: Body::default(),
         };
         let generate_etag = rule.etag == Etag::Generate && status == 200 && !response.has_validator();
-        let body = Vec::with_capacity(taken);
         Ok(Box::new(Self { plan, response, body, expected, names, taken, generate_etag }))
     }
 
@@ -72,7 +73,7 @@ impl Storing {
         let length = self.body.len().saturating_add(chunk.len());
         let more = length.saturating_sub(self.taken);
         let too_much = length > cache.largest_object() || self.expected.is_some_and(|told| length > told);
-        if too_much || !cache.begin_filling(more) {
+        if too_much || self.body.try_reserve(chunk.len()).is_err() || !cache.begin_filling(more) {
             cache.stats.count("event", if too_much { "outgrown" } else { "filling-limit" });
             self.abandon(cache);
             return (State::Relaying, Directive::Pass);
@@ -90,6 +91,8 @@ impl Storing {
             return (State::Finished, Directive::Pass);
         }
         cache.end_filling(self.taken);
+        // What others have invalidated while this was on its way must be known before it is stored.
+        cache.learn(moment);
         if cache.invalidated_since(self.plan.hash, self.plan.valid_from) {
             self.plan.abandon(cache);
             return (State::Finished, Directive::Pass);
@@ -116,6 +119,9 @@ impl Storing {
         self.plan.abandon(cache);
     }
 }
+
+/// Bytes reserved for a body before its first part has come.
+const FIRST_RESERVATION: usize = 256 * 1024;
 
 /// Statuses whose responses have no content whatever their fields say (RFC 9110 §6.4.1).
 fn bodiless(status: u16) -> bool {

@@ -95,7 +95,7 @@ impl Terms {
         terms.set(Self::ALWAYS_VALIDATE, directives.no_cache);
         terms.set(Self::SHARED, directives.for_everybody());
         terms.set(Self::DESPITE_AUTHORIZATION, directives.despite_authorization());
-        terms.set(Self::FORBIDS_STALE, directives.forbids_stale());
+        terms.set(Self::FORBIDS_STALE, directives.forbids_stale() || directives.implies_no_stale());
         terms
     }
 

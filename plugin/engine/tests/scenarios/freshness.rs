@@ -64,7 +64,12 @@ fn lifetimes_are_as_the_table_says() {
         (OVERRIDE, 200, "cache-control: max-age=0", 10),
         (OVERRIDE, 302, "", 10),
         (FALLBACK, 200, "", 10),
-        (FALLBACK, 500, "", 10),
+        (FALLBACK, 404, "", 10),
+        // Errors that a request can provoke get a lifetime only where the rule or the origin names one.
+        (FALLBACK, 500, "", 0),
+        (FALLBACK, 400, "", 0),
+        (OVERRIDE, 431, "", 0),
+        (OVERRIDE, 500, "cache-control: max-age=60", 10),
         (FALLBACK, 200, "cache-control: max-age=60", 60),
         (FALLBACK, 200, "expires: {60}", 60),
         (FALLBACK, 200, "last-modified: {-1000}", 10),

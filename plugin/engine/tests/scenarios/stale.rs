@@ -137,7 +137,7 @@ fn without_a_validator_a_stale_response_stands_in_too() {
 
 #[test]
 fn directives_forbid_stale_use_of_every_kind() {
-    for directive in ["must-revalidate", "proxy-revalidate", "s-maxage=10", "no-cache"] {
+    for directive in ["must-revalidate", "proxy-revalidate", "no-cache"] {
         let mut gateway = Gateway::with(
             r#"{"defaults":{"stale":{"while_revalidate":"1h","if_error":"1h","disconnected":"1h"}}}"#,
         );
@@ -147,6 +147,18 @@ fn directives_forbid_stale_use_of_every_kind() {
         gateway.get("/a").at(12).validates(unreachable()).status(503);
         gateway.get("/a").header("cache-control", "max-stale").at(13).validates(origin(304)).status(200);
     }
+}
+
+#[test]
+fn s_maxage_forbids_stale_use_unless_the_origin_names_one() {
+    let rule = r#"{"defaults":{"stale":{"while_revalidate":"1h","if_error":"1h","disconnected":"1h"}}}"#;
+    let mut gateway = Gateway::with(rule);
+    gateway.get("/a").at(0).miss(stale("s-maxage=10"));
+    gateway.get("/a").at(11).validates(origin(500)).status(500);
+    gateway.get("/a").at(12).validates(unreachable()).status(503);
+    let mut gateway = Gateway::with(rule);
+    gateway.get("/a").at(0).miss(stale("s-maxage=10, stale-if-error=60"));
+    gateway.get("/a").at(11).validates(origin(500)).status(200).detail("stale-if-error");
 }
 
 #[test]

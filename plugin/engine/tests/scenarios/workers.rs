@@ -2,6 +2,7 @@
 
 use selvage_engine::config::Query;
 use selvage_engine::key::{self, KeyBuilder};
+use selvage_engine::policy::Policy;
 use selvage_engine::store::node::{NodeLimits, NodeStore};
 
 use crate::gateway::{Gateway, Origin, fresh_for, moment, origin};
@@ -142,7 +143,9 @@ fn another_keys_record_under_the_same_hash_is_a_miss() {
     gateway.get("/a").worker(0).at(0).miss(fresh_for(60).body("of a"));
     let hash = |path: &str| {
         let mut out = Vec::new();
-        KeyBuilder::new(&mut out).resource(b"https", b"example.com", path.as_bytes(), &Query::default());
+        let mut key = KeyBuilder::new(&mut out);
+        key.resource(b"https", b"example.com", path.as_bytes(), &Query::default());
+        key.scope(Policy::default().scope(0));
         key::hash(&out)
     };
     let limits = NodeLimits { bytes: 1 << 20, object_bytes: 1 << 16, buckets: 16 };
