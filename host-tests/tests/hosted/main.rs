@@ -4,6 +4,7 @@ mod budget;
 mod configuration;
 mod failing;
 mod hostile;
+mod reloading;
 mod sharing;
 mod storing;
 mod validating;

@@ -1,6 +1,6 @@
 //! What one worker does and the others see.
 
-use selvage_host_tests::OriginResponse;
+use selvage_host_tests::{Gateway, Headers, OriginRequest, OriginResponse};
 
 use crate::{assert_hit, fresh, gateway};
 
@@ -101,4 +101,73 @@ fn a_new_configuration_keeps_the_store_and_serves_on() {
     let stream = gateway.get("/a").send(0);
     assert_eq!(stream.text(), "a");
     assert!(stream.header("cache-status").unwrap().starts_with("Edge"));
+}
+
+#[test]
+fn a_slow_response_is_not_stored_over_an_invalidation_by_another_worker() {
+    let gateway = gateway(|request| match request.method().as_str() {
+        "POST" => OriginResponse::status(204),
+        _ => fresh("new"),
+    });
+    let slow = gateway.get("/a").open(0);
+    slow.request_headers();
+    slow.respond_with_body(Headers::from([(":status", "200"), ("cache-control", "max-age=60")]));
+    slow.body("o");
+    gateway.advance(1);
+    gateway.post("/a").body("change").send(1);
+    // The call that wakes the first worker is still waiting when the last byte comes.
+    slow.last_body("ld");
+    assert_eq!(slow.text(), "old");
+    for worker in [0, 1] {
+        let next = gateway.get("/a").header("cache-control", "only-if-cached").send(worker);
+        assert_eq!(next.status(), 504, "worker {worker}: {}", next.text());
+    }
+    // What is asked for in the millisecond of an invalidation is not stored either.
+    gateway.advance(1);
+    assert_eq!(gateway.get("/a").send(0).text(), "new");
+    assert_hit(&gateway.get("/a").send(1), "new");
+}
+
+#[test]
+fn a_slow_variant_is_not_stored_over_an_invalidation_by_another_worker() {
+    let gateway = gateway(|request| match request.method().as_str() {
+        "POST" => OriginResponse::status(204),
+        _ => fresh("old").header("vary", "x-a"),
+    });
+    for worker in [0, 1] {
+        gateway.get("/a").header("x-a", "known").send(worker);
+    }
+    let slow = gateway.get("/a").header("x-a", "slow").open(0);
+    slow.request_headers();
+    let head = [(":status", "200"), ("cache-control", "max-age=60"), ("vary", "x-a")];
+    slow.respond_with_body(Headers::from(head));
+    gateway.advance(1);
+    gateway.post("/a").body("change").send(1);
+    slow.last_body("old");
+    for value in ["known", "slow"] {
+        for worker in [0, 1] {
+            let call = gateway.get("/a").header("x-a", value).header("cache-control", "only-if-cached");
+            assert_eq!(call.send(worker).status(), 504, "{value}, worker {worker}");
+        }
+    }
+}
+
+#[test]
+fn without_a_node_store_an_invalidation_still_reaches_the_other_worker() {
+    let origin = |request: &OriginRequest| match request.method().as_str() {
+        "POST" => OriginResponse::status(204),
+        _ => fresh("old"),
+    };
+    let gateway = Gateway::with(r#"{"node": {"bytes": 0}}"#).workers(2).origin(origin).start();
+    for worker in [0, 1] {
+        gateway.get("/a").send(worker);
+        assert_hit(&gateway.get("/a").send(worker), "old");
+    }
+    assert_eq!(gateway.origin().fetches(), 2, "each worker has its own");
+    gateway.post("/a").body("change").send(0);
+    gateway.advance(1);
+    gateway.tick();
+    gateway.origin().next(fresh("new"));
+    assert_eq!(gateway.get("/a").send(1).text(), "new");
+    assert_hit(&gateway.get("/a").send(1), "new");
 }

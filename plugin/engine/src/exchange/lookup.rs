@@ -250,11 +250,11 @@ fn decide(
             Forward::Request
         }
         Freshness::Stale { by } => {
-            let may =
-                !stored.terms.contains(Terms::FORBIDS_STALE) && !asks.no_cache && !asks.no_store && !too_old;
+            let may = !asks.no_cache && !asks.no_store && !too_old;
             // max-age without max-stale asks for fresh responses only (§5.2.1.1).
             let unasked = asks.max_age.is_none() && asks.min_fresh.is_none();
-            if may && asks.max_stale.is_some_and(|accepted| by <= accepted) {
+            let forbidden = stored.terms.contains(Terms::FORBIDS_STALE);
+            if may && !forbidden && asks.max_stale.is_some_and(|accepted| by <= accepted) {
                 return use_it(Ttl::Stale(by), Some(Detail::MaxStale));
             }
             if may

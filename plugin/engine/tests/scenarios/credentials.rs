@@ -1,9 +1,9 @@
 //! Whose response it is: `Authorization` (RFC 9111 §3.5) and `Cookie`.
 
-use crate::gateway::{Gateway, Origin, fresh_for};
+use crate::gateway::{Gateway, Origin, fresh_for, origin};
 
 fn shared(body: &str) -> Origin {
-    crate::gateway::origin(200).header("cache-control", "public, max-age=60").body(body)
+    origin(200).header("cache-control", "public, max-age=60").body(body)
 }
 
 #[test]
@@ -122,4 +122,32 @@ fn a_stale_response_is_not_shown_to_another_cookie_when_the_origin_fails() {
     other.status(503);
     let own = gateway.get("/a").header("cookie", "id=1").at(20).forwarded(crate::gateway::unreachable());
     own.status(200).content("of 1");
+}
+
+#[test]
+fn a_lifetime_for_caches_of_this_kind_alone_shares_nobodys_response() {
+    let targeted = |terms: &str, body: &str| origin(200).header("cdn-cache-control", terms).body(body);
+    let mut gateway = Gateway::with("{}");
+    let mine = gateway.get("/a").header("authorization", "Bearer x").at(0).miss(targeted("max-age=60", "x"));
+    mine.not_stored("authorization");
+    gateway.get("/a").at(1).miss(targeted("max-age=60", "anonymous")).stored();
+    gateway.get("/b").header("cookie", "id=1").at(0).miss(targeted("max-age=60", "of 1"));
+    gateway.get("/b").header("cookie", "id=2").at(1).miss(targeted("max-age=60", "of 2")).content("of 2");
+    gateway.get("/b").at(1).miss(targeted("max-age=60", "anonymous"));
+    // It may say so there as well as anywhere.
+    let all = targeted("public, max-age=60", "all");
+    gateway.get("/c").header("authorization", "Bearer x").at(0).miss(all).stored();
+    gateway.get("/c").header("cookie", "id=2").at(1).hit().content("all");
+}
+
+#[test]
+fn must_revalidate_shares_despite_authorization_but_not_across_cookies() {
+    let response = |body: &str| fresh_for(60).header("cache-control", "must-revalidate").body(body);
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").header("authorization", "Bearer x").at(0).miss(response("all")).stored();
+    gateway.get("/a").header("authorization", "Bearer y").at(1).hit().content("all");
+    gateway.get("/b").header("cookie", "id=1").at(0).miss(response("of 1"));
+    gateway.get("/b").header("cookie", "id=2").at(1).miss(response("of 2")).content("of 2");
+    gateway.get("/b").at(1).miss(response("anonymous")).content("anonymous");
+    gateway.get("/b").header("cookie", "id=1").at(2).hit().content("of 1");
 }

@@ -32,6 +32,7 @@ fn each_way_of_attack_bypasses_with_its_word() {
             g.get("/a").header("content-length", "0").header("transfer-encoding", "chunked")
         }),
         ("unkeyed-header", |g| g.get("/a").header("x-forwarded-host", "evil.example")),
+        ("unkeyed-header", |g| g.get("/a").header("x-forwarded-scheme", "http")),
         ("unkeyed-header", |g| g.get("/a").header("x-original-url", "/admin")),
         ("unkeyed-header", |g| g.get("/a").header("x-rewrite-url", "/admin")),
         ("method-override", |g| g.get("/a").header("x-http-method-override", "DELETE")),
@@ -67,4 +68,17 @@ fn a_post_with_a_tainting_field_becomes_no_get() {
         .at(2)
         .forwarded(planted.header("content-location", "/b\\c"))
         .says_nothing_of("stored");
+}
+
+#[test]
+fn a_request_that_wants_another_protocol_passes_by() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(fresh_for(60).body("good"));
+    for path in ["/a", "/b"] {
+        let call = gateway.get(path).header("connection", "upgrade").header("upgrade", "websocket").at(1);
+        let answer = call.forwarded(fresh_for(60).body("switched"));
+        answer.says("fwd=bypass").detail("upgrade").says_nothing_of("stored").content("switched");
+    }
+    gateway.get("/a").at(2).hit().content("good");
+    gateway.get("/b").at(2).miss(fresh_for(60));
 }

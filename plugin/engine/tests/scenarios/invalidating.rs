@@ -206,3 +206,19 @@ fn a_post_whose_answer_comes_before_its_body_has_ended_is_stored_all_the_same() 
     gateway.assert_no_room_is_taken();
     gateway.get("/a").at(2).hit().content("new");
 }
+
+#[test]
+fn a_post_whose_target_is_not_the_keyed_one_becomes_no_get() {
+    for target in ["/a?utm_source=x", "/a?utm_source=x&id=1", "/%61", "/x/../a"] {
+        let mut gateway = Gateway::with(r#"{"defaults":{"key":{"query":{"except":["utm_*"]}}}}"#);
+        let answer = fresh_for(60).header("content-location", target).body("new");
+        gateway.post(target).at(1).forwarded(answer).says_nothing_of("stored");
+        for path in [target, "/a", "/a?id=1"] {
+            gateway.get(path).at(2).leaves();
+        }
+    }
+    let mut gateway = Gateway::with(r#"{"defaults":{"key":{"query":{"except":["utm_*"]}}}}"#);
+    let answer = fresh_for(60).header("content-location", "/a?id=1").body("new");
+    gateway.post("/a?id=1").at(1).forwarded(answer).stored();
+    gateway.get("/a?id=1&utm_source=x").at(2).hit().content("new");
+}

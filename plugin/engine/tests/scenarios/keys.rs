@@ -1,6 +1,9 @@
 //! What makes two requests the same, and what the origin is asked for.
 
-use crate::gateway::{Gateway, fresh_for};
+use selvage_engine::cache::Cache;
+
+use crate::gateway::{Gateway, fresh_for, policy};
+use crate::shared::Shared;
 
 /// Config, the first request's path, another one's, whether they are the same, and what the origin is asked for in
 /// place of the first, if not that.
@@ -105,4 +108,60 @@ fn the_cache_is_called_as_the_configuration_says() {
     let mut gateway = Gateway::with(r#"{"name":"edge 1"}"#);
     let line = gateway.get("/a").miss(fresh_for(60)).cache_status();
     assert!(line.starts_with("\"edge 1\"; fwd=uri-miss"), "{line}");
+}
+
+/// Scheme, authority as sent, and what the origin is asked under in its place.
+#[test]
+fn the_origin_is_asked_under_the_authority_that_is_keyed() {
+    for (scheme, sent, asked) in [
+        ("http", "a.example:80", Some("a.example")),
+        ("https", "a.example:443", Some("a.example")),
+        ("http", "A.EXAMPLE", Some("a.example")),
+        ("http", "A.Example:8080", Some("a.example:8080")),
+        ("http", "a.example:443", None),
+        ("http", "a.example", None),
+    ] {
+        let mut gateway = Gateway::with("{}");
+        let flight = gateway.get("/a").scheme(scheme).authority(sent).at(0).leaves();
+        assert_eq!(flight.sets(":authority").as_deref(), asked, "{scheme} {sent}");
+        gateway.answers(flight, 0, fresh_for(10).header("etag", "\"1\"").body("x")).stored();
+        let plain = asked.unwrap_or(sent);
+        gateway.get("/a").scheme(scheme).authority(plain).at(1).hit().content("x");
+        let validating = gateway.get("/a").scheme(scheme).authority(sent).at(10).leaves();
+        assert!(validating.is_conditional());
+        assert_eq!(validating.sets(":authority").as_deref(), asked, "{scheme} {sent}, validating");
+    }
+}
+
+/// Two configurations over the same shared data, and whether one answers with what the other has stored.
+#[test]
+fn caches_share_responses_only_on_the_same_terms() {
+    let table = [
+        ("{}", "{}", true),
+        ("{}", r#"{"name":"Edge"}"#, true),
+        ("{}", r#"{"namespace":"main"}"#, true),
+        ("{}", r#"{"namespace":"shop"}"#, false),
+        (r#"{"namespace":"blog"}"#, r#"{"namespace":"shop"}"#, false),
+        ("{}", r#"{"defaults":{"cookies":"ignore"}}"#, false),
+        ("{}", r#"{"defaults":{"cookies":"bypass"}}"#, false),
+        ("{}", r#"{"defaults":{"set_cookie":"strip"}}"#, false),
+        ("{}", r#"{"defaults":{"vary":{"ignore":["user-agent"]}}}"#, false),
+        ("{}", r#"{"defaults":{"key":{"headers":["x-plan"]}}}"#, false),
+        ("{}", r#"{"defaults":{"key":{"query":{"except":["utm_*"]}}}}"#, false),
+        ("{}", r#"{"defaults":{"ttl":{"default":"2s","max":"1h"}}}"#, true),
+    ];
+    for (first, second, share) in table {
+        for (one, other) in [(first, second), (second, first)] {
+            let workers = [one, other].map(|config| Cache::new(policy(config))).into();
+            let mut gateway = Gateway { workers, shared: Shared::default() };
+            gateway.get("/a").worker(0).at(0).miss(fresh_for(60).body("x")).stored();
+            if share {
+                gateway.get("/a").worker(1).at(1).hit().content("x");
+            } else {
+                gateway.get("/a").worker(1).at(1).miss(fresh_for(60).body("y")).says("fwd=uri-miss");
+                gateway.get("/a").worker(0).at(2).hit().content("x");
+                gateway.get("/a").worker(1).at(2).hit().content("y");
+            }
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod shared;
 
 mod bodies;
 mod bounds;
+mod coherence;
 mod credentials;
 mod directives;
 mod firewall;

@@ -115,3 +115,34 @@ fn an_incomplete_replacement_leaves_the_stored_response_to_be_validated() {
     gateway.get("/a").at(10).validates(fresh_for(10).body("tw").cut());
     gateway.get("/a").at(11).validates(origin(304)).content("one");
 }
+
+#[test]
+fn a_range_that_the_origin_cannot_satisfy_is_not_stored() {
+    for config in
+        ["{}", r#"{"defaults":{"statuses":[200,416]}}"#, r#"{"defaults":{"ttl":{"override":"1h"}}}"#]
+    {
+        let mut gateway = Gateway::with(config);
+        let refusal =
+            || origin(416).headers("content-range: bytes */10 | cache-control: max-age=60").body("no");
+        let answer = gateway.get("/a").header("range", "bytes=99-").at(0).miss(refusal());
+        answer.status(416).not_stored("partial");
+        gateway.get("/a").at(1).miss(refusal()).not_stored("partial");
+        gateway.get("/a").at(2).miss(fresh_for(60).body("0123456789")).stored();
+    }
+}
+
+#[test]
+fn a_request_with_range_or_expect_stores_only_a_plain_200() {
+    for (name, value) in [("range", "bytes=0-1"), ("expect", "100-continue")] {
+        for status in [204, 301, 404, 410, 417, 501] {
+            let mut gateway = Gateway::with("{}");
+            let response = origin(status).header("cache-control", "max-age=60").body("no");
+            gateway.get("/a").header(name, value).at(0).miss(response).not_stored("status");
+            gateway.get("/a").at(1).miss(fresh_for(60).body("whole"));
+            gateway.get("/a").at(2).hit().status(200).content("whole");
+        }
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").header(name, value).at(0).miss(fresh_for(60).body("whole")).stored();
+        gateway.get("/a").at(1).hit().content("whole");
+    }
+}

@@ -123,3 +123,24 @@ fn each_variant_is_validated_with_its_own_validator() {
     gateway.get("/a").header("x-a", "a").at(61).hit().content("a");
     gateway.get("/a").header("x-a", "b").at(61).validates(by("x-a", "b2")).content("b2");
 }
+
+#[test]
+fn the_order_of_languages_counts_only_among_those_of_one_weight() {
+    let mut gateway = Gateway::with("{}");
+    let mut ask = |languages: &'static str| {
+        let call = gateway.get("/a").header("accept-language", languages).at(1);
+        call.forwarded(by("accept-language", languages)).stored();
+        let mut same = |spelling: &str| {
+            gateway.get("/a").header("accept-language", spelling).at(2).hit().content(languages);
+        };
+        same(languages);
+        if languages == "en, de;q=0.5" {
+            same("de;q=0.5, en");
+        }
+    };
+    ask("en, de");
+    ask("de, en");
+    ask("en, de;q=0.5");
+    gateway.get("/a").header("accept-language", "en, de").at(3).hit().content("en, de");
+    gateway.get("/a").header("accept-language", "de, en").at(3).hit().content("de, en");
+}

@@ -11,6 +11,8 @@ use selvage_engine::store::node::{CasMismatch, SharedData};
 pub struct Shared {
     values: BTreeMap<String, (Vec<u8>, u32)>,
     last_cas: u32,
+    /// How often a value was asked for.
+    pub gets: usize,
     /// The response at hand was made by the host, since the origin could not be reached.
     pub unreachable: bool,
 }
@@ -33,6 +35,7 @@ impl Shared {
 
 impl SharedData for Shared {
     fn get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.gets += 1;
         self.values.get(key).cloned()
     }
 

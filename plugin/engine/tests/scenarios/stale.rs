@@ -187,3 +187,11 @@ fn a_head_that_fails_to_validate_leaves_it_to_the_next_request() {
     gateway.head("/a").at(12).validates(origin(404));
     gateway.get("/a").at(13).validates(origin(304));
 }
+
+#[test]
+fn s_maxage_with_a_window_of_the_origins_own_is_served_stale_while_revalidating() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(stale("s-maxage=10, stale-while-revalidate=60"));
+    gateway.get("/a").at(11).hit().detail("stale-while-revalidate").content("old");
+    gateway.get("/a").at(12).validates(origin(304)).content("old");
+}

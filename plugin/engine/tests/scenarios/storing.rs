@@ -1,6 +1,6 @@
 //! What is stored: RFC 9111 §3, RFC 9213.
 
-use crate::gateway::{Gateway, date, fresh_for, origin};
+use crate::gateway::{Gateway, date, fresh_for, origin, unreachable};
 
 /// Config, request fields, status, response fields, and the word why it is not stored.
 type Row = (&'static str, &'static str, u16, &'static str, Option<&'static str>);
@@ -202,4 +202,40 @@ fn a_response_without_content_is_stored() {
     let empty = origin(204).header("cache-control", "max-age=60");
     gateway.get("/b").miss(empty).stored();
     gateway.get("/b").at(5).hit().status(204);
+}
+
+/// An error that one client provokes must not be what the next one gets.
+#[test]
+fn a_lifetime_of_the_rule_is_not_for_errors_that_a_request_can_provoke() {
+    let rules = [r#""ttl":{"default":"10s"}"#, r#""ttl":{"override":"10s"}"#];
+    for rule in rules {
+        for status in [400, 403, 405, 413, 414, 429, 431, 500, 502, 503, 504] {
+            let mut gateway = Gateway::with(&format!(r#"{{"defaults":{{{rule}}}}}"#));
+            gateway.get("/a").at(0).miss(origin(status).body("no")).not_stored("no-freshness");
+            gateway.get("/a").at(1).miss(fresh_for(60).body("yes")).content("yes");
+            // Where the rule lists the status, or the origin gives a lifetime, it is meant.
+            let listed = format!(r#"{{"defaults":{{{rule},"statuses":[200,{status}]}}}}"#);
+            Gateway::with(&listed).get("/a").miss(origin(status).body("no")).stored();
+            let timed = rule.replace('}', &format!(r#","statuses":{{"{status}":"5s"}}}}"#));
+            let mut gateway = Gateway::with(&format!(r#"{{"defaults":{{{timed}}}}}"#));
+            gateway.get("/a").miss(origin(status).body("no")).stored();
+            let explicit = origin(status).header("cache-control", "max-age=60").body("no");
+            gateway.get("/b").miss(explicit).stored();
+        }
+        for status in [301, 302, 307, 308, 404, 410] {
+            let mut gateway = Gateway::with(&format!(r#"{{"defaults":{{{rule}}}}}"#));
+            gateway.get("/a").at(0).miss(origin(status).header("location", "/b")).stored().ttl(10);
+            gateway.get("/a").at(1).hit().status(status);
+        }
+    }
+}
+
+#[test]
+fn an_error_that_the_origin_did_not_make_is_never_stored() {
+    for config in ["{}", r#"{"defaults":{"ttl":{"statuses":{"503":"10s"}}}}"#] {
+        let mut gateway = Gateway::with(config);
+        let made_here = unreachable().header("cache-control", "max-age=60").body("no");
+        gateway.get("/a").at(0).miss(made_here).not_stored("status").status(503);
+        gateway.get("/a").at(1).miss(fresh_for(60).body("yes")).stored();
+    }
 }

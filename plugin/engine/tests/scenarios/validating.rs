@@ -245,3 +245,68 @@ fn a_head_that_forbids_storing_freshens_nothing() {
         gateway.get("/a").at(61).forwarded(tagged(60));
     }
 }
+
+#[test]
+fn a_304_that_does_not_share_with_credentials_answers_them_and_is_the_end_of_it() {
+    let mut gateway = Gateway::with("{}");
+    gateway
+        .get("/a")
+        .at(0)
+        .miss(origin(200).headers("cache-control: public, max-age=60 | etag: \"1\"").body("one"));
+    gateway.get("/a").header("authorization", "Bearer x").at(1).hit();
+    let asked = gateway.get("/a").header("authorization", "Bearer x").at(60);
+    let answer = asked.validates(origin(304).header("cache-control", "max-age=60"));
+    answer.status(200).content("one").not_stored("authorization");
+    gateway.get("/a").at(61).miss(tagged(60)).says("fwd=uri-miss");
+}
+
+#[test]
+fn a_304_that_brings_another_vary_drops_what_it_was_asked_about() {
+    for stored_vary in ["", "vary: x-a"] {
+        let mut gateway = Gateway::with("{}");
+        let call = gateway.get("/a").header("x-a", "1").header("x-b", "1").at(0);
+        call.miss(tagged(60).headers(stored_vary)).stored();
+        let call = gateway.get("/a").header("x-a", "1").header("x-b", "1").at(60);
+        let answer = call.validates(origin(304).headers("vary: x-b | cache-control: max-age=60"));
+        answer.status(200).content("one").says_nothing_of("stored");
+        let call = gateway.get("/a").header("x-a", "1").header("x-b", "1").at(61);
+        call.miss(fresh_for(60).header("vary", "x-b").body("new")).says("fwd=uri-miss").stored();
+        gateway.get("/a").header("x-a", "2").header("x-b", "1").at(62).hit().content("new");
+        gateway
+            .get("/a")
+            .header("x-a", "1")
+            .header("x-b", "2")
+            .at(62)
+            .miss(fresh_for(60))
+            .says("fwd=vary-miss");
+    }
+}
+
+#[test]
+fn a_304_that_repeats_the_vary_freshens() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").header("x-a", "1").at(0).miss(tagged(60).header("vary", "x-a, x-b"));
+    gateway.get("/a").header("x-a", "1").at(60).validates(origin(304).header("vary", "X-B,X-A")).stored();
+    gateway.get("/a").header("x-a", "1").at(61).hit().content("one");
+}
+
+#[test]
+fn a_head_freshens_only_with_a_validator_that_agrees() {
+    for (lines, freshens) in [
+        ("", false),
+        ("content-length: 3", false),
+        ("etag: \"1\"", true),
+        ("etag: \"1\" | content-length: 3", true),
+        ("last-modified: {}", true),
+    ] {
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(tagged(60).header("last-modified", &date(-9)));
+        let lines = lines.replace("{}", &date(-9));
+        gateway.head("/a").at(60).forwarded(fresh_for(600).headers(&lines)).status(200);
+        if freshens {
+            gateway.get("/a").at(61).hit().age(1).content("one");
+        } else {
+            gateway.get("/a").at(61).validates(origin(304)).content("one");
+        }
+    }
+}
