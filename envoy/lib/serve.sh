@@ -59,7 +59,7 @@ fetch() {
 }
 
 # Copies a bootstrap, with `MARKER=value` pairs replacing the values on the lines that end in the marker.
-# `TLS=1` uncomments the lines that begin with `#tls `.
+# `TLS=1` uncomments the lines that begin with `#tls `, `REDIS=1` those with `#redis `.
 substitute() {
   local from=$1 line pair marker
   shift
@@ -68,6 +68,8 @@ substitute() {
       marker=${pair%%=*}
       if [ "$pair" = TLS=1 ]; then
         line=${line/'#tls '/}
+      elif [ "$pair" = REDIS=1 ]; then
+        line=${line/'#redis '/}
       elif [[ $line == *" # SELVAGE_$marker" ]]; then
         line="${line%%: *}: ${pair#*=} # SELVAGE_$marker"
       fi

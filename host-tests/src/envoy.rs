@@ -31,6 +31,7 @@ pub struct Gateway {
 pub struct Builder {
     configuration: String,
     origin: Option<String>,
+    bridge: Option<u16>,
     workers: usize,
 }
 
@@ -45,7 +46,7 @@ pub struct Refused {
 impl Gateway {
     /// Begins to build an Envoy with two workers and this configuration of the filter.
     pub fn with(configuration: &str) -> Builder {
-        Builder { configuration: configuration.to_owned(), origin: None, workers: 2 }
+        Builder { configuration: configuration.to_owned(), origin: None, bridge: None, workers: 2 }
     }
 
     /// Begins a request with this method and target on a new connection.
@@ -111,7 +112,9 @@ impl Gateway {
         // One VM for each worker, the one that is cloned, and the main thread's.
         assert_eq!(self.stat("wasm.runtime.v8.active"), self.workers as u64 + 2, "{}", self.log());
         let log = self.log();
-        let fault = log.lines().find(|line| {
+        // What the filter itself says in a warning is meant for the operator, and no fault.
+        let own_words = |line: &&str| line.contains("[warning][wasm]") && line.contains("wasm log");
+        let fault = log.lines().filter(|line| !own_words(line)).find(|line| {
             ["[wasm]", "Uncaught RuntimeError", "Proxy-Wasm", "Function:", "[critical]"]
                 .iter()
                 .any(|word| line.contains(word))
@@ -153,6 +156,12 @@ fn parent_of(entry: std::io::Result<fs::DirEntry>) -> Option<(u32, u32)> {
 }
 
 impl Builder {
+    /// The port of 127.0.0.1 where the bridge to the remote store listens.
+    pub fn bridge(mut self, port: u16) -> Self {
+        self.bridge = Some(port);
+        self
+    }
+
     /// Puts this origin behind it: `http://HOST:PORT`.
     pub fn origin(mut self, url: impl Into<String>) -> Self {
         self.origin = Some(url.into());
@@ -192,6 +201,9 @@ impl Builder {
             "--config",
         ]);
         command.arg(&file);
+        if let Some(bridge) = self.bridge {
+            command.args(["--bridge", &bridge.to_string()]);
+        }
         if let Some(origin) = &self.origin {
             command.args(["--origin", origin]);
         }

@@ -90,6 +90,18 @@ pub extern "C" fn proxy_on_response_body(context: u32, size: usize, end_of_strea
     vm::with(|vm| vm.response_body(context, size, end_of_stream != 0)).unwrap_or(Action::Continue)
 }
 
+/// The answer to a call of ours.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_http_call_response(
+    _root: u32,
+    token: u32,
+    headers: u32,
+    body_size: usize,
+    _trailers: u32,
+) {
+    vm::with(|vm| vm.answered(token, headers, body_size));
+}
+
 /// The trailers of a response.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_response_trailers(context: u32, _count: u32) -> Action {

@@ -14,6 +14,8 @@ pub enum Map {
     Request = 0,
     /// The response's headers.
     Response = 2,
+    /// The headers of the answer to a call of ours.
+    Answer = 6,
 }
 
 /// Which buffer.
@@ -24,6 +26,8 @@ pub enum Buffer {
     RequestBody = 0,
     /// The part of the response's body at hand.
     ResponseBody = 1,
+    /// The body of the answer to a call of ours.
+    Answer = 4,
     /// The plugin's configuration.
     PluginConfiguration = 7,
 }
@@ -101,6 +105,18 @@ unsafe extern "C" {
     fn proxy_register_shared_queue(name: *const u8, size: usize, token: *mut u32) -> u32;
     fn proxy_enqueue_shared_queue(token: u32, value: *const u8, size: usize) -> u32;
     fn proxy_dequeue_shared_queue(token: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout: u32,
+        token: *mut u32,
+    ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
 }
@@ -198,11 +214,41 @@ pub fn reply(status: u16, details: &str, fields: &[u8], body: &[u8]) {
     };
 }
 
-/// Lets the request of another context go on. `false` if that context is gone.
-pub fn resume_request(context: u32) -> bool {
+/// Makes the calls that follow act on another context. `false` if it is gone.
+pub fn act_for(context: u32) -> bool {
+    // SAFETY: no memory is passed.
+    unsafe { proxy_set_effective_context(context) == OK }
+}
+
+/// Lets the held request of the effective context go on.
+pub fn resume_request() {
     const REQUEST: u32 = 0;
     // SAFETY: no memory is passed.
-    unsafe { proxy_set_effective_context(context) == OK && proxy_continue_stream(REQUEST) == OK }
+    unsafe { proxy_continue_stream(REQUEST) };
+}
+
+/// Calls a cluster of Envoy's. `headers` is a block with pseudo-headers. The answer comes to the root context with
+/// the token, also when it is a failure that Envoy made up; `None` means that no answer will come.
+pub fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: std::time::Duration) -> Option<u32> {
+    let mut token = 0;
+    // 0 would mean no limit.
+    let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1);
+    // SAFETY: the host reads everything and writes to `token` during the call.
+    let status = unsafe {
+        proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            body.as_ptr(),
+            body.len(),
+            std::ptr::null(),
+            0,
+            timeout,
+            &raw mut token,
+        )
+    };
+    (status == OK).then_some(token)
 }
 
 /// A property of the current stream, its path segments separated by zero bytes.

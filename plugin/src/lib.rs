@@ -11,6 +11,7 @@
 mod abi;
 mod host;
 mod metrics;
+mod remote;
 mod stream;
 mod vm;
 mod wake;

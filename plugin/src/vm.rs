@@ -6,7 +6,7 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::config::Config;
-use selvage_engine::exchange::{Directive, Event, Exchange, Reply, RequestEdit};
+use selvage_engine::exchange::{Directive, Event, Exchange, RemoteAnswer, Reply, RequestEdit};
 use selvage_engine::fields::Fields;
 use selvage_engine::policy::Policy;
 use selvage_engine::time::Timestamp;
@@ -14,6 +14,7 @@ use selvage_engine::time::Timestamp;
 use crate::abi::Action;
 use crate::host::{self, Buffer, Envoy, Level, Map};
 use crate::metrics::Metrics;
+use crate::remote::Remote;
 use crate::stream::{BuildIdHasher, Stream};
 use crate::wake::Wake;
 use crate::warm_up;
@@ -44,6 +45,7 @@ struct Root {
     id: u32,
     cache: Cache,
     wake: Wake,
+    remote: Remote,
     metrics: Metrics,
 }
 
@@ -79,7 +81,9 @@ impl Vm {
         let policy = Rc::new(Policy::from(config));
         warm_up::run(&policy);
         host::set_tick_period(u32::try_from(policy.node.poll.as_millis()).unwrap_or(u32::MAX));
-        let root = Root { id, cache: Cache::new(policy), wake: Wake::new(), metrics: Metrics::default() };
+        let remote = Remote::new(&policy.remote);
+        let root =
+            Root { id, cache: Cache::new(policy), wake: Wake::new(), remote, metrics: Metrics::default() };
         self.roots.retain(|known| known.id != id);
         // Streams that began while there was one root were not counted: they are that root's.
         if let [only] = self.roots.as_slice() {
@@ -102,6 +106,7 @@ impl Vm {
         let mut moment = Moment { now, host: &mut Envoy };
         root.cache.learn(&mut moment);
         root.cache.sweep(&mut moment);
+        root.remote.send_tasks(&mut root.cache, now);
         root.metrics.export(&mut root.cache);
     }
 
@@ -124,34 +129,19 @@ impl Vm {
         let mut exchange = Exchange::new();
         let mut moment = Moment { now, host: &mut Envoy };
         let directive = exchange.on(Event::Request { head, end_of_stream }, &mut root.cache, &mut moment);
-        match directive {
-            Directive::Respond(reply) => {
-                if let Some(mend) = answer(reply, &mut root.cache) {
-                    self.streams.insert(context, mend);
-                }
-                Action::Pause
-            }
-            Directive::Forward(edits) => {
-                forward(&edits);
-                self.streams.insert(context, Stream::Exchange(exchange));
-                Action::Continue
-            }
-            Directive::AwaitBody => {
-                self.held.push(Held { context, since: now, seen: 0 });
-                self.streams.insert(context, Stream::Exchange(exchange));
-                Action::Pause
-            }
-            Directive::Pass | Directive::Relay { .. } => Action::Continue,
+        let step = obey(root, &mut self.streams, context, exchange, directive, now);
+        if step == Step::AwaitsBody {
+            self.held.push(Held { context, since: now, seen: 0 });
         }
+        step.action()
     }
 
     /// A part of the request's body.
     pub fn request_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
-        let Some(Stream::Exchange(exchange)) = self.streams.get_mut(&context) else {
-            return Action::Continue;
-        };
-        if !exchange.awaits_request_body() {
-            return Action::Continue;
+        match self.streams.get(&context) {
+            Some(Stream::Exchange(exchange)) if exchange.awaits_remote() => return Action::Pause,
+            Some(Stream::Exchange(exchange)) if exchange.awaits_request_body() => {}
+            _ => return Action::Continue,
         }
         let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context) else {
             return Action::Continue;
@@ -168,26 +158,44 @@ impl Vm {
             return Action::Continue;
         };
         held.seen = size;
-        let mut moment = Moment { now: host::now(), host: &mut Envoy };
+        let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else {
+            return Action::Continue;
+        };
+        let now = host::now();
+        let mut moment = Moment { now, host: &mut Envoy };
         let event = Event::RequestBody { chunk: &chunk, end_of_stream };
         let directive = exchange.on(event, &mut root.cache, &mut moment);
-        if directive == Directive::AwaitBody {
-            return Action::Pause;
+        let step = obey(root, &mut self.streams, context, exchange, directive, now);
+        if step != Step::AwaitsBody {
+            self.held.retain(|held| held.context != context);
         }
-        self.held.retain(|held| held.context != context);
-        match directive {
-            Directive::Respond(reply) => {
-                self.streams.remove(&context);
-                if let Some(mend) = answer(reply, &mut root.cache) {
-                    self.streams.insert(context, mend);
-                }
-                Action::Pause
-            }
-            Directive::Forward(edits) => {
-                forward(&edits);
-                Action::Continue
-            }
-            _ => Action::Continue,
+        step.action()
+    }
+
+    /// The remote store has answered one of our calls.
+    pub fn answered(&mut self, token: u32, headers: u32, size: usize) {
+        let now = host::now();
+        let Some((root, pending)) =
+            self.roots.iter_mut().find_map(|root| root.remote.take(token).map(|pending| (root, pending)))
+        else {
+            return;
+        };
+        // Both belong to the root context, so they are read before we act for the stream.
+        let head = if headers == 0 { None } else { host::header_pairs(Map::Answer) };
+        let body = if size == 0 { None } else { host::buffer(Buffer::Answer, 0, size) };
+        let waiting = pending.context;
+        let answer = root.remote.judge(&pending, head, body.unwrap_or_default(), &mut root.cache, now);
+        root.remote.send_tasks(&mut root.cache, now);
+        let Some(context) = waiting else { return };
+        // A stream that has ended is not in the table any more.
+        let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else { return };
+        if !exchange.awaits_remote() || !host::act_for(context) {
+            return;
+        }
+        let mut moment = Moment { now, host: &mut Envoy };
+        let directive = exchange.on(Event::Remote(answer), &mut root.cache, &mut moment);
+        if obey(root, &mut self.streams, context, exchange, directive, now) == Step::Goes {
+            host::resume_request();
         }
     }
 
@@ -283,16 +291,72 @@ impl Vm {
             if held.seen > 0 || now.since(held.since) < HELD_AT_MOST {
                 return true;
             }
-            if streams.remove(&held.context).is_some() {
+            if streams.remove(&held.context).is_some() && host::act_for(held.context) {
                 host::log(
                     Level::Warn,
                     "a request's body did not come while its head was held; rules with key.body need \
                      allow_on_headers_stop_iteration: true in the plugin's bootstrap, or a faster client",
                 );
-                host::resume_request(held.context);
+                host::resume_request();
             }
             false
         });
+    }
+}
+
+/// What has become of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It has its answer.
+    Answered,
+    /// It goes to the origin.
+    Goes,
+    /// It waits for its body.
+    AwaitsBody,
+    /// It waits for the remote store.
+    AwaitsRemote,
+}
+
+impl Step {
+    fn action(self) -> Action {
+        if self == Self::Goes { Action::Continue } else { Action::Pause }
+    }
+}
+
+/// Does what a directive about a request says, and keeps the exchange if more events are to come.
+fn obey(
+    root: &mut Root,
+    streams: &mut HashMap<u32, Stream, BuildIdHasher>,
+    context: u32,
+    mut exchange: Exchange,
+    mut directive: Directive,
+    now: Timestamp,
+) -> Step {
+    while let Directive::AskRemote { hash } = directive {
+        if root.remote.look_up(context, hash, &mut root.cache, now) {
+            streams.insert(context, Stream::Exchange(exchange));
+            return Step::AwaitsRemote;
+        }
+        let mut moment = Moment { now, host: &mut Envoy };
+        directive = exchange.on(Event::Remote(RemoteAnswer::Nothing), &mut root.cache, &mut moment);
+    }
+    match directive {
+        Directive::Respond(reply) => {
+            if let Some(mend) = answer(reply, &mut root.cache) {
+                streams.insert(context, mend);
+            }
+            Step::Answered
+        }
+        Directive::Forward(edits) => {
+            forward(&edits);
+            streams.insert(context, Stream::Exchange(exchange));
+            Step::Goes
+        }
+        Directive::AwaitBody => {
+            streams.insert(context, Stream::Exchange(exchange));
+            Step::AwaitsBody
+        }
+        Directive::Pass | Directive::Relay { .. } | Directive::AskRemote { .. } => Step::Goes,
     }
 }
 

@@ -16,6 +16,7 @@ mod isolation;
 mod keys;
 mod memory;
 mod partial;
+mod remote;
 mod reuse;
 mod validation;
 mod variants;

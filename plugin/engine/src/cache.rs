@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::fields::Fields;
 use crate::key;
-use crate::policy::{Cookies, Policy, Rule};
+use crate::policy::{Cookies, Policy, RequestDirectives, Rule};
+use crate::remote::queue::{Queue, Task};
 use crate::request::Request;
 use crate::stats::Stats;
 use crate::store::Slot;
@@ -46,7 +47,10 @@ pub enum Found {
     /// Nothing is stored under the key.
     Nothing,
     /// Responses are stored under the key, but none that this request may have.
-    OtherVariants,
+    OtherVariants {
+        /// The hash of the one that it selects, if the index knows it.
+        wanted: Option<u128>,
+    },
     /// The response selected for the request, fresh or stale.
     Response {
         /// The response.
@@ -67,6 +71,33 @@ pub enum Revalidation {
     Now,
 }
 
+/// What a worker tells the others about a key. The log of changes has room for a hash only, so its lowest bit says
+/// which it is, and both hashes that differ in that bit alone are meant: an innocent one is at worst fetched again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// What is stored must not be used any more.
+    Invalidated,
+    /// The node store has something newer.
+    Replaced,
+}
+
+impl Change {
+    const fn mark(self, hash: u128) -> u128 {
+        match self {
+            Self::Invalidated => hash | 1,
+            Self::Replaced => hash & !1,
+        }
+    }
+
+    const fn of(marked: u128) -> Self {
+        if marked & 1 == 1 { Self::Invalidated } else { Self::Replaced }
+    }
+
+    const fn hashes(marked: u128) -> [u128; 2] {
+        [marked | 1, marked & !1]
+    }
+}
+
 /// The cache of one worker.
 pub struct Cache {
     policy: Rc<Policy>,
@@ -84,6 +115,7 @@ pub struct Cache {
     /// Keys that this worker put into the node store since it last learnt of changes.
     put_since_learning: Vec<u128>,
     next_audit: Timestamp,
+    remote_queue: Queue,
     /// Keys whose responses were not storable lately, each at the place its hash gives it.
     unstorable: Vec<(u128, Timestamp)>,
     changes_to_tell: bool,
@@ -104,6 +136,7 @@ impl Cache {
     /// An empty cache under `policy`.
     pub fn new(policy: Rc<Policy>) -> Self {
         let worker = &policy.worker;
+        let remote_queue = Queue::new(policy.remote.queue_bytes, policy.remote.queue_entries);
         let table = Table::new(Limits {
             bytes: worker.bytes,
             entries: worker.entries,
@@ -123,6 +156,7 @@ impl Cache {
             forgotten_until: Timestamp::default(),
             put_since_learning: Vec::new(),
             next_audit: Timestamp::default(),
+            remote_queue,
             unstorable: Vec::new(),
             changes_to_tell: false,
             scratch: Scratch::default(),
@@ -175,7 +209,7 @@ impl Cache {
                 // Of the same millisecond, the node's is the one that was stored last.
                 if theirs.schedule.received >= ours.schedule.received { shared } else { local }
             }
-            (Found::Response { .. }, _) | (Found::OtherVariants, Found::Nothing) => local,
+            (Found::Response { .. }, _) | (Found::OtherVariants { .. }, Found::Nothing) => local,
             _ => shared,
         }
     }
@@ -194,12 +228,13 @@ impl Cache {
             Slot::Response(stored) if stored.may_answer(request, rule) => {
                 return Found::Response { stored, tier, hash };
             }
-            Slot::Response(_) => return Found::OtherVariants,
+            Slot::Response(_) => return Found::OtherVariants { wanted: None },
             Slot::Index(index) => index,
         };
         let mut variant_key = std::mem::take(&mut self.scratch.variant);
-        let mut found = Found::OtherVariants;
+        let mut found = Found::OtherVariants { wanted: None };
         if let Some(hash) = index.select(request.fields, &mut variant_key) {
+            found = Found::OtherVariants { wanted: Some(hash) };
             let local = self.local(hash, &variant_key);
             let stale =
                 |slot: &Slot| matches!(slot, Slot::Response(old) if old.freshness(moment.now).is_stale());
@@ -274,6 +309,7 @@ impl Cache {
             self.shared(hash, &key, moment)
         });
         self.revalidations.remove(&hash);
+        let local_only = response.terms.contains(Terms::LOCAL);
         if names.is_empty() {
             // A slow response may be older than the one that has come meanwhile.
             let slack = Duration::from_secs(1);
@@ -288,16 +324,16 @@ impl Cache {
                 Some(Slot::Index(_)) => true,
                 None => false,
             };
-            self.put(hash, Slot::Response(Rc::new(response)), moment);
+            self.put(hash, Slot::Response(Rc::new(response)), local_only, moment);
             if replaced_fresh {
-                self.tell(hash, moment);
+                self.tell(hash, Change::Replaced, moment);
             }
             return;
         }
         let mut index = match previous {
             Some(Slot::Index(index)) => VariantIndex::clone(&index),
             Some(Slot::Response(_)) => {
-                self.tell(hash, moment);
+                self.tell(hash, Change::Replaced, moment);
                 VariantIndex::new(Rc::clone(&response.key), moment.now)
             }
             None => VariantIndex::new(Rc::clone(&response.key), moment.now),
@@ -310,13 +346,13 @@ impl Cache {
         self.revalidations.remove(&variant_hash);
         let replaced_fresh = matches!(self.table.peek(variant_hash),
             Some(Slot::Response(old)) if !old.freshness(moment.now).is_stale());
-        self.put(variant_hash, Slot::Response(Rc::new(response)), moment);
+        self.put(variant_hash, Slot::Response(Rc::new(response)), local_only, moment);
         for displaced in index.add(names.into(), variant_hash, self.policy.worker.variants) {
             self.forget(displaced, moment);
         }
-        self.put(hash, Slot::Index(Rc::new(index)), moment);
+        self.put(hash, Slot::Index(Rc::new(index)), local_only, moment);
         if replaced_fresh {
-            self.tell(variant_hash, moment);
+            self.tell(variant_hash, Change::Replaced, moment);
         }
     }
 
@@ -337,9 +373,10 @@ impl Cache {
         if present.as_ref().is_some_and(newer) {
             return false;
         }
-        self.put(hash, Slot::Response(response), moment);
+        let local_only = response.terms.contains(Terms::LOCAL);
+        self.put(hash, Slot::Response(response), local_only, moment);
         if !old.freshness(moment.now).is_stale() {
-            self.tell(hash, moment);
+            self.tell(hash, Change::Replaced, moment);
         }
         true
     }
@@ -379,7 +416,7 @@ impl Cache {
         matches!(slot, Some(Slot::Index(index)) if index.selects_by(b"cookie"))
     }
 
-    fn put(&mut self, hash: u128, slot: Slot, moment: &mut Moment<'_>) {
+    fn put(&mut self, hash: u128, slot: Slot, local_only: bool, moment: &mut Moment<'_>) {
         let expires = match &slot {
             Slot::Response(stored) => {
                 let keep = if stored.has_validator() { KEEP_FOR_VALIDATION } else { Duration::ZERO };
@@ -387,6 +424,80 @@ impl Cache {
             }
             Slot::Index(_) => moment.now.plus(KEEP_INDEX),
         };
+        self.put_local(hash, slot.clone(), expires, moment);
+        if self.policy.remote.enabled && !local_only {
+            let record = record::encode(&slot);
+            let ttl_seconds = expires.since(moment.now).as_secs().max(1);
+            if record.len() <= self.policy.remote.object_bytes {
+                self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds });
+            }
+        }
+    }
+
+    /// Takes in a record that the remote store gave for `hash`. `false` if it is of no use.
+    pub fn adopt(&mut self, hash: u128, record: Vec<u8>, moment: &mut Moment<'_>) -> bool {
+        let slot = match record::decode(record, Verify::Whole) {
+            Ok(slot) if key::hash(slot.key()) == hash => slot,
+            _ => {
+                self.stats.count("event", "bad-record");
+                return false;
+            }
+        };
+        self.learn(moment);
+        let (made, expires) = match &slot {
+            Slot::Response(stored) => {
+                let keep = if stored.has_validator() { KEEP_FOR_VALIDATION } else { Duration::ZERO };
+                (stored.schedule.received, stored.schedule.dead_at(keep))
+            }
+            Slot::Index(index) => (Timestamp::from_millis(index.generation), moment.now.plus(KEEP_INDEX)),
+        };
+        // The deletion of what was invalidated here may not have reached the remote store yet.
+        if self.invalidated_since(hash, made) {
+            return false;
+        }
+        self.put_local(hash, slot, expires, moment);
+        true
+    }
+
+    /// The hash to ask the remote store for, if asking is worth a request's time.
+    pub fn worth_asking_remote(
+        &mut self,
+        found: &Found,
+        hash: u128,
+        request: &Request<'_>,
+        rule: &Rule,
+        first: bool,
+        moment: &mut Moment<'_>,
+    ) -> Option<u128> {
+        if !self.policy.remote.enabled || !rule.remote || self.is_known_unstorable(hash, moment.now) {
+            return None;
+        }
+        let asks = request.directives;
+        if rule.request_directives == RequestDirectives::Honour && (asks.no_cache || asks.no_store) {
+            return None;
+        }
+        match found {
+            Found::Nothing if first => Some(hash),
+            Found::OtherVariants { wanted: Some(variant) } => Some(*variant),
+            Found::OtherVariants { wanted: None } if first => Some(hash),
+            Found::Response { stored, hash, .. } if first && stored.freshness(moment.now).is_stale() => {
+                Some(*hash)
+            }
+            _ => None,
+        }
+    }
+
+    /// The next task for the remote store.
+    pub fn next_remote_task(&mut self) -> Option<Task> {
+        self.remote_queue.pop()
+    }
+
+    /// Puts a task back that could not be sent.
+    pub fn requeue_remote_task(&mut self, task: Task) {
+        self.remote_queue.push(task);
+    }
+
+    fn put_local(&mut self, hash: u128, slot: Slot, expires: Timestamp, moment: &mut Moment<'_>) {
         if self.policy.node.bytes > 0 {
             let (bytes, now) = (record::encode(&slot), moment.now.as_millis());
             if self.node.put(moment.host, hash, &bytes, expires.as_millis(), now).is_err() {
@@ -410,8 +521,11 @@ impl Cache {
     pub fn invalidate(&mut self, hash: u128, moment: &mut Moment<'_>) {
         self.forget(hash, moment);
         self.remember_invalidated(hash, moment.now);
+        if self.policy.remote.enabled {
+            self.remote_queue.push(Task::Delete { hash });
+        }
         self.stats.count("event", "invalidated");
-        self.tell(hash, moment);
+        self.tell(hash, Change::Invalidated, moment);
     }
 
     /// Whether the key was invalidated after `requested`: a response to a request of before must not be stored.
@@ -430,8 +544,8 @@ impl Cache {
     }
 
     /// Writes a change down for the other workers.
-    fn tell(&mut self, hash: u128, moment: &mut Moment<'_>) {
-        self.node.append_change(moment.host, hash, moment.now.as_millis());
+    fn tell(&mut self, hash: u128, change: Change, moment: &mut Moment<'_>) {
+        self.node.append_change(moment.host, change.mark(hash), moment.now.as_millis());
         self.changes_to_tell = true;
     }
 
@@ -446,13 +560,18 @@ impl Cache {
         match self.node.poll_changes(moment.host) {
             Changes::None => {}
             Changes::Keys(keys) => {
-                for (hash, at) in keys {
-                    self.table.remove(hash);
-                    // What this worker put after it last looked may be older than the change.
-                    if put.contains(&hash) {
-                        self.node.remove(moment.host, hash, moment.now.as_millis());
+                for (marked, at) in keys {
+                    for hash in Change::hashes(marked) {
+                        self.table.remove(hash);
+                        if Change::of(marked) == Change::Replaced {
+                            continue;
+                        }
+                        // What this worker put after it last looked may be older than the invalidation.
+                        if put.contains(&hash) {
+                            self.node.remove(moment.host, hash, moment.now.as_millis());
+                        }
+                        self.remember_invalidated(hash, Timestamp::from_millis(at));
                     }
-                    self.remember_invalidated(hash, Timestamp::from_millis(at));
                 }
             }
             Changes::Lost => {

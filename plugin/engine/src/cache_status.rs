@@ -43,6 +43,8 @@ pub enum Detail {
     Worker,
     /// Answered from the store that all workers of this Envoy share.
     Node,
+    /// Answered from the store that the fleet shares.
+    Remote,
     /// Freshened by a 304 and answered from the store.
     Validated,
     /// Served stale while it is being revalidated (RFC 5861 §3).
@@ -81,6 +83,7 @@ impl Detail {
         match self {
             Self::Worker => "worker",
             Self::Node => "node",
+            Self::Remote => "remote",
             Self::Validated => "validated",
             Self::StaleWhileRevalidate => "stale-while-revalidate",
             Self::StaleIfError => "stale-if-error",

@@ -37,6 +37,8 @@ pub struct Config {
     pub worker: Worker,
     /// The store that all workers of one Envoy share.
     pub node: Node,
+    /// The store that a fleet shares, in Redis behind an HTTP bridge.
+    pub remote: Remote,
     /// What a request gets when no rule matches, and what rules inherit.
     pub defaults: Rule,
     /// In the order in which they are tried. Default: empty.
@@ -69,6 +71,45 @@ pub struct Node {
     pub buckets: usize,
     /// How often a worker looks for what others did. Default: 100 ms.
     pub poll: Duration,
+}
+
+/// The store that a fleet shares: Redis, reached by HTTP calls to webdis, which is a cluster of Envoy's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// Whether there is one. Default: false.
+    pub enabled: bool,
+    /// Name of the bridge's cluster in Envoy's configuration. Default: `redis`.
+    pub cluster: Box<str>,
+    /// `:authority` of the calls. Default: `redis`.
+    pub authority: Box<str>,
+    /// What every key begins with. Default: `selvage`.
+    pub prefix: Box<str>,
+    /// How long a request waits for an answer before it goes to the origin. Default: 50 ms.
+    pub timeout: Duration,
+    /// Largest record sent, in bytes. Default: 1 MiB.
+    pub object_bytes: usize,
+    /// Budget in bytes for records that wait to be sent. Default: 16 MiB.
+    pub queue_bytes: usize,
+    /// Most records that wait to be sent, and keys that wait to be deleted. Default: 1024.
+    pub queue_entries: usize,
+    /// Most calls of a worker under way at once. Default: 64.
+    pub in_flight: usize,
+}
+
+impl Default for Remote {
+    fn default() -> Self {
+        Remote {
+            enabled: false,
+            cluster: "redis".into(),
+            authority: "redis".into(),
+            prefix: "selvage".into(),
+            timeout: Duration::from_millis(50),
+            object_bytes: 1 << 20,
+            queue_bytes: 16 << 20,
+            queue_entries: 1024,
+            in_flight: 64,
+        }
+    }
 }
 
 /// A rule and the requests that it is for.
@@ -140,6 +181,7 @@ impl Default for Config {
             namespace: "main".into(),
             worker: Worker::default(),
             node: Node::default(),
+            remote: Remote::default(),
             defaults: Rule::default(),
             rules: Vec::new(),
         }

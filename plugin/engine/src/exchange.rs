@@ -6,7 +6,10 @@
 //! | start | a request keyed by its body | await the body | awaiting body |
 //! | start, awaiting body | fresh, or stale use allowed | respond | finished |
 //! | start, awaiting body | stale with a validator | forward with conditions | forwarding |
-//! | start, awaiting body | absent | forward | forwarding |
+//! | start, awaiting body | absent or stale, and a remote store to ask | ask remote | looking up |
+//! | looking up | found, and fresh or stale use allowed | respond | finished |
+//! | looking up | an index of variants | ask remote, once more | looking up |
+//! | start, awaiting body, looking up | absent | forward | forwarding |
 //! | forwarding | 304 to our conditions; or the origin failed and stale use is allowed | respond | finished |
 //! | forwarding | storable / not | relay | storing / relaying |
 //! | storing | end of the response (it is stored) | relay | finished |
@@ -17,6 +20,7 @@
 mod awaiting_body;
 mod forwarding;
 mod keying;
+mod looking_up;
 mod lookup;
 mod reply;
 mod storing;
@@ -32,6 +36,7 @@ use crate::store::response::{Body, StoredResponse};
 use crate::time::Timestamp;
 
 use awaiting_body::AwaitingBody;
+use looking_up::LookingUp;
 use storing::Storing;
 
 /// The life of one request. Feed events, obey directives.
@@ -56,6 +61,8 @@ pub enum Event<'a> {
         /// It is the last.
         end_of_stream: bool,
     },
+    /// What the remote store said to [`Directive::AskRemote`].
+    Remote(RemoteAnswer),
     /// The response's head.
     Response {
         /// Its fields, `:status` among them.
@@ -76,6 +83,14 @@ pub enum Event<'a> {
     Ended,
 }
 
+/// What the remote store said.
+pub enum RemoteAnswer {
+    /// A record, not yet checked.
+    Found(Vec<u8>),
+    /// It has nothing, failed, or was too slow: all the same to a request.
+    Nothing,
+}
+
 /// What becomes of the stream now. Exactly one for each event.
 #[derive(Debug, PartialEq)]
 pub enum Directive {
@@ -83,6 +98,11 @@ pub enum Directive {
     Pass,
     /// Hold the request until its body has come.
     AwaitBody,
+    /// Hold the request and ask the remote store for the record under this hash.
+    AskRemote {
+        /// The hash.
+        hash: u128,
+    },
     /// Send the request on, with these changes.
     Forward(Vec<RequestEdit>),
     /// Send the response's head on, with this field added; `None` adds nothing.
@@ -150,6 +170,7 @@ enum State {
     #[default]
     Start,
     AwaitingBody(Box<AwaitingBody>),
+    LookingUp(Box<LookingUp>),
     Forwarding(Box<Plan>),
     Storing(Box<Storing>),
     Relaying,
@@ -225,6 +246,9 @@ impl Exchange {
             (State::AwaitingBody(waiting), Event::RequestBody { chunk, end_of_stream }) => {
                 waiting.on_chunk(chunk, end_of_stream, cache, moment)
             }
+            (State::LookingUp(waiting), Event::Remote(answer)) => waiting.on_answer(answer, cache, moment),
+            // The body of a held request waits in the host's buffer.
+            (state @ State::LookingUp(_), Event::RequestBody { .. }) => (state, Directive::AwaitBody),
             (State::Forwarding(plan), Event::Response { head, end_of_stream }) => {
                 plan.on_response(head, end_of_stream, cache, moment)
             }
@@ -269,6 +293,11 @@ impl Exchange {
     /// Whether the request is held for its body.
     pub fn awaits_request_body(&self) -> bool {
         matches!(self.state, State::AwaitingBody(_))
+    }
+
+    /// Whether the request is held for the remote store.
+    pub fn awaits_remote(&self) -> bool {
+        matches!(self.state, State::LookingUp(_))
     }
 
     /// Whether nothing can come of further events.

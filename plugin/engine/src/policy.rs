@@ -4,7 +4,7 @@ mod glob;
 mod matcher;
 
 pub use crate::config::{
-    BodyKey, Cookies, Etag, FieldName, Key, Node, Query, QueryChoice, QueryName, QueryOrder,
+    BodyKey, Cookies, Etag, FieldName, Key, Node, Query, QueryChoice, QueryName, QueryOrder, Remote,
     RequestDirectives, Rule, SetCookie, Stale, Ttl, Vary, Worker,
 };
 
@@ -23,6 +23,8 @@ pub struct Policy {
     pub worker: Worker,
     /// The store that all workers share; `object_bytes` is no more than `bytes`.
     pub node: Node,
+    /// The store that a fleet shares.
+    pub remote: Remote,
     rules: Box<[(Matcher, Rule)]>,
     default_rule: Rule,
     /// One for each rule, the default rule's last.
@@ -64,7 +66,7 @@ impl Policy {
 
 impl From<Config> for Policy {
     fn from(config: Config) -> Self {
-        let Config { name, namespace, mut worker, mut node, defaults, rules } = config;
+        let Config { name, namespace, mut worker, mut node, remote, defaults, rules } = config;
         worker.object_bytes = worker.object_bytes.min(worker.bytes);
         node.object_bytes = node.object_bytes.min(usize::try_from(node.bytes).unwrap_or(usize::MAX));
         let rules: Box<[(Matcher, Rule)]> =
@@ -76,6 +78,7 @@ impl From<Config> for Policy {
             cache_status_name: cache_status_name(&name),
             worker,
             node,
+            remote,
             scopes: scopes.collect(),
             rules,
             default_rule,

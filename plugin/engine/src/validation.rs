@@ -55,6 +55,7 @@ pub fn freshen(
     let timing = Schedule::new(stored.status, fields.fields(), &directives, rule, requested, received);
     let born = Schedule::birth(update, requested, received);
     let mut terms = Terms::of(&directives);
+    terms.set(Terms::LOCAL, !rule.remote);
     terms.set(Terms::SELECTED_BY_COOKIE, stored.terms.contains(Terms::SELECTED_BY_COOKIE));
     StoredResponse {
         key: Rc::clone(&stored.key),

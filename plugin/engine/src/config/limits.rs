@@ -33,6 +33,12 @@ pub(super) const NODE_OBJECT_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 20;
 pub(super) const NODE_BUCKETS: RangeInclusive<u64> = 16..=1 << 20;
 pub(super) const NODE_POLL: Millis = 10..=10_000;
 
+pub(super) const REMOTE_TIMEOUT: Millis = 1..=10_000;
+pub(super) const REMOTE_OBJECT_BYTES: RangeInclusive<u64> = 1 << 10..=16 << 20;
+pub(super) const REMOTE_QUEUE_BYTES: RangeInclusive<u64> = 64 << 10..=256 << 20;
+pub(super) const REMOTE_QUEUE_ENTRIES: RangeInclusive<u64> = 1..=1 << 16;
+pub(super) const REMOTE_IN_FLIGHT: RangeInclusive<u64> = 1..=4096;
+
 /// Lifetimes: up to ten years, so that no sum of them overflows.
 pub(super) const LIFETIME: Millis = 0..=3650 * 86_400_000;
 pub(super) const PERCENT: RangeInclusive<u64> = 0..=100;

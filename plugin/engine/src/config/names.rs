@@ -29,6 +29,13 @@ pub(super) fn namespace(text: &str) -> Option<Box<str>> {
     (bounded(text, NAME_CHARS) && plain).then(|| text.into())
 }
 
+pub(super) const CLUSTER: &str = "1 to 128 visible ASCII characters";
+
+/// The name of a cluster, an authority, or a token: something without white space.
+pub(super) fn visible(text: &str) -> Option<Box<str>> {
+    (bounded(text, NAME_CHARS) && text.bytes().all(|byte| matches!(byte, b'!'..=b'~'))).then(|| text.into())
+}
+
 pub(super) const FIELD: &str = "a request field name such as \"accept-language\", not \"host\", \"*\", a pseudo-header or a hop-by-hop field";
 
 /// A field name that may take part in a key or in `Vary`. Hop-by-hop fields (RFC 9110 §7.6.1) do not reach the

@@ -6,7 +6,7 @@ use super::reader::Least::{Empty, One};
 use super::reader::{Object, Place, duration, each, list, map, nullable, size, switch, text, whole, word};
 use super::rule::*;
 use super::written::{Written, quote};
-use super::{Config, Match, MatchedRule};
+use super::{Config, Match, MatchedRule, Remote};
 
 /// The whole configuration.
 pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
@@ -26,10 +26,24 @@ pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
         object.set("buckets", &mut node.buckets, whole(NODE_BUCKETS));
         object.set("poll", &mut node.poll, duration(NODE_POLL));
     });
+    object.within("remote", &mut config.remote, remote);
     object.within("defaults", &mut config.defaults, settings);
     let Config { defaults, rules, .. } = &mut config;
     object.read("rules", each(RULES, |place, written| matched_rule(place, written, defaults, rules)));
     config
+}
+
+fn remote<'w, 'f>(object: &mut Object<'w, 'f>, remote: &mut Remote) {
+    let visible = || text(names::CLUSTER, names::visible);
+    object.set("enabled", &mut remote.enabled, switch);
+    object.set("cluster", &mut remote.cluster, visible());
+    object.set("authority", &mut remote.authority, visible());
+    object.set("prefix", &mut remote.prefix, text(names::NAMESPACE, names::namespace));
+    object.set("timeout", &mut remote.timeout, duration(REMOTE_TIMEOUT));
+    object.set("object_bytes", &mut remote.object_bytes, size(REMOTE_OBJECT_BYTES));
+    object.set("queue_bytes", &mut remote.queue_bytes, size(REMOTE_QUEUE_BYTES));
+    object.set("queue_entries", &mut remote.queue_entries, whole(REMOTE_QUEUE_ENTRIES));
+    object.set("in_flight", &mut remote.in_flight, whole(REMOTE_IN_FLIGHT));
 }
 
 fn matched_rule<'w, 'f>(
@@ -80,6 +94,7 @@ fn settings<'w, 'f>(object: &mut Object<'w, 'f>, rule: &mut Rule) {
     object.set("request_directives", &mut rule.request_directives, word(&REQUEST_DIRECTIVES));
     object.set("targeted", &mut rule.targeted, list(Empty, text(names::TARGETED, names::targeted)));
     object.set("etag", &mut rule.etag, word(&ETAG));
+    object.set("remote", &mut rule.remote, switch);
     object.set("tainting_headers", &mut rule.tainting_headers, fields());
 }
 

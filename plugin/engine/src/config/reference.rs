@@ -51,14 +51,53 @@ pub(super) struct Pattern {
 /// The members outside `defaults` and `rules[]`.
 pub(super) fn top() -> Vec<Member> {
     let cache = Pattern { expression: "^[ -~]+$", chars: NAME_CHARS, words: "text" };
-    let namespace = Pattern { expression: "^[A-Za-z0-9._-]+$", chars: NAME_CHARS, words: "name" };
     vec![
         member("name", Form::Text(cache), "\"Selvage\"", "The cache's identifier in `Cache-Status`."),
         member(
             "namespace",
-            Form::Text(namespace),
+            Form::Text(plain_name()),
             "\"main\"",
             "Caches of one `vm_id` share responses only within a namespace: give each origin its own.",
+        ),
+        member(
+            "remote",
+            Form::Object,
+            "",
+            "The store that a fleet shares: Redis, reached by HTTP calls to webdis.",
+        ),
+        member("remote.enabled", Form::Switch, "false", "Whether there is such a store."),
+        member("remote.cluster", Form::Text(cluster()), "\"redis\"", "The bridge's cluster in Envoy."),
+        member("remote.authority", Form::Text(cluster()), "\"redis\"", "`:authority` of the calls."),
+        member("remote.prefix", Form::Text(plain_name()), "\"selvage\"", "What every key begins with."),
+        member(
+            "remote.timeout",
+            Form::Duration(REMOTE_TIMEOUT),
+            "\"50ms\"",
+            "How long a request waits for an answer before it goes to the origin.",
+        ),
+        member(
+            "remote.object_bytes",
+            Form::Size(REMOTE_OBJECT_BYTES),
+            "\"1MiB\"",
+            "Largest record that is sent.",
+        ),
+        member(
+            "remote.queue_bytes",
+            Form::Size(REMOTE_QUEUE_BYTES),
+            "\"16MiB\"",
+            "Budget of each worker for records that wait to be sent; past it the oldest are dropped.",
+        ),
+        member(
+            "remote.queue_entries",
+            Form::Whole(REMOTE_QUEUE_ENTRIES),
+            "1024",
+            "Most records and deletions of a worker that wait to be sent.",
+        ),
+        member(
+            "remote.in_flight",
+            Form::Whole(REMOTE_IN_FLIGHT),
+            "64",
+            "Most calls of a worker under way at once.",
         ),
         member("worker", Form::Object, "", "The store of each worker, in the memory of the worker's VM."),
         member(
@@ -109,6 +148,16 @@ pub(super) fn top() -> Vec<Member> {
         ),
         member("rules", Form::Rules, "[]", "Tried in order; the first whose `match` fits is used."),
     ]
+}
+
+/// A name that stands in keys.
+fn plain_name() -> Pattern {
+    Pattern { expression: "^[A-Za-z0-9._-]+$", chars: NAME_CHARS, words: "name" }
+}
+
+/// The name of a cluster or an authority.
+fn cluster() -> Pattern {
+    Pattern { expression: "^[!-~]+$", chars: NAME_CHARS, words: "name" }
 }
 
 /// The members that only a rule has.
@@ -296,6 +345,12 @@ pub(super) fn settings() -> Vec<Member> {
             Form::Texts(Empty, fields()),
             "[\"cdn-cache-control\"]",
             "Targeted cache-control fields in the order in which they are looked for (RFC 9213 §2.2).",
+        ),
+        member(
+            "remote",
+            Form::Switch,
+            "true",
+            "Whether responses are looked up in and sent to the remote store, where there is one.",
         ),
         member(
             "etag",

@@ -36,6 +36,8 @@ pub struct Rule {
     pub targeted: Vec<FieldName>,
     /// Whether a stored response without a validator is given one. Default: [`Etag::Off`].
     pub etag: Etag,
+    /// Whether the rule's responses are looked up in and sent to the remote store. Default: true.
+    pub remote: bool,
     /// A request with one of these fields is not stored, for the origin may answer it differently without the key
     /// telling. [`Policy`](crate::policy::Policy) leaves out those that the rule keys. Default: [`TAINTING`].
     pub tainting_headers: Vec<FieldName>,
@@ -231,6 +233,7 @@ impl Default for Rule {
             request_directives: RequestDirectives::default(),
             targeted: vec![field("cdn-cache-control")],
             etag: Etag::default(),
+            remote: true,
             tainting_headers: TAINTING.into_iter().map(field).collect(),
         }
     }

@@ -189,9 +189,8 @@ impl Plan {
             }
             Err((plan, detail)) => {
                 plan.abandon(cache);
-                if let Detail::NotStored(refusal) = detail
-                    && refusal != Refusal::RequestNoStore
-                {
+                // These say something about the resource, not only about this one response.
+                if let Detail::NotStored(Refusal::NoStore | Refusal::Private | Refusal::SetCookie) = detail {
                     cache.note_unstorable(plan.hash, moment.now);
                 }
                 outcome.detail = Some(detail);
@@ -234,6 +233,7 @@ impl Plan {
             return Err((self, Detail::NotStored(Refusal::Status)));
         };
         let mut terms = Terms::of(&directives);
+        terms.set(Terms::LOCAL, !rule.remote);
         let names = cache.selecting_names(self.hash, &self.key, vary, &request, &mut terms, rule, moment);
         let schedule = Schedule::new(status, head, &directives, rule, self.requested, now);
         Storing::begin(self, status, head, schedule, terms, names, expected, rule, cache, now)

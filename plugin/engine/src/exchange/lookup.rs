@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::awaiting_body::AwaitingBody;
 use super::keying::canonical;
+use super::looking_up::LookingUp;
 use super::reply::{self, Shape};
 use super::{Candidate, Directive, Plan, RequestEdit, Role, State};
 use crate::cache::{Cache, Found, Moment, Revalidation, Tier};
@@ -90,6 +91,10 @@ pub(super) fn with_head((state, directive): (State, Directive), head: Vec<u8>) -
             plan.head = head;
             (State::Forwarding(plan), directive)
         }
+        State::LookingUp(mut waiting) => {
+            waiting.head = head;
+            (State::LookingUp(waiting), directive)
+        }
         other => (other, directive),
     }
 }
@@ -107,11 +112,64 @@ pub(super) fn keyed(
     let scope = cache.policy().scope(rule_index);
     let changed = canonical(request, request.target, &rule.key, scope, body, &mut key);
     let hash = key::hash(&key);
-    let found = cache.find(&key, hash, request, rule, moment);
+    let keyed = Keyed { request, rule_index, rule, key: &key, hash, changed };
+    let result = settle(&keyed, RemoteUse::Possible, cache, moment);
+    cache.scratch.key = key;
+    result
+}
+
+/// A request and its key.
+pub(super) struct Keyed<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) rule_index: usize,
+    pub(super) rule: &'a Rule,
+    pub(super) key: &'a [u8],
+    pub(super) hash: u128,
+    pub(super) changed: Changed,
+}
+
+/// Where a request stands with the remote store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RemoteUse {
+    /// It has not been asked.
+    Possible,
+    /// It had something, which may be an index that leads to one more question.
+    FoundFirst,
+    /// It had something.
+    Found,
+    /// It had nothing, or did not answer.
+    Done,
+}
+
+/// Answers from what is stored, asks the remote store, or goes to the origin.
+pub(super) fn settle(
+    keyed: &Keyed<'_>,
+    remote: RemoteUse,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> (State, Directive) {
+    let Keyed { request, rule_index, rule, key, hash, changed } = *keyed;
+    let found = cache.find(key, hash, request, rule, moment);
+    if let Some(asked) =
+        cache.worth_asking_remote(&found, hash, request, rule, remote == RemoteUse::Possible, moment)
+        && matches!(remote, RemoteUse::Possible | RemoteUse::FoundFirst)
+    {
+        let waiting = LookingUp {
+            head: Vec::new(),
+            rule: rule_index,
+            key: key.to_vec(),
+            hash,
+            changed,
+            asked,
+            may_ask_again: remote == RemoteUse::Possible,
+        };
+        return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked });
+    }
     let decision = decide(found, request, rule, cache, moment);
-    let result = match decision {
+    match decision {
         Decision::Use { stored, tier, outcome, kind } => {
             let detail = outcome.detail.or(Some(match tier {
+                _ if matches!(remote, RemoteUse::FoundFirst | RemoteUse::Found) => Detail::Remote,
                 Tier::Worker => Detail::Worker,
                 Tier::Node => Detail::Node,
             }));
@@ -130,18 +188,18 @@ pub(super) fn keyed(
             let mut edits = conditions(stale.as_ref());
             // The origin is asked for what is keyed, so that no other spelling of it can be stored under the key.
             if changed == Changed::Yes
-                && let Some(target) = key::target_of(&key)
+                && let Some(target) = key::target_of(key)
             {
                 edits.push(RequestEdit::Set(":path", target.to_vec()));
             }
-            if let Some(authority) = key::authority_of(&key).filter(|keyed| *keyed != request.authority) {
+            if let Some(authority) = key::authority_of(key).filter(|keyed| *keyed != request.authority) {
                 edits.push(RequestEdit::Set(":authority", authority.to_vec()));
             }
             let role = if request.is_head() { Role::Head } else { Role::Fill };
             let plan = Plan {
                 rule: rule_index,
                 role,
-                key: key.clone(),
+                key: key.to_vec(),
                 hash,
                 requested: moment.now,
                 valid_from: moment.now,
@@ -153,9 +211,7 @@ pub(super) fn keyed(
             };
             (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
         }
-    };
-    cache.scratch.key = key;
-    result
+    }
 }
 
 /// Why the firewall keeps a request away from the cache.
@@ -227,7 +283,7 @@ fn decide(
     let (stored, tier, hash) = match found {
         Found::Response { stored, tier, hash } => (stored, tier, hash),
         _ if asks.only_if_cached => return Decision::GatewayTimeout,
-        Found::OtherVariants => {
+        Found::OtherVariants { .. } => {
             return Decision::Forward { forward: Forward::VaryMiss, detail: None, stale: None };
         }
         Found::Nothing => {

@@ -89,6 +89,9 @@ impl Terms {
     /// It may answer requests with `Authorization` (RFC 9111 §3.5).
     pub const DESPITE_AUTHORIZATION: Self = Self(16);
 
+    /// It is not sent to the remote store.
+    pub const LOCAL: Self = Self(32);
+
     /// The terms that `directives` set.
     pub fn of(directives: &ResponseDirectives) -> Self {
         let mut terms = Self::default();

@@ -1,0 +1,164 @@
+//! The store that a fleet shares: real Redis behind real webdis, and a bridge that lies.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use selvage_host_tests::envoy::{Gateway, Response};
+use selvage_host_tests::redis::Bridge;
+use selvage_host_tests::scripted::{Answer, Origin};
+
+use super::{assert_says, becomes};
+
+/// A fleet's members see the same host name.
+fn get(gateway: &Gateway, target: &str) -> Response {
+    gateway.get(target).header("host", "fleet.example").send()
+}
+
+fn member(origin: &Origin, bridge: u16, stores: &str) -> Gateway {
+    let configuration = format!(r#"{{ "remote": {{ "enabled": true, "timeout": "250ms" }} {stores} }}"#);
+    Gateway::with(&configuration).origin(origin.url()).bridge(bridge).start()
+}
+
+/// Waits until a gateway has written so many records.
+fn written(gateway: &Gateway, count: u64) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while gateway.stat("selvage.remote.written") < count {
+        assert!(std::time::Instant::now() < deadline, "{:?}", gateway.stats("selvage.remote"));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_one_envoy_stored_another_answers_and_so_does_one_that_starts_later() {
+    let origin = Origin::start();
+    let content: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
+    let body = content.clone();
+    origin.on("/binary", move |_| {
+        Answer::fresh(&body)
+            .header("content-type", "image/x-test")
+            .header("link", "<a>")
+            .header("link", "<b>")
+    });
+    let bridge = Bridge::start();
+    let first = member(&origin, bridge.port(), "");
+    let stored = get(&first, "/binary");
+    assert_says(&stored, "stored");
+    written(&first, 1);
+    let second = member(&origin, bridge.port(), "");
+    let answer = get(&second, "/binary");
+    assert_says(&answer, "hit");
+    assert_says(&answer, "detail=remote");
+    assert_eq!(answer.body, content);
+    for name in ["content-type", "link", "date", "cache-control"] {
+        assert_eq!(answer.all(name), stored.all(name), "{name}");
+    }
+    drop(first);
+    drop(second);
+    let third = member(&origin, bridge.port(), "");
+    assert_says(&get(&third, "/binary"), "detail=remote");
+    assert_eq!(origin.count("/binary"), 1);
+}
+
+#[test]
+fn variants_are_found_and_an_invalidation_reaches_the_remote_store() {
+    let origin = Origin::start();
+    origin.on("/page", |request| {
+        let language = request.header("accept-language").unwrap_or_default();
+        Answer::fresh(format!("in {language}, {}", request.method)).header("vary", "accept-language")
+    });
+    let bridge = Bridge::start();
+    let first = member(&origin, bridge.port(), "");
+    let ask = |gateway: &Gateway, language: &str| {
+        gateway.get("/page").header("host", "fleet.example").header("accept-language", language).send()
+    };
+    // On one connection, so one worker writes both: what two workers write at once may reach Redis in either order.
+    let mut connection = first.connect();
+    for (language, records) in [("de", 2), ("en", 4)] {
+        let request =
+            connection.get("/page").header("host", "fleet.example").header("accept-language", language);
+        connection.send(request);
+        written(&first, records);
+    }
+    let second = member(&origin, bridge.port(), "");
+    assert_says(&ask(&second, "de"), "detail=remote");
+    assert_eq!(ask(&second, "en").text(), "in en, GET");
+    assert_eq!(origin.count("/page"), 2);
+    let before = first.stat("selvage.remote.written");
+    assert_eq!(first.ask("POST", "/page").header("host", "fleet.example").send().status, 200);
+    written(&first, before + 1);
+    let third = member(&origin, bridge.port(), "");
+    assert_says(&ask(&third, "de"), "fwd=uri-miss");
+}
+
+#[test]
+fn a_dead_redis_or_a_dead_bridge_costs_a_miss_and_its_return_is_noticed() {
+    let origin = Origin::start();
+    origin.otherwise(|request| Answer::fresh(format!("of {}", request.target)));
+    let mut bridge = Bridge::start();
+    let gateway = member(&origin, bridge.port(), "");
+    get(&gateway, "/before");
+    written(&gateway, 1);
+    bridge.end_redis();
+    for turn in 0..40 {
+        let answer = get(&gateway, &format!("/redis/{turn}"));
+        assert_eq!((answer.status, answer.text()), (200, format!("of /redis/{turn}")));
+    }
+    bridge.end_webdis();
+    for turn in 0..40 {
+        let answer = get(&gateway, &format!("/webdis/{turn}"));
+        assert_eq!((answer.status, answer.text()), (200, format!("of /webdis/{turn}")));
+    }
+    becomes(
+        || get(&gateway, &format!("/after/{}", gateway.stat("selvage.fwd.uri-miss"))),
+        |_| gateway.stat("selvage.remote.opened") > 0,
+    );
+    assert!(get(&gateway, "/before").is_hit());
+    gateway.assert_sound();
+}
+
+/// Answers lookups with something else than what is stored, in turn.
+fn lie(turn: usize, records: &HashMap<String, Vec<u8>>, key: &str) -> Answer {
+    let other = records.iter().find(|(known, _)| *known != key).map(|(_, record)| record.clone());
+    let own = records.get(key).cloned().unwrap_or_default();
+    match turn % 9 {
+        0 => Answer::raw("this is no HTTP\r\n\r\n"),
+        1 => Answer::ok("ERR something is wrong"),
+        2 => Answer::ok(&own[..own.len() / 2]),
+        3 => Answer::ok(other.unwrap_or_default()),
+        4 => Answer::ok(&own).claiming(own.len() as u64 + 10),
+        5 => Answer::new(500),
+        6 => Answer::ok("").breaks_before_the_head(),
+        7 => Answer::ok(own.iter().map(|byte| byte ^ 0x55).collect::<Vec<u8>>()),
+        _ => Answer::ok(vec![b'x'; 3 << 20]),
+    }
+}
+
+#[test]
+fn a_bridge_that_lies_never_changes_what_a_client_gets() {
+    let origin = Origin::start();
+    origin.otherwise(|request| Answer::fresh(format!("of {}", request.target)));
+    let records = Arc::new(Mutex::new(HashMap::<String, Vec<u8>>::new()));
+    let turn = Arc::new(AtomicUsize::new(0));
+    let liar = Origin::start();
+    liar.otherwise(move |request| {
+        let key = request.target.split('/').nth(2).unwrap_or_default().trim_end_matches(".bin").to_owned();
+        let mut records = records.lock().unwrap();
+        if request.method == "PUT" {
+            records.insert(key, request.body.clone());
+            return Answer::ok(r#"{"SETEX":[true,"OK"]}"#);
+        }
+        lie(turn.fetch_add(1, Ordering::Relaxed), &records, &key)
+    });
+    let port = liar.url().rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap();
+    // Without stores of its own the gateway asks the bridge each time.
+    let stores = r#", "worker": { "bytes": 0 }, "node": { "bytes": 0 }"#;
+    let gateway = member(&origin, port, stores);
+    for turn in 0..120 {
+        let path = format!("/lied/{}", turn % 5);
+        let answer = get(&gateway, &path);
+        assert_eq!((answer.status, answer.text()), (200, format!("of {path}")), "{}", answer.cache_status());
+        assert!(!answer.is_hit(), "{}", answer.cache_status());
+    }
+    gateway.assert_sound();
+}
