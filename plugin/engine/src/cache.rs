@@ -67,6 +67,33 @@ pub enum Revalidation {
     Now,
 }
 
+/// What a worker tells the others about a key. The log of changes has room for a hash only, so its lowest bit says
+/// which it is, and both hashes that differ in that bit alone are meant: an innocent one is at worst fetched again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// What is stored must not be used any more.
+    Invalidated,
+    /// The node store has something newer.
+    Replaced,
+}
+
+impl Change {
+    const fn mark(self, hash: u128) -> u128 {
+        match self {
+            Self::Invalidated => hash | 1,
+            Self::Replaced => hash & !1,
+        }
+    }
+
+    const fn of(marked: u128) -> Self {
+        if marked & 1 == 1 { Self::Invalidated } else { Self::Replaced }
+    }
+
+    const fn hashes(marked: u128) -> [u128; 2] {
+        [marked | 1, marked & !1]
+    }
+}
+
 /// The cache of one worker.
 pub struct Cache {
     policy: Rc<Policy>,
@@ -290,14 +317,14 @@ impl Cache {
             };
             self.put(hash, Slot::Response(Rc::new(response)), moment);
             if replaced_fresh {
-                self.tell(hash, moment);
+                self.tell(hash, Change::Replaced, moment);
             }
             return;
         }
         let mut index = match previous {
             Some(Slot::Index(index)) => VariantIndex::clone(&index),
             Some(Slot::Response(_)) => {
-                self.tell(hash, moment);
+                self.tell(hash, Change::Replaced, moment);
                 VariantIndex::new(Rc::clone(&response.key), moment.now)
             }
             None => VariantIndex::new(Rc::clone(&response.key), moment.now),
@@ -316,7 +343,7 @@ impl Cache {
         }
         self.put(hash, Slot::Index(Rc::new(index)), moment);
         if replaced_fresh {
-            self.tell(variant_hash, moment);
+            self.tell(variant_hash, Change::Replaced, moment);
         }
     }
 
@@ -339,7 +366,7 @@ impl Cache {
         }
         self.put(hash, Slot::Response(response), moment);
         if !old.freshness(moment.now).is_stale() {
-            self.tell(hash, moment);
+            self.tell(hash, Change::Replaced, moment);
         }
         true
     }
@@ -411,7 +438,7 @@ impl Cache {
         self.forget(hash, moment);
         self.remember_invalidated(hash, moment.now);
         self.stats.count("event", "invalidated");
-        self.tell(hash, moment);
+        self.tell(hash, Change::Invalidated, moment);
     }
 
     /// Whether the key was invalidated after `requested`: a response to a request of before must not be stored.
@@ -430,8 +457,8 @@ impl Cache {
     }
 
     /// Writes a change down for the other workers.
-    fn tell(&mut self, hash: u128, moment: &mut Moment<'_>) {
-        self.node.append_change(moment.host, hash, moment.now.as_millis());
+    fn tell(&mut self, hash: u128, change: Change, moment: &mut Moment<'_>) {
+        self.node.append_change(moment.host, change.mark(hash), moment.now.as_millis());
         self.changes_to_tell = true;
     }
 
@@ -446,13 +473,18 @@ impl Cache {
         match self.node.poll_changes(moment.host) {
             Changes::None => {}
             Changes::Keys(keys) => {
-                for (hash, at) in keys {
-                    self.table.remove(hash);
-                    // What this worker put after it last looked may be older than the change.
-                    if put.contains(&hash) {
-                        self.node.remove(moment.host, hash, moment.now.as_millis());
+                for (marked, at) in keys {
+                    for hash in Change::hashes(marked) {
+                        self.table.remove(hash);
+                        if Change::of(marked) == Change::Replaced {
+                            continue;
+                        }
+                        // What this worker put after it last looked may be older than the invalidation.
+                        if put.contains(&hash) {
+                            self.node.remove(moment.host, hash, moment.now.as_millis());
+                        }
+                        self.remember_invalidated(hash, Timestamp::from_millis(at));
                     }
-                    self.remember_invalidated(hash, Timestamp::from_millis(at));
                 }
             }
             Changes::Lost => {

@@ -189,9 +189,8 @@ impl Plan {
             }
             Err((plan, detail)) => {
                 plan.abandon(cache);
-                if let Detail::NotStored(refusal) = detail
-                    && refusal != Refusal::RequestNoStore
-                {
+                // These say something about the resource, not only about this one response.
+                if let Detail::NotStored(Refusal::NoStore | Refusal::Private | Refusal::SetCookie) = detail {
                     cache.note_unstorable(plan.hash, moment.now);
                 }
                 outcome.detail = Some(detail);
