@@ -16,6 +16,7 @@ use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::Policy;
 use selvage_engine::time::Timestamp;
 
+use crate::redis::Redis;
 use crate::shared::Shared;
 
 /// Second 0 of every scenario, in seconds since 1970.
@@ -49,6 +50,7 @@ pub fn policy(config: &str) -> Rc<Policy> {
 pub struct Gateway {
     pub workers: Vec<Cache>,
     pub shared: Shared,
+    pub redis: Redis,
 }
 
 impl Gateway {
@@ -61,7 +63,7 @@ impl Gateway {
     pub fn of_workers(count: usize, config: &str) -> Self {
         let policy = policy(config);
         let workers = (0..count).map(|_| Cache::new(Rc::clone(&policy))).collect();
-        Self { workers, shared: Shared::default() }
+        Self { workers, shared: Shared::default(), redis: Redis::default() }
     }
 
     pub fn get(&mut self, path: &str) -> Call<'_> {
@@ -87,6 +89,15 @@ impl Gateway {
             body: Vec::new(),
             worker: 0,
             millis: 0,
+        }
+    }
+
+    /// What waits to be sent to the remote store is sent.
+    pub fn sends(&mut self) {
+        for worker in &mut self.workers {
+            while let Some(task) = worker.next_remote_task() {
+                self.redis.take(task);
+            }
         }
     }
 
@@ -235,6 +246,11 @@ impl Call<'_> {
             if held {
                 directive = next;
             }
+        }
+        while let Directive::AskRemote { hash } = directive {
+            assert!(exchange.awaits_remote());
+            let answer = gateway.redis.answer(hash);
+            directive = gateway.feed(worker, &mut exchange, self.millis, Event::Remote(answer));
         }
         match directive {
             Directive::Respond(reply) => {

@@ -153,7 +153,7 @@ fn caches_share_responses_only_on_the_same_terms() {
     for (first, second, share) in table {
         for (one, other) in [(first, second), (second, first)] {
             let workers = [one, other].map(|config| Cache::new(policy(config))).into();
-            let mut gateway = Gateway { workers, shared: Shared::default() };
+            let mut gateway = Gateway { workers, shared: Shared::default(), redis: Default::default() };
             gateway.get("/a").worker(0).at(0).miss(fresh_for(60).body("x")).stored();
             if share {
                 gateway.get("/a").worker(1).at(1).hit().content("x");

@@ -9,6 +9,7 @@
 )]
 
 mod gateway;
+mod redis;
 mod shared;
 
 mod bodies;
@@ -22,6 +23,7 @@ mod invalidating;
 mod keys;
 mod order;
 mod partial;
+mod remote;
 mod selecting;
 mod stale;
 mod storing;

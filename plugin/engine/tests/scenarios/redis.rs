@@ -1,0 +1,38 @@
+//! The remote store as the engine sees it: it takes tasks, and answers with a record or with nothing.
+
+use std::collections::BTreeMap;
+
+use selvage_engine::exchange::RemoteAnswer;
+use selvage_engine::remote::queue::Task;
+
+/// Records by hash. A second gateway that gets a clone of it is another Envoy of the fleet.
+#[derive(Clone, Default)]
+pub struct Redis {
+    pub records: BTreeMap<u128, Vec<u8>>,
+    /// Lookups so far.
+    pub lookups: usize,
+    /// It answers nothing, whatever it has.
+    pub dead: bool,
+}
+
+impl Redis {
+    pub fn answer(&mut self, hash: u128) -> RemoteAnswer {
+        self.lookups += 1;
+        match self.records.get(&hash) {
+            Some(record) if !self.dead => RemoteAnswer::Found(record.clone()),
+            _ => RemoteAnswer::Nothing,
+        }
+    }
+
+    pub fn take(&mut self, task: Task) {
+        match task {
+            Task::Replicate { hash, record, ttl_seconds } => {
+                assert_ne!(ttl_seconds, 0);
+                self.records.insert(hash, record);
+            }
+            Task::Delete { hash } => {
+                self.records.remove(&hash);
+            }
+        }
+    }
+}

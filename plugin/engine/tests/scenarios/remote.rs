@@ -1,0 +1,117 @@
+//! The store that a fleet shares: looked into on a miss, written to after the response, and never needed.
+
+use crate::gateway::{Gateway, Origin, fresh_for, origin};
+
+const REMOTE: &str = r#"{"remote":{"enabled":true}}"#;
+
+/// Another Envoy of the fleet, with what the first one has sent.
+fn joins(first: &mut Gateway) -> Gateway {
+    first.sends();
+    let mut second = Gateway::with(REMOTE);
+    second.redis = first.redis.clone();
+    second.redis.lookups = 0;
+    second
+}
+
+fn in_language(language: &str) -> Origin {
+    fresh_for(60).header("vary", "accept-language").body(language)
+}
+
+#[test]
+fn what_one_envoy_stored_another_one_answers_with_its_age() {
+    let mut first = Gateway::with(REMOTE);
+    first.get("/a").at(0).miss(fresh_for(60).header("x-kept", "yes").body("content"));
+    let mut second = joins(&mut first);
+    second.get("/a").at(20).hit().detail("remote").age(20).ttl(40).content("content").has("x-kept", "yes");
+    // It has its own copy from then on.
+    second.get("/a").at(21).hit().detail("worker");
+    assert_eq!(second.redis.lookups, 1);
+}
+
+#[test]
+fn a_stale_record_is_validated() {
+    let mut first = Gateway::with(REMOTE);
+    first.get("/a").at(0).miss(fresh_for(60).header("etag", "\"1\"").body("content"));
+    let mut second = joins(&mut first);
+    second.get("/a").at(100).validates(origin(304)).detail("validated").content("content");
+}
+
+#[test]
+fn a_variant_takes_two_questions() {
+    let mut first = Gateway::with(REMOTE);
+    first.get("/a").header("accept-language", "de").at(0).miss(in_language("de"));
+    first.get("/a").header("accept-language", "en").at(0).forwarded(in_language("en"));
+    let mut second = joins(&mut first);
+    second.get("/a").header("accept-language", "en").at(1).hit().detail("remote").content("en");
+    assert_eq!(second.redis.lookups, 2);
+    second.get("/a").header("accept-language", "fr").at(2).forwarded(in_language("fr")).says("fwd=vary-miss");
+    second.get("/a").header("accept-language", "de").at(3).hit().detail("remote").content("de");
+}
+
+#[test]
+fn a_store_that_does_not_answer_costs_a_miss() {
+    let mut first = Gateway::with(REMOTE);
+    first.get("/a").at(0).miss(fresh_for(60).body("old"));
+    let mut second = joins(&mut first);
+    second.redis.dead = true;
+    second.get("/a").at(1).miss(fresh_for(60).body("new")).says("fwd=uri-miss").content("new");
+    second.get("/a").at(2).hit().detail("worker").content("new");
+}
+
+#[test]
+fn spoilt_records_and_those_of_other_keys_are_counted_misses() {
+    let mut first = Gateway::with(REMOTE);
+    first.get("/a").at(0).miss(fresh_for(60).body("of a"));
+    let mut second = joins(&mut first);
+    let (hash, record) = second.redis.records.first_key_value().map(|(h, r)| (*h, r.clone())).unwrap();
+    for at in (0..record.len()).step_by(7) {
+        let mut spoilt = record.clone();
+        spoilt[at] ^= 0x20;
+        second.redis.records.insert(hash, spoilt);
+        let flight = second.get("/a").at(1).leaves();
+        drop(flight);
+    }
+    assert_ne!(second.counted(0, "event", "bad-record"), 0);
+    first.get("/b").at(0).miss(fresh_for(60).body("of b"));
+    first.sends();
+    let other =
+        first.redis.records.iter().find(|(known, _)| **known != hash).map(|(_, r)| r.clone()).unwrap();
+    second.redis.records.insert(hash, other);
+    second.get("/a").at(1).miss(fresh_for(60).body("of a")).content("of a");
+}
+
+#[test]
+fn an_invalidation_deletes_and_what_is_not_deleted_yet_is_not_believed() {
+    let mut gateway = Gateway::with(REMOTE);
+    gateway.get("/a").at(0).miss(fresh_for(60).body("old"));
+    gateway.sends();
+    gateway.post("/a").at(5).forwarded(origin(204));
+    // The deletion still waits, so Redis still offers the old record.
+    assert_eq!(gateway.redis.records.len(), 1);
+    gateway.get("/a").at(6).miss(fresh_for(60).body("new")).content("new");
+    gateway.post("/a").at(7).forwarded(origin(204));
+    gateway.sends();
+    assert!(gateway.redis.records.is_empty());
+}
+
+#[test]
+fn a_rule_and_a_request_may_stay_out_of_it() {
+    let config = r#"{"remote":{"enabled":true},
+        "rules":[{"name":"here","match":{"paths":["/here/*"]},"remote":false}]}"#;
+    let mut gateway = Gateway::with(config);
+    gateway.get("/here/a").at(0).miss(fresh_for(60).body("x"));
+    gateway.sends();
+    assert!(gateway.redis.records.is_empty());
+    gateway.get("/a").header("cache-control", "no-cache").at(0).forwarded(fresh_for(60).body("x"));
+    assert_eq!(gateway.redis.lookups, 0);
+}
+
+#[test]
+fn what_is_not_storable_is_neither_sent_nor_asked_for_again_at_once() {
+    let mut gateway = Gateway::with(REMOTE);
+    for at in [0, 1] {
+        gateway.get("/a").at(at).forwarded(origin(200).header("cache-control", "no-store").body("x"));
+    }
+    gateway.sends();
+    assert_eq!((gateway.redis.lookups, gateway.redis.records.len()), (1, 0));
+}
