@@ -5,6 +5,7 @@ mod configuration;
 mod failing;
 mod hostile;
 mod reloading;
+mod remote;
 mod sharing;
 mod storing;
 mod validating;
