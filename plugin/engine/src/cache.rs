@@ -1,17 +1,24 @@
 //! The cache of one worker: its policy, its stores, and what it knows of the others.
 
+mod coherence;
+mod remote;
+mod revalidation;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use coherence::Change;
+pub use revalidation::Revalidation;
+
 use crate::fields::Fields;
 use crate::key;
-use crate::policy::{Cookies, Policy, RequestDirectives, Rule};
+use crate::policy::{Cookies, Policy, Rule};
 use crate::remote::queue::{Queue, Task};
 use crate::request::Request;
 use crate::stats::Stats;
 use crate::store::Slot;
-use crate::store::node::{Changes, NodeLimits, NodeStore, SharedData};
+use crate::store::node::{NodeLimits, NodeStore, SharedData};
 use crate::store::record::{self, Verify};
 use crate::store::response::{StoredResponse, Terms};
 use crate::store::table::{Limits, Table};
@@ -60,42 +67,6 @@ pub enum Found {
         /// The hash it is stored under.
         hash: u128,
     },
-}
-
-/// What to do with a response in its stale-while-revalidate window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Revalidation {
-    /// Serve it stale.
-    Later,
-    /// This request validates it, while others go on serving it stale.
-    Now,
-}
-
-/// What a worker tells the others about a key. The log of changes has room for a hash only, so its lowest bit says
-/// which it is, and both hashes that differ in that bit alone are meant: an innocent one is at worst fetched again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    /// What is stored must not be used any more.
-    Invalidated,
-    /// The node store has something newer.
-    Replaced,
-}
-
-impl Change {
-    const fn mark(self, hash: u128) -> u128 {
-        match self {
-            Self::Invalidated => hash | 1,
-            Self::Replaced => hash & !1,
-        }
-    }
-
-    const fn of(marked: u128) -> Self {
-        if marked & 1 == 1 { Self::Invalidated } else { Self::Replaced }
-    }
-
-    const fn hashes(marked: u128) -> [u128; 2] {
-        [marked | 1, marked & !1]
-    }
 }
 
 /// The cache of one worker.
@@ -418,10 +389,7 @@ impl Cache {
 
     fn put(&mut self, hash: u128, slot: Slot, local_only: bool, moment: &mut Moment<'_>) {
         let expires = match &slot {
-            Slot::Response(stored) => {
-                let keep = if stored.has_validator() { KEEP_FOR_VALIDATION } else { Duration::ZERO };
-                stored.schedule.dead_at(keep)
-            }
+            Slot::Response(stored) => stored.dead_at(),
             Slot::Index(_) => moment.now.plus(KEEP_INDEX),
         };
         self.put_local(hash, slot.clone(), expires, moment);
@@ -432,69 +400,6 @@ impl Cache {
                 self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds });
             }
         }
-    }
-
-    /// Takes in a record that the remote store gave for `hash`. `false` if it is of no use.
-    pub fn adopt(&mut self, hash: u128, record: Vec<u8>, moment: &mut Moment<'_>) -> bool {
-        let slot = match record::decode(record, Verify::Whole) {
-            Ok(slot) if key::hash(slot.key()) == hash => slot,
-            _ => {
-                self.stats.count("event", "bad-record");
-                return false;
-            }
-        };
-        self.learn(moment);
-        let (made, expires) = match &slot {
-            Slot::Response(stored) => {
-                let keep = if stored.has_validator() { KEEP_FOR_VALIDATION } else { Duration::ZERO };
-                (stored.schedule.received, stored.schedule.dead_at(keep))
-            }
-            Slot::Index(index) => (Timestamp::from_millis(index.generation), moment.now.plus(KEEP_INDEX)),
-        };
-        // The deletion of what was invalidated here may not have reached the remote store yet.
-        if self.invalidated_since(hash, made) {
-            return false;
-        }
-        self.put_local(hash, slot, expires, moment);
-        true
-    }
-
-    /// The hash to ask the remote store for, if asking is worth a request's time.
-    pub fn worth_asking_remote(
-        &mut self,
-        found: &Found,
-        hash: u128,
-        request: &Request<'_>,
-        rule: &Rule,
-        first: bool,
-        moment: &mut Moment<'_>,
-    ) -> Option<u128> {
-        if !self.policy.remote.enabled || !rule.remote || self.is_known_unstorable(hash, moment.now) {
-            return None;
-        }
-        let asks = request.directives;
-        if rule.request_directives == RequestDirectives::Honour && (asks.no_cache || asks.no_store) {
-            return None;
-        }
-        match found {
-            Found::Nothing if first => Some(hash),
-            Found::OtherVariants { wanted: Some(variant) } => Some(*variant),
-            Found::OtherVariants { wanted: None } if first => Some(hash),
-            Found::Response { stored, hash, .. } if first && stored.freshness(moment.now).is_stale() => {
-                Some(*hash)
-            }
-            _ => None,
-        }
-    }
-
-    /// The next task for the remote store.
-    pub fn next_remote_task(&mut self) -> Option<Task> {
-        self.remote_queue.pop()
-    }
-
-    /// Puts a task back that could not be sent.
-    pub fn requeue_remote_task(&mut self, task: Task) {
-        self.remote_queue.push(task);
     }
 
     fn put_local(&mut self, hash: u128, slot: Slot, expires: Timestamp, moment: &mut Moment<'_>) {
@@ -517,87 +422,11 @@ impl Cache {
         self.node.remove(moment.host, hash, moment.now.as_millis());
     }
 
-    /// Makes what is stored under `hash` unusable, variants included, in every worker (RFC 9111 §4.4).
-    pub fn invalidate(&mut self, hash: u128, moment: &mut Moment<'_>) {
-        self.forget(hash, moment);
-        self.remember_invalidated(hash, moment.now);
-        if self.policy.remote.enabled {
-            self.remote_queue.push(Task::Delete { hash });
-        }
-        self.stats.count("event", "invalidated");
-        self.tell(hash, Change::Invalidated, moment);
-    }
-
-    /// Whether the key was invalidated after `requested`: a response to a request of before must not be stored.
-    pub fn invalidated_since(&self, hash: u128, requested: Timestamp) -> bool {
-        requested <= self.forgotten_until
-            || self.invalidated.iter().any(|(known, at)| *known == hash && *at >= requested)
-    }
-
-    fn remember_invalidated(&mut self, hash: u128, at: Timestamp) {
-        if self.invalidated.len() >= REMEMBERED_INVALIDATIONS
-            && let Some((_, oldest)) = self.invalidated.pop_front()
-        {
-            self.forgotten_until = self.forgotten_until.max(oldest);
-        }
-        self.invalidated.push_back((hash, at));
-    }
-
-    /// Writes a change down for the other workers.
-    fn tell(&mut self, hash: u128, change: Change, moment: &mut Moment<'_>) {
-        self.node.append_change(moment.host, change.mark(hash), moment.now.as_millis());
-        self.changes_to_tell = true;
-    }
-
-    /// Whether the other workers should be woken to read what changed. Asking clears it.
-    pub fn take_changes_to_tell(&mut self) -> bool {
-        std::mem::take(&mut self.changes_to_tell)
-    }
-
-    /// Applies what other workers changed. Called when one of them calls, and now and then in case the call was lost.
-    pub fn learn(&mut self, moment: &mut Moment<'_>) {
-        let put = std::mem::take(&mut self.put_since_learning);
-        match self.node.poll_changes(moment.host) {
-            Changes::None => {}
-            Changes::Keys(keys) => {
-                for (marked, at) in keys {
-                    for hash in Change::hashes(marked) {
-                        self.table.remove(hash);
-                        if Change::of(marked) == Change::Replaced {
-                            continue;
-                        }
-                        // What this worker put after it last looked may be older than the invalidation.
-                        if put.contains(&hash) {
-                            self.node.remove(moment.host, hash, moment.now.as_millis());
-                        }
-                        self.remember_invalidated(hash, Timestamp::from_millis(at));
-                    }
-                }
-            }
-            Changes::Lost => {
-                self.stats.count("event", "changes-lost");
-                self.table.clear();
-                self.forgotten_until = moment.now;
-                for hash in put {
-                    self.node.remove(moment.host, hash, moment.now.as_millis());
-                }
-            }
-        }
-    }
-
-    /// Empties the worker's own table, when another policy has taken its place.
-    pub fn clear_worker(&mut self) {
-        self.table.clear();
-    }
-
     /// A little housekeeping: drops dead entries and lets the node store check its account.
     pub fn sweep(&mut self, moment: &mut Moment<'_>) {
         let now = moment.now;
         let swept = self.table.sweep(SWEEP_STEPS, |slot| match slot {
-            Slot::Response(stored) => {
-                let keep = if stored.has_validator() { KEEP_FOR_VALIDATION } else { Duration::ZERO };
-                stored.schedule.dead_at(keep) < now
-            }
+            Slot::Response(stored) => stored.dead_at() < now,
             Slot::Index(_) => false,
         });
         if swept > 0 {
@@ -608,32 +437,6 @@ impl Cache {
             // A region grows with the number of buckets; the audit's share of the time does not.
             let regions = self.node.buckets().unwrap_or(0) / BUCKETS_AUDITED_A_SECOND + 1;
             self.next_audit = now.plus(Duration::from_secs(u64::from(regions.div_ceil(32))));
-        }
-    }
-
-    /// What a request does with a response in its stale-while-revalidate window: the first one is answered
-    /// stale, the next one validates, and as long as it does so all others are answered stale.
-    pub fn revalidation(&mut self, hash: u128, now: Timestamp) -> Revalidation {
-        if self.revalidations.len() >= MOST_REVALIDATIONS {
-            self.revalidations.clear();
-        }
-        match self.revalidations.get_mut(&hash) {
-            None => {
-                self.revalidations.insert(hash, None);
-                Revalidation::Later
-            }
-            Some(Some(since)) if now.since(*since) < REVALIDATION_TIMEOUT => Revalidation::Later,
-            Some(since) => {
-                *since = Some(now);
-                Revalidation::Now
-            }
-        }
-    }
-
-    /// The validation of `hash` ended without a new response: the next request tries again.
-    pub fn revalidation_failed(&mut self, hash: u128) {
-        if let Some(since) = self.revalidations.get_mut(&hash) {
-            *since = None;
         }
     }
 
@@ -653,19 +456,11 @@ impl Cache {
     }
 }
 
-/// How long a stale response with a validator is kept, for a 304 to bring it back to life.
-const KEEP_FOR_VALIDATION: Duration = Duration::from_secs(3600);
 /// How long the node store keeps an index of variants after its last change.
 const KEEP_INDEX: Duration = Duration::from_secs(24 * 3600);
-/// Validations known to be under way; past it all are forgotten, and at worst one more request validates.
-const MOST_REVALIDATIONS: usize = 1024;
-/// A validation that takes longer than this is taken for lost.
-const REVALIDATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Keys that are remembered as not storable, 32 bytes each.
 const REMEMBERED_UNSTORABLE: usize = 1024;
 const UNSTORABLE_FOR: Duration = Duration::from_secs(2);
-/// Recent invalidations that are remembered against responses still on their way.
-const REMEMBERED_INVALIDATIONS: usize = 256;
 /// Table slots looked at in one sweep.
 const SWEEP_STEPS: usize = 256;
 /// Buckets of the node store whose account is checked in a second, about.

@@ -1,6 +1,7 @@
 //! A stored response and the terms on which it may be used again.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::cache_control::ResponseDirectives;
 use crate::fields::{FieldBlock, Fields};
@@ -40,6 +41,12 @@ impl StoredResponse {
     /// Whether it can be validated (RFC 9111 §4.3.1).
     pub fn has_validator(&self) -> bool {
         self.etag().is_some() || self.last_modified().is_some()
+    }
+
+    /// When it is of no use any more. One with a validator can be brought back to life for a while.
+    pub fn dead_at(&self) -> Timestamp {
+        let keep = if self.has_validator() { KEEP_FOR_VALIDATION } else { Duration::ZERO };
+        self.schedule.dead_at(keep)
     }
 
     /// Freshness at `now`; one that must always be validated is never fresh.
@@ -185,3 +192,6 @@ pub fn storable_fields(response: Fields<'_>, received: Timestamp, with_set_cooki
     block.shrink_to_fit();
     block
 }
+
+/// How long a stale response with a validator is kept, for a 304 to bring it back to life.
+const KEEP_FOR_VALIDATION: Duration = Duration::from_secs(3600);

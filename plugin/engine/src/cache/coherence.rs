@@ -1,0 +1,112 @@
+//! Keeps the workers of one Envoy of one mind: what one of them invalidates or replaces, the others must not go on
+//! using, and a response that is still on its way must not bring back what was invalidated meanwhile.
+
+use super::{Cache, Moment};
+use crate::remote::queue::Task;
+use crate::store::node::Changes;
+use crate::time::Timestamp;
+
+/// What a worker tells the others about a key. The log of changes has room for a hash only, so its lowest bit says
+/// which it is, and both hashes that differ in that bit alone are meant: an innocent one is at worst fetched again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// What is stored must not be used any more.
+    Invalidated,
+    /// The node store has something newer.
+    Replaced,
+}
+
+impl Change {
+    pub(super) const fn mark(self, hash: u128) -> u128 {
+        match self {
+            Self::Invalidated => hash | 1,
+            Self::Replaced => hash & !1,
+        }
+    }
+
+    const fn of(marked: u128) -> Self {
+        if marked & 1 == 1 { Self::Invalidated } else { Self::Replaced }
+    }
+
+    const fn hashes(marked: u128) -> [u128; 2] {
+        [marked | 1, marked & !1]
+    }
+}
+
+impl Cache {
+    /// Makes what is stored under `hash` unusable, variants included, in every worker (RFC 9111 §4.4).
+    pub fn invalidate(&mut self, hash: u128, moment: &mut Moment<'_>) {
+        self.forget(hash, moment);
+        self.remember_invalidated(hash, moment.now);
+        if self.policy.remote.enabled {
+            self.remote_queue.push(Task::Delete { hash });
+        }
+        self.stats.count("event", "invalidated");
+        self.tell(hash, Change::Invalidated, moment);
+    }
+
+    /// Whether the key was invalidated after `requested`: a response to a request of before must not be stored.
+    pub fn invalidated_since(&self, hash: u128, requested: Timestamp) -> bool {
+        requested <= self.forgotten_until
+            || self.invalidated.iter().any(|(known, at)| *known == hash && *at >= requested)
+    }
+
+    pub(super) fn remember_invalidated(&mut self, hash: u128, at: Timestamp) {
+        if self.invalidated.len() >= REMEMBERED_INVALIDATIONS
+            && let Some((_, oldest)) = self.invalidated.pop_front()
+        {
+            self.forgotten_until = self.forgotten_until.max(oldest);
+        }
+        self.invalidated.push_back((hash, at));
+    }
+
+    /// Writes a change down for the other workers.
+    pub(super) fn tell(&mut self, hash: u128, change: Change, moment: &mut Moment<'_>) {
+        self.node.append_change(moment.host, change.mark(hash), moment.now.as_millis());
+        self.changes_to_tell = true;
+    }
+
+    /// Whether the other workers should be woken to read what changed. Asking clears it.
+    pub fn take_changes_to_tell(&mut self) -> bool {
+        std::mem::take(&mut self.changes_to_tell)
+    }
+
+    /// Applies what other workers changed. Called when one of them calls, and now and then in case the call was lost.
+    pub fn learn(&mut self, moment: &mut Moment<'_>) {
+        let put = std::mem::take(&mut self.put_since_learning);
+        match self.node.poll_changes(moment.host) {
+            Changes::None => {}
+            Changes::Keys(keys) => {
+                for (marked, at) in keys {
+                    for hash in Change::hashes(marked) {
+                        self.table.remove(hash);
+                        if Change::of(marked) == Change::Replaced {
+                            continue;
+                        }
+                        // What this worker put after it last looked may be older than the invalidation.
+                        if put.contains(&hash) {
+                            self.node.remove(moment.host, hash, moment.now.as_millis());
+                        }
+                        self.remember_invalidated(hash, Timestamp::from_millis(at));
+                    }
+                }
+            }
+            Changes::Lost => {
+                self.stats.count("event", "changes-lost");
+                self.table.clear();
+                self.forgotten_until = moment.now;
+                for hash in put {
+                    self.node.remove(moment.host, hash, moment.now.as_millis());
+                }
+            }
+        }
+    }
+
+    /// Empties the worker's own table, when another policy has taken its place.
+    pub fn clear_worker(&mut self) {
+        self.table.clear();
+    }
+}
+
+/// Recent invalidations that are remembered against responses still on their way.
+const REMEMBERED_INVALIDATIONS: usize = 256;

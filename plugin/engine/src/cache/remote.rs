@@ -1,0 +1,72 @@
+//! What this worker asks of the remote store and sends to it.
+
+use super::{Cache, Found, KEEP_INDEX, Moment};
+use crate::key;
+use crate::policy::{RequestDirectives, Rule};
+use crate::remote::queue::Task;
+use crate::request::Request;
+use crate::store::Slot;
+use crate::store::record::{self, Verify};
+use crate::time::Timestamp;
+
+impl Cache {
+    /// Takes in a record that the remote store gave for `hash`. `false` if it is of no use.
+    pub fn adopt(&mut self, hash: u128, record: Vec<u8>, moment: &mut Moment<'_>) -> bool {
+        let slot = match record::decode(record, Verify::Whole) {
+            Ok(slot) if key::hash(slot.key()) == hash => slot,
+            _ => {
+                self.stats.count("event", "bad-record");
+                return false;
+            }
+        };
+        self.learn(moment);
+        let (made, expires) = match &slot {
+            Slot::Response(stored) => (stored.schedule.received, stored.dead_at()),
+            Slot::Index(index) => (Timestamp::from_millis(index.generation), moment.now.plus(KEEP_INDEX)),
+        };
+        // The deletion of what was invalidated here may not have reached the remote store yet.
+        if self.invalidated_since(hash, made) {
+            return false;
+        }
+        self.put_local(hash, slot, expires, moment);
+        true
+    }
+
+    /// The hash to ask the remote store for, if asking is worth a request's time.
+    pub fn worth_asking_remote(
+        &mut self,
+        found: &Found,
+        hash: u128,
+        request: &Request<'_>,
+        rule: &Rule,
+        first: bool,
+        moment: &mut Moment<'_>,
+    ) -> Option<u128> {
+        if !self.policy.remote.enabled || !rule.remote || self.is_known_unstorable(hash, moment.now) {
+            return None;
+        }
+        let asks = request.directives;
+        if rule.request_directives == RequestDirectives::Honour && (asks.no_cache || asks.no_store) {
+            return None;
+        }
+        match found {
+            Found::Nothing if first => Some(hash),
+            Found::OtherVariants { wanted: Some(variant) } => Some(*variant),
+            Found::OtherVariants { wanted: None } if first => Some(hash),
+            Found::Response { stored, hash, .. } if first && stored.freshness(moment.now).is_stale() => {
+                Some(*hash)
+            }
+            _ => None,
+        }
+    }
+
+    /// The next task for the remote store.
+    pub fn next_remote_task(&mut self) -> Option<Task> {
+        self.remote_queue.pop()
+    }
+
+    /// Puts a task back that could not be sent.
+    pub fn requeue_remote_task(&mut self, task: Task) {
+        self.remote_queue.push(task);
+    }
+}
