@@ -1,5 +1,7 @@
 //! The release module on the host of this crate: what clients, origins and operators see, with a clock that the test turns.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A broken test must stop loudly.
+
 mod budget;
 mod configuration;
 mod failing;
