@@ -98,6 +98,8 @@ impl Command {
         }
         match (self, status) {
             (Self::Get, b"200") if body.len() > most => Err(Failure::TooLarge),
+            // Errors of Redis come as they are on the wire, and no record begins so.
+            (Self::Get, b"200") if body.starts_with(b"-") => Err(Failure::Refused),
             (Self::Get, b"200") => Ok(Answer::Record(body)),
             (Self::Get, b"404") => Ok(Answer::Absent),
             // {"SETEX":[true,"OK"]} and {"DEL":1}; an error of Redis is [false,"ERR …"].
@@ -147,6 +149,7 @@ mod tests {
         for (command, status, upstream, body, expected) in [
             (Command::Get, "200", true, "x", Ok(Answer::Record(b"x".to_vec()))),
             (Command::Get, "404", true, "", Ok(Answer::Absent)),
+            (Command::Get, "200", true, "-NOAUTH Authentication required.", Err(Failure::Refused)),
             (Command::Get, "200", true, &"x".repeat(101), Err(Failure::TooLarge)),
             (Command::Get, "503", true, "", Err(Failure::Refused)),
             (Command::Get, "503", false, "no healthy upstream", Err(Failure::Unreachable)),
