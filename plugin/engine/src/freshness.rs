@@ -35,9 +35,8 @@ impl Schedule {
         requested: Timestamp,
         received: Timestamp,
     ) -> Self {
-        let date = date_of(response).unwrap_or(received);
         let born = Self::birth(response, requested, received);
-        let lifetime = lifetime(status, response, directives, rule, date);
+        let lifetime = lifetime(status, response, directives, rule, received);
         let strict = directives.forbids_stale();
         let implied = directives.implies_no_stale();
         // What the origin says outright, else what the rule says, unless either kind of prohibition stands.
@@ -137,14 +136,16 @@ pub enum LifetimeSource {
 }
 
 /// Freshness lifetime (§4.2.1): the rule's override, then `s-maxage`, `max-age`, `Expires` minus `Date`, then the
-/// rule's TTL for the status or by default, then the heuristic; at most the rule's `ttl.max`.
+/// rule's TTL for the status or by default, then the heuristic; at most the rule's `ttl.max`. Without a valid `Date`
+/// the response is as old as its arrival.
 pub fn lifetime(
     status: u16,
     response: Fields<'_>,
     directives: &ResponseDirectives,
     rule: &Rule,
-    date: Timestamp,
+    received: Timestamp,
 ) -> Lifetime {
+    let date = date_of(response).unwrap_or(received);
     let mut found = uncapped_lifetime(status, response, directives, rule, date);
     if let Some(max) = rule.ttl.max {
         found.length = found.length.min(max);

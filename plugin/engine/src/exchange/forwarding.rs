@@ -126,10 +126,8 @@ impl Plan {
     ) -> Result<bool, Refusal> {
         let fields = fresh.fields.fields();
         let directives = ResponseDirectives::read(fields, &rule.targeted);
-        let lifetime = || {
-            let date = freshness::date_of(fields).unwrap_or(moment.now);
-            freshness::lifetime(fresh.status, fields, &directives, rule, date)
-        };
+        let received = moment.now;
+        let lifetime = || freshness::lifetime(fresh.status, fields, &directives, rule, received);
         if let Err(refusal) =
             storability::judge(self.asked, fresh.status, fields, &directives, rule, lifetime)
         {
@@ -209,10 +207,7 @@ impl Plan {
     ) -> Result<Box<Storing>, (Box<Self>, Detail)> {
         let now = moment.now;
         let directives = ResponseDirectives::read(head, &rule.targeted);
-        let lifetime = || {
-            let date = freshness::date_of(head).unwrap_or(now);
-            freshness::lifetime(status, head, &directives, rule, date)
-        };
+        let lifetime = || freshness::lifetime(status, head, &directives, rule, now);
         if let Err(refusal) = storability::judge(self.asked, status, head, &directives, rule, lifetime) {
             return Err((self, Detail::NotStored(refusal)));
         }
@@ -296,8 +291,7 @@ impl Plan {
         let as_get = Request { method: b"GET", ..request };
         let (index, rule) = rule_of(&policy, &as_get);
         let directives = ResponseDirectives::read(head, &rule.targeted);
-        let date = freshness::date_of(head).unwrap_or(moment.now);
-        let lifetime = freshness::lifetime(200, head, &directives, rule, date);
+        let lifetime = freshness::lifetime(200, head, &directives, rule, moment.now);
         if rule.bypass
             || lifetime.source != LifetimeSource::Origin
             || lookup::refusal(&request, rule).is_some()
