@@ -225,8 +225,13 @@ impl Vm {
                 answer(reply, &mut root.cache);
                 Action::Pause
             }
-            Directive::Relay { cache_status: Some(value) } => {
-                host::add_header(Map::Response, "cache-status", &value);
+            Directive::Relay { cache_status, vary } => {
+                if let Some(value) = cache_status {
+                    host::add_header(Map::Response, "cache-status", &value);
+                }
+                if vary {
+                    host::add_header(Map::Response, "vary", b"accept-encoding");
+                }
                 Action::Continue
             }
             _ => Action::Continue,

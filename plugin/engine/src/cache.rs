@@ -1,5 +1,6 @@
 //! The cache of one worker: its policy, its stores, and what it knows of the others.
 
+mod coding;
 mod coherence;
 mod remote;
 mod revalidation;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use coherence::Change;
 pub use revalidation::Revalidation;
 
+use crate::coding::inflated::Inflated;
 use crate::fields::Fields;
 use crate::key;
 use crate::policy::{Cookies, Policy, Rule};
@@ -74,6 +76,8 @@ pub struct Cache {
     policy: Rc<Policy>,
     table: Table<Slot>,
     node: NodeStore,
+    /// Identity forms of compressed responses.
+    inflated: Inflated,
     /// Counters since they were last taken.
     pub stats: Stats,
     /// Bytes of bodies that are being stored at this moment.
@@ -107,6 +111,7 @@ impl Cache {
     /// An empty cache under `policy`.
     pub fn new(policy: Rc<Policy>) -> Self {
         let worker = &policy.worker;
+        let inflated_bytes = worker.inflated_bytes;
         let remote_queue = Queue::new(policy.remote.queue_bytes, policy.remote.queue_entries);
         let table = Table::new(Limits {
             bytes: worker.bytes,
@@ -120,6 +125,7 @@ impl Cache {
             policy,
             table,
             node,
+            inflated: Inflated::new(inflated_bytes),
             stats: Stats::default(),
             filling: 0,
             revalidations: BTreeMap::new(),

@@ -139,6 +139,8 @@ pub struct RequestDirectives {
     pub min_fresh: Option<Duration>,
     /// `max-stale`: the staleness accepted; [`Duration::MAX`] without an argument.
     pub max_stale: Option<Duration>,
+    /// `no-transform`: the content is wanted as the origin sent it.
+    pub no_transform: bool,
 }
 
 impl RequestDirectives {
@@ -157,6 +159,8 @@ impl RequestDirectives {
                 self.max_age = Some(seconds.unwrap_or_default());
             } else if name.eq_ignore_ascii_case(b"min-fresh") {
                 self.min_fresh = seconds;
+            } else if name.eq_ignore_ascii_case(b"no-transform") {
+                self.no_transform = true;
             } else if name.eq_ignore_ascii_case(b"max-stale") {
                 self.max_stale = Some(seconds.unwrap_or(Duration::MAX));
             }

@@ -21,8 +21,8 @@ use std::time::Duration;
 use limits::CONFIG_BYTES;
 use reader::{Object, Place};
 pub use rule::{
-    BodyKey, Cookies, DEFAULT_RULE, Etag, FieldName, Key, Query, QueryChoice, QueryName, QueryOrder,
-    RequestDirectives, Rule, SetCookie, Stale, TAINTING, Ttl, Vary,
+    BodyKey, COMPRESSIBLE, Compression, Cookies, DEFAULT_RULE, Etag, FieldName, Key, Query, QueryChoice,
+    QueryName, QueryOrder, RequestDirectives, Rule, SetCookie, Stale, TAINTING, Ttl, Vary,
 };
 use written::Written;
 
@@ -56,6 +56,8 @@ pub struct Worker {
     pub object_bytes: usize,
     /// Budget in bytes for bodies that are being stored while they stream. Default: 32 MiB.
     pub filling_bytes: usize,
+    /// Budget in bytes for the identity form of responses that are stored compressed. Default: 8 MiB.
+    pub inflated_bytes: usize,
     /// Most variants of one key. Default: 16.
     pub variants: usize,
 }
@@ -195,6 +197,7 @@ impl Default for Worker {
             entries: 65_536,
             object_bytes: 1 << 20,
             filling_bytes: 32 << 20,
+            inflated_bytes: 8 << 20,
             variants: 16,
         }
     }

@@ -105,10 +105,12 @@ pub enum Directive {
     },
     /// Send the request on, with these changes.
     Forward(Vec<RequestEdit>),
-    /// Send the response's head on, with this field added; `None` adds nothing.
+    /// Send the response's head on, with these fields added.
     Relay {
-        /// The value of `Cache-Status`.
+        /// The value of `Cache-Status`; `None` adds none.
         cache_status: Option<Vec<u8>>,
+        /// `Vary: Accept-Encoding` too.
+        vary: bool,
     },
     /// Answer in the origin's place.
     Respond(Reply),

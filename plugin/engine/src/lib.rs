@@ -27,6 +27,8 @@ pub mod cache;
 pub mod remote;
 pub mod store;
 
+pub mod coding;
+
 pub mod cache_control;
 pub mod freshness;
 pub mod precondition;

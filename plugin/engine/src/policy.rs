@@ -4,8 +4,8 @@ mod glob;
 mod matcher;
 
 pub use crate::config::{
-    BodyKey, Cookies, Etag, FieldName, Key, Node, Query, QueryChoice, QueryName, QueryOrder, Remote,
-    RequestDirectives, Rule, SetCookie, Stale, Ttl, Vary, Worker,
+    BodyKey, Compression, Cookies, Etag, FieldName, Key, Node, Query, QueryChoice, QueryName, QueryOrder,
+    Remote, RequestDirectives, Rule, SetCookie, Stale, Ttl, Vary, Worker,
 };
 
 use xxhash_rust::xxh3::xxh3_64;

@@ -41,8 +41,13 @@ impl Stats {
 
     /// Counts one event that is not a request's outcome.
     pub fn count(&mut self, family: &'static str, word: &'static str) {
+        self.add(family, word, 1);
+    }
+
+    /// Adds to a counter of something else than events, such as bytes.
+    pub fn add(&mut self, family: &'static str, word: &'static str, amount: u64) {
         let counter = self.words.entry((family, word)).or_default();
-        *counter = counter.saturating_add(1);
+        *counter = counter.saturating_add(amount);
     }
 
     /// The counts since the last call.

@@ -3,11 +3,14 @@
 use std::rc::Rc;
 
 use crate::cache_control::ResponseDirectives;
+use crate::coding::eligible::forbids_transform;
+use crate::coding::form::Gzip;
+use crate::coding::gzip::inflate;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::policy::{Rule, SetCookie};
 use crate::storability::is_kept_out;
-use crate::store::response::{StoredResponse, Terms};
+use crate::store::response::{Body, StoredResponse, Terms};
 use crate::time::Timestamp;
 
 /// What a HEAD response says about the stored response to GET (§4.3.5).
@@ -57,14 +60,30 @@ pub fn freshen(
     let mut terms = Terms::of(&directives);
     terms.set(Terms::LOCAL, !rule.remote);
     terms.set(Terms::SELECTED_BY_COOKIE, stored.terms.contains(Terms::SELECTED_BY_COOKIE));
-    StoredResponse {
+    let fresh = StoredResponse {
         key: Rc::clone(&stored.key),
         status: stored.status,
         terms,
         schedule: Schedule { born, ..timing },
         fields,
         body: stored.body.clone(),
+        gzip: None,
+    };
+    recoded(fresh, stored)
+}
+
+/// Gives a freshened response the form of the one it came from, unless its new fields forbid to change the content.
+fn recoded(fresh: StoredResponse, stored: &StoredResponse) -> StoredResponse {
+    let Some(gzip) = &stored.gzip else { return fresh };
+    if forbids_transform(fresh.fields.fields())
+        && let Ok(body) = inflate(stored.body.as_slice(), gzip.length)
+    {
+        return StoredResponse { body: Body::new(body), ..fresh };
     }
+    let gzip = Gzip::of(fresh.fields.fields(), stored.body.as_slice()).map(Box::new);
+    let mut terms = fresh.terms;
+    terms.set(Terms::GZIP, true);
+    StoredResponse { terms, gzip: gzip.or_else(|| stored.gzip.clone()), ..fresh }
 }
 
 /// Compares a 200 response to HEAD with the stored response: each validator and the length, where it has them,
@@ -73,7 +92,7 @@ pub fn compare_head(stored: &StoredResponse, head: Fields<'_>) -> HeadVerdict {
     let stored_fields = stored.fields.fields();
     let same = |name: &[u8]| head.get(name).is_none_or(|value| stored_fields.get(name) == Some(value));
     let length_same = head.get(b"content-length").is_none_or(|value| {
-        std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) == Some(stored.body.len())
+        std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) == Some(stored.content_length())
     });
     if !(same(b"etag") && same(b"last-modified") && length_same) {
         return HeadVerdict::Changed;

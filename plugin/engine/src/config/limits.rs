@@ -27,6 +27,7 @@ pub(super) const WORKER_BYTES: RangeInclusive<u64> = 0..=700 << 20;
 pub(super) const WORKER_ENTRIES: RangeInclusive<u64> = 1..=1 << 22;
 pub(super) const WORKER_OBJECT_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 20;
 pub(super) const WORKER_FILLING_BYTES: RangeInclusive<u64> = 64 << 10..=256 << 20;
+pub(super) const WORKER_INFLATED_BYTES: RangeInclusive<u64> = 0..=256 << 20;
 pub(super) const WORKER_VARIANTS: RangeInclusive<u64> = 1..=256;
 pub(super) const NODE_BYTES: RangeInclusive<u64> = 0..=64 << 30;
 pub(super) const NODE_OBJECT_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 20;
@@ -47,6 +48,11 @@ pub(super) const STATUS: RangeInclusive<u64> = 200..=599;
 pub(super) const ERROR_STATUS: RangeInclusive<u64> = 400..=599;
 pub(super) const BODY_INLINE_BYTES: RangeInclusive<u64> = 0..=64 << 10;
 pub(super) const BODY_MAX_BYTES: RangeInclusive<u64> = 1..=16 << 20;
+
+pub(super) const COMPRESSION_MIN_BYTES: RangeInclusive<u64> = 1..=16 << 20;
+pub(super) const COMPRESSION_MAX_BYTES: RangeInclusive<u64> = 1 << 10..=16 << 20;
+/// Levels of zlib.
+pub(super) const COMPRESSION_LEVEL: RangeInclusive<u64> = 1..=9;
 
 /// The words for a duration within bounds.
 pub(super) fn allowed_duration(bounds: &Millis) -> String {

@@ -121,6 +121,20 @@ pub(super) fn query_name(text: &str) -> Option<QueryName> {
     })
 }
 
+pub(super) const MEDIA_TYPE: &str =
+    r#"a media type without parameters such as "application/json", "text/*", or a suffix such as "+json""#;
+
+/// A media type, all subtypes of a type, or a structured suffix, in lower case.
+pub(super) fn media_type(text: &str) -> Option<Box<[u8]>> {
+    let lower = text.to_ascii_lowercase();
+    let named = |part: &str| is_token(part) && !part.is_empty() && !part.contains('*');
+    let fits = match lower.split_once('/') {
+        Some((kind, sub)) => named(kind) && (sub == "*" || named(sub)),
+        None => lower.strip_prefix('+').is_some_and(named),
+    };
+    (bounded(text, NAME_CHARS) && fits).then(|| lower.into_bytes().into())
+}
+
 /// A token of RFC 9110 §5.6.2.
 fn is_token(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
@@ -193,6 +207,16 @@ mod tests {
         assert!(rule_name("static-v1.2_a").is_some());
         for bad in ["", "default", "a b", "a/b", "é"] {
             assert_eq!(rule_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn media_types_are_whole_or_all_of_a_type_or_a_suffix() {
+        for good in ["text/html", "TEXT/*", "+json", "application/vnd.api+json"] {
+            assert!(media_type(good).is_some(), "{good}");
+        }
+        for bad in ["", "text", "*/*", "text/", "/html", "text/html; charset=utf-8", "+", "a/b/c", "te*/x"] {
+            assert_eq!(media_type(bad), None, "{bad}");
         }
     }
 

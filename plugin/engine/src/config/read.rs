@@ -18,6 +18,7 @@ pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
         object.set("entries", &mut worker.entries, whole(WORKER_ENTRIES));
         object.set("object_bytes", &mut worker.object_bytes, size(WORKER_OBJECT_BYTES));
         object.set("filling_bytes", &mut worker.filling_bytes, size(WORKER_FILLING_BYTES));
+        object.set("inflated_bytes", &mut worker.inflated_bytes, size(WORKER_INFLATED_BYTES));
         object.set("variants", &mut worker.variants, whole(WORKER_VARIANTS));
     });
     object.within("node", &mut config.node, |object, node| {
@@ -94,6 +95,13 @@ fn settings<'w, 'f>(object: &mut Object<'w, 'f>, rule: &mut Rule) {
     object.set("request_directives", &mut rule.request_directives, word(&REQUEST_DIRECTIVES));
     object.set("targeted", &mut rule.targeted, list(Empty, text(names::TARGETED, names::targeted)));
     object.set("etag", &mut rule.etag, word(&ETAG));
+    object.within("compression", &mut rule.compression, |object, compression| {
+        object.set("enabled", &mut compression.enabled, switch);
+        object.set("types", &mut compression.types, list(Empty, text(names::MEDIA_TYPE, names::media_type)));
+        object.set("min_bytes", &mut compression.min_bytes, size(COMPRESSION_MIN_BYTES));
+        object.set("max_bytes", &mut compression.max_bytes, size(COMPRESSION_MAX_BYTES));
+        object.set("level", &mut compression.level, whole(COMPRESSION_LEVEL));
+    });
     object.set("remote", &mut rule.remote, switch);
     object.set("tainting_headers", &mut rule.tainting_headers, fields());
 }

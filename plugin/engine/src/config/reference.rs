@@ -119,6 +119,12 @@ pub(super) fn top() -> Vec<Member> {
             "\"32MiB\"",
             "Budget of each worker for bodies that are being stored while they stream.",
         ),
+        member(
+            "worker.inflated_bytes",
+            Form::Size(WORKER_INFLATED_BYTES),
+            "\"8MiB\"",
+            "Budget of each worker for the identity form of compressed responses; `0` inflates anew each time.",
+        ),
         member("worker.variants", Form::Whole(WORKER_VARIANTS), "16", "Most variants (`Vary`) of one key."),
         member("node", Form::Object, "", "The store that all workers of one Envoy share, in host memory."),
         member(
@@ -195,6 +201,11 @@ pub(super) fn rule_only() -> Vec<Member> {
 
 /// The members that `defaults` and every rule share.
 pub(super) fn settings() -> Vec<Member> {
+    let types = Pattern {
+        expression: r"^([!#$%&'+.^_`|~0-9A-Za-z-]+/(\*|[!#$%&'+.^_`|~0-9A-Za-z-]+)|\+[!#$%&'+.^_`|~0-9A-Za-z-]+)$",
+        chars: NAME_CHARS,
+        words: "media types",
+    };
     let cookie = Pattern { expression: TOKEN, chars: NAME_CHARS, words: "cookie names" };
     vec![
         member("bypass", Form::Switch, "false", "Requests pass through as if there were no cache."),
@@ -345,6 +356,37 @@ pub(super) fn settings() -> Vec<Member> {
             Form::Texts(Empty, fields()),
             "[\"cdn-cache-control\"]",
             "Targeted cache-control fields in the order in which they are looked for (RFC 9213 §2.2).",
+        ),
+        member(
+            "compression",
+            Form::Object,
+            "",
+            "Which responses are stored compressed, and sent so to clients that take gzip.",
+        ),
+        member("compression.enabled", Form::Switch, "true", "Whether any are."),
+        member(
+            "compression.types",
+            Form::Texts(Empty, types),
+            "[\"text/*\", \"+json\", \"+xml\", \"application/json\", \"application/javascript\", \"application/x-javascript\", \"application/ecmascript\", \"application/xml\", \"application/graphql\", \"application/x-ndjson\", \"application/yaml\", \"application/wasm\", \"application/vnd.ms-fontobject\", \"font/ttf\", \"font/otf\", \"image/bmp\"]",
+            "Media types, all subtypes of a type, or a suffix.",
+        ),
+        member(
+            "compression.min_bytes",
+            Form::Size(COMPRESSION_MIN_BYTES),
+            "\"1KiB\"",
+            "A shorter body is stored as it came.",
+        ),
+        member(
+            "compression.max_bytes",
+            Form::Size(COMPRESSION_MAX_BYTES),
+            "\"1MiB\"",
+            "A longer body is stored as it came: compressing it would hold up the worker.",
+        ),
+        member(
+            "compression.level",
+            Form::Whole(COMPRESSION_LEVEL),
+            "3",
+            "Level of zlib: 1 is fast, 9 is small.",
         ),
         member(
             "remote",

@@ -36,6 +36,8 @@ pub struct Rule {
     pub targeted: Vec<FieldName>,
     /// Whether a stored response without a validator is given one. Default: [`Etag::Off`].
     pub etag: Etag,
+    /// Which responses are stored compressed.
+    pub compression: Compression,
     /// Whether the rule's responses are looked up in and sent to the remote store. Default: true.
     pub remote: bool,
     /// A request with one of these fields is not stored, for the origin may answer it differently without the key
@@ -218,6 +220,23 @@ pub enum Etag {
     Generate,
 }
 
+/// Which responses are stored compressed, to be sent so to the clients that take gzip.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compression {
+    /// Whether any are. Default: true.
+    pub enabled: bool,
+    /// Which media types are, in lower case: `type/subtype`, `type/*`, or a suffix such as `+json` (RFC 6839).
+    /// Default: [`COMPRESSIBLE`].
+    pub types: Vec<Box<[u8]>>,
+    /// The length in bytes from which a body is worth the work. Default: 1 KiB.
+    pub min_bytes: usize,
+    /// A longer body, in bytes, is stored as it came: compressing it would keep the worker from other requests.
+    /// Default: 1 MiB.
+    pub max_bytes: usize,
+    /// Level of zlib, 1 (fast) to 9 (small). Default: 3.
+    pub level: u8,
+}
+
 impl Default for Rule {
     fn default() -> Self {
         Rule {
@@ -233,6 +252,7 @@ impl Default for Rule {
             request_directives: RequestDirectives::default(),
             targeted: vec![field("cdn-cache-control")],
             etag: Etag::default(),
+            compression: Compression::default(),
             remote: true,
             tainting_headers: TAINTING.into_iter().map(field).collect(),
         }
@@ -264,6 +284,18 @@ impl Default for Stale {
     }
 }
 
+impl Default for Compression {
+    fn default() -> Self {
+        Compression {
+            enabled: true,
+            types: COMPRESSIBLE.into_iter().map(field).collect(),
+            min_bytes: 1 << 10,
+            max_bytes: 1 << 20,
+            level: 3,
+        }
+    }
+}
+
 impl Default for BodyKey {
     fn default() -> Self {
         BodyKey { methods: Vec::new(), inline_bytes: 256, max_bytes: 64 << 10 }
@@ -287,6 +319,26 @@ pub const TAINTING: [&str; 7] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+];
+
+/// Texts, and the other types whose content is not compressed already by its nature.
+pub const COMPRESSIBLE: [&str; 16] = [
+    "text/*",
+    "+json",
+    "+xml",
+    "application/json",
+    "application/javascript",
+    "application/x-javascript",
+    "application/ecmascript",
+    "application/xml",
+    "application/graphql",
+    "application/x-ndjson",
+    "application/yaml",
+    "application/wasm",
+    "application/vnd.ms-fontobject",
+    "font/ttf",
+    "font/otf",
+    "image/bmp",
 ];
 
 #[cfg(test)]

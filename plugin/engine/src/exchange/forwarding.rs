@@ -155,9 +155,10 @@ impl Plan {
         moment: &mut Moment<'_>,
     ) -> Option<Directive> {
         let request = Request::read(Fields::parse(&self.head)?, false);
+        let form = cache.form_of(stored, &request)?;
         cache.stats.record(outcome);
-        let shape = Shape::for_request(&request, stored, kind);
-        Some(Directive::Respond(reply::from_store(stored, shape, outcome, extra, cache, moment.now)))
+        let shape = Shape::for_request(&request, stored, &form, kind);
+        Some(Directive::Respond(reply::from_store(stored, &form, shape, outcome, extra, cache, moment.now)))
     }
 
     /// Begins to store the response, if it may be stored.
@@ -179,7 +180,10 @@ impl Plan {
                     Freshness::Fresh { remaining } => Ttl::Fresh(remaining),
                     Freshness::Stale { .. } => Ttl::Stale(std::time::Duration::ZERO),
                 });
-                let directive = relay(&outcome, cache);
+                let mut directive = relay(&outcome, cache);
+                if let Directive::Relay { vary, .. } = &mut directive {
+                    *vary = storing.may_be_coded(rule);
+                }
                 if end_of_stream {
                     return (storing.finish(cache, moment).0, directive);
                 }
@@ -327,7 +331,7 @@ pub(super) fn relay(outcome: &Outcome, cache: &mut Cache) -> Directive {
     cache.stats.record(outcome);
     let mut line = Vec::with_capacity(64);
     outcome.write(cache.policy().cache_status_name.as_bytes(), &mut line);
-    Directive::Relay { cache_status: Some(line) }
+    Directive::Relay { cache_status: Some(line), vary: false }
 }
 
 fn ttl(stored: &StoredResponse, moment: &Moment<'_>) -> Ttl {

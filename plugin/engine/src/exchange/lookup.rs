@@ -150,6 +150,7 @@ pub(super) fn settle(
 ) -> (State, Directive) {
     let Keyed { request, rule_index, rule, key, hash, changed } = *keyed;
     let found = cache.find(key, hash, request, rule, moment);
+    let (found, form) = cache.in_a_form(found, request, moment);
     if let Some(asked) =
         cache.worth_asking_remote(&found, hash, request, rule, remote == RemoteUse::Possible, moment)
         && matches!(remote, RemoteUse::Possible | RemoteUse::FoundFirst)
@@ -175,8 +176,8 @@ pub(super) fn settle(
             }));
             let outcome = Outcome { detail, ..outcome };
             cache.stats.record(&outcome);
-            let shape = Shape::for_request(request, &stored, kind);
-            let reply = reply::from_store(&stored, shape, &outcome, &[], cache, moment.now);
+            let shape = Shape::for_request(request, &stored, &form, kind);
+            let reply = reply::from_store(&stored, &form, shape, &outcome, &[], cache, moment.now);
             (State::Finished, Directive::Respond(reply))
         }
         Decision::GatewayTimeout => {

@@ -3,6 +3,7 @@
 use super::{Mend, Reply};
 use crate::cache::Cache;
 use crate::cache_status::Outcome;
+use crate::coding::form::{Form, View};
 use crate::fields::FieldBlock;
 use crate::freshness::date_of;
 use crate::precondition::{self, Outcome as Precondition, Validators};
@@ -37,7 +38,12 @@ pub(super) enum Shape {
 impl Shape {
     /// Judges the request's conditions against the stored response.
     #[inline]
-    pub(super) fn for_request(request: &Request<'_>, stored: &StoredResponse, kind: Kind) -> Self {
+    pub(super) fn for_request(
+        request: &Request<'_>,
+        stored: &StoredResponse,
+        form: &Form,
+        kind: Kind,
+    ) -> Self {
         if stored.status != 200
             || kind == Kind::Whole
             || !(request.conditional || request.range.is_some())
@@ -47,19 +53,22 @@ impl Shape {
         }
         let fields = stored.fields.fields();
         let date = date_of(fields).or(Some(stored.schedule.received));
-        let validators = Validators { etag: stored.etag(), last_modified: stored.last_modified(), date };
+        let view = View::new(stored, form);
+        let validators = Validators { etag: view.etag(), last_modified: stored.last_modified(), date };
         if request.conditional
             && precondition::evaluate(request.fields, validators) == Precondition::NotModified
         {
             return Self::NotModified;
         }
-        let Some(wanted) = request.range.filter(|_| !request.is_head()) else { return Self::Whole };
+        // The parts of a form that was compressed here are nothing a client could ask for.
+        let ranges = !request.is_head() && !matches!(form, Form::Gzip);
+        let Some(wanted) = request.range.filter(|_| ranges) else { return Self::Whole };
         if let Some(if_range) = request.if_range
-            && !range::if_range_matches(if_range, stored.etag(), stored.last_modified(), date)
+            && !range::if_range_matches(if_range, view.etag(), stored.last_modified(), date)
         {
             return Self::Whole;
         }
-        match range::Range::parse(wanted, stored.body.len()) {
+        match range::Range::parse(wanted, view.body.len()) {
             RangeOutcome::Ignore => Self::Whole,
             RangeOutcome::Satisfiable { first, last } => Self::Part(first, last),
             RangeOutcome::Unsatisfiable => Self::Unsatisfiable,
@@ -67,10 +76,11 @@ impl Shape {
     }
 }
 
-/// A reply from a stored response, with `Age`, `Cache-Status` and the `extra` fields.
+/// A reply from a stored response in this form, with `Age`, `Cache-Status` and the `extra` fields.
 #[inline]
 pub(super) fn from_store(
     stored: &StoredResponse,
+    form: &Form,
     shape: Shape,
     outcome: &Outcome,
     extra: &[(&[u8], &[u8])],
@@ -84,34 +94,38 @@ pub(super) fn from_store(
     outcome.write(cache.policy().cache_status_name.as_bytes(), &mut status_line);
     let mut fields = std::mem::take(&mut cache.scratch.reply);
     fields.clear();
-    let own: [(&[u8], &[u8]); 2] = [(b"age", age), (b"cache-status", &status_line)];
+    let view = View::new(stored, form);
+    let own: [(&[u8], &[u8]); 3] =
+        [(b"age", age), (b"cache-status", &status_line), (b"vary", b"accept-encoding")];
+    let own = if view.adds_vary { &own[..] } else { &own[..2] };
     let reply = match shape {
         Shape::Whole if extra.is_empty() => {
-            stored.fields.write_with(&own, &mut fields);
-            whole(stored, fields)
+            view.fields.write_with(own, &mut fields);
+            whole(stored.status, view, fields)
         }
         Shape::Whole => {
-            stored.fields.write_with(&[&own, extra].concat(), &mut fields);
-            whole(stored, fields)
+            view.fields.write_with(&[own, extra].concat(), &mut fields);
+            whole(stored.status, view, fields)
         }
         Shape::NotModified => {
             let kept: FieldBlock =
-                stored.fields.fields().iter().filter(|(name, _)| !describes_content(name)).collect();
-            kept.write_with(&[&own, extra].concat(), &mut fields);
+                view.fields.fields().iter().filter(|(name, _)| !describes_content(name)).collect();
+            kept.write_with(&[own, extra].concat(), &mut fields);
             Reply { status: 304, fields, body: Body::default(), range: 0..0, mend: None }
         }
         Shape::Part(first, last) => {
-            let content_range = range::content_range(first, last, stored.body.len());
-            let part: [(&[u8], &[u8]); 3] = [own[0], own[1], (b"content-range", &content_range)];
-            stored.fields.write_with(&[&part, extra].concat(), &mut fields);
+            let content_range = range::content_range(first, last, view.body.len());
+            let part: [(&[u8], &[u8]); 1] = [(b"content-range", &content_range)];
+            view.fields.write_with(&[own, &part, extra].concat(), &mut fields);
             let range = first..last.saturating_add(1);
-            Reply { status: 206, range, ..whole(stored, fields) }
+            Reply { range, ..whole(206, view, fields) }
         }
         Shape::Unsatisfiable => {
-            let content_range = range::unsatisfied_range(stored.body.len());
+            let content_range = range::unsatisfied_range(view.body.len());
+            let cache_status: (&[u8], &[u8]) = (b"cache-status", &status_line);
             let mut block = FieldBlock::new();
             block.push(b"content-range", &content_range);
-            block.write_with(&own[1..], &mut fields);
+            block.write_with(&[cache_status], &mut fields);
             Reply { status: 416, fields, body: Body::default(), range: 0..0, mend: None }
         }
     };
@@ -128,14 +142,14 @@ pub(super) fn gateway_timeout(outcome: &Outcome, cache: &mut Cache) -> Reply {
     Reply { status: 504, fields, body: Body::default(), range: 0..0, mend: None }
 }
 
-fn whole(stored: &StoredResponse, fields: Vec<u8>) -> Reply {
-    let content_type = stored.fields.fields().get(b"content-type");
-    let mend = match (content_type, stored.body.is_empty()) {
+fn whole(status: u16, view: View<'_>, fields: Vec<u8>) -> Reply {
+    let content_type = view.fields.fields().get(b"content-type");
+    let mend = match (content_type, view.body.is_empty()) {
         (None, false) => Some(Mend::RemoveContentType),
         (Some(kind), true) => Some(Mend::AddContentType(kind.to_vec())),
         _ => None,
     };
-    Reply { status: stored.status, fields, body: stored.body.clone(), range: 0..stored.body.len(), mend }
+    Reply { status, fields, body: view.body.clone(), range: 0..view.body.len(), mend }
 }
 
 /// Fields of the content that a 304 leaves out (RFC 9110 §15.4.5).

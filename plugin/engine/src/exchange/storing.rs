@@ -7,6 +7,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Directive, Plan, State};
 use crate::cache::{Cache, Moment};
 use crate::cache_status::Detail;
+use crate::coding::eligible::eligible;
+use crate::coding::head::says_accept_encoding;
 use crate::fields::Fields;
 use crate::freshness::Schedule;
 use crate::policy::{Etag, Rule, SetCookie};
@@ -57,6 +59,7 @@ impl Storing {
             schedule,
             fields,
             body: Body::default(),
+            gzip: None,
         };
         let generate_etag = rule.etag == Etag::Generate && status == 200 && !response.has_validator();
         Ok(Box::new(Self { plan, response, body, expected, names, taken, generate_etag }))
@@ -105,12 +108,21 @@ impl Storing {
         let Self { plan, mut response, body, names, .. } = self;
         response.body = Body::new(body);
         let request = Fields::parse(&plan.head).unwrap_or_default();
+        let policy = Rc::clone(cache.policy());
+        let response = cache.coded(response, &names, request, policy.rule(plan.rule));
         cache.store(plan.hash, response, names, request, moment);
         // What the new response replaces under another variant's key is found stale there in its own time.
         if let Some(candidate) = &plan.stale {
             cache.revalidation_failed(candidate.hash);
         }
         (State::Finished, Directive::Pass)
+    }
+
+    /// Whether later clients may be sent another form of this response, so that `Vary` has to say so already.
+    pub(super) fn may_be_coded(&self, rule: &Rule) -> bool {
+        let fields = self.response.fields.fields();
+        let length = self.expected.unwrap_or(rule.compression.min_bytes);
+        eligible(self.response.status, fields, length, &rule.compression) && !says_accept_encoding(fields)
     }
 
     /// The response will not be complete.

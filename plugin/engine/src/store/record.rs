@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Slot;
 use super::response::{Body, StoredResponse, Terms};
 use super::variants::{Variant, VariantIndex};
+use crate::coding::form::Gzip;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::time::Timestamp;
@@ -103,9 +104,13 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
             };
             let fields = FieldBlock::copy_of(Fields::parse(fields).ok_or(RecordError::Damaged)?);
             let start = bytes.len() - body.len();
-            let terms = Terms::from_bits(terms);
+            let terms = Terms::from_bits(terms).ok_or(RecordError::Unknown)?;
+            let gzip = match terms.contains(Terms::GZIP) {
+                true => Some(Box::new(Gzip::of(fields.fields(), body).ok_or(RecordError::Damaged)?)),
+                false => None,
+            };
             let body = Body::tail(bytes, start);
-            Ok(Slot::Response(Rc::new(StoredResponse { key, status, terms, schedule, fields, body })))
+            Ok(Slot::Response(Rc::new(StoredResponse { key, status, terms, schedule, fields, body, gzip })))
         }
         KIND_INDEX => {
             let [generation, ..] = times;
@@ -258,6 +263,7 @@ mod tests {
             },
             fields: [(&b"etag"[..], &b"\"x\""[..]), (b"set-cookie", b"a=1")].into_iter().collect(),
             body: Body::new(b"content".to_vec()),
+            gzip: None,
         }))
     }
 

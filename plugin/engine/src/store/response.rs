@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::cache_control::ResponseDirectives;
+use crate::coding::form::Gzip;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::{Freshness, Schedule};
 use crate::policy::{Cookies, Rule};
@@ -21,13 +22,28 @@ pub struct StoredResponse {
     pub terms: Terms,
     /// Its times.
     pub schedule: Schedule,
-    /// Its fields, without those that are never stored.
+    /// Its fields as the origin sent them, without those that are never stored.
     pub fields: FieldBlock,
-    /// Its content.
+    /// Its content; compressed if there is `gzip`.
     pub body: Body,
+    /// The form for clients that take gzip, if it is stored compressed.
+    pub gzip: Option<Box<Gzip>>,
 }
 
 impl StoredResponse {
+    /// The same response stored as `compressed`, the gzip form of its content. `None` if that is no gzip member.
+    pub fn compressed(&self, compressed: Vec<u8>) -> Option<Self> {
+        let gzip = Gzip::of(self.fields.fields(), &compressed)?;
+        let mut terms = self.terms;
+        terms.set(Terms::GZIP, true);
+        Some(Self { terms, gzip: Some(Box::new(gzip)), body: Body::new(compressed), ..self.clone() })
+    }
+
+    /// Length of the content in bytes, as the origin sent it.
+    pub fn content_length(&self) -> usize {
+        self.gzip.as_ref().map_or(self.body.len(), |gzip| gzip.length)
+    }
+
     /// The first `ETag`, as sent.
     pub fn etag(&self) -> Option<&[u8]> {
         self.fields.fields().get(b"etag")
@@ -76,7 +92,8 @@ impl StoredResponse {
 
     /// Bytes it costs a budget.
     pub fn weight(&self) -> usize {
-        self.key.len() + self.fields.byte_len() + self.body.held_bytes() + size_of::<Self>()
+        let gzip = self.gzip.as_ref().map_or(0, |gzip| gzip.fields.byte_len() + size_of::<Gzip>());
+        self.key.len() + self.fields.byte_len() + gzip + self.body.held_bytes() + size_of::<Self>()
     }
 }
 
@@ -98,6 +115,9 @@ impl Terms {
 
     /// It is not sent to the remote store.
     pub const LOCAL: Self = Self(32);
+    /// Its body is stored as gzip.
+    pub const GZIP: Self = Self(64);
+    const KNOWN: u8 = 127;
 
     /// The terms that `directives` set.
     pub fn of(directives: &ResponseDirectives) -> Self {
@@ -124,9 +144,9 @@ impl Terms {
         self.0
     }
 
-    /// From the byte of a record; unknown flags are kept.
-    pub const fn from_bits(bits: u8) -> Self {
-        Self(bits)
+    /// From the byte of a record. `None` if it has flags that this release does not know: they may forbid a use.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        if bits & !Self::KNOWN == 0 { Some(Self(bits)) } else { None }
     }
 }
 
@@ -162,6 +182,11 @@ impl Body {
     /// Whether there is no content.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether both are the same bytes of memory.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.buffer, &other.buffer) && self.start == other.start
     }
 
     /// Bytes of memory behind it.

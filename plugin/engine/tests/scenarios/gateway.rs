@@ -121,9 +121,9 @@ impl Gateway {
         self.shared.unreachable = origin.unreachable;
         let directive =
             self.feed(worker, exchange, millis, Event::Response { head, end_of_stream: bodiless });
-        let cache_status = match directive {
+        let (cache_status, vary) = match directive {
             Directive::Respond(reply) => return Answer::of_reply(&reply),
-            Directive::Relay { cache_status } => cache_status,
+            Directive::Relay { cache_status, vary } => (cache_status, vary),
             other => panic!("a response was answered with {other:?}"),
         };
         let body = origin.body.concat();
@@ -137,6 +137,9 @@ impl Gateway {
         }
         self.feed(worker, exchange, millis, Event::Ended);
         assert!(exchange.is_over(), "the exchange goes on after its end");
+        if vary {
+            fields.push(("vary".to_owned(), "accept-encoding".to_owned()));
+        }
         if let Some(line) = cache_status {
             fields.push(("cache-status".to_owned(), String::from_utf8(line).unwrap()));
         }
@@ -446,6 +449,10 @@ impl Answer {
         let values: Vec<&str> =
             self.fields.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect();
         (!values.is_empty()).then(|| values.join(", "))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.body
     }
 
     pub fn cache_status(&self) -> String {

@@ -1,9 +1,13 @@
 //! The remote store as the engine sees it: it takes tasks, and answers with a record or with nothing.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use selvage_engine::exchange::RemoteAnswer;
 use selvage_engine::remote::queue::Task;
+use selvage_engine::store::Slot;
+use selvage_engine::store::record::{self, Verify};
+use selvage_engine::store::response::{Body, StoredResponse};
 
 /// Records by hash. A second gateway that gets a clone of it is another Envoy of the fleet.
 #[derive(Clone, Default)]
@@ -21,6 +25,17 @@ impl Redis {
         match self.records.get(&hash) {
             Some(record) if !self.dead => RemoteAnswer::Found(record.clone()),
             _ => RemoteAnswer::Nothing,
+        }
+    }
+
+    /// Changes the content of every response, with the checksums made right again.
+    pub fn forge(&mut self, change: impl Fn(&mut Vec<u8>)) {
+        for bytes in self.records.values_mut() {
+            let Ok(Slot::Response(stored)) = record::decode(bytes.clone(), Verify::Whole) else { continue };
+            let mut body = stored.body.as_slice().to_vec();
+            change(&mut body);
+            let forged = StoredResponse { body: Body::new(body), ..StoredResponse::clone(&stored) };
+            *bytes = record::encode(&Slot::Response(Rc::new(forged)));
         }
     }
 

@@ -75,7 +75,7 @@ fn forwards(directive: &Directive, conditional: bool) -> bool {
 }
 
 fn relays(directive: &Directive) -> bool {
-    matches!(directive, Directive::Relay { cache_status: Some(_) })
+    matches!(directive, Directive::Relay { cache_status: Some(_), .. })
 }
 
 fn responds(directive: &Directive) -> bool {

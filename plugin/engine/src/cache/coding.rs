@@ -1,0 +1,88 @@
+//! In which content coding responses are stored and handed out.
+
+use super::{Cache, Found, Moment};
+use crate::coding::eligible::eligible;
+use crate::coding::form::{Form, wants_gzip};
+use crate::coding::gzip;
+use crate::coding::negotiate::{Acceptable, Choice};
+use crate::fields::Fields;
+use crate::policy::Rule;
+use crate::request::Request;
+use crate::store::response::StoredResponse;
+
+impl Cache {
+    /// The form of a stored response that the client gets. `None` if its content is damaged.
+    pub fn form_of(&mut self, stored: &StoredResponse, request: &Request<'_>) -> Option<Form> {
+        let Some(gzip) = &stored.gzip else { return Some(Form::AsStored) };
+        if wants_gzip(request) {
+            return Some(Form::Gzip);
+        }
+        self.inflated.get(&stored.body, gzip.length).map(Form::Identity)
+    }
+
+    /// What was found, and its form for the client. What cannot be given to it is dropped from the stores.
+    pub fn in_a_form(
+        &mut self,
+        found: Found,
+        request: &Request<'_>,
+        moment: &mut Moment<'_>,
+    ) -> (Found, Form) {
+        let Found::Response { stored, hash, .. } = &found else { return (found, Form::AsStored) };
+        match self.form_of(stored, request) {
+            Some(form) => (found, form),
+            None => {
+                self.stats.count("event", "bad-record");
+                self.forget(*hash, moment);
+                (Found::Nothing, Form::AsStored)
+            }
+        }
+    }
+
+    /// The response in the coding in which it is stored: compressed, if its rule and itself allow that, the requests
+    /// that `names` select can take it, and it saves a tenth.
+    pub fn coded(
+        &mut self,
+        response: StoredResponse,
+        names: &[Box<[u8]>],
+        request: Fields<'_>,
+        rule: &Rule,
+    ) -> StoredResponse {
+        let (fields, body) = (response.fields.fields(), response.body.as_slice());
+        // The variant of those that take no gzip would be inflated for each of them.
+        let selected = names.iter().any(|name| **name == *b"accept-encoding")
+            && Acceptable::parse(request).choose() == Choice::Identity;
+        if selected || !eligible(response.status, fields, body.len(), &rule.compression) {
+            return response;
+        }
+        let compressed = gzip::compress(body, rule.compression.level);
+        let [before, after] = words_for(fields.get(b"content-type").unwrap_or_default());
+        let (whole, small) = (body.len(), compressed.len());
+        let kept = if gzip::worth_it(whole, small) { response.compressed(compressed) } else { None };
+        self.stats.count("compression", if kept.is_some() { "kept" } else { "not-worth-it" });
+        if kept.is_some() {
+            self.stats.add("compression", before, whole as u64);
+            self.stats.add("compression", after, small as u64);
+        }
+        kept.unwrap_or(response)
+    }
+}
+
+/// The words under which the bytes of a type are counted, before and after.
+fn words_for(content_type: &[u8]) -> [&'static str; 2] {
+    let has = |part: &[u8]| content_type.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
+    if has(b"json") {
+        ["json-bytes-in", "json-bytes-out"]
+    } else if has(b"html") {
+        ["html-bytes-in", "html-bytes-out"]
+    } else if has(b"javascript") || has(b"ecmascript") {
+        ["script-bytes-in", "script-bytes-out"]
+    } else if has(b"css") {
+        ["css-bytes-in", "css-bytes-out"]
+    } else if has(b"xml") {
+        ["xml-bytes-in", "xml-bytes-out"]
+    } else if has(b"image/") || has(b"font") {
+        ["image-bytes-in", "image-bytes-out"]
+    } else {
+        ["other-bytes-in", "other-bytes-out"]
+    }
+}

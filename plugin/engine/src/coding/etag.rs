@@ -1,0 +1,157 @@
+//! Keeps the entity-tags of a response's two codings apart, and understands them when clients send them back
+//! (RFC 9110 §8.8.3.3).
+//!
+//! A strong tag names bytes, so the gzip form must not have that of the identity form: `"x"` becomes `"x-gz"`.
+//! A weak tag names what the bytes mean, which both forms share.
+//!
+//! **What stays ambiguous.** `"x-gz"` from a client is our tag for `"x"` or the origin's own; nothing in it tells.
+//! So conditions keep the tag as it came and get the other beside it: an origin with tags of its own on `-gz` sees
+//! them unharmed. The two are mistaken for each other only where one resource has had both `"x"` and `"x-gz"` from
+//! its origin.
+//!
+//! `If-Range` is left as it came: ranges are those of the identity form, so that `"x-gz"` there has to fail and the
+//! client gets the whole.
+
+use std::borrow::Cow;
+
+/// The tag of the gzip form of a response whose tag is `etag`. Weak tags, and what is no tag, stay as they are.
+pub fn for_gzip(etag: &[u8]) -> Cow<'_, [u8]> {
+    let etag = etag.trim_ascii();
+    match etag {
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'"') => {
+            Cow::Owned([b"\"", inner, SUFFIX, b"\""].concat())
+        }
+        _ => Cow::Borrowed(etag),
+    }
+}
+
+/// The origin's tag behind one that a client sent: `"x-gz"` is `"x"`, anything else stays as it is.
+///
+/// Takes one suffix away: the gzip form of the origin's `"x-gz"` is `"x-gz-gz"`. `W/"x-gz"` is `W/"x"`, as proxies
+/// on the way to the client may have made our tag weak.
+pub fn strip(etag: &[u8]) -> Cow<'_, [u8]> {
+    let etag = etag.trim_ascii();
+    let (mark, tag) = match etag {
+        [b'W', b'/', tag @ ..] => (&b"W/"[..], tag),
+        _ => (&b""[..], etag),
+    };
+    match tag {
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'"') => match inner.strip_suffix(SUFFIX) {
+            Some(inner) => Cow::Owned([mark, b"\"", inner, b"\""].concat()),
+            None => Cow::Borrowed(etag),
+        },
+        _ => Cow::Borrowed(etag),
+    }
+}
+
+/// One line of `If-None-Match` or `If-Match`, with the origin's tag put behind each tag that may be ours:
+/// `"a", "x-gz"` becomes `"a", "x-gz", "x"`. Everything else stays byte by byte as it came.
+///
+/// For requests that go to the origin and for judging stored responses alike. At most doubles the line.
+pub fn rewrite_if_none_match(value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value;
+    // An entity-tag has no escapes: it reaches from one quote to the next.
+    while let Some((before, inner, after)) = next_tag(rest) {
+        out.extend_from_slice(before);
+        out.extend_from_slice(b"\"");
+        out.extend_from_slice(inner);
+        out.extend_from_slice(b"\"");
+        if let Some(inner) = inner.strip_suffix(SUFFIX) {
+            out.extend_from_slice(if before.ends_with(b"W/") { b", W/\"" } else { b", \"" });
+            out.extend_from_slice(inner);
+            out.extend_from_slice(b"\"");
+        }
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// What stands before the first quoted text, the text, and what stands behind it.
+fn next_tag(line: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (before, quoted) = split_at_quote(line)?;
+    let (inner, after) = split_at_quote(quoted)?;
+    Some((before, inner, after))
+}
+
+/// What stands before the first quote and what stands behind it.
+fn split_at_quote(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = line.iter().position(|byte| *byte == b'"')?;
+    Some((line.get(..at)?, line.get(at.checked_add(1)?..)?))
+}
+
+/// Ends the opaque part of the gzip form's strong tag.
+const SUFFIX: &[u8] = b"-gz";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gzip_form_has_a_strong_tag_of_its_own() {
+        for (etag, coded) in [
+            (r#""x""#, r#""x-gz""#),
+            (r#""""#, r#""-gz""#),
+            (r#""x-gz""#, r#""x-gz-gz""#),
+            (r#" "x" "#, r#""x-gz""#),
+            (r#""a,b\""#, r#""a,b\-gz""#),
+            (r#"W/"x""#, r#"W/"x""#),
+            ("x", "x"),
+            ("", ""),
+            (r#"""#, r#"""#),
+            (r#""a"b""#, r#""a"b""#),
+            (r#"w/"x""#, r#"w/"x""#),
+        ] {
+            assert_eq!(&*for_gzip(etag.as_bytes()), coded.as_bytes(), "{etag}");
+        }
+    }
+
+    #[test]
+    fn a_tag_of_ours_is_understood_back() {
+        for (sent, origin) in [
+            (r#""x-gz""#, r#""x""#),
+            (r#""-gz""#, r#""""#),
+            (r#""x-gz-gz""#, r#""x-gz""#),
+            (r#"W/"x-gz""#, r#"W/"x""#),
+            (r#""x""#, r#""x""#),
+            (r#""x-gzip""#, r#""x-gzip""#),
+            (r#""x-GZ""#, r#""x-GZ""#),
+            (r#""-gzx""#, r#""-gzx""#),
+            ("x-gz", "x-gz"),
+            (r#""x-gz"#, r#""x-gz"#),
+            ("*", "*"),
+            ("", ""),
+            (r#"""#, r#"""#),
+        ] {
+            assert_eq!(&*strip(sent.as_bytes()), origin.as_bytes(), "{sent}");
+        }
+        for etag in [r#""x""#, r#""x-gz""#, r#""""#, r#"W/"x""#] {
+            assert_eq!(&*strip(&for_gzip(etag.as_bytes())), etag.as_bytes(), "{etag}");
+        }
+    }
+
+    #[test]
+    fn conditions_get_the_origins_tag_beside_ours() {
+        for (sent, wanted) in [
+            (r#""x-gz""#, r#""x-gz", "x""#),
+            (r#""a", "x-gz" , "b""#, r#""a", "x-gz", "x" , "b""#),
+            (r#""x-gz","y-gz""#, r#""x-gz", "x","y-gz", "y""#),
+            (r#"W/"x-gz""#, r#"W/"x-gz", W/"x""#),
+            (r#""a, -gz", "b""#, r#""a, -gz", "a, ", "b""#),
+            (r#""a,-gz""#, r#""a,-gz", "a,""#),
+            (r#""a\", "x-gz""#, r#""a\", "x-gz", "x""#),
+        ] {
+            assert_eq!(String::from_utf8(rewrite_if_none_match(sent.as_bytes())).unwrap(), wanted, "{sent}");
+        }
+    }
+
+    #[test]
+    fn conditions_without_a_tag_of_ours_stay_byte_by_byte() {
+        for line in
+            ["", "*", r#""a""#, r#"  "a" ,, W/"b","c-gzip""#, "x-gz", r#""x-gz"#, r#"""#, r#""""#, "x-gz, y"]
+        {
+            assert_eq!(rewrite_if_none_match(line.as_bytes()), line.as_bytes(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The form of a stored response that one client gets.
+
+use crate::coding::gzip;
+use crate::coding::head::{gzip_head, says_accept_encoding};
+use crate::coding::negotiate::{Acceptable, Choice};
+use crate::fields::{FieldBlock, Fields};
+use crate::request::Request;
+use crate::store::response::{Body, StoredResponse};
+
+/// What a response that is stored compressed has beside its own fields, which are those of the identity form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gzip {
+    /// The fields of the gzip form, ready to be sent.
+    pub fields: FieldBlock,
+    /// Length of the identity form in bytes.
+    pub length: usize,
+    /// The origin's `Vary` does not name `Accept-Encoding` yet.
+    pub adds_vary: bool,
+}
+
+impl Gzip {
+    /// For a response with these fields, stored as `body`. `None` if that is no gzip member.
+    pub fn of(fields: Fields<'_>, body: &[u8]) -> Option<Self> {
+        let length = gzip::content_length(body)?;
+        Some(Self { fields: gzip_head(fields), length, adds_vary: !says_accept_encoding(fields) })
+    }
+}
+
+/// The form in which a response is sent.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// It is stored in one form only.
+    AsStored,
+    /// The compressed bytes as they are stored.
+    Gzip,
+    /// The identity form of a response that is stored compressed: its content.
+    Identity(Body),
+}
+
+/// A stored response in one form.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The fields to send.
+    pub fields: &'a FieldBlock,
+    /// The content to send.
+    pub body: &'a Body,
+    /// `Vary: Accept-Encoding` is to be added.
+    pub adds_vary: bool,
+}
+
+impl<'a> View<'a> {
+    /// `stored` in this form.
+    pub fn new(stored: &'a StoredResponse, form: &'a Form) -> Self {
+        match (form, &stored.gzip) {
+            (Form::Gzip, Some(gzip)) => Self { fields: &gzip.fields, body: &stored.body, adds_vary: false },
+            (Form::Identity(body), Some(gzip)) => {
+                Self { fields: &stored.fields, body, adds_vary: gzip.adds_vary }
+            }
+            _ => Self { fields: &stored.fields, body: &stored.body, adds_vary: false },
+        }
+    }
+
+    /// The entity-tag of this form.
+    pub fn etag(&self) -> Option<&'a [u8]> {
+        self.fields.fields().get(b"etag")
+    }
+}
+
+/// Whether the client is to have the gzip form. Ranges are those of the identity form; a client that takes no
+/// identity form has its `Range` ignored (RFC 9110 §14.2).
+pub fn wants_gzip(request: &Request<'_>) -> bool {
+    let accept = Acceptable::parse(request.fields);
+    let ranged = request.range.is_some() && !request.is_head() && accept.identity > 0;
+    accept.choose() == Choice::Gzip && !ranged && !request.directives.no_transform
+}
