@@ -15,6 +15,18 @@ fn a_worker_store_hit_makes_at_most_three_hostcalls() {
 }
 
 #[test]
+fn a_compressed_response_costs_a_client_with_gzip_no_more_hostcalls() {
+    let gateway = gateway(|_| fresh(&"text ".repeat(1000)).header("content-type", "text/html"));
+    gateway.get("/a").send(0);
+    for _ in 0..2 {
+        let hit = gateway.get("/a").header("accept-encoding", "gzip").send(0);
+        assert_eq!(hit.header("content-encoding").as_deref(), Some("gzip"), "{:?}", hit.trace());
+        assert!(hit.hostcalls().len() <= 3, "{:?}", hit.trace());
+        assert_hit(&gateway.get("/a").send(0), &"text ".repeat(1000));
+    }
+}
+
+#[test]
 fn a_hit_without_a_type_sheds_the_hosts_own_type_for_one_more_hostcall() {
     let gateway = gateway(|_| fresh("a"));
     gateway.get("/a").send(0);
