@@ -11,6 +11,7 @@ mod configuration;
 mod defences;
 mod directives;
 mod failing;
+mod fleet;
 mod fuzz;
 mod invalidation;
 mod isolation;

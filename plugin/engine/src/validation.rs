@@ -59,7 +59,9 @@ pub fn freshen(
     let born = Schedule::birth(update, requested, received);
     let mut terms = Terms::of(&directives);
     terms.set(Terms::LOCAL, !rule.remote);
-    terms.set(Terms::SELECTED_BY_COOKIE, stored.terms.contains(Terms::SELECTED_BY_COOKIE));
+    for kept in [Terms::SELECTED_BY_COOKIE, Terms::ADDS_VARY] {
+        terms.set(kept, stored.terms.contains(kept));
+    }
     let fresh = StoredResponse {
         key: Rc::clone(&stored.key),
         status: stored.status,

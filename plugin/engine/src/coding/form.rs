@@ -1,11 +1,11 @@
 //! The form of a stored response that one client gets.
 
 use crate::coding::gzip;
-use crate::coding::head::{gzip_head, says_accept_encoding};
+use crate::coding::head::gzip_head;
 use crate::coding::negotiate::{Acceptable, Choice};
 use crate::fields::{FieldBlock, Fields};
 use crate::request::Request;
-use crate::store::response::{Body, StoredResponse};
+use crate::store::response::{Body, StoredResponse, Terms};
 
 /// What a response that is stored compressed has beside its own fields, which are those of the identity form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,15 +14,13 @@ pub struct Gzip {
     pub fields: FieldBlock,
     /// Length of the identity form in bytes.
     pub length: usize,
-    /// The origin's `Vary` does not name `Accept-Encoding` yet.
-    pub adds_vary: bool,
 }
 
 impl Gzip {
     /// For a response with these fields, stored as `body`. `None` if that is no gzip member.
     pub fn of(fields: Fields<'_>, body: &[u8]) -> Option<Self> {
         let length = gzip::content_length(body)?;
-        Some(Self { fields: gzip_head(fields), length, adds_vary: !says_accept_encoding(fields) })
+        Some(Self { fields: gzip_head(fields), length })
     }
 }
 
@@ -51,12 +49,11 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// `stored` in this form.
     pub fn new(stored: &'a StoredResponse, form: &'a Form) -> Self {
+        let adds_vary = stored.terms.contains(Terms::ADDS_VARY);
         match (form, &stored.gzip) {
             (Form::Gzip, Some(gzip)) => Self { fields: &gzip.fields, body: &stored.body, adds_vary: false },
-            (Form::Identity(body), Some(gzip)) => {
-                Self { fields: &stored.fields, body, adds_vary: gzip.adds_vary }
-            }
-            _ => Self { fields: &stored.fields, body: &stored.body, adds_vary: false },
+            (Form::Identity(body), _) => Self { fields: &stored.fields, body, adds_vary },
+            _ => Self { fields: &stored.fields, body: &stored.body, adds_vary },
         }
     }
 

@@ -182,7 +182,7 @@ impl Plan {
                 });
                 let mut directive = relay(&outcome, cache);
                 if let Directive::Relay { vary, .. } = &mut directive {
-                    *vary = storing.may_be_coded(rule);
+                    *vary = storing.response.terms.contains(Terms::ADDS_VARY);
                 }
                 if end_of_stream {
                     return (storing.finish(cache, moment).0, directive);

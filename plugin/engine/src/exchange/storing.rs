@@ -52,6 +52,11 @@ impl Storing {
             return Err((plan, Detail::FillingLimit));
         }
         let fields = storable_fields(head, now, rule.set_cookie == SetCookie::Store);
+        // Later clients may be sent another form of it, which this one must be told already.
+        let length = expected.unwrap_or(rule.compression.min_bytes);
+        let codable = eligible(status, fields.fields(), length, &rule.compression);
+        let mut terms = terms;
+        terms.set(Terms::ADDS_VARY, codable && !says_accept_encoding(fields.fields()));
         let response = StoredResponse {
             key: Rc::from(plan.key.as_slice()),
             status,
@@ -116,13 +121,6 @@ impl Storing {
             cache.revalidation_failed(candidate.hash);
         }
         (State::Finished, Directive::Pass)
-    }
-
-    /// Whether later clients may be sent another form of this response, so that `Vary` has to say so already.
-    pub(super) fn may_be_coded(&self, rule: &Rule) -> bool {
-        let fields = self.response.fields.fields();
-        let length = self.expected.unwrap_or(rule.compression.min_bytes);
-        eligible(self.response.status, fields, length, &rule.compression) && !says_accept_encoding(fields)
     }
 
     /// The response will not be complete.

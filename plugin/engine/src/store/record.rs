@@ -67,8 +67,9 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
     }
     let head_checksum = reader.u64()?;
     let checked = reader.rest;
-    let [version, kind, terms, _] = reader.array()?;
-    if version != VERSION {
+    let [version, kind, terms, more_terms] = reader.array()?;
+    // What this release does not know of may forbid a use.
+    if version != VERSION || more_terms != 0 {
         return Err(RecordError::Unknown);
     }
     let status = u16::from_le_bytes(reader.array()?);
@@ -104,7 +105,7 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
             };
             let fields = FieldBlock::copy_of(Fields::parse(fields).ok_or(RecordError::Damaged)?);
             let start = bytes.len() - body.len();
-            let terms = Terms::from_bits(terms).ok_or(RecordError::Unknown)?;
+            let terms = Terms::from_bits(terms);
             let gzip = match terms.contains(Terms::GZIP) {
                 true => Some(Box::new(Gzip::of(fields.fields(), body).ok_or(RecordError::Damaged)?)),
                 false => None,

@@ -117,7 +117,9 @@ impl Terms {
     pub const LOCAL: Self = Self(32);
     /// Its body is stored as gzip.
     pub const GZIP: Self = Self(64);
-    const KNOWN: u8 = 127;
+    /// The client that it came for was told `Vary: Accept-Encoding` on top of the origin's fields; so are all others,
+    /// even if compression turned out not to be worth it.
+    pub const ADDS_VARY: Self = Self(128);
 
     /// The terms that `directives` set.
     pub fn of(directives: &ResponseDirectives) -> Self {
@@ -144,9 +146,9 @@ impl Terms {
         self.0
     }
 
-    /// From the byte of a record. `None` if it has flags that this release does not know: they may forbid a use.
-    pub const fn from_bits(bits: u8) -> Option<Self> {
-        if bits & !Self::KNOWN == 0 { Some(Self(bits)) } else { None }
+    /// From the byte of a record.
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
     }
 }
 
