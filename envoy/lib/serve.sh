@@ -59,7 +59,7 @@ fetch() {
 }
 
 # Copies a bootstrap, with `MARKER=value` pairs replacing the values on the lines that end in the marker.
-# `TLS=1` uncomments the lines that begin with `#tls `, `REDIS=1` those with `#redis `.
+# `TLS=1` uncomments the lines that begin with `#tls `, `REDIS=1` those with `#redis `, `LOGIN=1` those with `#login `.
 substitute() {
   local from=$1 line pair marker
   shift
@@ -70,6 +70,8 @@ substitute() {
         line=${line/'#tls '/}
       elif [ "$pair" = REDIS=1 ]; then
         line=${line/'#redis '/}
+      elif [ "$pair" = LOGIN=1 ]; then
+        line=${line/'#login '/}
       elif [[ $line == *" # SELVAGE_$marker" ]]; then
         line="${line%%: *}: ${pair#*=} # SELVAGE_$marker"
       fi

@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use bootstrap::envoy_program;
 pub use client::{Ask, Connection, Response, read_response};
 
 /// The cache in a real Envoy. Everything it started is stopped when it is dropped or the test process ends.
@@ -33,6 +34,8 @@ pub struct Builder {
     origin: Option<String>,
     bridge: Option<u16>,
     workers: usize,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// How a start that Envoy refused ended.
@@ -46,7 +49,14 @@ pub struct Refused {
 impl Gateway {
     /// Begins to build an Envoy with two workers and this configuration of the filter.
     pub fn with(configuration: &str) -> Builder {
-        Builder { configuration: configuration.to_owned(), origin: None, bridge: None, workers: 2 }
+        Builder {
+            configuration: configuration.to_owned(),
+            origin: None,
+            bridge: None,
+            workers: 2,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 
     /// Begins a request with this method and target on a new connection.
@@ -86,6 +96,13 @@ impl Gateway {
     /// The sum of the counters and gauges whose name ends so.
     pub fn stat(&self, ending: &str) -> u64 {
         self.stats(ending).iter().filter(|(name, _)| name.ends_with(ending)).map(|(_, value)| value).sum()
+    }
+
+    /// What follows this word on the lines that `envoy/run` printed for programs.
+    pub fn printed(&self, word: &str) -> Vec<String> {
+        let log = self.log();
+        let after = |line: &str| line.strip_prefix(word)?.strip_prefix(' ').map(str::to_owned);
+        log.lines().filter_map(after).collect()
     }
 
     /// All that Envoy warned of since the start.
@@ -162,6 +179,18 @@ impl Builder {
         self
     }
 
+    /// Gives `envoy/run` one more argument.
+    pub fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Sets an environment variable of `envoy/run`.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Puts this origin behind it: `http://HOST:PORT`.
     pub fn origin(mut self, url: impl Into<String>) -> Self {
         self.origin = Some(url.into());
@@ -207,6 +236,8 @@ impl Builder {
         if let Some(origin) = &self.origin {
             command.args(["--origin", origin]);
         }
+        command.args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let started =
             Running::start(&command).ready(|running| running.output().contains("Ctrl-C").then_some(()));
         // It has been read by now.
@@ -227,7 +258,16 @@ impl Builder {
     /// # Errors
     /// It ended instead.
     pub fn try_start_with_struct(self) -> Result<Gateway, Refused> {
-        bootstrap::start(&self)
+        bootstrap::with_struct(&self)
+    }
+
+    /// Starts Envoy with another of our bootstraps, such as `redis-tls.yaml`, in which the lines that end in these markers
+    /// get these values.
+    ///
+    /// # Errors
+    /// It ended instead.
+    pub fn try_start_with(self, bootstrap: &str, values: &[(&str, &str)]) -> Result<Gateway, Refused> {
+        bootstrap::start(&self, bootstrap, values)
     }
 }
 

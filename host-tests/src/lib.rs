@@ -36,6 +36,7 @@ mod worker;
 pub mod envoy;
 pub mod redis;
 pub mod scripted;
+pub mod tls;
 
 pub use abi::{Action, Status};
 pub use callout::Callout;

@@ -1,24 +1,45 @@
-//! Envoy without `envoy/run`: our bootstrap with the filter's configuration as a protobuf `Struct`.
+//! Envoy without `envoy/run`: one of our bootstraps, with other values.
 
 use std::{env, fs, path::PathBuf, process::Command};
 
 use super::{Ask, Builder, Gateway, Refused, Running, repository, scratch_file};
 use crate::module_path;
 
-pub(super) fn start(builder: &Builder) -> Result<Gateway, Refused> {
+/// The local bootstrap with the filter's configuration as a protobuf `Struct`.
+pub(super) fn with_struct(builder: &Builder) -> Result<Gateway, Refused> {
+    let text = read("local.yaml").replace("google.protobuf.StringValue", "google.protobuf.Struct");
+    launch(builder, &text, &builder.configuration, &[])
+}
+
+/// A bootstrap with the filter's configuration as text, and more values.
+pub(super) fn start(builder: &Builder, name: &str, more: &[(&str, &str)]) -> Result<Gateway, Refused> {
+    // Rust's quoting of plain text is YAML's too.
+    let configuration = format!("{:?}", builder.configuration);
+    launch(builder, &read(name), &configuration, more)
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(repository().join("envoy/bootstrap").join(name)).unwrap()
+}
+
+fn launch(
+    builder: &Builder,
+    text: &str,
+    configuration: &str,
+    more: &[(&str, &str)],
+) -> Result<Gateway, Refused> {
     let origin = builder.origin.as_deref().unwrap().strip_prefix("http://").unwrap();
     let (origin_host, origin_port) = origin.split_once(':').unwrap();
     let module = module_path();
-    let text = fs::read_to_string(repository().join("envoy/bootstrap/local.yaml")).unwrap();
-    let text = text.replace("google.protobuf.StringValue", "google.protobuf.Struct");
-    let values = [
+    let mut values = vec![
         ("PORT", "0"),
         ("ADMIN_PORT", "0"),
         ("WASM", module.to_str().unwrap()),
-        ("CONFIG", &builder.configuration),
+        ("CONFIG", configuration),
         ("ORIGIN_HOST", origin_host),
         ("ORIGIN_PORT", origin_port),
     ];
+    values.extend_from_slice(more);
     let text: Vec<String> = text.lines().map(|line| substituted(line, &values)).collect();
     let file = scratch_file(&text.join("\n"));
     let bootstrap = file.with_extension("yaml");
@@ -52,7 +73,7 @@ fn substituted(line: &str, values: &[(&str, &str)]) -> String {
 }
 
 /// The Envoy that `host-tests/run` names, else the one that `envoy/run` has fetched, else the one on the PATH.
-fn envoy_program() -> PathBuf {
+pub fn envoy_program() -> PathBuf {
     if let Some(program) = env::var_os("ENVOY_BIN") {
         return program.into();
     }

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
 mod bodies;
+mod bridge;
+mod cluster;
 mod codings;
 mod configuration;
 mod defences;
