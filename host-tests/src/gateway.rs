@@ -36,6 +36,7 @@ impl Gateway {
             configuration: configuration.to_owned(),
             workers: 1,
             clusters: Vec::new(),
+            environment: Vec::new(),
             origin: Origin::default(),
         })
     }
@@ -94,6 +95,13 @@ impl GatewayBuilder {
     #[must_use]
     pub fn cluster(mut self, name: &str) -> Self {
         self.0.clusters.push(name.to_owned());
+        self
+    }
+
+    /// Gives the VMs an environment variable, as `vm_config.environment_variables` does.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.0.environment.push(format!("{name}={value}"));
         self
     }
 

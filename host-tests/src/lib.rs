@@ -37,6 +37,7 @@ pub mod envoy;
 pub mod redis;
 pub mod scripted;
 pub mod tls;
+pub mod upstash;
 
 pub use abi::{Action, Status};
 pub use callout::Callout;

@@ -73,6 +73,8 @@ pub(crate) struct NodeState {
     pub(crate) metrics: RefCell<Metrics>,
     pub(crate) logs: RefCell<Vec<LogLine>>,
     pub(crate) clusters: RefCell<BTreeSet<String>>,
+    /// `NAME=value` lines that each VM sees.
+    pub(crate) environment: RefCell<Vec<String>>,
     pub(crate) refuses_callouts: Cell<bool>,
     pub(crate) unavailable: Cell<usize>,
     callouts: RefCell<Vec<PendingCallout>>,
@@ -126,6 +128,7 @@ pub struct NodeBuilder {
     pub(crate) configuration: String,
     pub(crate) workers: usize,
     pub(crate) clusters: Vec<String>,
+    pub(crate) environment: Vec<String>,
     pub(crate) origin: Origin,
 }
 
@@ -137,6 +140,7 @@ impl NodeBuilder {
     pub fn start(self) -> Result<Node, ConfigRefused> {
         let state = Rc::new(NodeState::default());
         state.clusters.borrow_mut().extend(self.clusters);
+        state.environment.borrow_mut().extend(self.environment);
         let refused = |state: &NodeState| ConfigRefused { logs: state.logs.borrow().clone() };
         let start = |name: String| {
             let mut vm = Vm::new(&state, &self.module, name);

@@ -60,6 +60,7 @@ pub struct Access<'a> {
 /// Redis and webdis. They end with it, or one by one before.
 pub struct Bridge {
     port: u16,
+    redis_port: u16,
     redis: Option<Running>,
     webdis: Option<Running>,
     configuration: PathBuf,
@@ -106,12 +107,17 @@ impl Bridge {
         let mut command = Command::new("webdis");
         command.arg(&configuration);
         let webdis = await_port(&command, port);
-        Self { port, redis: Some(redis), webdis: Some(webdis), configuration }
+        Self { port, redis_port, redis: Some(redis), webdis: Some(webdis), configuration }
     }
 
     /// Where webdis listens.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where Redis itself listens.
+    pub fn redis_port(&self) -> u16 {
+        self.redis_port
     }
 
     /// Ends Redis and leaves webdis.

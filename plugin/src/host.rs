@@ -36,6 +36,8 @@ pub enum Buffer {
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Level {
+    /// Good to know.
+    Info = 2,
     /// Somebody should look.
     Warn = 3,
     /// Refused or failed.
@@ -119,6 +121,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
 }
 
 /// Memory that the host fills and [`adopt`] takes over. Null if there is none.
@@ -287,6 +290,12 @@ pub fn define_metric(kind: Metric, name: &str) -> Option<u32> {
 pub fn increment(id: u32, by: i64) {
     // SAFETY: no memory is passed.
     unsafe { proxy_increment_metric(id, by) };
+}
+
+/// Sets a gauge, for all workers.
+pub fn record(id: u32, value: u64) {
+    // SAFETY: no memory is passed.
+    unsafe { proxy_record_metric(id, value) };
 }
 
 /// The host of a real Envoy.

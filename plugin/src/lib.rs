@@ -9,6 +9,7 @@
 //! be written down: `abi` and `host` are all of it.
 
 mod abi;
+mod breakers;
 mod host;
 mod metrics;
 mod remote;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use selvage_engine::cache::Cache;
+use selvage_engine::remote::breaker::State;
 use selvage_engine::stats::Word;
 
 use crate::host::{self, Metric};
@@ -12,6 +13,7 @@ use crate::host::{self, Metric};
 pub struct Metrics {
     counters: BTreeMap<Word, u32>,
     gauges: BTreeMap<&'static str, Gauge>,
+    ready: Option<(u32, bool)>,
 }
 
 struct Gauge {
@@ -24,14 +26,34 @@ impl Metrics {
     /// Exports what was counted since the last time, and this worker's share of the gauges.
     pub fn export(&mut self, cache: &mut Cache) {
         let (entries, bytes) = cache.worker_usage();
-        self.gauge("entries", entries);
-        self.gauge("bytes", bytes);
+        self.gauge("worker.entries", entries);
+        self.gauge("worker.bytes", bytes);
         let stats = cache.stats.take();
         self.add(("requests", "hit"), stats.worker_hits);
         self.add(("detail", "worker"), stats.worker_hits);
         for (word, count) in stats.words {
             self.add(word, count);
         }
+    }
+
+    /// Exports in how many workers the breaker for the remote store is in each state.
+    pub fn export_breaker(&mut self, state: State) {
+        self.gauge("breaker.closed", usize::from(state == State::Closed));
+        self.gauge("breaker.half-open", usize::from(state == State::HalfOpen));
+        self.gauge("breaker.open", usize::from(matches!(state, State::Open { .. })));
+    }
+
+    /// Exports whether the remote store has shown that it can be used. All workers know the same, so the last one
+    /// that says it is right.
+    pub fn export_ready(&mut self, ready: bool) {
+        let id = match self.ready {
+            Some((_, told)) if told == ready => return,
+            Some((id, _)) => Some(id),
+            None => host::define_metric(Metric::Gauge, "selvage.remote.ready"),
+        };
+        let Some(id) = id else { return };
+        host::record(id, u64::from(ready));
+        self.ready = Some((id, ready));
     }
 
     fn add(&mut self, word: Word, count: u64) {
@@ -59,8 +81,9 @@ impl Metrics {
                 if value == 0 {
                     return;
                 }
-                let full_name = format!("selvage.worker.{name}");
-                let Some(id) = host::define_metric(Metric::Gauge, &full_name) else { return };
+                let Some(id) = host::define_metric(Metric::Gauge, &format!("selvage.{name}")) else {
+                    return;
+                };
                 self.gauges.entry(name).or_insert(Gauge { id, share: 0 })
             }
         };

@@ -1,71 +1,155 @@
-//! Talks to the remote store: one call for a lookup, and one for each task that waits.
+//! Talks to the remote store: one call for a lookup, one for each task that waits, and a probe at the start.
 
 use hashbrown::HashMap;
 use selvage_engine::cache::Cache;
+use selvage_engine::config::ConfigError;
 use selvage_engine::exchange::RemoteAnswer;
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy;
-use selvage_engine::remote::circuit::{Breaker, CallResult};
+use selvage_engine::remote::breaker::{self, Admit, CallResult, State};
+use selvage_engine::remote::dialect::{Answer, Command, Dialect, Kind, Response, wire_key};
 use selvage_engine::remote::queue::Task;
-use selvage_engine::remote::webdis::{Answer, Command};
+use selvage_engine::remote::readiness::{Outcome, Readiness};
 use selvage_engine::time::Timestamp;
 
-use crate::host::{self, Level};
+use crate::breakers::Breakers;
+use crate::host::{self, Envoy, Level};
 use crate::stream::BuildIdHasher;
 
-/// One plugin's way to its remote store.
+/// One plugin's way to its remote store. Not `Debug`: it holds credentials.
 pub struct Remote {
     settings: policy::Remote,
-    breaker: Breaker,
+    breaker: breaker::Config,
+    dialect: Dialect,
+    readiness: Readiness,
+    /// Where the workers share what the probe found.
+    readiness_key: String,
     pending: HashMap<u32, Pending, BuildIdHasher>,
 }
 
 /// A call that has not been answered.
 pub struct Pending {
-    /// The stream that waits for it; `None` for a task.
+    /// The stream that waits for it; `None` for a task or a probe.
     pub context: Option<u32>,
-    command: Command,
+    kind: Kind,
+    admitted: Admit,
+    since: Timestamp,
 }
 
 impl Remote {
-    /// Nothing is called before the first request.
-    pub fn new(settings: &policy::Remote) -> Self {
-        Self { settings: settings.clone(), breaker: Breaker::default(), pending: HashMap::default() }
+    /// Nothing is called before the first tick or request.
+    ///
+    /// # Errors
+    /// The credentials that the configuration names are not there or cannot be sent. The error does not have them.
+    pub fn new(
+        settings: &policy::Remote,
+        breakers: &mut Breakers,
+        now: Timestamp,
+    ) -> Result<Self, ConfigError> {
+        let dialect = dialect(settings)?;
+        let breaker = policy::remote_breaker(settings);
+        if settings.enabled {
+            breakers.configure(&settings.cluster, breaker, now);
+        }
+        // A probe that is still under way is not made again.
+        let pause = settings.breaker.pause.max(settings.timeout.saturating_mul(2));
+        let policy::Remote { cluster, authority, .. } = settings;
+        Ok(Self {
+            readiness_key: format!("sv1/p/{:?}/{cluster}/{authority}", settings.dialect),
+            readiness: Readiness::new(pause, now),
+            settings: settings.clone(),
+            breaker,
+            dialect,
+            pending: HashMap::default(),
+        })
+    }
+
+    /// Whether there is a remote store.
+    pub const fn is_enabled(&self) -> bool {
+        self.settings.enabled
+    }
+
+    /// Whether a probe has shown that the store can be used.
+    pub fn is_ready(&self) -> bool {
+        self.readiness.outcome() == Outcome::Ready
+    }
+
+    /// What the breaker of the store's cluster does.
+    pub fn state(&self, breakers: &Breakers, now: Timestamp) -> State {
+        breakers.state(&self.settings.cluster, now)
+    }
+
+    /// Does what is due now and then: hears of the other workers, probes, and sends what waits.
+    pub fn tick(&mut self, breakers: &mut Breakers, cache: &mut Cache, now: Timestamp) {
+        if !self.settings.enabled {
+            return;
+        }
+        breakers.tick(&self.settings.cluster, cache.origin_latency(), now);
+        if self.readiness.claim(&mut Envoy, &self.readiness_key, now)
+            && !self.call(None, &Command::Probe, Admit::Pass, now)
+        {
+            self.conclude(Outcome::Silent, now);
+        }
+        self.send_tasks(breakers, cache, now);
+        cache.count_dropped_tasks();
+        breakers.count(&self.settings.cluster, &mut cache.stats);
     }
 
     /// Asks for the record under `hash` on behalf of a stream. `false` if no answer will come.
-    pub fn look_up(&mut self, context: u32, hash: u128, cache: &mut Cache, now: Timestamp) -> bool {
+    pub fn look_up(
+        &mut self,
+        context: u32,
+        hash: u128,
+        breakers: &mut Breakers,
+        cache: &mut Cache,
+        now: Timestamp,
+    ) -> bool {
+        if self.dialect.is_ruled_out(self.readiness.outcome()) {
+            cache.stats.count("remote", "unfit");
+            return false;
+        }
         if self.pending.len() >= self.settings.in_flight {
             cache.stats.count("remote", "busy");
             return false;
         }
-        if !self.breaker.admit(now) {
+        let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
+        if admitted == Admit::Refused {
             cache.stats.count("remote", "open");
             return false;
         }
         cache.stats.count("remote", "lookups");
-        self.call(Some(context), Command::Get, hash, &[], cache, now)
+        let key = wire_key(&self.settings.prefix, hash);
+        let called = self.call(Some(context), &Command::Get { key: &key }, admitted, now);
+        if !called {
+            self.not_called(admitted, breakers, cache, now);
+        }
+        called
     }
 
     /// Sends what waits, as far as calls may be under way. Lookups go first: half of the calls are theirs.
-    pub fn send_tasks(&mut self, cache: &mut Cache, now: Timestamp) {
-        if !self.settings.enabled {
+    pub fn send_tasks(&mut self, breakers: &mut Breakers, cache: &mut Cache, now: Timestamp) {
+        if !self.settings.enabled || self.dialect.is_ruled_out(self.readiness.outcome()) {
             return;
         }
-        while self.pending.len() < self.settings.in_flight.div_ceil(2) {
-            let Some(task) = cache.next_remote_task() else { return };
-            if !self.breaker.admit(now) {
-                // It waits for better times, within the queue's budget.
-                cache.requeue_remote_task(task);
+        while self.pending.len() < self.settings.in_flight.div_ceil(2) && cache.has_remote_tasks() {
+            // What waits does so for better times, within the queue's budget.
+            if let State::Open { .. } = self.state(breakers, now) {
                 return;
             }
-            match task {
-                Task::Replicate { hash, record, ttl_seconds } => {
-                    self.call(None, Command::Set { ttl_seconds }, hash, &record, cache, now);
+            let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
+            if admitted == Admit::Refused {
+                return;
+            }
+            let Some(task) = cache.next_remote_task() else { return };
+            let key = wire_key(&self.settings.prefix, task.hash());
+            let command = match &task {
+                Task::Replicate { record, ttl_seconds, .. } => {
+                    Command::Set { key: &key, value: record, ttl_seconds: *ttl_seconds }
                 }
-                Task::Delete { hash } => {
-                    self.call(None, Command::Delete, hash, &[], cache, now);
-                }
+                Task::Delete { .. } => Command::Delete { key: &key },
+            };
+            if !self.call(None, &command, admitted, now) {
+                self.not_called(admitted, breakers, cache, now);
             }
         }
     }
@@ -81,44 +165,60 @@ impl Remote {
         pending: &Pending,
         head: Option<Vec<u8>>,
         body: Vec<u8>,
+        breakers: &mut Breakers,
         cache: &mut Cache,
         now: Timestamp,
     ) -> RemoteAnswer {
-        let fields = head.as_deref().and_then(Fields::parse);
-        let answer = pending.command.answer(fields, body, self.settings.object_bytes);
-        let result = if answer.is_ok() { CallResult::Answered } else { CallResult::Failed };
-        self.record(result, cache, now);
+        let head = head.as_deref().and_then(Fields::parse).unwrap_or_default();
+        let answer = self.dialect.answer(pending.kind, Response { head, body }, self.settings.object_bytes);
+        if pending.kind == Kind::Probe {
+            self.conclude(Outcome::of(&answer), now);
+            return RemoteAnswer::Nothing;
+        }
+        let latency = now.since(pending.since);
+        let result = match &answer {
+            Ok(_) => CallResult::Success { latency },
+            Err(error) => error.call_result(pending.kind, latency),
+        };
+        breakers.record(&self.settings.cluster, pending.admitted, result, now);
+        let word = match &answer {
+            Ok(Answer::Value(_)) => "found",
+            Ok(Answer::Absent) => "absent",
+            Ok(Answer::Done | Answer::Ready(_)) if pending.kind == Kind::Delete => "deleted",
+            Ok(Answer::Done | Answer::Ready(_)) => "written",
+            Err(error) => error.as_str(),
+        };
+        cache.stats.count("remote", word);
         match answer {
-            Ok(Answer::Record(record)) => {
-                cache.stats.count("remote", "found");
-                RemoteAnswer::Found(record)
-            }
-            Ok(Answer::Absent) => {
-                cache.stats.count("remote", "absent");
-                RemoteAnswer::Nothing
-            }
-            Ok(Answer::Done) => {
-                cache.stats.count("remote", "written");
-                RemoteAnswer::Nothing
-            }
-            Err(failure) => {
-                cache.stats.count("remote", failure.as_str());
-                RemoteAnswer::Nothing
-            }
+            Ok(Answer::Value(record)) => RemoteAnswer::Found(record),
+            _ => RemoteAnswer::Nothing,
         }
     }
 
-    fn call(
-        &mut self,
-        context: Option<u32>,
-        command: Command,
-        hash: u128,
-        body: &[u8],
-        cache: &mut Cache,
-        now: Timestamp,
-    ) -> bool {
-        let call = command.call(&self.settings.prefix, hash);
-        let fields: FieldBlock = [
+    /// Tells the other workers, and the operator if it is news, what a probe found.
+    fn conclude(&mut self, outcome: Outcome, now: Timestamp) {
+        if !self.readiness.conclude(&mut Envoy, &self.readiness_key, outcome, now) {
+            return;
+        }
+        let (level, found) = match outcome {
+            Outcome::Ready => (Level::Info, "is ready"),
+            Outcome::Unknown | Outcome::Silent => (Level::Warn, "has not answered a first call"),
+            Outcome::Unauthorized => (Level::Warn, "refuses the credentials, or wants some"),
+            Outcome::Inexact => (Level::Warn, "does not give values back byte for byte"),
+        };
+        let so = if self.dialect.is_ruled_out(outcome) { ", so it is not used" } else { "" };
+        let cluster = &self.settings.cluster;
+        host::log(level, &format!("the remote store behind the cluster {cluster:?} {found}{so}"));
+    }
+
+    fn not_called(&self, admitted: Admit, breakers: &mut Breakers, cache: &mut Cache, now: Timestamp) {
+        cache.stats.count("remote", "dispatch");
+        breakers.record(&self.settings.cluster, admitted, CallResult::Failure, now);
+    }
+
+    fn call(&mut self, context: Option<u32>, command: &Command<'_>, admitted: Admit, now: Timestamp) -> bool {
+        let call = self.dialect.call(command);
+        let mut fields: FieldBlock = [
             (&b":method"[..], call.method.as_bytes()),
             (b":path", call.path.as_bytes()),
             (b":scheme", b"http"),
@@ -126,22 +226,36 @@ impl Remote {
         ]
         .into_iter()
         .collect();
+        for (name, value) in &call.headers {
+            fields.push(name.as_bytes(), value.as_bytes());
+        }
         let mut headers = Vec::new();
         fields.write_with(&[], &mut headers);
-        let Some(token) = host::http_call(&self.settings.cluster, &headers, body, self.settings.timeout)
+        let Some(token) =
+            host::http_call(&self.settings.cluster, &headers, &call.body, self.settings.timeout)
         else {
-            cache.stats.count("remote", "dispatch");
-            self.record(CallResult::Failed, cache, now);
             return false;
         };
-        self.pending.insert(token, Pending { context, command });
+        self.pending.insert(token, Pending { context, kind: command.kind(), admitted, since: now });
         true
     }
+}
 
-    fn record(&mut self, result: CallResult, cache: &mut Cache, now: Timestamp) {
-        if self.breaker.record(result, now) {
-            cache.stats.count("remote", "opened");
-            host::log(Level::Warn, "the remote store does not answer; requests go on without it");
-        }
-    }
+/// The dialect with the credentials that the configuration names.
+fn dialect(settings: &policy::Remote) -> Result<Dialect, ConfigError> {
+    let Some(name) = &settings.credentials_env else {
+        return Dialect::new(settings.dialect, None).map_err(|allowed| refused("nothing", allowed));
+    };
+    // What comes from a file often ends with a line break.
+    let value = std::env::var(&**name).ok().map(|value| value.trim().to_owned());
+    let Some(value) = value.filter(|value| !value.is_empty()) else {
+        let found = format!("{name:?}, which is empty or not in the environment of the VM");
+        return Err(refused(&found, "a variable that vm_config.environment_variables gives to the VM"));
+    };
+    let found = format!("{name:?}, whose value cannot be sent");
+    Dialect::new(settings.dialect, Some(value)).map_err(|allowed| refused(&found, allowed))
+}
+
+fn refused(found: &str, allowed: &str) -> ConfigError {
+    ConfigError { path: "remote.credentials_env".into(), found: found.into(), allowed: allowed.into() }
 }

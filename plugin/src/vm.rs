@@ -12,6 +12,7 @@ use selvage_engine::policy::Policy;
 use selvage_engine::time::Timestamp;
 
 use crate::abi::Action;
+use crate::breakers::Breakers;
 use crate::host::{self, Buffer, Envoy, Level, Map};
 use crate::metrics::Metrics;
 use crate::remote::Remote;
@@ -30,6 +31,7 @@ pub struct Vm {
     uncounted_root: Option<u32>,
     /// Streams held for their request's body.
     held: Vec<Held>,
+    breakers: Breakers,
 }
 
 /// A stream held for its request's body.
@@ -79,9 +81,15 @@ impl Vm {
             }
         };
         let policy = Rc::new(Policy::from(config));
+        let remote = match Remote::new(&policy.remote, &mut self.breakers, host::now()) {
+            Ok(remote) => remote,
+            Err(error) => {
+                host::log(Level::Error, &format!("configuration refused: {error}"));
+                return false;
+            }
+        };
         warm_up::run(&policy);
         host::set_tick_period(u32::try_from(policy.node.poll.as_millis()).unwrap_or(u32::MAX));
-        let remote = Remote::new(&policy.remote);
         let root =
             Root { id, cache: Cache::new(policy), wake: Wake::new(), remote, metrics: Metrics::default() };
         self.roots.retain(|known| known.id != id);
@@ -106,7 +114,11 @@ impl Vm {
         let mut moment = Moment { now, host: &mut Envoy };
         root.cache.learn(&mut moment);
         root.cache.sweep(&mut moment);
-        root.remote.send_tasks(&mut root.cache, now);
+        root.remote.tick(&mut self.breakers, &mut root.cache, now);
+        if root.remote.is_enabled() {
+            root.metrics.export_breaker(root.remote.state(&self.breakers, now));
+            root.metrics.export_ready(root.remote.is_ready());
+        }
         root.metrics.export(&mut root.cache);
     }
 
@@ -129,7 +141,7 @@ impl Vm {
         let mut exchange = Exchange::new();
         let mut moment = Moment { now, host: &mut Envoy };
         let directive = exchange.on(Event::Request { head, end_of_stream }, &mut root.cache, &mut moment);
-        let step = obey(root, &mut self.streams, context, exchange, directive, now);
+        let step = obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
         if step == Step::AwaitsBody {
             self.held.push(Held { context, since: now, seen: 0 });
         }
@@ -165,7 +177,7 @@ impl Vm {
         let mut moment = Moment { now, host: &mut Envoy };
         let event = Event::RequestBody { chunk: &chunk, end_of_stream };
         let directive = exchange.on(event, &mut root.cache, &mut moment);
-        let step = obey(root, &mut self.streams, context, exchange, directive, now);
+        let step = obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
         if step != Step::AwaitsBody {
             self.held.retain(|held| held.context != context);
         }
@@ -184,8 +196,9 @@ impl Vm {
         let head = if headers == 0 { None } else { host::header_pairs(Map::Answer) };
         let body = if size == 0 { None } else { host::buffer(Buffer::Answer, 0, size) };
         let waiting = pending.context;
-        let answer = root.remote.judge(&pending, head, body.unwrap_or_default(), &mut root.cache, now);
-        root.remote.send_tasks(&mut root.cache, now);
+        let (breakers, body) = (&mut self.breakers, body.unwrap_or_default());
+        let answer = root.remote.judge(&pending, head, body, breakers, &mut root.cache, now);
+        root.remote.send_tasks(breakers, &mut root.cache, now);
         let Some(context) = waiting else { return };
         // A stream that has ended is not in the table any more.
         let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else { return };
@@ -194,7 +207,8 @@ impl Vm {
         }
         let mut moment = Moment { now, host: &mut Envoy };
         let directive = exchange.on(Event::Remote(answer), &mut root.cache, &mut moment);
-        if obey(root, &mut self.streams, context, exchange, directive, now) == Step::Goes {
+        if obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now) == Step::Goes
+        {
             host::resume_request();
         }
     }
@@ -331,6 +345,7 @@ impl Step {
 /// Does what a directive about a request says, and keeps the exchange if more events are to come.
 fn obey(
     root: &mut Root,
+    breakers: &mut Breakers,
     streams: &mut HashMap<u32, Stream, BuildIdHasher>,
     context: u32,
     mut exchange: Exchange,
@@ -338,7 +353,7 @@ fn obey(
     now: Timestamp,
 ) -> Step {
     while let Directive::AskRemote { hash } = directive {
-        if root.remote.look_up(context, hash, &mut root.cache, now) {
+        if root.remote.look_up(context, hash, breakers, &mut root.cache, now) {
             streams.insert(context, Stream::Exchange(exchange));
             return Step::AwaitsRemote;
         }

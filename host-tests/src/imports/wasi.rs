@@ -1,4 +1,4 @@
-//! The WASI calls that Envoy has. There are no files, no arguments and no environment.
+//! The WASI calls that Envoy has. There are no files and no arguments.
 
 use wasmtime::{Error, Linker, Result};
 
@@ -48,18 +48,39 @@ pub(super) fn link(linker: &mut Linker<VmData>) -> Result<()> {
     linker.func_wrap(MODULE, "proc_exit", |_: Host<'_>, code: u32| -> Result<()> {
         Err(Error::msg(format!("proc_exit({code})")))
     })?;
-    for (get, sizes) in [("environ_get", "environ_sizes_get"), ("args_get", "args_sizes_get")] {
-        linker.func_wrap(MODULE, get, move |mut host: Host<'_>, _: u32, _: u32| {
-            enter(&mut host, get)?;
-            Ok(SUCCESS)
-        })?;
-        linker.func_wrap(MODULE, sizes, move |mut host: Host<'_>, count_at: u32, size_at: u32| {
-            enter(&mut host, sizes)?;
-            write_u32(&mut host, count_at, 0)?;
-            write_u32(&mut host, size_at, 0)
-        })?;
-    }
+    linker.func_wrap(MODULE, "environ_sizes_get", |mut host: Host<'_>, count_at: u32, size_at: u32| {
+        enter(&mut host, "environ_sizes_get")?;
+        let lines = host.data().node.environment.borrow().clone();
+        write_u32(&mut host, count_at, lines.len() as u32)?;
+        write_u32(&mut host, size_at, lines.iter().map(|line| line.len() as u32 + 1).sum())
+    })?;
+    linker.func_wrap(MODULE, "environ_get", |mut host: Host<'_>, pointers_at: u32, lines_at: u32| {
+        enter(&mut host, "environ_get")?;
+        environ_get(&mut host, pointers_at, lines_at)
+    })?;
+    linker.func_wrap(MODULE, "args_get", |mut host: Host<'_>, _: u32, _: u32| {
+        enter(&mut host, "args_get")?;
+        Ok(SUCCESS)
+    })?;
+    linker.func_wrap(MODULE, "args_sizes_get", |mut host: Host<'_>, count_at: u32, size_at: u32| {
+        enter(&mut host, "args_sizes_get")?;
+        write_u32(&mut host, count_at, 0)?;
+        write_u32(&mut host, size_at, 0)
+    })?;
     link_files(linker)
+}
+
+fn environ_get(host: &mut Host<'_>, pointers_at: u32, lines_at: u32) -> Result<u32> {
+    let lines = host.data().node.environment.borrow().clone();
+    let mut at = lines_at;
+    for (index, line) in lines.iter().enumerate() {
+        write_u32(host, pointers_at + 4 * index as u32, at)?;
+        if !write(host, at, format!("{line}\0").as_bytes()) {
+            return Ok(FAULT);
+        }
+        at += line.len() as u32 + 1;
+    }
+    Ok(SUCCESS)
 }
 
 // Present because a standard library imports them; none can succeed.

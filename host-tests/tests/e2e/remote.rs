@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use selvage_host_tests::envoy::{Gateway, Response};
+use selvage_host_tests::envoy::{Gateway, Response, repository};
 use selvage_host_tests::redis::Bridge;
 use selvage_host_tests::scripted::{Answer, Origin};
+use selvage_host_tests::upstash::Upstash;
 
 use super::{assert_says, becomes};
 
@@ -22,8 +23,13 @@ fn member(origin: &Origin, bridge: u16, stores: &str) -> Gateway {
 
 /// Waits until a gateway has written so many records.
 fn written(gateway: &Gateway, count: u64) {
+    counts(gateway, "written", count);
+}
+
+/// Waits until a gateway has counted a word so often.
+fn counts(gateway: &Gateway, word: &str, count: u64) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while gateway.stat("selvage.remote.written") < count {
+    while gateway.stat(&format!("selvage.remote.{word}")) < count {
         assert!(std::time::Instant::now() < deadline, "{:?}", gateway.stats("selvage.remote"));
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
@@ -84,9 +90,8 @@ fn variants_are_found_and_an_invalidation_reaches_the_remote_store() {
     assert_says(&ask(&second, "de"), "detail=remote");
     assert_eq!(ask(&second, "en").text(), "in en, GET");
     assert_eq!(origin.count("/page"), 2);
-    let before = first.stat("selvage.remote.written");
     assert_eq!(first.ask("POST", "/page").header("host", "fleet.example").send().status, 200);
-    written(&first, before + 1);
+    counts(&first, "deleted", 1);
     let third = member(&origin, bridge.port(), "");
     assert_says(&ask(&third, "de"), "fwd=uri-miss");
 }
@@ -111,7 +116,7 @@ fn a_dead_redis_or_a_dead_bridge_costs_a_miss_and_its_return_is_noticed() {
     }
     becomes(
         || get(&gateway, &format!("/after/{}", gateway.stat("selvage.fwd.uri-miss"))),
-        |_| gateway.stat("selvage.remote.opened") > 0,
+        |_| gateway.stat("selvage.breaker.opened-by-failures") > 0,
     );
     assert!(get(&gateway, "/before").is_hit());
     gateway.assert_sound();
@@ -161,4 +166,109 @@ fn a_bridge_that_lies_never_changes_what_a_client_gets() {
         assert!(!answer.is_hit(), "{}", answer.cache_status());
     }
     gateway.assert_sound();
+}
+
+fn upstash_member(origin: &Origin, bridge: &Upstash, token: &str) -> Gateway {
+    let configuration = r#"{ "remote": { "enabled": true, "timeout": "250ms", "dialect": "upstash",
+        "credentials_env": "SELVAGE_REMOTE_CREDENTIALS" } }"#;
+    Gateway::with(configuration)
+        .origin(origin.url())
+        .bridge(bridge.port())
+        .environment("SELVAGE_REMOTE_CREDENTIALS", token)
+        .start()
+}
+
+/// What Upstash's own client prints.
+fn client(bridge: &Upstash, arguments: &[&str]) -> serde_json::Value {
+    let package = repository().join(".node/upstash/node_modules/@upstash/redis");
+    assert!(package.is_dir(), "no @upstash/redis: ./host-tests/run e2e installs it");
+    let output = std::process::Command::new("node")
+        .arg(repository().join("host-tests/tests/e2e/upstash.mjs"))
+        .arg(package)
+        .args([&bridge.url(), "t0ken"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn an_upstash_shares_with_envoys_and_with_its_own_client() {
+    let origin = Origin::start();
+    let content: Vec<u8> = (0..100_000u32).map(|n| (n % 251) as u8).collect();
+    let body = content.clone();
+    origin.on("/binary", move |_| Answer::fresh(&body).header("content-type", "image/x-test"));
+    let redis = Bridge::start();
+    let bridge = Upstash::start(redis.redis_port(), "t0ken");
+    let first = upstash_member(&origin, &bridge, "t0ken");
+    counts(&first, "ready", 1);
+    get(&first, "/binary");
+    written(&first, 1);
+
+    let described = client(&bridge, &["describe"]);
+    let (key, value) = described.as_object().unwrap().iter().next().unwrap();
+    assert!(key.starts_with("selvage:v1:"), "{described}");
+    assert!(value["length"].as_u64() > Some(1000) && value["begin"] == "SLVG", "{described}");
+    assert!((1..=2 * 3600).contains(&value["ttl"].as_u64().unwrap()), "{described}");
+
+    let second = upstash_member(&origin, &bridge, "t0ken");
+    let answer = get(&second, "/binary");
+    assert_says(&answer, "detail=remote");
+    assert_eq!(answer.body, content);
+
+    // What the client writes there instead is read as it is, and is no record.
+    client(&bridge, &["move", key, "elsewhere"]);
+    client(&bridge, &["write", key, "no record, \u{e4}\u{f6}\u{fc}"]);
+    let third = upstash_member(&origin, &bridge, "t0ken");
+    let stored = get(&third, "/binary");
+    assert_says(&stored, "fwd=uri-miss");
+    counts(&third, "found", 1);
+    written(&third, 1);
+    client(&bridge, &["move", "elsewhere", key]);
+    assert_says(&get(&upstash_member(&origin, &bridge, "t0ken"), "/binary"), "detail=remote");
+    third.assert_sound();
+}
+
+#[test]
+fn an_upstash_that_refuses_or_changes_values_is_not_used_until_it_is_mended() {
+    let origin = Origin::start();
+    origin.otherwise(|request| Answer::fresh(format!("of {}", request.target)));
+    let redis = Bridge::start();
+    let bridge = Upstash::start(redis.redis_port(), "t0ken");
+    let stranger = upstash_member(&origin, &bridge, "wr0ng");
+    bridge.ignore_encoding(true);
+    let spoilt = upstash_member(&origin, &bridge, "t0ken");
+    for (gateway, why) in [(&stranger, "refuses the credentials"), (&spoilt, "byte for byte")] {
+        becomes(|| get(gateway, "/a"), |_| gateway.log().contains(why));
+        assert!(!gateway.log().contains("wr0ng"));
+        // Each worker hears of it by its next tick.
+        becomes(
+            || get(gateway, &format!("/{}", gateway.stat("selvage.fwd.uri-miss"))),
+            |_| gateway.stat("selvage.remote.unfit") > 1,
+        );
+        assert_eq!(gateway.stat("selvage.remote.ready"), 0);
+    }
+    bridge.ignore_encoding(false);
+    counts(&spoilt, "ready", 1);
+    written(&spoilt, 1);
+    stranger.assert_sound();
+}
+
+#[test]
+fn webdis_gets_the_name_and_password_from_the_environment() {
+    let origin = Origin::start();
+    origin.otherwise(|_| Answer::fresh("x"));
+    let bridge = Origin::start();
+    bridge.otherwise(|_| Answer::new(404));
+    let configuration =
+        r#"{ "remote": { "enabled": true, "credentials_env": "SELVAGE_REMOTE_CREDENTIALS" } }"#;
+    let port = bridge.url().rsplit(':').next().unwrap().parse().unwrap();
+    let begin = || Gateway::with(configuration).origin(origin.url()).bridge(port);
+    let gateway = begin().environment("SELVAGE_REMOTE_CREDENTIALS", "user:pass:word").start();
+    becomes(|| get(&gateway, "/a"), |_| bridge.count("/PING") > 0);
+    let sent = bridge.received("/PING")[0].header("authorization");
+    assert_eq!(sent.as_deref(), Some("Basic dXNlcjpwYXNzOndvcmQ="));
+    let refused = begin().try_start().err().unwrap();
+    assert!(refused.output.contains("remote.credentials_env: found"), "{}", refused.output);
 }

@@ -1,12 +1,31 @@
 //! Calls to the remote store: a request waits for one, and nothing that may become of it holds the request up.
 
-use selvage_host_tests::{Gateway, Headers, OriginResponse, Stream};
+use selvage_host_tests::upstash::base64;
+use selvage_host_tests::{Callout, Gateway, Headers, OriginResponse, Stream};
 
 use crate::{assert_forwarded, assert_hit, cache_status, fresh};
 
-/// One worker with a remote store.
+/// One worker with a remote store that has said that it is ready.
 fn gateway() -> Gateway {
-    Gateway::with(r#"{"remote":{"enabled":true}}"#).cluster("redis").origin(|_| fresh("content")).start()
+    gateway_of(1, r#"{"remote":{"enabled":true}}"#)
+}
+
+fn gateway_of(workers: usize, configuration: &str) -> Gateway {
+    let gateway =
+        Gateway::with(configuration).workers(workers).cluster("redis").origin(|_| fresh("content")).start();
+    gateway.tick();
+    only(gateway.callouts()).respond(200, Headers::new(), r#"{"PING":[true,"PONG"]}"#);
+    gateway
+}
+
+fn only(mut calls: Vec<Callout>) -> Callout {
+    let call = calls.pop().expect("a call is made");
+    assert!(calls.is_empty(), "{} calls more", calls.len());
+    call
+}
+
+fn logged(gateway: &Gateway, text: &str) -> usize {
+    gateway.logs().iter().filter(|line| line.message.contains(text)).count()
 }
 
 /// A request that waits for the remote store.
@@ -105,19 +124,228 @@ fn an_answer_for_a_client_that_has_left_is_for_nobody() {
     assert!(!stream.is_paused());
 }
 
+/// One lookup in a worker that ends so, with the request on its way to the origin.
+fn lookup(gateway: &Gateway, worker: usize, path: &str, end: impl FnOnce(Callout)) {
+    let stream = gateway.get(path).open(worker);
+    stream.request_headers();
+    assert!(stream.is_paused(), "{path}");
+    end(only(gateway.callouts()));
+    assert!(!stream.is_paused(), "{path}");
+    stream.disconnect();
+}
+
+fn absent(call: Callout) {
+    call.respond(404, Headers::new(), "");
+}
+
 #[test]
-fn a_store_that_fails_is_left_alone_for_a_while() {
+fn a_store_that_fails_is_left_alone_by_all_workers_and_used_again_when_it_answers() {
+    type End = fn(Callout);
+    let ends: [(&str, End); 4] = [
+        ("timeout", |call| call.synthesise(504)),
+        ("unreachable", |call| call.synthesise(503)),
+        ("reset", |call| call.fail()),
+        ("status", |call| call.respond(500, Headers::new(), "")),
+    ];
+    for (word, end) in ends {
+        let gateway = gateway_of(2, r#"{"remote":{"enabled":true}}"#);
+        for nth in 0..10 {
+            lookup(&gateway, 0, &format!("/{nth}"), end);
+        }
+        // What is not stored leaves no task that would be the probe.
+        let unstored = || OriginResponse::ok("x").header("cache-control", "no-store");
+        gateway.origin().next(unstored());
+        assert_forwarded(&gateway.get("/open").send(0), "uri-miss");
+        gateway.tick();
+        gateway.origin().next(unstored());
+        // This worker has not seen a single failure.
+        assert_forwarded(&gateway.get("/spared").send(1), "uri-miss");
+        assert!(gateway.callouts().is_empty(), "{word}");
+        assert_eq!(logged(&gateway, "requests go on without it"), 1, "{word}");
+        gateway.tick();
+        let metric = |name: &str| gateway.metric(&format!("selvage.{name}")).unwrap_or_default();
+        assert_eq!((metric(&format!("remote.{word}")), metric("remote.open")), (10, 2));
+        assert_eq!((metric("breaker.opened-by-failures"), metric("breaker.adopted")), (1, 2));
+        // The two workers and the main thread.
+        assert_eq!((metric("breaker.open"), metric("breaker.closed")), (3, 0));
+        gateway.advance(1);
+        for (nth, worker) in [1, 0, 1].into_iter().enumerate() {
+            lookup(&gateway, worker, &format!("/probe/{nth}"), absent);
+            gateway.tick();
+        }
+        for worker in [0, 1] {
+            lookup(&gateway, worker, "/closed", absent);
+        }
+        assert_eq!(logged(&gateway, "used again"), 1, "{word}");
+    }
+}
+
+#[test]
+fn a_store_that_is_slow_is_left_alone_too() {
     let gateway = gateway();
-    for nth in 0..5 {
-        let stream = waiting(&gateway, &format!("/{nth}"));
-        gateway.callouts().pop().unwrap().synthesise(503);
-        assert!(!stream.is_paused());
+    for nth in 0..10 {
+        lookup(&gateway, 0, &format!("/{nth}"), |call| {
+            gateway.node().clock().advance(std::time::Duration::from_millis(30));
+            absent(call);
+        });
     }
     assert_forwarded(&gateway.get("/open").send(0), "uri-miss");
-    assert!(gateway.callouts().is_empty());
-    gateway.advance(1);
-    let stream = waiting(&gateway, "/probe");
-    gateway.callouts().pop().unwrap().respond(404, Headers::new(), "");
-    assert!(!stream.is_paused());
-    waiting(&gateway, "/closed");
+    gateway.tick();
+    assert_eq!(gateway.metric("selvage.breaker.opened-by-slowness"), Some(1));
+    assert_eq!(logged(&gateway, "is too slow"), 1);
+}
+
+#[test]
+fn a_store_slower_than_the_origin_for_long_is_left_alone() {
+    let gateway = gateway();
+    let clock = gateway.node().clock();
+    let mut opened = false;
+    for nth in 0..200 {
+        clock.advance(std::time::Duration::from_millis(100));
+        gateway.tick();
+        if let [probe] = &gateway.callouts()[..] {
+            panic!("{}", probe.path());
+        }
+        let stream = gateway.get(&format!("/{nth}")).header("cookie", "a").open(0);
+        stream.request_headers();
+        if stream.is_paused() {
+            clock.advance(std::time::Duration::from_millis(15));
+            absent(only(gateway.callouts()));
+        } else {
+            opened = true;
+        }
+        clock.advance(std::time::Duration::from_millis(2));
+        stream.respond(Headers::from([(":status", "200"), ("cache-control", "no-store")]));
+        if opened {
+            break;
+        }
+    }
+    assert!(opened, "{:?}", gateway.metrics());
+}
+
+#[test]
+fn what_redis_refuses_to_write_keeps_nobody_from_reading() {
+    let gateway = gateway();
+    for nth in 0..20 {
+        let stream = waiting(&gateway, &format!("/{nth}"));
+        absent(only(gateway.callouts()));
+        stream.respond_with_body(Headers::from([(":status", "200"), ("cache-control", "max-age=60")]));
+        stream.last_body("content");
+        gateway.tick();
+        let full = r#"{"SETEX":[false,"OOM command not allowed when used memory > 'maxmemory'."]}"#;
+        only(gateway.callouts()).respond(200, Headers::new(), full);
+    }
+    waiting(&gateway, "/read");
+    gateway.tick();
+    assert_eq!(gateway.metric("selvage.remote.redis-error"), Some(20));
+}
+
+const UPSTASH: &str = r#"{"remote":{"enabled":true,"dialect":"upstash","credentials_env":"TOKEN"}}"#;
+
+fn upstash() -> Gateway {
+    Gateway::with(UPSTASH)
+        .workers(2)
+        .cluster("redis")
+        .environment("TOKEN", "s3cret\n")
+        .origin(|_| fresh("content"))
+        .start()
+}
+
+#[test]
+fn the_node_probes_once_and_an_upstash_that_changes_values_is_not_used_until_it_is_mended() {
+    for (status, answer, why) in [
+        (200, r#"{"result":"selvage"}"#, "byte for byte"),
+        (401, r#"{"error":"Unauthorized"}"#, "credentials"),
+    ] {
+        let gateway = upstash();
+        gateway.tick();
+        let probe = only(gateway.callouts());
+        assert_eq!(probe.path(), "/ping/selvage");
+        assert_eq!(probe.headers().get("authorization").as_deref(), Some("Bearer s3cret"));
+        probe.respond(status, Headers::new(), answer);
+        gateway.tick();
+        for worker in [0, 1] {
+            assert_forwarded(&gateway.get(&format!("/unfit/{worker}")).send(worker), "uri-miss");
+        }
+        assert!(gateway.callouts().is_empty());
+        gateway.tick();
+        assert_eq!(gateway.metric("selvage.remote.unfit"), Some(2));
+        assert_eq!(gateway.metric("selvage.remote.ready"), Some(0));
+        assert_eq!(logged(&gateway, why), 1, "{:?}", gateway.logs());
+        gateway.advance(11);
+        gateway.tick();
+        only(gateway.callouts()).respond(200, Headers::new(), r#"{"result":"c2VsdmFnZQ=="}"#);
+        gateway.tick();
+        assert_eq!(gateway.metric("selvage.remote.ready"), Some(1));
+        // What was stored meanwhile is sent now.
+        assert!(gateway.callouts().iter().all(|call| call.path().starts_with("/set/selvage:v1:")));
+        assert!(gateway.logs().iter().all(|line| !line.message.contains("s3cret")));
+    }
+}
+
+#[test]
+fn a_webdis_that_may_not_be_probed_is_used_all_the_same() {
+    let gateway = Gateway::with(r#"{"remote":{"enabled":true}}"#).cluster("redis").start();
+    waiting(&gateway, "/before-any-tick").disconnect();
+    only(gateway.callouts()).fail();
+    gateway.tick();
+    only(gateway.callouts()).respond(403, Headers::new(), "Forbidden");
+    gateway.tick();
+    assert_eq!(gateway.metric("selvage.remote.ready"), Some(0));
+    waiting(&gateway, "/a");
+}
+
+#[test]
+fn an_upstash_record_answers_the_request_that_waits_for_it() {
+    let gateway = upstash();
+    let stream = waiting(&gateway, "/a");
+    let call = only(gateway.callouts());
+    assert!(call.path().starts_with("/get/selvage:v1:"), "{}", call.path());
+    assert_eq!(call.headers().get("upstash-encoding").as_deref(), Some("base64"));
+    assert_eq!(call.headers().get("authorization").as_deref(), Some("Bearer s3cret"));
+    call.respond(200, Headers::new(), r#"{"result":null}"#);
+    stream.respond_with_body(Headers::from([(":status", "200"), ("cache-control", "max-age=60")]));
+    stream.last_body("content");
+    gateway.tick();
+    let mut calls = gateway.callouts();
+    let at = calls.iter().position(|call| call.path().starts_with("/set/")).expect("the record is sent");
+    let set = calls.remove(at);
+    assert!(set.path().contains("?EX="), "{}", set.path());
+    let encoded = base64(set.body());
+    set.respond(200, Headers::new(), r#"{"result":"OK"}"#);
+
+    let other = upstash();
+    let stream = waiting(&other, "/a");
+    only(other.callouts()).respond(200, Headers::new(), format!(r#"{{"result":"{encoded}"}}"#));
+    assert_hit(&stream, "content");
+    assert!(cache_status(&stream).contains("detail=remote"), "{}", cache_status(&stream));
+}
+
+#[test]
+fn credentials_come_from_the_environment_and_are_never_logged() {
+    let named = r#"{"remote":{"enabled":true,"credentials_env":"REDIS_LOGIN"}}"#;
+    let gateway = Gateway::with(named).cluster("redis").environment("REDIS_LOGIN", "user:pass:word").start();
+    waiting(&gateway, "/a");
+    let call = only(gateway.callouts());
+    assert_eq!(call.headers().get("authorization").as_deref(), Some("Basic dXNlcjpwYXNzOndvcmQ="));
+    assert!(gateway.logs().iter().all(|line| !line.message.contains("word")));
+    for (name, value, wanted) in [
+        ("OTHER", "user:hidden", "is empty or not in the environment of the VM"),
+        ("REDIS_LOGIN", " \n", "is empty or not in the environment of the VM"),
+        ("REDIS_LOGIN", "hidden", "whose value cannot be sent, allowed: user:password"),
+    ] {
+        let refused = Gateway::with(named).environment(name, value).try_start().err().unwrap().text();
+        assert!(refused.contains("remote.credentials_env: found \"REDIS_LOGIN\""), "{refused}");
+        assert!(refused.contains(wanted) && !refused.contains("hidden"), "{refused}");
+    }
+}
+
+#[test]
+fn a_change_of_the_configuration_keeps_what_the_breaker_knows() {
+    let gateway = gateway();
+    for nth in 0..10 {
+        lookup(&gateway, 0, &format!("/{nth}"), |call| call.synthesise(504));
+    }
+    gateway.reconfigure(r#"{"name":"Edge","remote":{"enabled":true}}"#).unwrap();
+    assert_forwarded(&gateway.get("/open").send(0), "uri-miss");
 }

@@ -16,6 +16,7 @@ use crate::coding::inflated::Inflated;
 use crate::fields::Fields;
 use crate::key;
 use crate::policy::{Cookies, Policy, Rule};
+use crate::remote::breaker::Latency;
 use crate::remote::queue::{Queue, Task};
 use crate::request::Request;
 use crate::stats::Stats;
@@ -91,6 +92,8 @@ pub struct Cache {
     put_since_learning: Vec<u128>,
     next_audit: Timestamp,
     remote_queue: Queue,
+    /// How long the origin takes to begin its answers to GET; the remote store should be faster.
+    origin_latency: Latency,
     /// Keys whose responses were not storable lately, each at the place its hash gives it.
     unstorable: Vec<(u128, Timestamp)>,
     changes_to_tell: bool,
@@ -134,6 +137,7 @@ impl Cache {
             put_since_learning: Vec::new(),
             next_audit: Timestamp::default(),
             remote_queue,
+            origin_latency: Latency::new(ORIGIN_HALF_LIFE),
             unstorable: Vec::new(),
             changes_to_tell: false,
             scratch: Scratch::default(),
@@ -462,6 +466,8 @@ impl Cache {
     }
 }
 
+/// After this long an answer of the origin counts half as much in its average.
+const ORIGIN_HALF_LIFE: Duration = Duration::from_secs(5);
 /// How long the node store keeps an index of variants after its last change.
 const KEEP_INDEX: Duration = Duration::from_secs(24 * 3600);
 /// Keys that are remembered as not storable, 32 bytes each.

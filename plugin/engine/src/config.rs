@@ -75,11 +75,16 @@ pub struct Node {
     pub poll: Duration,
 }
 
-/// The store that a fleet shares: Redis, reached by HTTP calls to webdis, which is a cluster of Envoy's.
+/// The store that a fleet shares: Redis, reached by HTTP calls to a bridge, which is a cluster of Envoy's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remote {
     /// Whether there is one. Default: false.
     pub enabled: bool,
+    /// What the bridge speaks. Default: webdis.
+    pub dialect: Dialect,
+    /// Name of the environment variable of the VM that holds the bridge's `user:password` (webdis) or token
+    /// (upstash). Default: none, and the bridge is sent no credentials.
+    pub credentials_env: Option<Box<str>>,
     /// Name of the bridge's cluster in Envoy's configuration. Default: `redis`.
     pub cluster: Box<str>,
     /// `:authority` of the calls. Default: `redis`.
@@ -96,12 +101,58 @@ pub struct Remote {
     pub queue_entries: usize,
     /// Most calls of a worker under way at once. Default: 64.
     pub in_flight: usize,
+    /// When the store is left alone for a while.
+    pub breaker: Breaker,
+}
+
+/// The interface of a bridge to Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// The webdis server.
+    Webdis,
+    /// Upstash's REST interface, and what is compatible with it.
+    Upstash,
+}
+
+/// When a store that fails or is slow is left alone, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    /// Percentage of calls that failed from which on no more are made; 0 never. Default: 50.
+    pub failure_percent: u32,
+    /// Percentage of calls that were slow from which on no more are made; 0 never. Default: 50.
+    pub slow_percent: u32,
+    /// A call that takes longer is slow. Default: half of the timeout.
+    pub slow_after: Option<Duration>,
+    /// Fewer calls in the window decide nothing. Default: 10.
+    pub least_calls: u32,
+    /// How far it looks back. Default: 10 s.
+    pub window: Duration,
+    /// The first pause; each further one is twice as long. Default: 500 ms.
+    pub pause: Duration,
+    /// The longest pause, never shorter than the first. Default: 4 s.
+    pub longest_pause: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Breaker {
+            failure_percent: 50,
+            slow_percent: 50,
+            slow_after: None,
+            least_calls: 10,
+            window: Duration::from_secs(10),
+            pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(4),
+        }
+    }
 }
 
 impl Default for Remote {
     fn default() -> Self {
         Remote {
             enabled: false,
+            dialect: Dialect::Webdis,
+            credentials_env: None,
             cluster: "redis".into(),
             authority: "redis".into(),
             prefix: "selvage".into(),
@@ -110,6 +161,7 @@ impl Default for Remote {
             queue_bytes: 16 << 20,
             queue_entries: 1024,
             in_flight: 64,
+            breaker: Breaker::default(),
         }
     }
 }

@@ -39,6 +39,7 @@ pub mod storability;
 pub mod validation;
 
 pub mod cache_status;
+pub mod registry;
 pub mod stats;
 
 pub mod fields;

@@ -4,13 +4,16 @@ mod glob;
 mod matcher;
 
 pub use crate::config::{
-    BodyKey, Compression, Cookies, Etag, FieldName, Key, Node, Query, QueryChoice, QueryName, QueryOrder,
-    Remote, RequestDirectives, Rule, SetCookie, Stale, Ttl, Vary, Worker,
+    BodyKey, Breaker, Compression, Cookies, Dialect, Etag, FieldName, Key, Node, Query, QueryChoice,
+    QueryName, QueryOrder, Remote, RequestDirectives, Rule, SetCookie, Stale, Ttl, Vary, Worker,
 };
+
+use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::Config;
+use crate::remote::breaker;
 use matcher::Matcher;
 
 /// The rules, ready to be asked, and the bounds of the stores.
@@ -61,6 +64,24 @@ impl Policy {
     /// All rules in the order of their indices, the default rule last.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter().map(|(_, rule)| rule).chain([&self.default_rule])
+    }
+}
+
+/// The settings of the breaker for the remote store.
+pub fn remote_breaker(remote: &Remote) -> breaker::Config {
+    let Breaker { failure_percent, slow_percent, slow_after, least_calls, window, pause, longest_pause } =
+        &remote.breaker;
+    breaker::Config {
+        bucket: *window / 10,
+        least_calls: *least_calls,
+        failure_ratio: f64::from(*failure_percent) / 100.0,
+        slow_after: slow_after.unwrap_or(remote.timeout / 2),
+        slow_ratio: f64::from(*slow_percent) / 100.0,
+        first_pause: *pause,
+        longest_pause: *longest_pause,
+        // Past the deadline of a call Envoy answers in the bridge's place.
+        probe_deadline: remote.timeout.saturating_mul(2).max(Duration::from_secs(1)),
+        ..breaker::Config::default()
     }
 }
 
@@ -175,6 +196,19 @@ mod tests {
             ("a\"b\\c", r#""a\"b\\c""#),
         ] {
             assert_eq!(&*cache_status_name(name), shown);
+        }
+    }
+
+    #[test]
+    fn a_slow_call_takes_half_of_the_timeout_unless_the_operator_says_otherwise() {
+        for (json, millis) in [
+            ("{}", 25),
+            (r#"{"remote":{"timeout":"2s"}}"#, 1000),
+            (r#"{"remote":{"timeout":"2s","breaker":{"slow_after":"30ms"}}}"#, 30),
+        ] {
+            let config = remote_breaker(&policy(json).remote);
+            assert_eq!(config.slow_after, Duration::from_millis(millis), "{json}");
+            assert_eq!((config.least_calls, config.failure_ratio), (10, 0.5));
         }
     }
 

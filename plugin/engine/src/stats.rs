@@ -44,10 +44,12 @@ impl Stats {
         self.add(family, word, 1);
     }
 
-    /// Adds to a counter of something else than events, such as bytes.
+    /// Adds to a counter: several events, or bytes. Nothing leaves no trace.
     pub fn add(&mut self, family: &'static str, word: &'static str, amount: u64) {
-        let counter = self.words.entry((family, word)).or_default();
-        *counter = counter.saturating_add(amount);
+        if amount > 0 {
+            let counter = self.words.entry((family, word)).or_default();
+            *counter = counter.saturating_add(amount);
+        }
     }
 
     /// The counts since the last call.

@@ -1,8 +1,11 @@
 //! What this worker asks of the remote store and sends to it.
 
+use std::time::Duration;
+
 use super::{Cache, Found, KEEP_INDEX, Moment};
 use crate::key;
 use crate::policy::{RequestDirectives, Rule};
+use crate::remote::breaker::Latency;
 use crate::remote::queue::Task;
 use crate::request::Request;
 use crate::store::Slot;
@@ -58,6 +61,30 @@ impl Cache {
             }
             _ => None,
         }
+    }
+
+    /// How long the origin takes, for comparison with the remote store. Nothing is known without such a store.
+    pub const fn origin_latency(&self) -> &Latency {
+        &self.origin_latency
+    }
+
+    /// The origin has begun to answer a GET with this status.
+    pub(crate) fn note_origin_latency(&mut self, status: u16, latency: Duration, now: Timestamp) {
+        // A quick error is no sign of a quick origin.
+        if self.policy.remote.enabled && status < 500 {
+            self.origin_latency.record(latency, now);
+        }
+    }
+
+    /// Whether anything waits for the remote store.
+    pub fn has_remote_tasks(&self) -> bool {
+        !self.remote_queue.is_empty()
+    }
+
+    /// Counts the tasks that were dropped for want of room.
+    pub fn count_dropped_tasks(&mut self) {
+        let dropped = self.remote_queue.take_dropped();
+        self.stats.add("remote", "dropped", dropped);
     }
 
     /// The next task for the remote store.

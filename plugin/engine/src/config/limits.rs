@@ -40,6 +40,12 @@ pub(super) const REMOTE_QUEUE_BYTES: RangeInclusive<u64> = 64 << 10..=256 << 20;
 pub(super) const REMOTE_QUEUE_ENTRIES: RangeInclusive<u64> = 1..=1 << 16;
 pub(super) const REMOTE_IN_FLIGHT: RangeInclusive<u64> = 1..=4096;
 
+pub(super) const BREAKER_LEAST_CALLS: RangeInclusive<u64> = 1..=100_000;
+pub(super) const BREAKER_SLOW_AFTER: Millis = 1..=10_000;
+pub(super) const BREAKER_WINDOW: Millis = 1_000..=600_000;
+/// Up to five minutes: a store that is back should be used again.
+pub(super) const BREAKER_PAUSE: Millis = 10..=300_000;
+
 /// Lifetimes: up to ten years, so that no sum of them overflows.
 pub(super) const LIFETIME: Millis = 0..=3650 * 86_400_000;
 pub(super) const PERCENT: RangeInclusive<u64> = 0..=100;

@@ -36,6 +36,16 @@ pub(super) fn visible(text: &str) -> Option<Box<str>> {
     (bounded(text, NAME_CHARS) && text.bytes().all(|byte| matches!(byte, b'!'..=b'~'))).then(|| text.into())
 }
 
+pub(super) const VARIABLE: &str =
+    r#"the name of an environment variable, 1 to 128 letters, digits and "_", no digit first"#;
+
+/// The name of an environment variable (POSIX XBD §8.1).
+pub(super) fn variable(text: &str) -> Option<Box<str>> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let begins = !text.starts_with(|first: char| first.is_ascii_digit());
+    (bounded(text, NAME_CHARS) && plain && begins).then(|| text.into())
+}
+
 pub(super) const FIELD: &str = "a request field name such as \"accept-language\", not \"host\", \"*\", a pseudo-header or a hop-by-hop field";
 
 /// A field name that may take part in a key or in `Vary`. Hop-by-hop fields (RFC 9110 §7.6.1) do not reach the
@@ -217,6 +227,14 @@ mod tests {
         }
         for bad in ["", "text", "*/*", "text/", "/html", "text/html; charset=utf-8", "+", "a/b/c", "te*/x"] {
             assert_eq!(media_type(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn variables_have_the_names_that_a_shell_takes() {
+        assert!(variable("_REDIS_TOKEN2").is_some());
+        for bad in ["", "2A", "A-B", "A=B", "A B", "\u{c4}"] {
+            assert_eq!(variable(bad), None, "{bad}");
         }
     }
 

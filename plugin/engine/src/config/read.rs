@@ -6,7 +6,7 @@ use super::reader::Least::{Empty, One};
 use super::reader::{Object, Place, duration, each, list, map, nullable, size, switch, text, whole, word};
 use super::rule::*;
 use super::written::{Written, quote};
-use super::{Config, Match, MatchedRule, Remote};
+use super::{Config, Dialect, Match, MatchedRule, Remote};
 
 /// The whole configuration.
 pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
@@ -37,6 +37,9 @@ pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
 fn remote<'w, 'f>(object: &mut Object<'w, 'f>, remote: &mut Remote) {
     let visible = || text(names::CLUSTER, names::visible);
     object.set("enabled", &mut remote.enabled, switch);
+    object.set("dialect", &mut remote.dialect, word(&DIALECT));
+    let variable = text(names::VARIABLE, names::variable);
+    object.set("credentials_env", &mut remote.credentials_env, nullable(variable));
     object.set("cluster", &mut remote.cluster, visible());
     object.set("authority", &mut remote.authority, visible());
     object.set("prefix", &mut remote.prefix, text(names::NAMESPACE, names::namespace));
@@ -45,6 +48,15 @@ fn remote<'w, 'f>(object: &mut Object<'w, 'f>, remote: &mut Remote) {
     object.set("queue_bytes", &mut remote.queue_bytes, size(REMOTE_QUEUE_BYTES));
     object.set("queue_entries", &mut remote.queue_entries, whole(REMOTE_QUEUE_ENTRIES));
     object.set("in_flight", &mut remote.in_flight, whole(REMOTE_IN_FLIGHT));
+    object.within("breaker", &mut remote.breaker, |object, breaker| {
+        object.set("failure_percent", &mut breaker.failure_percent, whole(PERCENT));
+        object.set("slow_percent", &mut breaker.slow_percent, whole(PERCENT));
+        object.set("slow_after", &mut breaker.slow_after, nullable(duration(BREAKER_SLOW_AFTER)));
+        object.set("least_calls", &mut breaker.least_calls, whole(BREAKER_LEAST_CALLS));
+        object.set("window", &mut breaker.window, duration(BREAKER_WINDOW));
+        object.set("pause", &mut breaker.pause, duration(BREAKER_PAUSE));
+        object.set("longest_pause", &mut breaker.longest_pause, duration(BREAKER_PAUSE));
+    });
 }
 
 fn matched_rule<'w, 'f>(
@@ -183,6 +195,7 @@ fn status(text: &str) -> Option<u16> {
 
 const BODY_METHODS: &str = r#"a list of methods such as ["POST","QUERY"]"#;
 
+pub(super) const DIALECT: [(&str, Dialect); 2] = [("webdis", Dialect::Webdis), ("upstash", Dialect::Upstash)];
 pub(super) const QUERY_ORDER: [(&str, QueryOrder); 2] =
     [("keep", QueryOrder::Keep), ("sort", QueryOrder::Sort)];
 pub(super) const SET_COOKIE: [(&str, SetCookie); 3] =

@@ -6,7 +6,7 @@
 use std::ops::RangeInclusive;
 
 use super::limits::*;
-use super::read::{COOKIES, ETAG, QUERY_ORDER, REQUEST_DIRECTIVES, SET_COOKIE};
+use super::read::{COOKIES, DIALECT, ETAG, QUERY_ORDER, REQUEST_DIRECTIVES, SET_COOKIE};
 use super::reader::Least::{self, Empty, One};
 use super::units::{show_duration, show_size};
 use std::time::Duration;
@@ -33,6 +33,7 @@ pub(super) enum Form {
     NullableDuration(Millis),
     Word(Vec<&'static str>),
     Text(Pattern),
+    NullableText(Pattern),
     Texts(Least, Pattern),
     NullableTexts(Least, Pattern),
     Wholes(RangeInclusive<u64>),
@@ -63,9 +64,16 @@ pub(super) fn top() -> Vec<Member> {
             "remote",
             Form::Object,
             "",
-            "The store that a fleet shares: Redis, reached by HTTP calls to webdis.",
+            "The store that a fleet shares: Redis, reached by HTTP calls to a bridge.",
         ),
         member("remote.enabled", Form::Switch, "false", "Whether there is such a store."),
+        member("remote.dialect", words(&DIALECT), "\"webdis\"", "What the bridge speaks."),
+        member(
+            "remote.credentials_env",
+            Form::NullableText(variable()),
+            "null",
+            "Name of the VM's environment variable with the bridge's `user:password` (webdis) or token (upstash).",
+        ),
         member("remote.cluster", Form::Text(cluster()), "\"redis\"", "The bridge's cluster in Envoy."),
         member("remote.authority", Form::Text(cluster()), "\"redis\"", "`:authority` of the calls."),
         member("remote.prefix", Form::Text(plain_name()), "\"selvage\"", "What every key begins with."),
@@ -98,6 +106,54 @@ pub(super) fn top() -> Vec<Member> {
             Form::Whole(REMOTE_IN_FLIGHT),
             "64",
             "Most calls of a worker under way at once.",
+        ),
+        member(
+            "remote.breaker",
+            Form::Object,
+            "",
+            "When a store that fails or is slow is left alone, and for how long; all workers share what one finds.",
+        ),
+        member(
+            "remote.breaker.failure_percent",
+            Form::Whole(PERCENT),
+            "50",
+            "Percentage of failed calls that opens it; `0` never.",
+        ),
+        member(
+            "remote.breaker.slow_percent",
+            Form::Whole(PERCENT),
+            "50",
+            "Percentage of slow calls that opens it; `0` never.",
+        ),
+        member(
+            "remote.breaker.slow_after",
+            Form::NullableDuration(BREAKER_SLOW_AFTER),
+            "null",
+            "A call that takes longer is slow; `null`: half of `remote.timeout`.",
+        ),
+        member(
+            "remote.breaker.least_calls",
+            Form::Whole(BREAKER_LEAST_CALLS),
+            "10",
+            "Fewer calls in the window decide nothing.",
+        ),
+        member(
+            "remote.breaker.window",
+            Form::Duration(BREAKER_WINDOW),
+            "\"10s\"",
+            "How far it looks back, in ten steps.",
+        ),
+        member(
+            "remote.breaker.pause",
+            Form::Duration(BREAKER_PAUSE),
+            "\"500ms\"",
+            "How long it first stays open; each further pause is twice as long.",
+        ),
+        member(
+            "remote.breaker.longest_pause",
+            Form::Duration(BREAKER_PAUSE),
+            "\"4s\"",
+            "How long it stays open at most, `pause` or longer.",
         ),
         member("worker", Form::Object, "", "The store of each worker, in the memory of the worker's VM."),
         member(
@@ -159,6 +215,11 @@ pub(super) fn top() -> Vec<Member> {
 /// A name that stands in keys.
 fn plain_name() -> Pattern {
     Pattern { expression: "^[A-Za-z0-9._-]+$", chars: NAME_CHARS, words: "name" }
+}
+
+/// The name of an environment variable.
+fn variable() -> Pattern {
+    Pattern { expression: "^[A-Za-z_][A-Za-z0-9_]*$", chars: NAME_CHARS, words: "name" }
 }
 
 /// The name of a cluster or an authority.
@@ -454,6 +515,7 @@ impl Form {
                 words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" or ")
             }
             Form::Text(pattern) => pattern.words.into(),
+            Form::NullableText(pattern) => format!("{} or `null`", pattern.words),
             Form::Texts(least, pattern) => texts(least, pattern),
             Form::NullableTexts(least, pattern) => format!("{}, or `null`", texts(least, pattern)),
             Form::Wholes(bounds) => format!("list of {}", ends(bounds, |number| number.to_string())),

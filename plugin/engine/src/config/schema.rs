@@ -76,7 +76,7 @@ fn form(form: &Form) -> Value {
         value
     };
     let texts = |least: &Least, pattern: &Pattern, kind| {
-        list(items(text(pattern), u8::from(*least == Least::One)), kind)
+        list(items(text(pattern, json!("string")), u8::from(*least == Least::One)), kind)
     };
     match form {
         Form::Object => object(json!("object")),
@@ -95,7 +95,8 @@ fn form(form: &Form) -> Value {
         Form::Duration(bounds) => duration(bounds, json!(["string", "integer"])),
         Form::NullableDuration(bounds) => duration(bounds, json!(["string", "integer", "null"])),
         Form::Word(words) => json!({ "enum": words }),
-        Form::Text(pattern) => text(pattern),
+        Form::Text(pattern) => text(pattern, json!("string")),
+        Form::NullableText(pattern) => text(pattern, json!(["string", "null"])),
         Form::Texts(least, pattern) => texts(least, pattern, json!("array")),
         Form::NullableTexts(least, pattern) => texts(least, pattern, json!(["array", "null"])),
         Form::Wholes(bounds) => list(items(self::form(&Form::Whole(bounds.clone())), 0), json!("array")),
@@ -120,8 +121,8 @@ fn duration(bounds: &super::limits::Millis, kind: Value) -> Value {
     })
 }
 
-fn text(pattern: &Pattern) -> Value {
-    json!({ "type": "string", "pattern": pattern.expression, "minLength": 1, "maxLength": pattern.chars })
+fn text(pattern: &Pattern, kind: Value) -> Value {
+    json!({ "type": kind, "pattern": pattern.expression, "minLength": 1, "maxLength": pattern.chars })
 }
 
 /// At most one way to choose parameters.

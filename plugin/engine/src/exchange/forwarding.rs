@@ -33,6 +33,9 @@ impl Plan {
         let policy = Rc::clone(cache.policy());
         let rule = policy.rule(self.rule);
         let status = status_of(head);
+        if self.role == Role::Fill {
+            cache.note_origin_latency(status, moment.now.since(self.requested), moment.now);
+        }
         let mut outcome = Outcome {
             forward: Some(self.forward),
             forward_status: Some(status),

@@ -43,6 +43,8 @@ impl Redis {
         match task {
             Task::Replicate { hash, record, ttl_seconds } => {
                 assert_ne!(ttl_seconds, 0);
+                // webdis drops an empty value, and a leading `-` is how it shows an error.
+                assert!(record.first().is_some_and(|first| *first != b'-'));
                 self.records.insert(hash, record);
             }
             Task::Delete { hash } => {

@@ -115,3 +115,19 @@ fn what_is_not_storable_is_neither_sent_nor_asked_for_again_at_once() {
     gateway.sends();
     assert_eq!((gateway.redis.lookups, gateway.redis.records.len()), (1, 0));
 }
+
+#[test]
+fn the_origins_latency_is_that_of_answers_to_get_which_are_no_errors() {
+    let mut gateway = Gateway::with(REMOTE);
+    for nth in 0..10 {
+        let path = format!("/{nth}");
+        gateway.get(&path).at(nth).forwarded(fresh_for(60).after(40).body("x"));
+        gateway.get(&format!("{path}/broken")).at(nth).forwarded(origin(503));
+        gateway.post(&path).at(nth).forwarded(origin(204));
+    }
+    let mean = gateway.workers[0].origin_latency().mean().unwrap();
+    assert_eq!(mean.as_millis().next_multiple_of(10), 40, "{mean:?}");
+    let mut without = Gateway::with("{}");
+    (0..10).for_each(|nth| _ = without.get(&format!("/{nth}")).at(nth).miss(fresh_for(60).body("x")));
+    assert_eq!(without.workers[0].origin_latency().mean(), None);
+}

@@ -1,0 +1,85 @@
+//! webdis: the command is the path, the value of `SETEX` the body.
+//!
+//! It takes an ending such as `.js` off the last argument and reads `+` as a space; [`super::wire_key`] has neither.
+
+use serde::Deserialize;
+
+use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64};
+
+/// Options of webdis. Not `Debug`: they hold a password.
+#[derive(Clone, Default)]
+pub struct WebdisOptions {
+    /// `user:password` for its access list; `None` sends none. An unknown user is not refused but has the
+    /// rights of nobody.
+    pub user_password: Option<String>,
+}
+
+impl WebdisOptions {
+    pub(super) fn call(&self, command: &Command<'_>) -> Call {
+        let (method, path, body) = match command {
+            // `.bin` asks for the bytes as they are.
+            Command::Get { key } => ("GET", format!("/GET/{key}.bin"), Vec::new()),
+            Command::Set { key, value, ttl_seconds } => {
+                ("PUT", format!("/SETEX/{key}/{}", (*ttl_seconds).max(1)), value.to_vec())
+            }
+            Command::Delete { key } => ("GET", format!("/DEL/{key}"), Vec::new()),
+            Command::Probe => ("GET", "/PING".to_owned(), Vec::new()),
+        };
+        let basic = |pair: &String| ("authorization", format!("Basic {}", base64::encode(pair.as_bytes())));
+        Call { method, path, headers: self.user_password.iter().map(basic).collect(), body }
+    }
+}
+
+pub(super) fn answer(
+    kind: Kind,
+    status: u16,
+    body: Vec<u8>,
+    max_bytes: usize,
+) -> Result<Answer, DialectError> {
+    match (kind, status) {
+        (Kind::Get, 404) => Ok(Answer::Absent),
+        (Kind::Get, 200) => match error_text(&body) {
+            Some(text) => Err(DialectError::of_redis(text)),
+            None if body.len() > max_bytes => Err(DialectError::TooLarge),
+            None => Ok(Answer::Value(body)),
+        },
+        (_, 200) if body.len() > MAX_REPLY => Err(DialectError::Malformed),
+        (_, 200) => match (kind, serde_json::from_slice(&body).map_err(|_| DialectError::Malformed)?) {
+            (_, Reply { set: Some((false, text)), .. } | Reply { ping: Some((false, text)), .. }) => {
+                Err(DialectError::of_redis(&text))
+            }
+            (_, Reply { del: Some(Deleted::Refused(false, text)), .. }) => Err(DialectError::of_redis(&text)),
+            (Kind::Set, Reply { set: Some((true, text)), .. }) if text == "OK" => Ok(Answer::Done),
+            (Kind::Delete, Reply { del: Some(Deleted::Count(_)), .. }) => Ok(Answer::Done),
+            (Kind::Probe, Reply { ping: Some((true, text)), .. }) if text == "PONG" => {
+                Ok(Answer::Ready(Capabilities { binary_reads: true }))
+            }
+            _ => Err(DialectError::Malformed),
+        },
+        (_, other) => Err(DialectError::Status(other)),
+    }
+}
+
+/// The text of an error in a `.bin` answer: `-WRONGTYPE Operation …`, one line.
+fn error_text(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body.strip_prefix(b"-").filter(|text| text.len() <= MAX_REPLY)?).ok()?;
+    let (word, _) = text.split_once(' ')?;
+    (!word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase())).then_some(text)
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    #[serde(rename = "SETEX")]
+    set: Option<(bool, String)>,
+    #[serde(rename = "DEL")]
+    del: Option<Deleted>,
+    #[serde(rename = "PING")]
+    ping: Option<(bool, String)>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Deleted {
+    Count(#[expect(dead_code, reason = "its type is what is asked")] u64),
+    Refused(bool, String),
+}

@@ -1,0 +1,141 @@
+//! The circuit breakers of a VM, one for each cluster that it calls. The workers share what they find out.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+use selvage_engine::registry::{self, Limits, Registry};
+use selvage_engine::remote::breaker::{Admit, Breaker, CallResult, Config, Counters, Latency, State};
+use selvage_engine::stats::Stats;
+use selvage_engine::time::Timestamp;
+
+use crate::host::{self, Envoy, Level};
+
+/// The breakers by the names of their clusters. They outlive a change of the configuration.
+pub struct Breakers {
+    registry: Registry<Shared>,
+    random: u64,
+    counted: registry::Counters,
+}
+
+/// A breaker and where the workers share it.
+struct Shared {
+    breaker: Breaker,
+    key: String,
+    counted: Counters,
+}
+
+impl Default for Breakers {
+    fn default() -> Self {
+        let random = RandomState::new().build_hasher().finish();
+        Self { registry: Registry::new(LIMITS), random, counted: registry::Counters::default() }
+    }
+}
+
+impl Breakers {
+    /// Gives the breaker of a cluster these settings. What it knows stays.
+    pub fn configure(&mut self, cluster: &str, config: Config, now: Timestamp) {
+        if let Some(entry) = self.entry(cluster, config, now) {
+            entry.breaker.set_config(config);
+        }
+    }
+
+    /// Whether a call to the cluster may be made. Where no breaker can be kept all may.
+    pub fn admit(&mut self, cluster: &str, config: Config, now: Timestamp) -> Admit {
+        let random = self.random();
+        let Some(Shared { breaker, key, .. }) = self.entry(cluster, config, now) else { return Admit::Pass };
+        breaker.admit_shared(&mut Envoy, key, now, random)
+    }
+
+    /// Takes the result of a call in that was admitted, and tells the other workers if it changes the state.
+    pub fn record(&mut self, cluster: &str, admitted: Admit, result: CallResult, now: Timestamp) {
+        let random = self.random();
+        let Some(shared) = self.registry.peek_mut(cluster) else { return };
+        let before = shared.breaker.counters();
+        let changed = shared.breaker.record(admitted, result, now, random);
+        if changed || shared.breaker.needs_sync() {
+            shared.breaker.sync(&mut Envoy, &shared.key, now);
+        }
+        shared.tell(cluster, before);
+    }
+
+    /// Hears of the other workers, and compares the cluster with the origin that it is to spare.
+    pub fn tick(&mut self, cluster: &str, origin: &Latency, now: Timestamp) {
+        if let Some(shared) = self.registry.peek_mut(cluster) {
+            let before = shared.breaker.counters();
+            shared.breaker.sync(&mut Envoy, &shared.key, now);
+            shared.breaker.compare(origin, now);
+            shared.tell(cluster, before);
+        }
+        self.registry.sweep(now, SWEEP_STEPS);
+    }
+
+    /// What a cluster's breaker does.
+    pub fn state(&self, cluster: &str, now: Timestamp) -> State {
+        self.registry.peek(cluster).map_or(State::Closed, |entry| entry.value.breaker.state(now))
+    }
+
+    /// Counts what has happened since the last time.
+    pub fn count(&mut self, cluster: &str, stats: &mut Stats) {
+        if let Some(shared) = self.registry.peek_mut(cluster) {
+            let (now, old) = (shared.breaker.counters(), shared.counted);
+            for (word, events) in [
+                ("opened-by-failures", now.opened_by_failures - old.opened_by_failures),
+                ("opened-by-slowness", now.opened_by_slowness - old.opened_by_slowness),
+                ("reopened", now.reopened - old.reopened),
+                ("half-opened", now.half_opened - old.half_opened),
+                ("recovered", now.closed - old.closed),
+                ("adopted", now.adopted - old.adopted),
+                ("refused", now.refused - old.refused),
+                ("probes", now.probes - old.probes),
+                ("lost-probes", now.lost_probes - old.lost_probes),
+            ] {
+                stats.add("breaker", word, events);
+            }
+            shared.counted = now;
+        }
+        let (now, old) = (self.registry.counters(), self.counted);
+        stats.add("breaker", "swept", now.swept - old.swept);
+        stats.add("breaker", "evicted", now.evicted - old.evicted);
+        self.counted = now;
+    }
+
+    fn entry(&mut self, cluster: &str, config: Config, now: Timestamp) -> Option<&mut Shared> {
+        let make = || Shared {
+            breaker: Breaker::new(config),
+            key: format!("sv1/k/{cluster}"),
+            counted: Counters::default(),
+        };
+        self.registry.entry(cluster, now, make).map(|entry| &mut entry.value)
+    }
+
+    /// The next number of a xorshift generator, which no two workers have in common.
+    fn random(&mut self) -> u64 {
+        self.random |= 1;
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+}
+
+impl Shared {
+    /// Tells the operator what this worker has just found out.
+    fn tell(&self, cluster: &str, before: Counters) {
+        let now = self.breaker.counters();
+        let why = if now.opened_by_failures > before.opened_by_failures {
+            "fails"
+        } else if now.opened_by_slowness > before.opened_by_slowness {
+            "is too slow"
+        } else {
+            if now.closed > before.closed {
+                host::log(Level::Info, &format!("the cluster {cluster:?} answers again and is used again"));
+            }
+            return;
+        };
+        host::log(Level::Warn, &format!("the cluster {cluster:?} {why}; requests go on without it"));
+    }
+}
+
+/// A configuration names one cluster, so there are more only after changes.
+const LIMITS: Limits = Limits { entries: 64, idle: Duration::from_secs(600), name_bytes: 128 };
+const SWEEP_STEPS: usize = 2;
