@@ -370,6 +370,15 @@ impl Running {
         matches!(self.child.lock().unwrap().try_wait(), Ok(None))
     }
 
+    /// The process that runs this program, while it does.
+    pub fn process(&self, program: &str) -> Option<u32> {
+        let shell = self.child_id();
+        let children = fs::read_dir("/proc").unwrap().filter_map(parent_of);
+        children.filter(|(_, parent)| *parent == shell).map(|(process, _)| process).find(|process| {
+            fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim() == program)
+        })
+    }
+
     fn child_id(&self) -> u32 {
         self.child.lock().unwrap().id()
     }

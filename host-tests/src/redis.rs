@@ -1,7 +1,7 @@
-//! A real Redis and the webdis in front of it, on free loopback ports.
+//! A real Redis and the webdis in front of it, on free loopback ports, and what can happen to them.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
@@ -47,23 +47,33 @@ impl Redis {
 }
 
 /// Who may use a [`Bridge`]. Empty: everybody on this machine.
-#[derive(Default)]
-pub struct Access<'a> {
+#[derive(Clone, Copy, Default)]
+pub struct Access {
     /// The password that Redis wants.
-    pub redis: &'a str,
+    pub redis: &'static str,
     /// The password that webdis gives to Redis.
-    pub webdis: &'a str,
+    pub webdis: &'static str,
     /// The `user:password` that webdis wants.
-    pub basic: &'a str,
+    pub basic: &'static str,
 }
 
 /// Redis and webdis. They end with it, or one by one before.
 pub struct Bridge {
-    port: u16,
     redis_port: u16,
+    port: u16,
+    access: Access,
     redis: Option<Running>,
     webdis: Option<Running>,
     configuration: PathBuf,
+}
+
+/// One of the two programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The store.
+    Redis,
+    /// What makes HTTP of it.
+    Webdis,
 }
 
 impl Bridge {
@@ -72,42 +82,21 @@ impl Bridge {
     /// # Panics
     /// One of them is not installed or does not start; what it wrote is shown.
     pub fn start() -> Self {
-        Self::guarded(&Access::default())
+        Self::guarded(Access::default())
     }
 
     /// Starts both, with nothing kept on disk.
     ///
     /// # Panics
-    /// One of them is not installed or does not start; what it wrote is shown.
-    pub fn guarded(access: &Access<'_>) -> Self {
+    /// As [`Bridge::start`].
+    pub fn guarded(access: Access) -> Self {
         let (redis_port, port) = (free_port(), free_port());
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        command.args(["--port", &redis_port.to_string()]);
-        if !access.redis.is_empty() {
-            command.args(["--requirepass", access.redis]);
-        }
-        let redis = await_port(&command, redis_port);
         let configuration =
             std::env::temp_dir().join(format!("selvage-webdis-{}-{port}.json", std::process::id()));
-        let quoted = |text: &str| if text.is_empty() { "null".to_owned() } else { format!("{text:?}") };
-        let login = quoted(access.webdis);
-        let whom = match access.basic {
-            "" => String::new(),
-            basic => format!(r#""http_basic_auth": {basic:?}, "#),
-        };
-        let text = format!(
-            r#"{{ "redis_host": "127.0.0.1", "redis_port": {redis_port}, "redis_auth": {login},
-                "http_host": "127.0.0.1", "http_port": {port},
-                "threads": 1, "pool_size": 9, "daemonize": false, "database": 0, "verbosity": 1, "logfile": "/dev/null",
-                "http_max_request_size": 33554432,
-                "acl": [{{ "disabled": ["*"] }}, {{ {whom}"enabled": ["GET", "SETEX", "DEL", "PING"] }}] }}"#
-        );
-        fs::write(&configuration, text).unwrap();
-        let mut command = Command::new("webdis");
-        command.arg(&configuration);
-        let webdis = await_port(&command, port);
-        Self { port, redis_port, redis: Some(redis), webdis: Some(webdis), configuration }
+        let mut bridge = Self { redis_port, port, access, redis: None, webdis: None, configuration };
+        bridge.start_redis();
+        bridge.start_webdis();
+        bridge
     }
 
     /// Where webdis listens.
@@ -120,6 +109,43 @@ impl Bridge {
         self.redis_port
     }
 
+    /// Starts Redis, again if it has ended: on the same port, with nothing in it.
+    pub fn start_redis(&mut self) {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.args(["--port", &self.redis_port.to_string()]);
+        if !self.access.redis.is_empty() {
+            command.args(["--requirepass", self.access.redis]);
+        }
+        self.redis = Some(await_port(&command, self.redis_port));
+    }
+
+    /// Starts webdis, again if it has ended, on the same port.
+    pub fn start_webdis(&mut self) {
+        self.start_webdis_with(self.access.webdis);
+    }
+
+    /// Starts webdis with this password for Redis, whether it is right or not.
+    pub fn start_webdis_with(&mut self, password: &str) {
+        let (redis_port, port) = (self.redis_port, self.port);
+        let login = if password.is_empty() { "null".to_owned() } else { format!("{password:?}") };
+        let whom = match self.access.basic {
+            "" => String::new(),
+            basic => format!(r#""http_basic_auth": {basic:?}, "#),
+        };
+        let text = format!(
+            r#"{{ "redis_host": "127.0.0.1", "redis_port": {redis_port}, "redis_auth": {login},
+                "http_host": "127.0.0.1", "http_port": {port},
+                "threads": 1, "pool_size": 9, "daemonize": false, "database": 0, "verbosity": 1, "logfile": "/dev/null",
+                "http_max_request_size": 33554432,
+                "acl": [{{ "disabled": ["*"] }}, {{ {whom}"enabled": ["GET", "SETEX", "DEL", "PING"] }}] }}"#
+        );
+        fs::write(&self.configuration, text).unwrap();
+        let mut command = Command::new("webdis");
+        command.arg(&self.configuration);
+        self.webdis = Some(await_port(&command, port));
+    }
+
     /// Ends Redis and leaves webdis.
     pub fn end_redis(&mut self) {
         self.redis = None;
@@ -129,12 +155,61 @@ impl Bridge {
     pub fn end_webdis(&mut self) {
         self.webdis = None;
     }
+
+    /// Kills one of them at once, as a crash would.
+    pub fn kill(&mut self, part: Part) {
+        self.signal(part, "KILL");
+        match part {
+            Part::Redis => self.redis = None,
+            Part::Webdis => self.webdis = None,
+        }
+    }
+
+    /// Stops one of them where it is: its connections stay, and nothing is answered.
+    pub fn stall(&self, part: Part) {
+        self.signal(part, "STOP");
+    }
+
+    /// Lets one that was stalled go on.
+    pub fn resume(&self, part: Part) {
+        self.signal(part, "CONT");
+    }
+
+    /// The first line of Redis's answer to a command without spaces in its arguments.
+    pub fn command(&self, words: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.redis_port)).unwrap();
+        let password = self.access.redis;
+        if !password.is_empty() {
+            stream.write_all(format!("AUTH {password}\r\n").as_bytes()).unwrap();
+        }
+        stream.write_all(format!("{words}\r\n").as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        lines.nth(usize::from(!password.is_empty())).unwrap()
+    }
+
+    fn signal(&self, part: Part, name: &str) {
+        let (running, program) = match part {
+            Part::Redis => (&self.redis, "redis-server"),
+            Part::Webdis => (&self.webdis, "webdis"),
+        };
+        if let Some(process) = running.as_ref().and_then(|running| running.process(program)) {
+            signal(process, name);
+        }
+    }
 }
 
 impl Drop for Bridge {
     fn drop(&mut self) {
+        // A process that is stopped does not end when it is told to.
+        self.resume(Part::Redis);
+        self.resume(Part::Webdis);
         let _ = fs::remove_file(&self.configuration);
     }
+}
+
+/// Sends a signal, such as `KILL`, to a process.
+pub fn signal(process: u32, name: &str) {
+    let _ = Command::new("bash").args(["-c", &format!("kill -{name} {process}")]).status();
 }
 
 /// Starts a program that listens on this port, and waits until it does.

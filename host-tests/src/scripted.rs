@@ -313,7 +313,11 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
     }
 }
 
-fn read_request(reader: &mut impl BufRead) -> io::Result<Received> {
+/// Reads one request.
+///
+/// # Errors
+/// The stream ended before the request did, or it is not HTTP/1.1.
+pub fn read_request(reader: &mut impl BufRead) -> io::Result<Received> {
     let first = read_line(reader)?;
     let mut words = first.split(' ');
     let (Some(method), Some(target)) = (words.next(), words.next()) else {

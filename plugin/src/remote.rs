@@ -10,6 +10,7 @@ use selvage_engine::remote::breaker::{self, Admit, CallResult, State};
 use selvage_engine::remote::dialect::{Answer, Command, Dialect, Kind, Response, wire_key};
 use selvage_engine::remote::queue::Task;
 use selvage_engine::remote::readiness::{Outcome, Readiness};
+use selvage_engine::store::record::RecordError;
 use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
@@ -31,6 +32,8 @@ pub struct Remote {
 pub struct Pending {
     /// The stream that waits for it; `None` for a task or a probe.
     pub context: Option<u32>,
+    /// What is asked about; 0 for a probe.
+    hash: u128,
     kind: Kind,
     admitted: Admit,
     since: Timestamp,
@@ -86,7 +89,7 @@ impl Remote {
         }
         breakers.tick(&self.settings.cluster, cache.origin_latency(), now);
         if self.readiness.claim(&mut Envoy, &self.readiness_key, now)
-            && !self.call(None, &Command::Probe, Admit::Pass, now)
+            && !self.call(None, 0, &Command::Probe, Admit::Pass, now)
         {
             self.conclude(Outcome::Silent, now);
         }
@@ -119,7 +122,7 @@ impl Remote {
         }
         cache.stats.count("remote", "lookups");
         let key = wire_key(&self.settings.prefix, hash);
-        let called = self.call(Some(context), &Command::Get { key: &key }, admitted, now);
+        let called = self.call(Some(context), hash, &Command::Get { key: &key }, admitted, now);
         if !called {
             self.not_called(admitted, breakers, cache, now);
         }
@@ -148,7 +151,7 @@ impl Remote {
                 }
                 Task::Delete { .. } => Command::Delete { key: &key },
             };
-            if !self.call(None, &command, admitted, now) {
+            if !self.call(None, task.hash(), &command, admitted, now) {
                 self.not_called(admitted, breakers, cache, now);
             }
         }
@@ -176,23 +179,24 @@ impl Remote {
             return RemoteAnswer::Nothing;
         }
         let latency = now.since(pending.since);
-        let result = match &answer {
-            Ok(_) => CallResult::Success { latency },
-            Err(error) => error.call_result(pending.kind, latency),
+        let success = CallResult::Success { latency };
+        let (word, result, found) = match answer {
+            Ok(Answer::Value(record)) => match cache.read_remote(pending.hash, record) {
+                Ok(slot) => ("found", success, RemoteAnswer::Found(slot)),
+                // Of another release that shares the store.
+                Err(RecordError::Unknown) => ("absent", success, RemoteAnswer::Nothing),
+                Err(_) => ("malformed", CallResult::Failure, RemoteAnswer::Nothing),
+            },
+            Ok(Answer::Absent) => ("absent", success, RemoteAnswer::Nothing),
+            Ok(Answer::Done | Answer::Ready(_)) => {
+                let word = if pending.kind == Kind::Delete { "deleted" } else { "written" };
+                (word, success, RemoteAnswer::Nothing)
+            }
+            Err(error) => (error.as_str(), error.call_result(pending.kind, latency), RemoteAnswer::Nothing),
         };
         breakers.record(&self.settings.cluster, pending.admitted, result, now);
-        let word = match &answer {
-            Ok(Answer::Value(_)) => "found",
-            Ok(Answer::Absent) => "absent",
-            Ok(Answer::Done | Answer::Ready(_)) if pending.kind == Kind::Delete => "deleted",
-            Ok(Answer::Done | Answer::Ready(_)) => "written",
-            Err(error) => error.as_str(),
-        };
         cache.stats.count("remote", word);
-        match answer {
-            Ok(Answer::Value(record)) => RemoteAnswer::Found(record),
-            _ => RemoteAnswer::Nothing,
-        }
+        found
     }
 
     /// Tells the other workers, and the operator if it is news, what a probe found.
@@ -216,7 +220,14 @@ impl Remote {
         breakers.record(&self.settings.cluster, admitted, CallResult::Failure, now);
     }
 
-    fn call(&mut self, context: Option<u32>, command: &Command<'_>, admitted: Admit, now: Timestamp) -> bool {
+    fn call(
+        &mut self,
+        context: Option<u32>,
+        hash: u128,
+        command: &Command<'_>,
+        admitted: Admit,
+        now: Timestamp,
+    ) -> bool {
         let call = self.dialect.call(command);
         let mut fields: FieldBlock = [
             (&b":method"[..], call.method.as_bytes()),
@@ -236,7 +247,7 @@ impl Remote {
         else {
             return false;
         };
-        self.pending.insert(token, Pending { context, kind: command.kind(), admitted, since: now });
+        self.pending.insert(token, Pending { context, hash, kind: command.kind(), admitted, since: now });
         true
     }
 }

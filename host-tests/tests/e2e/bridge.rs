@@ -46,7 +46,7 @@ fn counts(gateway: &Gateway, statistic: &str) {
 #[test]
 fn a_password_that_redis_does_not_take_costs_nothing_but_hits() {
     let origin = origin();
-    let bridge = Bridge::guarded(&Access { redis: "right", webdis: "wrong", basic: "" });
+    let bridge = Bridge::guarded(Access { redis: "right", webdis: "wrong", basic: "" });
     let gateway = member(&origin).bridge(bridge.port()).start();
     counts(&gateway, "selvage.remote.lookups");
     for turn in 0..30 {
@@ -90,7 +90,7 @@ fn behind_tls(origin: &Origin, certificates: &Certificates, terminator: &Termina
 #[test]
 fn the_bridge_is_reached_by_tls_with_credentials_that_may_change() {
     let origin = origin();
-    let bridge = Bridge::guarded(&Access { redis: "right", webdis: "right", basic: "bridge:secret" });
+    let bridge = Bridge::guarded(Access { redis: "right", webdis: "right", basic: "bridge:secret" });
     let certificates = Certificates::of("bridge.example");
     let terminator = Terminator::start(&certificates, bridge.port());
     let place = certificates.folder().join("bridge.yaml");

@@ -32,6 +32,7 @@ use crate::cache_status::{Detail, Forward};
 use crate::fields::Fields;
 use crate::request::MethodKind;
 use crate::storability::Asked;
+use crate::store::Slot;
 use crate::store::response::{Body, StoredResponse};
 use crate::time::Timestamp;
 
@@ -85,8 +86,8 @@ pub enum Event<'a> {
 
 /// What the remote store said.
 pub enum RemoteAnswer {
-    /// A record, not yet checked.
-    Found(Vec<u8>),
+    /// What [`Cache::read_remote`] made of the record.
+    Found(Slot),
     /// It has nothing, failed, or was too slow: all the same to a request.
     Nothing,
 }

@@ -9,19 +9,26 @@ use crate::remote::breaker::Latency;
 use crate::remote::queue::Task;
 use crate::request::Request;
 use crate::store::Slot;
-use crate::store::record::{self, Verify};
+use crate::store::record::{self, RecordError, Verify};
 use crate::time::Timestamp;
 
 impl Cache {
-    /// Takes in a record that the remote store gave for `hash`. `false` if it is of no use.
-    pub fn adopt(&mut self, hash: u128, record: Vec<u8>, moment: &mut Moment<'_>) -> bool {
-        let slot = match record::decode(record, Verify::Whole) {
-            Ok(slot) if key::hash(slot.key()) == hash => slot,
-            _ => {
-                self.stats.count("event", "bad-record");
-                return false;
-            }
-        };
+    /// Reads the record that the remote store gave for `hash`.
+    ///
+    /// # Errors
+    /// It is none, is damaged, or belongs to another key; [`RecordError::Unknown`] if another release wrote it.
+    pub fn read_remote(&mut self, hash: u128, record: Vec<u8>) -> Result<Slot, RecordError> {
+        let slot = record::decode(record, Verify::Whole).and_then(|slot| {
+            if key::hash(slot.key()) == hash { Ok(slot) } else { Err(RecordError::Foreign) }
+        });
+        if slot.is_err() {
+            self.stats.count("event", "bad-record");
+        }
+        slot
+    }
+
+    /// Takes in what the remote store gave for `hash`. `false` if it is of no use.
+    pub fn adopt(&mut self, hash: u128, slot: Slot, moment: &mut Moment<'_>) -> bool {
         self.learn(moment);
         let (made, expires) = match &slot {
             Slot::Response(stored) => (stored.schedule.received, stored.dead_at()),

@@ -31,7 +31,7 @@ impl LookingUp {
     ) -> (State, Directive) {
         let Self { head, rule, key, hash, changed, asked, may_ask_again } = self;
         let found = match answer {
-            RemoteAnswer::Found(record) => cache.adopt(asked, record, moment),
+            RemoteAnswer::Found(slot) => cache.adopt(asked, slot, moment),
             RemoteAnswer::Nothing => false,
         };
         let policy = Rc::clone(cache.policy());

@@ -46,6 +46,8 @@ pub struct Breaker {
     node: Window,
     /// Calls of this worker that the others have not been told of.
     own: Window,
+    /// Bad calls of this worker since its last good one.
+    in_a_row: u32,
     latency: Latency,
     /// Since when this cluster has been slower than the origin.
     slower_since: Option<Timestamp>,
@@ -158,6 +160,7 @@ impl Breaker {
             openings: 0,
             node: window.clone(),
             own: window,
+            in_a_row: 0,
             latency: Latency::new(config.half_life),
             slower_since: None,
             outpaced: None,
@@ -268,7 +271,10 @@ impl Breaker {
         self.own.add(now, counts);
         // An answer in time is no reason to stop asking, even if it is the one that makes the calls enough.
         if slow || !matches!(result, CallResult::Success { .. }) {
-            self.judge(now);
+            self.in_a_row = self.in_a_row.saturating_add(1);
+            self.judge(result, now);
+        } else {
+            self.in_a_row = 0;
         }
     }
 
@@ -293,16 +299,24 @@ impl Breaker {
         }
     }
 
-    /// Opens it if the window says so.
-    fn judge(&mut self, now: Timestamp) {
+    /// Opens it if the window says so, or so many bad calls in a row that the good ones before them do not matter:
+    /// many calls a second would otherwise take half the window to become the smaller part.
+    fn judge(&mut self, result: CallResult, now: Timestamp) {
         let seen = self.node.total(now).plus(self.own.total(now));
         if seen.calls() < u64::from(self.config.least_calls.max(1)) {
             return;
         }
         let reaches = |part: u64, ratio: f64| ratio > 0.0 && part as f64 >= ratio * seen.calls() as f64;
-        if reaches(seen.failed(), self.config.failure_ratio) {
+        let least = self.config.least_calls.max(1);
+        let in_a_row = self.in_a_row >= least.saturating_mul(RUN);
+        let slow = matches!(result, CallResult::Success { .. });
+        if reaches(seen.failed(), self.config.failure_ratio)
+            || in_a_row && !slow && self.config.failure_ratio > 0.0
+        {
             self.counters.opened_by_failures += 1;
-        } else if reaches(seen.slow_or_late(), self.config.slow_ratio) {
+        } else if reaches(seen.slow_or_late(), self.config.slow_ratio)
+            || in_a_row && slow && self.config.slow_ratio > 0.0
+        {
             self.counters.opened_by_slowness += 1;
         } else {
             return;
@@ -327,6 +341,7 @@ impl Breaker {
     fn forget_calls(&mut self) {
         self.node.clear();
         self.own.clear();
+        self.in_a_row = 0;
         self.latency.clear();
         self.slower_since = None;
         self.outpaced = None;
@@ -399,6 +414,10 @@ impl Phase {
         }
     }
 }
+
+/// So many times the least number of calls decide in a row. Where a third of the calls fail, as while a Redis Cluster
+/// replaces one of three masters, twenty in a row happen once in billions.
+const RUN: u32 = 2;
 
 /// Whether `until` is still to come. What is further off than anything waits is a clock that was set back.
 fn waits(now: Timestamp, until: Timestamp, longest: Duration) -> bool {

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::config::Config;
-use selvage_engine::exchange::{Directive, Event, Exchange, Reply, RequestEdit};
+use selvage_engine::exchange::{Directive, Event, Exchange, RemoteAnswer, Reply, RequestEdit};
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::Policy;
 use selvage_engine::time::Timestamp;
@@ -252,7 +252,9 @@ impl Call<'_> {
         }
         while let Directive::AskRemote { hash } = directive {
             assert!(exchange.awaits_remote());
-            let answer = gateway.redis.answer(hash);
+            let record = gateway.redis.answer(hash);
+            let slot = record.and_then(|record| gateway.workers[worker].read_remote(hash, record).ok());
+            let answer = slot.map_or(RemoteAnswer::Nothing, RemoteAnswer::Found);
             directive = gateway.feed(worker, &mut exchange, self.millis, Event::Remote(answer));
         }
         match directive {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use selvage_engine::exchange::RemoteAnswer;
 use selvage_engine::remote::queue::Task;
 use selvage_engine::store::Slot;
 use selvage_engine::store::record::{self, Verify};
@@ -20,12 +19,9 @@ pub struct Redis {
 }
 
 impl Redis {
-    pub fn answer(&mut self, hash: u128) -> RemoteAnswer {
+    pub fn answer(&mut self, hash: u128) -> Option<Vec<u8>> {
         self.lookups += 1;
-        match self.records.get(&hash) {
-            Some(record) if !self.dead => RemoteAnswer::Found(record.clone()),
-            _ => RemoteAnswer::Nothing,
-        }
+        self.records.get(&hash).filter(|_| !self.dead).cloned()
     }
 
     /// Changes the content of every response, with the checksums made right again.

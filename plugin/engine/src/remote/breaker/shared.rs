@@ -14,7 +14,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::window::{BUCKETS, Counts, Window};
-use super::{Admit, Breaker, Phase};
+use super::{Admit, Breaker, CallResult, Phase};
 use crate::store::node::SharedData;
 use crate::time::Timestamp;
 
@@ -120,7 +120,7 @@ impl Breaker {
         for _ in 0..TRIES {
             let (found, cas) = self.look(data, key);
             if self.phase == Phase::Closed {
-                self.judge(now);
+                self.judge(CallResult::Dropped, now);
             }
             let nothing_new = match found {
                 Some(generation) => generation == self.generation,

@@ -1,0 +1,230 @@
+//! A steady load that does not wait for answers: requests leave at their times, whatever became of those before.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufReader, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use selvage_host_tests::envoy::{Response, read_response};
+use selvage_host_tests::scripted::{Answer, Origin};
+
+/// Requests per second.
+pub const RATE: u32 = 500;
+/// Connections, and so the most requests under way at once. Each request is on one that is idle.
+const CONNECTIONS: usize = 96;
+const KEYS: usize = 3000;
+/// The Zipf exponent: flat enough that the tail is asked for all the time.
+const SKEW: f64 = 0.7;
+const BODY_BYTES: usize = 2048;
+/// One request in so many is for something that must not be stored.
+const VOLATILE: u64 = 20;
+const SEED: u64 = 0x5e1_7a6e;
+
+/// One request.
+pub struct Sample {
+    /// When it was to be sent, since the load's start. Latency counts from here.
+    pub due: Duration,
+    /// How long after that it was sent.
+    pub late: Duration,
+    /// How long after `due` the whole answer was there.
+    pub latency: Duration,
+    /// What `Cache-Status` said, or what was wrong.
+    pub outcome: Result<String, String>,
+}
+
+/// A load under way.
+pub struct Load {
+    /// Its first request is due now.
+    pub start: Instant,
+    clients: Vec<JoinHandle<Vec<Sample>>>,
+}
+
+/// What is asked for, and what must come.
+pub struct Mix {
+    bodies: Vec<Vec<u8>>,
+    cumulative: Vec<f64>,
+}
+
+impl Mix {
+    /// The same mix each time.
+    pub fn new() -> Self {
+        let mut sum = 0.0;
+        let weights = (0..KEYS).map(|rank| {
+            sum += (rank as f64 + 1.0).powf(-SKEW);
+            sum
+        });
+        let cumulative = weights.collect();
+        Self { bodies: (0..KEYS).map(body).collect(), cumulative }
+    }
+
+    /// Answers everything in the mix, with lifetimes of three to six seconds.
+    pub fn serve(self: &Arc<Self>, origin: &Origin) {
+        let mix = Arc::clone(self);
+        origin.forget();
+        origin.otherwise(move |request| {
+            let mut parts = request.target.rsplit('/');
+            let key: Option<usize> = parts.next().and_then(|key| key.parse().ok());
+            let Some((key, body)) = key.and_then(|key| Some((key, mix.bodies.get(key)?))) else {
+                return Answer::new(404);
+            };
+            let control = match parts.next() {
+                Some("volatile") => "no-store".to_owned(),
+                _ => format!("max-age={}", 3 + key % 4),
+            };
+            Answer::ok(body)
+                .header("content-type", "application/octet-stream")
+                .header("cache-control", control)
+        });
+    }
+
+    /// The target and the key of a request: chosen by its number alone.
+    fn choose(&self, number: usize) -> (String, usize) {
+        let random = scramble(number as u64 ^ SEED);
+        let point = (random >> 11) as f64 / (1u64 << 53) as f64 * self.cumulative[KEYS - 1];
+        let key = self.cumulative.partition_point(|sum| *sum <= point).min(KEYS - 1);
+        let folder = if scramble(random).is_multiple_of(VOLATILE) { "volatile" } else { "object" };
+        (format!("/{folder}/{key}"), key)
+    }
+}
+
+impl Load {
+    /// Sends for this long.
+    pub fn start(address: SocketAddr, mix: &Arc<Mix>, lasting: Duration) -> Self {
+        let count = (lasting.as_secs_f64() * f64::from(RATE)) as usize;
+        let next = Arc::new(AtomicUsize::new(0));
+        let start = Instant::now() + Duration::from_millis(100);
+        let clients = (0..CONNECTIONS).map(|_| {
+            let (mix, next) = (Arc::clone(mix), Arc::clone(&next));
+            thread::spawn(move || client(address, &mix, &next, count, start))
+        });
+        Self { start, clients: clients.collect() }
+    }
+
+    /// Waits for the end; gives what became of all requests.
+    pub fn finish(self) -> Vec<Sample> {
+        self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    }
+}
+
+fn client(address: SocketAddr, mix: &Mix, next: &AtomicUsize, count: usize, start: Instant) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    let mut connection = connect(address).ok();
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= count {
+            return samples;
+        }
+        let due = Duration::from_secs(1) * number as u32 / RATE;
+        let at = start + due;
+        thread::sleep(at.saturating_duration_since(Instant::now()));
+        let late = at.elapsed();
+        let (target, key) = mix.choose(number);
+        let answer = ask(&mut connection, address, &target);
+        let latency = at.elapsed();
+        let outcome = match answer {
+            Err(problem) => {
+                connection = None;
+                Err(format!("connection: {:?}", problem.kind()))
+            }
+            Ok(answer) if answer.status != 200 => Err(format!("status {}", answer.status)),
+            Ok(answer) if !answer.complete || answer.body != mix.bodies[key] => Err("wrong body".to_owned()),
+            Ok(answer) => Ok(answer.cache_status()),
+        };
+        samples.push(Sample { due, late, latency, outcome });
+    }
+}
+
+fn connect(address: SocketAddr) -> io::Result<BufReader<TcpStream>> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    Ok(BufReader::new(stream))
+}
+
+fn ask(
+    connection: &mut Option<BufReader<TcpStream>>,
+    address: SocketAddr,
+    target: &str,
+) -> io::Result<Response> {
+    let stream = match connection {
+        Some(stream) => stream,
+        None => connection.insert(connect(address)?),
+    };
+    stream.get_mut().write_all(format!("GET {target} HTTP/1.1\r\nhost: fleet.example\r\n\r\n").as_bytes())?;
+    read_response(stream, false)
+}
+
+/// Two kilobytes that no other key has, not all of them text.
+fn body(key: usize) -> Vec<u8> {
+    let mut body = format!("of key {key}\n").into_bytes();
+    let mut state = key as u64;
+    while body.len() < BODY_BYTES {
+        state = scramble(state ^ key as u64);
+        body.extend_from_slice(&state.to_le_bytes());
+    }
+    body.truncate(BODY_BYTES);
+    body
+}
+
+/// SplitMix64's finaliser.
+fn scramble(value: u64) -> u64 {
+    let mut value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// What is known of the requests of one phase.
+#[derive(Default)]
+pub struct Phase {
+    /// How many there were.
+    pub requests: usize,
+    /// Half of the latencies are below, in milliseconds.
+    pub p50: f64,
+    /// 99 of 100 are.
+    pub p99: f64,
+    /// The longest.
+    pub longest: f64,
+    /// What `Cache-Status` said, by how often.
+    pub said: BTreeMap<String, usize>,
+}
+
+impl Phase {
+    /// The phase with the requests that were due from `from` to `to`.
+    pub fn of(samples: &[Sample], from: Duration, to: Duration) -> Self {
+        let mut phase = Self::default();
+        let mut latencies = Vec::new();
+        for sample in samples.iter().filter(|sample| (from..to).contains(&sample.due)) {
+            phase.requests += 1;
+            latencies.push(sample.latency.as_secs_f64() * 1000.0);
+            if let Ok(said) = &sample.outcome {
+                *phase.said.entry(gist(said)).or_default() += 1;
+            }
+        }
+        latencies.sort_by(f64::total_cmp);
+        let quantile =
+            |part: f64| latencies.get((latencies.len() as f64 * part) as usize).or(latencies.last()).copied();
+        phase.p50 = quantile(0.5).unwrap_or_default();
+        phase.p99 = quantile(0.99).unwrap_or_default();
+        phase.longest = latencies.last().copied().unwrap_or_default();
+        phase
+    }
+}
+
+/// `hit remote`, `uri-miss`, `stale stored`: what matters of a `Cache-Status`.
+fn gist(said: &str) -> String {
+    let parts: Vec<&str> = said.split("; ").collect();
+    let value = |name: &str| parts.iter().find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    let first = if parts.contains(&"hit") { "hit" } else { value("fwd").unwrap_or("nothing") };
+    match value("detail") {
+        Some(detail) => format!("{first} {detail}"),
+        None => first.to_owned(),
+    }
+}

@@ -1,0 +1,112 @@
+//! What faults of the remote store cost clients: real Envoy with two workers, real Redis and webdis, a steady load.
+//!
+//! `./host-tests/faults` starts this. It ends with 1 when an expectation fails.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken tool must stop loudly.
+
+mod load;
+mod measure;
+mod relay;
+mod rows;
+mod table;
+
+use std::{env, fs, process::ExitCode, sync::Arc, thread};
+
+use load::Mix;
+use measure::Measured;
+use rows::{Fault, ROWS, Row};
+use selvage_host_tests::envoy::repository;
+
+/// What the command line says.
+struct Arguments {
+    rows: Vec<String>,
+    seconds: f64,
+    cluster: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::read() {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("selvage: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let mix = Arc::new(Mix::new());
+    let mut measured: Vec<Measured> = Vec::new();
+    let mut failed = false;
+    for row in ROWS.iter().filter(|row| arguments.wants(row)) {
+        let result = row.measure(&mix, arguments.seconds / 10.0);
+        let baseline =
+            table::baseline(if measured.is_empty() { std::slice::from_ref(&result) } else { &measured });
+        let faults = table::faults(&result, baseline);
+        failed |= !faults.is_empty();
+        eprintln!(
+            "selvage: {:<15} {:>6} requests, p99 {:>6.1} ms during, {:>6.1} after, {}",
+            result.name,
+            result.requests,
+            result.during.p99,
+            result.after.p99,
+            if faults.is_empty() { "ok".to_owned() } else { faults.join("; ") }
+        );
+        measured.push(result);
+    }
+    let text = table::render(&measured, &facts());
+    println!("{text}");
+    // Some rows alone are for whoever mends something; the file has all.
+    if arguments.rows.is_empty() {
+        fs::write(repository().join("host-tests/fixtures/faults.md"), text).unwrap();
+    }
+    ExitCode::from(u8::from(failed))
+}
+
+impl Arguments {
+    fn read() -> Result<Self, String> {
+        let mut arguments = Self { rows: Vec::new(), seconds: 10.0, cluster: false };
+        let mut words = env::args().skip(1);
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--redis-cluster" => arguments.cluster = true,
+                "--row" => {
+                    let name = words.next().unwrap_or_default();
+                    if !ROWS.iter().any(|row| row.name == name) {
+                        let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+                        return Err(format!("--row takes one of {}, not '{name}'", names.join(", ")));
+                    }
+                    arguments.rows.push(name);
+                }
+                "--seconds" => {
+                    let seconds = words.next().and_then(|word| word.parse().ok());
+                    let seconds = seconds.filter(|seconds| (2.0..=60.0).contains(seconds));
+                    arguments.seconds = seconds.ok_or("--seconds takes a number from 2 to 60")?;
+                }
+                _ => return Err(format!("unknown argument '{word}'; see ./host-tests/faults --help")),
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// The baseline is always measured. The cluster's row needs to be asked for: it takes six more processes.
+    fn wants(&self, row: &Row) -> bool {
+        match row.fault {
+            Fault::NoRemote => true,
+            Fault::Failover if self.rows.is_empty() => self.cluster,
+            _ => self.rows.is_empty() || self.rows.iter().any(|name| name == row.name),
+        }
+    }
+}
+
+/// What was run and where.
+fn facts() -> String {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let command = ["./host-tests/faults".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ");
+    let cores = thread::available_parallelism().map_or(0, usize::from);
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let processor = processor.trim_matches([' ', '\t', ':']);
+    let envoy = env::var("ENVOY_BIN").map_or_else(|_| "Envoy".to_owned(), |program| rows::version(&program));
+    let envoy = envoy.split('/').nth_back(3).map_or(envoy.clone(), |version| format!("Envoy {version}"));
+    let redis = rows::version("redis-server");
+    let redis = redis.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("?").to_owned();
+    format!("`{command}`: {cores} cores ({processor}) for everything, {envoy} with 2 workers, Redis {redis}.")
+}
