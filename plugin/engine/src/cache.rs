@@ -94,6 +94,8 @@ pub struct Cache {
     remote_queue: Queue,
     /// How long the origin takes to begin its answers to GET; the remote store should be faster.
     origin_latency: Latency,
+    /// What the remote store has just given, while its request is settled: no other store need have taken it.
+    adopted: Vec<(u128, Slot)>,
     /// Keys whose responses were not storable lately, each at the place its hash gives it.
     unstorable: Vec<(u128, Timestamp)>,
     changes_to_tell: bool,
@@ -138,6 +140,7 @@ impl Cache {
             next_audit: Timestamp::default(),
             remote_queue,
             origin_latency: Latency::new(ORIGIN_HALF_LIFE),
+            adopted: Vec::new(),
             unstorable: Vec::new(),
             changes_to_tell: false,
             scratch: Scratch::default(),
@@ -156,7 +159,9 @@ impl Cache {
 
     /// The largest response any store takes, in bytes.
     pub fn largest_object(&self) -> usize {
-        self.policy.worker.object_bytes.max(self.policy.node.object_bytes)
+        let remote = &self.policy.remote;
+        let remote = if remote.enabled { remote.object_bytes } else { 0 };
+        self.policy.worker.object_bytes.max(self.policy.node.object_bytes).max(remote)
     }
 
     /// Selects the stored response for `request` under the canonical `key` (RFC 9111 §4). A fresh one from
@@ -255,7 +260,11 @@ impl Cache {
     }
 
     fn local(&mut self, hash: u128, key: &[u8]) -> Option<Slot> {
-        self.table.get(hash).filter(|slot| slot.key() == key).cloned()
+        if let Some(slot) = self.table.get(hash).filter(|slot| slot.key() == key) {
+            return Some(slot.clone());
+        }
+        let adopted = self.adopted.iter().find(|(adopted, slot)| *adopted == hash && slot.key() == key);
+        adopted.map(|(_, slot)| slot.clone())
     }
 
     /// Reads from the node store and keeps what it finds in this worker too.

@@ -38,8 +38,15 @@ impl Cache {
         if self.invalidated_since(hash, made) {
             return false;
         }
-        self.put_local(hash, slot, expires, moment);
+        self.put_local(hash, slot.clone(), expires, moment);
+        self.adopted.push((hash, slot));
         true
+    }
+
+    /// Exchanges what the remote store gave for the request that is being settled, which the other stores need not have
+    /// taken.
+    pub(crate) fn swap_adopted(&mut self, adopted: Vec<(u128, Slot)>) -> Vec<(u128, Slot)> {
+        std::mem::replace(&mut self.adopted, adopted)
     }
 
     /// The hash to ask the remote store for, if asking is worth a request's time.

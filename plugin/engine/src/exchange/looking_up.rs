@@ -8,6 +8,7 @@ use crate::cache::{Cache, Moment};
 use crate::fields::Fields;
 use crate::key::Changed;
 use crate::request::Request;
+use crate::store::Slot;
 
 /// What is known while the answer is awaited.
 pub(super) struct LookingUp {
@@ -20,6 +21,8 @@ pub(super) struct LookingUp {
     pub(super) asked: u128,
     /// A second question may follow: the first answer can be an index of variants.
     pub(super) may_ask_again: bool,
+    /// What an earlier question has brought.
+    pub(super) adopted: Vec<(u128, Slot)>,
 }
 
 impl LookingUp {
@@ -29,7 +32,8 @@ impl LookingUp {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
-        let Self { head, rule, key, hash, changed, asked, may_ask_again } = self;
+        let Self { head, rule, key, hash, changed, asked, may_ask_again, adopted } = self;
+        cache.swap_adopted(adopted);
         let found = match answer {
             RemoteAnswer::Found(slot) => cache.adopt(asked, slot, moment),
             RemoteAnswer::Nothing => false,
@@ -45,6 +49,11 @@ impl LookingUp {
             (false, _) => RemoteUse::Done,
         };
         let settled = lookup::settle(&keyed, remote, cache, moment);
+        let adopted = cache.swap_adopted(Vec::new());
+        let mut settled = settled;
+        if let (State::LookingUp(next), _) = &mut settled {
+            next.adopted = adopted;
+        }
         lookup::with_head(settled, head)
     }
 }

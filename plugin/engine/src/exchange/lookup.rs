@@ -163,6 +163,7 @@ pub(super) fn settle(
             changed,
             asked,
             may_ask_again: remote == RemoteUse::Possible,
+            adopted: Vec::new(),
         };
         return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked });
     }

@@ -6,8 +6,8 @@
 //! key | field block | body                                                              all little-endian
 //! ```
 //!
-//! Decoding is total: whatever the bytes are, it ends with a value or a [`RecordError`] and allocates no more
-//! than the bytes are long.
+//! Decoding is total: whatever the bytes are, it ends with a value or a [`RecordError`], and allocates at most sixteen
+//! times what the bytes are long: an index of many short names is the worst.
 
 use std::rc::Rc;
 use std::time::Duration;

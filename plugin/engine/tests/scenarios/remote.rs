@@ -131,3 +131,19 @@ fn the_origins_latency_is_that_of_answers_to_get_which_are_no_errors() {
     (0..10).for_each(|nth| _ = without.get(&format!("/{nth}")).at(nth).miss(fresh_for(60).body("x")));
     assert_eq!(without.workers[0].origin_latency().mean(), None);
 }
+
+#[test]
+fn a_response_that_no_other_store_takes_is_answered_from_the_remote_one_all_the_same() {
+    let config = r#"{"worker":{"bytes":0},"node":{"bytes":0},"remote":{"enabled":true}}"#;
+    let mut gateway = Gateway::with(config);
+    gateway.get("/a").at(0).miss(fresh_for(60).body("one")).stored();
+    let response = fresh_for(60).header("vary", "accept-language").body("zwei");
+    gateway.get("/b").header("accept-language", "de").at(0).miss(response).stored();
+    gateway.sends();
+    for at in 1..3 {
+        gateway.get("/a").at(at).hit().content("one").detail("remote");
+        gateway.get("/b").header("accept-language", "de").at(at).hit().content("zwei").detail("remote");
+        let other = fresh_for(60).header("vary", "accept-language");
+        gateway.get("/b").header("accept-language", "en").at(at).miss(other).says("fwd=vary-miss");
+    }
+}

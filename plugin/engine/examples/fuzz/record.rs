@@ -1,0 +1,219 @@
+//! Inputs for the decoder of records, from a writer of its own that follows the description of the format.
+
+use selvage_engine::coding::gzip::compress;
+use selvage_engine::store::Slot;
+use selvage_engine::store::record::{Verify, decode, encode};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::allocator::peak_of;
+use crate::decoder::{Decoder, Outcome};
+use crate::gzip::content;
+use crate::random::{Random, write_number};
+
+/// The decoder of records.
+pub struct Record;
+
+impl Decoder for Record {
+    fn name(&self) -> &'static str {
+        "record"
+    }
+
+    fn generate(&self, random: &mut Random) -> Vec<u8> {
+        if random.one_in(4) { index(random) } else { response(random) }
+    }
+
+    fn adjust(&self, input: &mut Vec<u8>, random: &mut Random) {
+        match random.below(8) {
+            0 => write_number(input, *random.pick(&[KEY_LEN, COUNT, FIELDS_LEN]), random),
+            1 => {
+                // A length within the field block, or of a name.
+                let at = HEAD + read_u32(input, KEY_LEN) as usize + 4 * random.below(12);
+                write_number(input, at, random);
+            }
+            2 => {
+                if let Some(place) = input.get_mut(VERSION + random.below(8)) {
+                    *place = random.below(4) as u8;
+                }
+            }
+            3 => {
+                // Something taken off the end, and the length of the fields with it.
+                let cut = random.below(16);
+                input.truncate(input.len().saturating_sub(cut));
+                let fields = read_u32(input, FIELDS_LEN).saturating_sub(cut as u32);
+                write_u32(input, FIELDS_LEN, fields);
+            }
+            _ => {}
+        }
+        seal(input);
+    }
+
+    fn check(&self, input: &[u8]) -> Outcome {
+        let bytes = input.to_vec();
+        let (result, peak) = peak_of(move || decode(bytes, Verify::Whole));
+        let head_only = decode(input.to_vec(), Verify::Head);
+        match result {
+            Err(error) => Outcome::new(false, peak, (error.to_string(), head_only.is_ok())),
+            Ok(slot) => {
+                let again = encode(&slot);
+                let Ok(read) = decode(again.clone(), Verify::Whole) else {
+                    panic!("cannot read what it wrote")
+                };
+                assert!(same(&read, &slot), "reads another record than it wrote");
+                assert_eq!(encode(&read), again);
+                assert!(head_only.is_ok(), "a whole record is refused with less to check");
+                let shape = match &slot {
+                    Slot::Response(stored) => {
+                        (1, stored.key.len(), stored.fields.fields().len(), stored.body.len())
+                    }
+                    Slot::Index(index) => {
+                        let names = index.variants.iter().map(|variant| variant.names.len()).sum();
+                        (2, index.key.len(), index.variants.len(), names)
+                    }
+                };
+                Outcome::new(
+                    true,
+                    peak,
+                    (shape.0, shape.1.ilog2_or_0(), shape.2.min(8), shape.3.ilog2_or_0()),
+                )
+            }
+        }
+    }
+
+    fn memory_bound(&self, len: usize) -> usize {
+        // Names of an index take four bytes and more each, and 16 in a vector that doubles and is then copied.
+        16 * len + 1024
+    }
+}
+
+/// A record of a response, as the format says.
+pub fn response(random: &mut Random) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for _ in 0..random.below(6) {
+        lines.push((random.bytes(24), random.bytes(80)));
+    }
+    // Bit 64 of the terms says that the body is gzip.
+    let (body, coded) = match random.one_in(4) {
+        true => (compress(&content(random), 1), 64),
+        false => (random.bytes(512), 0),
+    };
+    let key = random.bytes(64);
+    let mut times = [0; 6];
+    for time in &mut times {
+        *time = random.next() >> random.below(64);
+    }
+    let terms = random.below(64) as u8 | coded;
+    let status = 200 + random.below(400) as u16;
+    write(&Head { kind: 1, terms, status, count: 0, times }, &key, &block(&lines), &body)
+}
+
+/// A record of an index of variants.
+pub fn index(random: &mut Random) -> Vec<u8> {
+    let count = random.below(6) as u32;
+    let mut fields = Vec::new();
+    for _ in 0..count {
+        fields.extend(random.next().to_le_bytes());
+        fields.extend(random.next().to_le_bytes());
+        let names = random.below(4) as u32;
+        fields.extend(names.to_le_bytes());
+        for _ in 0..names {
+            let name = random.bytes(20);
+            fields.extend((name.len() as u32).to_le_bytes());
+            fields.extend(name);
+        }
+    }
+    let key = random.bytes(64);
+    let times = [random.next(), 0, 0, 0, 0, 0];
+    write(&Head { kind: 2, terms: 0, status: 0, count, times }, &key, &fields, &[])
+}
+
+/// Whether two slots hold the same.
+pub fn same(one: &Slot, other: &Slot) -> bool {
+    match (one, other) {
+        (Slot::Response(one), Slot::Response(other)) => one == other,
+        (Slot::Index(one), Slot::Index(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// The fixed part of a record.
+pub struct Head {
+    /// 1 for a response, 2 for an index.
+    pub kind: u8,
+    /// Flags.
+    pub terms: u8,
+    /// Status code.
+    pub status: u16,
+    /// Variants of an index.
+    pub count: u32,
+    /// Milliseconds; the first is the generation of an index.
+    pub times: [u64; 6],
+}
+
+/// A whole record of version 1.
+pub fn write(head: &Head, key: &[u8], fields: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut out = b"SLVG\0\0\0\0\0\0\0\0".to_vec();
+    out.extend([1, head.kind, head.terms, 0]);
+    out.extend(head.status.to_le_bytes());
+    out.extend([0, 0]);
+    out.extend((key.len() as u32).to_le_bytes());
+    out.extend(head.count.to_le_bytes());
+    out.extend((fields.len() as u32).to_le_bytes());
+    out.extend(head.times.iter().flat_map(|time| time.to_le_bytes()));
+    out.extend([0; 8]);
+    out.extend([key, fields, body].concat());
+    seal(&mut out);
+    out
+}
+
+/// A field block.
+pub fn block(lines: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let mut out = (lines.len() as u32).to_le_bytes().to_vec();
+    for (name, value) in lines {
+        out.extend((name.len() as u32).to_le_bytes());
+        out.extend((value.len() as u32).to_le_bytes());
+    }
+    for (name, value) in lines {
+        out.extend([name, &b"\0"[..], value, b"\0"].concat());
+    }
+    out
+}
+
+/// Makes both checksums right, if the lengths fit into the record.
+fn seal(record: &mut [u8]) {
+    let head_end = HEAD + read_u32(record, KEY_LEN) as usize + read_u32(record, FIELDS_LEN) as usize;
+    let Some(body) = record.get(head_end..) else { return };
+    let sum = xxh3_64(body);
+    record[BODY_SUM..HEAD].copy_from_slice(&sum.to_le_bytes());
+    let sum = xxh3_64(&record[VERSION..head_end]);
+    record[HEAD_SUM..VERSION].copy_from_slice(&sum.to_le_bytes());
+}
+
+fn read_u32(record: &[u8], at: usize) -> u32 {
+    record.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+fn write_u32(record: &mut [u8], at: usize, number: u32) {
+    if let Some(place) = record.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = number.to_le_bytes();
+    }
+}
+
+/// Sizes by their order, so that they stand for few ways.
+trait Order {
+    fn ilog2_or_0(self) -> u32;
+}
+
+impl Order for usize {
+    fn ilog2_or_0(self) -> u32 {
+        self.checked_ilog2().unwrap_or(0)
+    }
+}
+
+const HEAD_SUM: usize = 4;
+const VERSION: usize = 12;
+const KEY_LEN: usize = 20;
+const COUNT: usize = 24;
+const FIELDS_LEN: usize = 28;
+const BODY_SUM: usize = 80;
+/// Bytes before the key.
+const HEAD: usize = 88;
