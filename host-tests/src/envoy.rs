@@ -261,6 +261,17 @@ impl Builder {
         bootstrap::with_struct(&self)
     }
 
+    /// Starts Envoy with the local bootstrap after an edit: a piece of its text becomes another.
+    ///
+    /// # Errors
+    /// It ended instead.
+    ///
+    /// # Panics
+    /// The piece is not in the text.
+    pub fn try_start_edited(self, piece: &str, other: &str) -> Result<Gateway, Refused> {
+        bootstrap::edited(&self, piece, other)
+    }
+
     /// Starts Envoy with another of our bootstraps, such as `redis-tls.yaml`, in which the lines that end in these markers
     /// get these values.
     ///

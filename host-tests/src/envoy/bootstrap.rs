@@ -11,6 +11,13 @@ pub(super) fn with_struct(builder: &Builder) -> Result<Gateway, Refused> {
     launch(builder, &text, &builder.configuration, &[])
 }
 
+/// The local bootstrap with a piece of its text replaced.
+pub(super) fn edited(builder: &Builder, piece: &str, other: &str) -> Result<Gateway, Refused> {
+    let text = read("local.yaml");
+    assert!(text.contains(piece), "the bootstrap has no {piece:?}");
+    launch(builder, &text.replace(piece, other), &format!("{:?}", builder.configuration), &[])
+}
+
 /// A bootstrap with the filter's configuration as text, and more values.
 pub(super) fn start(builder: &Builder, name: &str, more: &[(&str, &str)]) -> Result<Gateway, Refused> {
     // Rust's quoting of plain text is YAML's too.

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use selvage_host_tests::envoy::Response;
-use selvage_host_tests::scripted::Answer;
+use selvage_host_tests::envoy::{Gateway, Response};
+use selvage_host_tests::scripted::{Answer, Origin};
 
 use crate::{EDGE, assert_says, fetches, get, on};
 
@@ -112,4 +112,44 @@ fn no_transform_and_pictures_are_left_alone() {
         }
         assert_eq!(fetches(path), 1);
     }
+}
+
+/// Envoy's compressor before the cache, as the README says.
+const COMPRESSOR: &str = r#"                  - name: envoy.filters.http.compressor
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor
+                      response_direction_config:
+                        common_config: { min_content_length: 100 }
+                      compressor_library:
+                        name: gzip
+                        typed_config:
+                          "@type": type.googleapis.com/envoy.extensions.compression.gzip.compressor.v3.Gzip
+"#;
+
+#[test]
+fn envoys_compressor_before_the_cache_does_what_is_not_stored_and_nothing_twice() {
+    let origin = Origin::start();
+    origin.on("/stored", |_| json());
+    origin.on("/passing", |_| json().header("cache-control", "no-store"));
+    let filter = "                  - name: selvage\n";
+    let gateway = Gateway::with("{}").origin(origin.url());
+    let gateway = gateway
+        .try_start_edited(filter, &format!("{COMPRESSOR}{filter}"))
+        .unwrap_or_else(|refused| panic!("{}", refused.output));
+    let ask = |path: &str| gateway.get(path).header("accept-encoding", "gzip").send();
+    let compressed = || gateway.stat(".compressed");
+    let first = ask("/stored");
+    assert_says(&first, "stored");
+    assert_eq!((gunzip(&first.body), compressed()), (text().into_bytes(), 1));
+    for _ in 0..5 {
+        let hit = ask("/stored");
+        assert_says(&hit, "hit");
+        assert_eq!(
+            (gunzip(&hit.body), hit.all("content-encoding")),
+            (text().into_bytes(), vec!["gzip".into()])
+        );
+    }
+    assert_eq!(compressed(), 1, "a hit comes compressed from the store");
+    assert_eq!((gunzip(&ask("/passing").body), compressed()), (text().into_bytes(), 2));
+    gateway.assert_sound();
 }
