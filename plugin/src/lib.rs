@@ -15,5 +15,6 @@ mod metrics;
 mod remote;
 mod stream;
 mod vm;
+mod waiters;
 mod wake;
 mod warm_up;

@@ -17,6 +17,7 @@ use crate::host::{self, Buffer, Envoy, Level, Map};
 use crate::metrics::Metrics;
 use crate::remote::Remote;
 use crate::stream::{BuildIdHasher, Stream};
+use crate::waiters::Waiters;
 use crate::wake::Wake;
 use crate::warm_up;
 
@@ -47,8 +48,33 @@ struct Root {
     id: u32,
     cache: Cache,
     wake: Wake,
+    waiters: Waiters,
+    /// A call of this worker by itself is on its way.
+    called_self: bool,
     remote: Remote,
     metrics: Metrics,
+}
+
+impl Root {
+    /// The streams that waited for fetches that have ended are to be woken.
+    fn note_ended_fills(&mut self) {
+        for hash in self.cache.take_ended_fills() {
+            self.waiters.wake(hash);
+        }
+    }
+
+    /// Sees to what an event has left to do: other workers to tell, streams of this one to wake.
+    #[inline]
+    fn after_event(&mut self) {
+        self.wake.tell_others(&mut self.cache);
+        if self.cache.has_ended_fills() {
+            self.note_ended_fills();
+        }
+        // One call at a time: each wakes some, and asks for the next.
+        if self.waiters.any_awake() && !self.called_self {
+            self.called_self = self.wake.call_self();
+        }
+    }
 }
 
 thread_local! {
@@ -90,8 +116,20 @@ impl Vm {
         };
         warm_up::run(&policy);
         host::set_tick_period(u32::try_from(policy.node.poll.as_millis()).unwrap_or(u32::MAX));
-        let root =
-            Root { id, cache: Cache::new(policy), wake: Wake::new(), remote, metrics: Metrics::default() };
+        let mut root = Root {
+            id,
+            cache: Cache::new(policy),
+            wake: Wake::new(),
+            waiters: Waiters::default(),
+            called_self: false,
+            remote,
+            metrics: Metrics::default(),
+        };
+        if let Some(before) = root_of(&mut self.roots, id) {
+            // The new cache knows nothing of the fetches that these wait for.
+            root.waiters = std::mem::take(&mut before.waiters);
+            root.waiters.wake_all();
+        }
         self.roots.retain(|known| known.id != id);
         // Streams that began while there was one root were not counted: they are that root's.
         if let [only] = self.roots.as_slice() {
@@ -113,6 +151,7 @@ impl Vm {
         root.wake.tick(now);
         let mut moment = Moment { now, host: &mut Envoy };
         root.cache.learn(&mut moment);
+        root.cache.look_after_fills(&mut moment);
         root.cache.sweep(&mut moment);
         root.remote.tick(&mut self.breakers, &mut root.cache, now);
         if root.remote.is_enabled() {
@@ -120,14 +159,41 @@ impl Vm {
             root.metrics.export_ready(root.remote.is_ready());
         }
         root.metrics.export(&mut root.cache);
+        root.waiters.expire(now);
+        self.wake_some(id, now);
     }
 
     /// Another worker has written down a change.
     pub fn called(&mut self, id: u32, queue: u32) {
         while host::answer(queue) {}
+        let now = host::now();
         if let Some(root) = root_of(&mut self.roots, id) {
-            root.cache.learn(&mut Moment { now: host::now(), host: &mut Envoy });
+            root.cache.learn(&mut Moment { now, host: &mut Envoy });
+            self.wake_some(id, now);
         }
+    }
+
+    /// Lets a few of the streams go on that need not wait any more. The next ones go on in another call.
+    fn wake_some(&mut self, id: u32, now: Timestamp) {
+        let Some(root) = root_of(&mut self.roots, id) else { return };
+        root.called_self = false;
+        root.note_ended_fills();
+        for (context, wake) in root.waiters.batch() {
+            // A stream that has ended is not in the table any more.
+            let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else { continue };
+            let mut moment = Moment { now, host: &mut Envoy };
+            if !exchange.awaits_fill() || !host::act_for(context) {
+                exchange.on(Event::Ended, &mut root.cache, &mut moment);
+                continue;
+            }
+            let directive = exchange.on(Event::Woken(wake), &mut root.cache, &mut moment);
+            if obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now)
+                == Step::Goes
+            {
+                host::resume_request();
+            }
+        }
+        root.after_event();
     }
 
     /// A request begins.
@@ -142,6 +208,7 @@ impl Vm {
         let mut moment = Moment { now, host: &mut Envoy };
         let directive = exchange.on(Event::Request { head, end_of_stream }, &mut root.cache, &mut moment);
         let step = obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
+        root.after_event();
         if step == Step::AwaitsBody {
             self.held.push(Held { context, since: now, seen: 0 });
         }
@@ -151,7 +218,9 @@ impl Vm {
     /// A part of the request's body.
     pub fn request_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
         match self.streams.get(&context) {
-            Some(Stream::Exchange(exchange)) if exchange.awaits_remote() => return Action::Pause,
+            Some(Stream::Exchange(exchange)) if exchange.awaits_remote() || exchange.awaits_fill() => {
+                return Action::Pause;
+            }
             Some(Stream::Exchange(exchange)) if exchange.awaits_request_body() => {}
             _ => return Action::Continue,
         }
@@ -178,6 +247,7 @@ impl Vm {
         let event = Event::RequestBody { chunk: &chunk, end_of_stream };
         let directive = exchange.on(event, &mut root.cache, &mut moment);
         let step = obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
+        root.after_event();
         if step != Step::AwaitsBody {
             self.held.retain(|held| held.context != context);
         }
@@ -202,15 +272,18 @@ impl Vm {
         let Some(context) = waiting else { return };
         // A stream that has ended is not in the table any more.
         let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else { return };
+        let mut moment = Moment { now, host: &mut Envoy };
         if !exchange.awaits_remote() || !host::act_for(context) {
+            exchange.on(Event::Ended, &mut root.cache, &mut moment);
+            root.after_event();
             return;
         }
-        let mut moment = Moment { now, host: &mut Envoy };
         let directive = exchange.on(Event::Remote(answer), &mut root.cache, &mut moment);
         if obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now) == Step::Goes
         {
             host::resume_request();
         }
+        root.after_event();
     }
 
     /// A response begins.
@@ -232,7 +305,7 @@ impl Vm {
         let mut moment = Moment { now: host::now(), host: &mut Envoy };
         let directive = exchange.on(Event::Response { head, end_of_stream }, &mut root.cache, &mut moment);
         let over = exchange.is_over();
-        root.wake.tell_others(&mut root.cache);
+        root.after_event();
         let action = match directive {
             Directive::Respond(reply) => {
                 // Straight to the client: none of our callbacks sees this reply, so nothing can mend it.
@@ -270,7 +343,7 @@ impl Vm {
                 None => Event::Ended,
             };
             exchange.on(event, &mut root.cache, &mut Moment { now: host::now(), host: &mut Envoy });
-            root.wake.tell_others(&mut root.cache);
+            root.after_event();
             if exchange.is_over() {
                 self.streams.remove(&context);
             }
@@ -298,7 +371,7 @@ impl Vm {
             && let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context)
         {
             exchange.on(event, &mut root.cache, &mut Moment { now: host::now(), host: &mut Envoy });
-            root.wake.tell_others(&mut root.cache);
+            root.after_event();
         }
     }
 
@@ -334,6 +407,8 @@ enum Step {
     AwaitsBody,
     /// It waits for the remote store.
     AwaitsRemote,
+    /// It waits for another's fetch.
+    AwaitsFill,
 }
 
 impl Step {
@@ -371,6 +446,11 @@ fn obey(
             forward(&edits);
             streams.insert(context, Stream::Exchange(exchange));
             Step::Goes
+        }
+        Directive::AwaitFill { hash, until } => {
+            root.waiters.add(hash, context, until);
+            streams.insert(context, Stream::Exchange(exchange));
+            Step::AwaitsFill
         }
         Directive::AwaitBody => {
             streams.insert(context, Stream::Exchange(exchange));

@@ -59,6 +59,11 @@ impl Wake {
         }
     }
 
+    /// Asks for another call of this worker, from which it goes on. `false` if it has no place: its next tick has to do.
+    pub fn call_self(&self) -> bool {
+        self.place.as_ref().map(|place| host::ring(place.queue)).is_some()
+    }
+
     /// Calls every other worker if the cache has changes to tell.
     pub fn tell_others(&self, cache: &mut Cache) {
         if !cache.take_changes_to_tell() {

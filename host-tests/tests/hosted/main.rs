@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A broken test must stop loudly.
 
 mod budget;
+mod coalescing;
 mod configuration;
 mod failing;
 mod hostile;

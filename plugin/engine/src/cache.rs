@@ -2,6 +2,7 @@
 
 mod coding;
 mod coherence;
+mod fills;
 mod remote;
 mod revalidation;
 
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use coherence::Change;
+pub use fills::{FillEnd, FillId, Turn};
 pub use revalidation::Revalidation;
 
 use crate::coding::inflated::Inflated;
@@ -99,6 +101,7 @@ pub struct Cache {
     /// Keys whose responses were not storable lately, each at the place its hash gives it.
     unstorable: Vec<(u128, Timestamp)>,
     changes_to_tell: bool,
+    fills: fills::Fills,
     /// Buffers that requests pass on to each other, so that a hit takes no memory.
     pub(crate) scratch: Scratch,
 }
@@ -143,6 +146,7 @@ impl Cache {
             adopted: Vec::new(),
             unstorable: Vec::new(),
             changes_to_tell: false,
+            fills: fills::Fills::default(),
             scratch: Scratch::default(),
         }
     }

@@ -21,8 +21,8 @@ use std::time::Duration;
 use limits::CONFIG_BYTES;
 use reader::{Object, Place};
 pub use rule::{
-    BodyKey, COMPRESSIBLE, Compression, Cookies, DEFAULT_RULE, Etag, FieldName, Key, Query, QueryChoice,
-    QueryName, QueryOrder, RequestDirectives, Rule, SetCookie, Stale, TAINTING, Ttl, Vary,
+    BodyKey, COMPRESSIBLE, Coalesce, Compression, Cookies, DEFAULT_RULE, Etag, FieldName, Key, Query,
+    QueryChoice, QueryName, QueryOrder, RequestDirectives, Rule, SetCookie, Stale, TAINTING, Ttl, Vary,
 };
 use written::Written;
 
@@ -58,6 +58,8 @@ pub struct Worker {
     pub filling_bytes: usize,
     /// Budget in bytes for the identity form of responses that are stored compressed. Default: 8 MiB.
     pub inflated_bytes: usize,
+    /// Most requests that wait for another's fetch, over all keys. Default: 16384.
+    pub waiters: usize,
     /// Most variants of one key. Default: 16.
     pub variants: usize,
 }
@@ -250,6 +252,7 @@ impl Default for Worker {
             object_bytes: 1 << 20,
             filling_bytes: 32 << 20,
             inflated_bytes: 8 << 20,
+            waiters: 16_384,
             variants: 16,
         }
     }

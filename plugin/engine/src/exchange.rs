@@ -10,6 +10,8 @@
 //! | looking up | found, and fresh or stale use allowed | respond | finished |
 //! | looking up | an index of variants | ask remote, once more | looking up |
 //! | start, awaiting body, looking up | absent | forward | forwarding |
+//! | start, awaiting body | absent, and another request fetches it | await the fill | waiting |
+//! | waiting | the fetch has ended, or it has waited enough | as if it had come just now | |
 //! | forwarding | 304 to our conditions; or the origin failed and stale use is allowed | respond | finished |
 //! | forwarding | storable / not | relay | storing / relaying |
 //! | storing | end of the response (it is stored) | relay | finished |
@@ -24,10 +26,11 @@ mod looking_up;
 mod lookup;
 mod reply;
 mod storing;
+mod waiting;
 
 use std::rc::Rc;
 
-use crate::cache::{Cache, Moment};
+use crate::cache::{Cache, FillEnd, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::fields::Fields;
 use crate::request::MethodKind;
@@ -39,6 +42,8 @@ use crate::time::Timestamp;
 use awaiting_body::AwaitingBody;
 use looking_up::LookingUp;
 use storing::Storing;
+use waiting::Waiting;
+pub use waiting::Wake;
 
 /// The life of one request. Feed events, obey directives.
 #[derive(Default)]
@@ -62,6 +67,8 @@ pub enum Event<'a> {
         /// It is the last.
         end_of_stream: bool,
     },
+    /// The request need not wait any more, after [`Directive::AwaitFill`].
+    Woken(Wake),
     /// What the remote store said to [`Directive::AskRemote`].
     Remote(RemoteAnswer),
     /// The response's head.
@@ -99,6 +106,13 @@ pub enum Directive {
     Pass,
     /// Hold the request until its body has come.
     AwaitBody,
+    /// Hold the request until the fetch for this hash has ended (see [`Cache::take_ended_fills`]), or this moment has come.
+    AwaitFill {
+        /// The hash.
+        hash: u128,
+        /// When it has waited enough.
+        until: Timestamp,
+    },
     /// Hold the request and ask the remote store for the record under this hash.
     AskRemote {
         /// The hash.
@@ -174,6 +188,7 @@ enum State {
     Start,
     AwaitingBody(Box<AwaitingBody>),
     LookingUp(Box<LookingUp>),
+    Waiting(Box<Waiting>),
     Forwarding(Box<Plan>),
     Storing(Box<Storing>),
     Relaying,
@@ -199,6 +214,8 @@ struct Plan {
     detail: Option<Detail>,
     /// The stale response it would freshen or replace.
     stale: Option<Candidate>,
+    /// Others may wait for what it fetches.
+    leads: bool,
 }
 
 /// A stored response that a forwarded request may bring back to life.
@@ -250,8 +267,11 @@ impl Exchange {
                 waiting.on_chunk(chunk, end_of_stream, cache, moment)
             }
             (State::LookingUp(waiting), Event::Remote(answer)) => waiting.on_answer(answer, cache, moment),
+            (State::Waiting(waiting), Event::Woken(wake)) => waiting.on_wake(wake, cache, moment),
             // The body of a held request waits in the host's buffer.
-            (state @ State::LookingUp(_), Event::RequestBody { .. }) => (state, Directive::AwaitBody),
+            (state @ (State::LookingUp(_) | State::Waiting(_)), Event::RequestBody { .. }) => {
+                (state, Directive::AwaitBody)
+            }
             (State::Forwarding(plan), Event::Response { head, end_of_stream }) => {
                 plan.on_response(head, end_of_stream, cache, moment)
             }
@@ -260,11 +280,19 @@ impl Exchange {
             }
             (State::Storing(storing), Event::Trailers) => storing.finish(cache, moment),
             (State::Storing(storing), Event::Ended) => {
-                storing.abandon(cache);
+                storing.abandon(FillEnd::Died, cache, moment);
                 (State::Finished, Directive::Pass)
             }
             (State::Forwarding(plan), Event::Ended) => {
-                plan.abandon(cache);
+                plan.abandon(FillEnd::Died, cache, moment);
+                (State::Finished, Directive::Pass)
+            }
+            (State::LookingUp(waiting), Event::Ended) => {
+                waiting.abandon(cache, moment);
+                (State::Finished, Directive::Pass)
+            }
+            (State::Waiting(waiting), Event::Ended) => {
+                waiting.abandon(cache);
                 (State::Finished, Directive::Pass)
             }
             // An origin may answer before the request has ended.
@@ -277,8 +305,10 @@ impl Exchange {
             (state, _) => {
                 cache.stats.count("event", "unexpected");
                 match state {
-                    State::Storing(storing) => storing.abandon(cache),
-                    State::Forwarding(plan) => plan.abandon(cache),
+                    State::Storing(storing) => storing.abandon(FillEnd::Died, cache, moment),
+                    State::Forwarding(plan) => plan.abandon(FillEnd::Died, cache, moment),
+                    State::LookingUp(waiting) => waiting.abandon(cache, moment),
+                    State::Waiting(waiting) => waiting.abandon(cache),
                     _ => {}
                 }
                 (State::Relaying, Directive::Pass)
@@ -301,6 +331,11 @@ impl Exchange {
     /// Whether the request is held for the remote store.
     pub fn awaits_remote(&self) -> bool {
         matches!(self.state, State::LookingUp(_))
+    }
+
+    /// Whether the request is held for another's fetch.
+    pub fn awaits_fill(&self) -> bool {
+        matches!(self.state, State::Waiting(_))
     }
 
     /// Whether nothing can come of further events.

@@ -4,8 +4,8 @@ mod glob;
 mod matcher;
 
 pub use crate::config::{
-    BodyKey, Breaker, Compression, Cookies, Dialect, Etag, FieldName, Key, Node, Query, QueryChoice,
-    QueryName, QueryOrder, Remote, RequestDirectives, Rule, SetCookie, Stale, Ttl, Vary, Worker,
+    BodyKey, Breaker, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node, Query,
+    QueryChoice, QueryName, QueryOrder, Remote, RequestDirectives, Rule, SetCookie, Stale, Ttl, Vary, Worker,
 };
 
 use std::time::Duration;

@@ -31,6 +31,9 @@ impl Stats {
         if let Some(forward) = outcome.forward {
             self.count("fwd", forward.as_str());
         }
+        if outcome.collapsed {
+            self.count("requests", "collapsed");
+        }
         if outcome.stored {
             self.count("requests", "stored");
         }

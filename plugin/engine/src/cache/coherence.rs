@@ -80,6 +80,7 @@ impl Cache {
                 for (marked, at) in keys {
                     for hash in Change::hashes(marked) {
                         self.table.remove(hash);
+                        self.wake_for(hash);
                         if Change::of(marked) == Change::Replaced {
                             continue;
                         }
@@ -94,6 +95,7 @@ impl Cache {
             Changes::Lost => {
                 self.stats.count("event", "changes-lost");
                 self.table.clear();
+                self.wake_all_foreign();
                 self.forgotten_until = moment.now;
                 for hash in put {
                     self.node.remove(moment.host, hash, moment.now.as_millis());

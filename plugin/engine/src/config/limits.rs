@@ -55,6 +55,9 @@ pub(super) const ERROR_STATUS: RangeInclusive<u64> = 400..=599;
 pub(super) const BODY_INLINE_BYTES: RangeInclusive<u64> = 0..=64 << 10;
 pub(super) const BODY_MAX_BYTES: RangeInclusive<u64> = 1..=16 << 20;
 
+/// A wait is well below Envoy's idle timeout of a stream.
+pub(super) const COALESCE_WAIT: Millis = 1..=60_000;
+pub(super) const COALESCE_WAITERS: RangeInclusive<u64> = 0..=1 << 17;
 pub(super) const COMPRESSION_MIN_BYTES: RangeInclusive<u64> = 1..=16 << 20;
 pub(super) const COMPRESSION_MAX_BYTES: RangeInclusive<u64> = 1 << 10..=16 << 20;
 /// Levels of zlib.

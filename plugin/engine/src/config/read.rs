@@ -19,6 +19,7 @@ pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
         object.set("object_bytes", &mut worker.object_bytes, size(WORKER_OBJECT_BYTES));
         object.set("filling_bytes", &mut worker.filling_bytes, size(WORKER_FILLING_BYTES));
         object.set("inflated_bytes", &mut worker.inflated_bytes, size(WORKER_INFLATED_BYTES));
+        object.set("waiters", &mut worker.waiters, whole(COALESCE_WAITERS));
         object.set("variants", &mut worker.variants, whole(WORKER_VARIANTS));
     });
     object.within("node", &mut config.node, |object, node| {
@@ -107,6 +108,11 @@ fn settings<'w, 'f>(object: &mut Object<'w, 'f>, rule: &mut Rule) {
     object.set("request_directives", &mut rule.request_directives, word(&REQUEST_DIRECTIVES));
     object.set("targeted", &mut rule.targeted, list(Empty, text(names::TARGETED, names::targeted)));
     object.set("etag", &mut rule.etag, word(&ETAG));
+    object.within("coalesce", &mut rule.coalesce, |object, coalesce| {
+        object.set("enabled", &mut coalesce.enabled, switch);
+        object.set("wait", &mut coalesce.wait, duration(COALESCE_WAIT));
+        object.set("waiters", &mut coalesce.waiters, whole(COALESCE_WAITERS));
+    });
     object.within("compression", &mut rule.compression, |object, compression| {
         object.set("enabled", &mut compression.enabled, switch);
         object.set("types", &mut compression.types, list(Empty, text(names::MEDIA_TYPE, names::media_type)));

@@ -181,6 +181,12 @@ pub(super) fn top() -> Vec<Member> {
             "\"8MiB\"",
             "Budget of each worker for the identity form of compressed responses; `0` inflates anew each time.",
         ),
+        member(
+            "worker.waiters",
+            Form::Whole(COALESCE_WAITERS),
+            "16384",
+            "Most requests of a worker that wait for another's fetch, over all keys.",
+        ),
         member("worker.variants", Form::Whole(WORKER_VARIANTS), "16", "Most variants (`Vary`) of one key."),
         member("node", Form::Object, "", "The store that all workers of one Envoy share, in host memory."),
         member(
@@ -417,6 +423,20 @@ pub(super) fn settings() -> Vec<Member> {
             Form::Texts(Empty, fields()),
             "[\"cdn-cache-control\"]",
             "Targeted cache-control fields in the order in which they are looked for (RFC 9213 §2.2).",
+        ),
+        member("coalesce", Form::Object, "", "Requests for what is not stored wait for one fetch."),
+        member("coalesce.enabled", Form::Switch, "true", "Whether they do."),
+        member(
+            "coalesce.wait",
+            Form::Duration(COALESCE_WAIT),
+            "\"5s\"",
+            "How long a request waits in all before it goes to the origin by itself.",
+        ),
+        member(
+            "coalesce.waiters",
+            Form::Whole(COALESCE_WAITERS),
+            "8192",
+            "Most requests of a worker that wait for one key; more go to the origin.",
         ),
         member(
             "compression",

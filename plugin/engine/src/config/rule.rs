@@ -38,6 +38,8 @@ pub struct Rule {
     pub etag: Etag,
     /// Which responses are stored compressed.
     pub compression: Compression,
+    /// How requests wait for one another's fetch.
+    pub coalesce: Coalesce,
     /// Whether the rule's responses are looked up in and sent to the remote store. Default: true.
     pub remote: bool,
     /// A request with one of these fields is not stored, for the origin may answer it differently without the key
@@ -237,6 +239,17 @@ pub struct Compression {
     pub level: u8,
 }
 
+/// How requests for a key that nothing is stored for wait for one another's fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coalesce {
+    /// Whether they do. Default: true.
+    pub enabled: bool,
+    /// How long a request waits in all before it goes to the origin by itself. Default: 5 s.
+    pub wait: Duration,
+    /// Most requests of a worker that wait for one key; more go to the origin. Default: 8192.
+    pub waiters: usize,
+}
+
 impl Default for Rule {
     fn default() -> Self {
         Rule {
@@ -253,6 +266,7 @@ impl Default for Rule {
             targeted: vec![field("cdn-cache-control")],
             etag: Etag::default(),
             compression: Compression::default(),
+            coalesce: Coalesce::default(),
             remote: true,
             tainting_headers: TAINTING.into_iter().map(field).collect(),
         }
@@ -293,6 +307,12 @@ impl Default for Compression {
             max_bytes: 1 << 20,
             level: 3,
         }
+    }
+}
+
+impl Default for Coalesce {
+    fn default() -> Self {
+        Coalesce { enabled: true, wait: Duration::from_secs(5), waiters: 8192 }
     }
 }
 

@@ -7,7 +7,7 @@ use super::lookup::{self, rule_of, within};
 use super::reply::{self, Kind, Shape};
 use super::storing::Storing;
 use super::{Candidate, Directive, Plan, Role, State};
-use crate::cache::{Cache, Moment};
+use crate::cache::{Cache, FillEnd, Moment};
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Outcome, Ttl};
 use crate::fields::Fields;
@@ -44,7 +44,12 @@ impl Plan {
         };
         if let Some(candidate) = self.stale.take() {
             match self.use_candidate(&candidate, status, head, rule, &mut outcome, cache, moment) {
-                Some(directive) => return (State::Finished, directive),
+                Some(directive) => {
+                    let usable = outcome.stored && matches!(outcome.ttl, Some(Ttl::Fresh(_)));
+                    let end = if usable { FillEnd::Stored } else { FillEnd::NotStorable };
+                    self.end_fill(end, cache, moment);
+                    return (State::Finished, directive);
+                }
                 None => self.stale = Some(candidate),
             }
         }
@@ -52,7 +57,7 @@ impl Plan {
             Role::Fill => return self.fill(status, head, end_of_stream, rule, outcome, cache, moment),
             Role::Head => {
                 self.compare_head(status, head, rule, cache, moment);
-                self.abandon(cache);
+                self.abandon(FillEnd::NotStorable, cache, moment);
             }
             Role::Invalidate if (200..400).contains(&status) => {
                 self.invalidate(head, cache, moment);
@@ -193,7 +198,7 @@ impl Plan {
                 (State::Storing(storing), directive)
             }
             Err((plan, detail)) => {
-                plan.abandon(cache);
+                plan.abandon(FillEnd::NotStorable, cache, moment);
                 // These say something about the resource, not only about this one response.
                 if let Detail::NotStored(Refusal::NoStore | Refusal::Private | Refusal::SetCookie) = detail {
                     cache.note_unstorable(plan.hash, moment.now);
@@ -321,8 +326,16 @@ impl Plan {
         true
     }
 
+    /// Those who wait for what this request fetches need not do so any more.
+    pub(super) fn end_fill(&self, end: FillEnd, cache: &mut Cache, moment: &mut Moment<'_>) {
+        if self.leads {
+            cache.end_fill(self.hash, end, moment);
+        }
+    }
+
     /// No response will be stored for this request.
-    pub(super) fn abandon(&self, cache: &mut Cache) {
+    pub(super) fn abandon(&self, end: FillEnd, cache: &mut Cache, moment: &mut Moment<'_>) {
+        self.end_fill(end, cache, moment);
         if let Some(candidate) = &self.stale {
             cache.revalidation_failed(candidate.hash);
         }

@@ -2,27 +2,54 @@
 
 use std::rc::Rc;
 
-use super::lookup::{self, Keyed, RemoteUse};
+use super::lookup::{self, Fetch, Keyed, RemoteUse};
 use super::{Directive, RemoteAnswer, State};
-use crate::cache::{Cache, Moment};
+use crate::cache::{Cache, FillEnd, Moment};
 use crate::fields::Fields;
 use crate::key::Changed;
 use crate::request::Request;
 use crate::store::Slot;
 
-/// What is known while the answer is awaited.
-pub(super) struct LookingUp {
+/// A request that is held, and its key.
+pub(super) struct Held {
     pub(super) head: Vec<u8>,
     pub(super) rule: usize,
     pub(super) key: Vec<u8>,
     pub(super) hash: u128,
     pub(super) changed: Changed,
-    /// The hash that was asked for: the key's, or that of a variant.
-    pub(super) asked: u128,
+}
+
+impl Held {
+    /// Looks again at what is stored, and decides.
+    pub(super) fn settle(
+        self,
+        remote: RemoteUse,
+        fetch: Fetch,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        let Self { head, rule, key, hash, changed } = self;
+        let policy = Rc::clone(cache.policy());
+        let Some(fields) = Fields::parse(&head) else { return (State::Relaying, Directive::Pass) };
+        let request = Request::read(fields, false);
+        let keyed =
+            Keyed { request: &request, rule_index: rule, rule: policy.rule(rule), key: &key, hash, changed };
+        let settled = lookup::settle(&keyed, remote, fetch, cache, moment);
+        lookup::with_head(settled, head)
+    }
+}
+
+/// What is known while the answer is awaited.
+pub(super) struct LookingUp {
+    pub(super) held: Held,
     /// A second question may follow: the first answer can be an index of variants.
     pub(super) may_ask_again: bool,
     /// What an earlier question has brought.
     pub(super) adopted: Vec<(u128, Slot)>,
+    /// The hash that was asked for: the key's, or that of a variant.
+    pub(super) asked: u128,
+    /// Others wait for this request, or it is alone.
+    pub(super) fetch: Fetch,
 }
 
 impl LookingUp {
@@ -32,28 +59,29 @@ impl LookingUp {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
-        let Self { head, rule, key, hash, changed, asked, may_ask_again, adopted } = self;
+        let Self { held, asked, may_ask_again, adopted, fetch } = self;
         cache.swap_adopted(adopted);
         let found = match answer {
             RemoteAnswer::Found(slot) => cache.adopt(asked, slot, moment),
             RemoteAnswer::Nothing => false,
         };
-        let policy = Rc::clone(cache.policy());
-        let Some(fields) = Fields::parse(&head) else { return (State::Relaying, Directive::Pass) };
-        let request = Request::read(fields, false);
-        let keyed =
-            Keyed { request: &request, rule_index: rule, rule: policy.rule(rule), key: &key, hash, changed };
         let remote = match (found, may_ask_again) {
             (true, true) => RemoteUse::FoundFirst,
             (true, false) => RemoteUse::Found,
             (false, _) => RemoteUse::Done,
         };
-        let settled = lookup::settle(&keyed, remote, cache, moment);
+        let mut settled = held.settle(remote, fetch, cache, moment);
         let adopted = cache.swap_adopted(Vec::new());
-        let mut settled = settled;
         if let (State::LookingUp(next), _) = &mut settled {
             next.adopted = adopted;
         }
-        lookup::with_head(settled, head)
+        settled
+    }
+
+    /// The request is gone.
+    pub(super) fn abandon(&self, cache: &mut Cache, moment: &mut Moment<'_>) {
+        if self.fetch == Fetch::Leads {
+            cache.end_fill(self.held.hash, FillEnd::Died, moment);
+        }
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::awaiting_body::AwaitingBody;
 use super::keying::canonical;
-use super::looking_up::LookingUp;
+use super::looking_up::{Held, LookingUp};
 use super::reply::{self, Shape};
+use super::waiting::Waiting;
 use super::{Candidate, Directive, Plan, RequestEdit, Role, State};
-use crate::cache::{Cache, Found, Moment, Revalidation, Tier};
+use crate::cache::{Cache, FillEnd, Found, Moment, Revalidation, Tier, Turn};
 use crate::cache_status::{Detail, Forward, Outcome, Ttl};
 use crate::fields::Fields;
 use crate::firewall::{self, RequestView, Vector};
@@ -18,6 +19,7 @@ use crate::policy::{Cookies, Policy, RequestDirectives as Obey, Rule};
 use crate::request::{MethodKind, Request};
 use crate::storability::Asked;
 use crate::store::response::{StoredResponse, Terms};
+use crate::time::Timestamp;
 
 /// The first event of every exchange.
 pub(super) fn begin(
@@ -47,6 +49,7 @@ pub(super) fn begin(
             forward,
             detail,
             stale: None,
+            leads: false,
         };
         (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()))
     };
@@ -92,8 +95,12 @@ pub(super) fn with_head((state, directive): (State, Directive), head: Vec<u8>) -
             (State::Forwarding(plan), directive)
         }
         State::LookingUp(mut waiting) => {
-            waiting.head = head;
+            waiting.held.head = head;
             (State::LookingUp(waiting), directive)
+        }
+        State::Waiting(mut waiting) => {
+            waiting.held.head = head;
+            (State::Waiting(waiting), directive)
         }
         other => (other, directive),
     }
@@ -113,7 +120,8 @@ pub(super) fn keyed(
     let changed = canonical(request, request.target, &rule.key, scope, body, &mut key);
     let hash = key::hash(&key);
     let keyed = Keyed { request, rule_index, rule, key: &key, hash, changed };
-    let result = settle(&keyed, RemoteUse::Possible, cache, moment);
+    let result =
+        settle(&keyed, RemoteUse::Possible, Fetch::Undecided { waited: 0, until: None }, cache, moment);
     cache.scratch.key = key;
     result
 }
@@ -141,10 +149,62 @@ pub(super) enum RemoteUse {
     Done,
 }
 
-/// Answers from what is stored, asks the remote store, or goes to the origin.
+/// Where a request stands with the others for its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fetch {
+    /// It may wait, lead, or go alone.
+    Undecided {
+        /// How often it has waited.
+        waited: u8,
+        /// When it has waited enough; `None` before it has begun to.
+        until: Option<Timestamp>,
+    },
+    /// Others may wait for it.
+    Leads,
+    /// Nobody waits for it, nor does it wait.
+    Alone,
+}
+
+impl Keyed<'_> {
+    fn held(&self) -> Held {
+        let Self { rule_index, key, hash, changed, .. } = *self;
+        Held { head: Vec::new(), rule: rule_index, key: key.to_vec(), hash, changed }
+    }
+}
+
+/// Whether a request leads, waits or goes alone, now that it needs more than what this Envoy has.
+fn take_turn(
+    keyed: &Keyed<'_>,
+    fetch: Fetch,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> Result<Fetch, Box<Waiting>> {
+    let Fetch::Undecided { waited, until } = fetch else { return Ok(fetch) };
+    let Keyed { request, rule, hash, .. } = *keyed;
+    let asked = asked(request, rule);
+    // What these fetch is for themselves.
+    let asks = request.directives;
+    let anew = rule.request_directives == Obey::Honour
+        && (asks.no_cache || asks.max_age.is_some_and(|limit| limit.is_zero()));
+    if request.is_head() || anew || asked.authorization || asked.no_store || asked.special {
+        return Ok(Fetch::Alone);
+    }
+    match cache.turn(hash, &rule.coalesce, moment) {
+        Turn::Lead => Ok(Fetch::Leads),
+        Turn::Alone => Ok(Fetch::Alone),
+        Turn::Wait(fill) => {
+            let times = waited.saturating_add(1);
+            let until = until.unwrap_or_else(|| moment.now.plus(rule.coalesce.wait));
+            Err(Box::new(Waiting { held: keyed.held(), fill, times, until }))
+        }
+    }
+}
+
+/// Answers from what is stored, waits for another's fetch, asks the remote store, or goes to the origin.
 pub(super) fn settle(
     keyed: &Keyed<'_>,
     remote: RemoteUse,
+    fetch: Fetch,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
@@ -155,21 +215,26 @@ pub(super) fn settle(
         cache.worth_asking_remote(&found, hash, request, rule, remote == RemoteUse::Possible, moment)
         && matches!(remote, RemoteUse::Possible | RemoteUse::FoundFirst)
     {
-        let waiting = LookingUp {
-            head: Vec::new(),
-            rule: rule_index,
-            key: key.to_vec(),
-            hash,
-            changed,
-            asked,
-            may_ask_again: remote == RemoteUse::Possible,
-            adopted: Vec::new(),
+        let fetch = match take_turn(keyed, fetch, cache, moment) {
+            Ok(fetch) => fetch,
+            Err(waiting) => return waiting.begin(),
         };
+        let may_ask_again = remote == RemoteUse::Possible;
+        let waiting = LookingUp { held: keyed.held(), asked, may_ask_again, adopted: Vec::new(), fetch };
         return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked });
     }
     let decision = decide(found, request, rule, cache, moment);
+    let waited = matches!(fetch, Fetch::Undecided { waited: 1.., .. });
+    if fetch == Fetch::Leads && !matches!(decision, Decision::Forward { .. }) {
+        // The remote store had it.
+        cache.end_fill(hash, FillEnd::Stored, moment);
+    }
     match decision {
-        Decision::Use { stored, tier, outcome, kind } => {
+        Decision::Use { stored, tier, mut outcome, kind } => {
+            if waited {
+                // Not a hit by RFC 9211 §2.1: it went forward, together with others.
+                outcome = Outcome { hit: false, forward: Some(Forward::UriMiss), collapsed: true, ..outcome };
+            }
             let detail = outcome.detail.or(Some(match tier {
                 _ if matches!(remote, RemoteUse::FoundFirst | RemoteUse::Found) => Detail::Remote,
                 Tier::Worker => Detail::Worker,
@@ -187,6 +252,16 @@ pub(super) fn settle(
             (State::Finished, Directive::Respond(reply::gateway_timeout(&outcome, cache)))
         }
         Decision::Forward { forward, detail, stale } => {
+            let role = if request.is_head() { Role::Head } else { Role::Fill };
+            let fetch = match forward {
+                Forward::UriMiss | Forward::VaryMiss | Forward::Stale => {
+                    match take_turn(keyed, fetch, cache, moment) {
+                        Ok(fetch) => fetch,
+                        Err(waiting) => return waiting.begin(),
+                    }
+                }
+                _ => fetch,
+            };
             let mut edits = conditions(stale.as_ref());
             // The origin is asked for what is keyed, so that no other spelling of it can be stored under the key.
             if changed == Changed::Yes
@@ -197,7 +272,6 @@ pub(super) fn settle(
             if let Some(authority) = key::authority_of(key).filter(|keyed| *keyed != request.authority) {
                 edits.push(RequestEdit::Set(":authority", authority.to_vec()));
             }
-            let role = if request.is_head() { Role::Head } else { Role::Fill };
             let plan = Plan {
                 rule: rule_index,
                 role,
@@ -209,6 +283,7 @@ pub(super) fn settle(
                 forward,
                 detail,
                 stale,
+                leads: fetch == Fetch::Leads,
                 head: Vec::new(),
             };
             (State::Forwarding(Box::new(plan)), Directive::Forward(edits))

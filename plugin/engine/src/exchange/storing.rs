@@ -5,7 +5,7 @@ use std::rc::Rc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Directive, Plan, State};
-use crate::cache::{Cache, Moment};
+use crate::cache::{Cache, FillEnd, Moment};
 use crate::cache_status::Detail;
 use crate::coding::eligible::eligible;
 use crate::coding::head::says_accept_encoding;
@@ -83,7 +83,7 @@ impl Storing {
         let too_much = length > cache.largest_object() || self.expected.is_some_and(|told| length > told);
         if too_much || self.body.try_reserve(chunk.len()).is_err() || !cache.begin_filling(more) {
             cache.stats.count("event", if too_much { "outgrown" } else { "filling-limit" });
-            self.abandon(cache);
+            self.abandon(FillEnd::NotStorable, cache, moment);
             return (State::Relaying, Directive::Pass);
         }
         self.taken += more;
@@ -95,14 +95,14 @@ impl Storing {
     pub(super) fn finish(mut self, cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
         if self.expected.is_some_and(|told| told != self.body.len() && !bodiless(self.response.status)) {
             cache.stats.count("event", "incomplete");
-            self.abandon(cache);
+            self.abandon(FillEnd::Died, cache, moment);
             return (State::Finished, Directive::Pass);
         }
         cache.end_filling(self.taken);
         // What others have invalidated while this was on its way must be known before it is stored.
         cache.learn(moment);
         if cache.invalidated_since(self.plan.hash, self.plan.valid_from) {
-            self.plan.abandon(cache);
+            self.plan.abandon(FillEnd::Died, cache, moment);
             return (State::Finished, Directive::Pass);
         }
         self.body.shrink_to_fit();
@@ -115,7 +115,10 @@ impl Storing {
         let request = Fields::parse(&plan.head).unwrap_or_default();
         let policy = Rc::clone(cache.policy());
         let response = cache.coded(response, &names, request, policy.rule(plan.rule));
+        // One that has to be validated before every use serves nobody who waits.
+        let usable = !response.freshness(moment.now).is_stale();
         cache.store(plan.hash, response, names, request, moment);
+        plan.end_fill(if usable { FillEnd::Stored } else { FillEnd::NotStorable }, cache, moment);
         // What the new response replaces under another variant's key is found stale there in its own time.
         if let Some(candidate) = &plan.stale {
             cache.revalidation_failed(candidate.hash);
@@ -124,9 +127,9 @@ impl Storing {
     }
 
     /// The response will not be complete.
-    pub(super) fn abandon(&self, cache: &mut Cache) {
+    pub(super) fn abandon(&self, end: FillEnd, cache: &mut Cache, moment: &mut Moment<'_>) {
         cache.end_filling(self.taken);
-        self.plan.abandon(cache);
+        self.plan.abandon(end, cache, moment);
     }
 }
 

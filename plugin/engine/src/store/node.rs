@@ -9,6 +9,7 @@
 //! | `sv1/d/<n>/<way>` | the data of one way: a record with a trailer that says whose it is |
 //! | `sv1/a` | the account of bytes, and the number of buckets |
 //! | `sv1/c` | the log of changes |
+//! | `sv1/l/<n>` | a place for a lease: who fetches for a key |
 //!
 //! **Reading** takes two gets, one of a 328-byte index and one of the data, or one when the key is absent.
 //!
@@ -36,6 +37,7 @@ mod bucket;
 mod changes;
 #[cfg(test)]
 mod fake;
+mod leases;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,7 @@ use std::fmt;
 use account::{Account, REGIONS, Release};
 use bucket::{Bucket, State, WAYS, Way};
 pub use changes::Changes;
+pub use leases::Lease;
 use names::Names;
 
 /// Host shared data as the ABI offers it.

@@ -3,7 +3,7 @@
 use selvage_engine::exchange::Event;
 use selvage_engine::fields::Fields;
 
-use crate::gateway::{Flight, Gateway, Origin, block, date, fresh_for, origin};
+use crate::gateway::{ALONE, Flight, Gateway, Origin, block, date, fresh_for, origin};
 
 /// The head of a storable response comes; its body is still on the way.
 fn begins(gateway: &mut Gateway, flight: &mut Flight, at: u64, vary: &str) {
@@ -36,7 +36,9 @@ fn nobody_answers(gateway: &mut Gateway, at: u64, fields: &[(&str, &str)]) {
         for (name, value) in fields {
             call = call.header(name, value);
         }
-        assert!(!call.leaves().is_conditional(), "worker {worker}");
+        let flight = call.leaves();
+        assert!(!flight.is_conditional(), "worker {worker}");
+        gateway.goes_away(flight, at);
     }
 }
 
@@ -162,7 +164,7 @@ fn new_terms_for_a_fresh_variant_reach_the_other_worker() {
 #[test]
 fn a_late_304_does_not_displace_what_was_stored_meanwhile() {
     for other in [0, 1] {
-        let mut gateway = Gateway::of_workers(2, "{}");
+        let mut gateway = Gateway::of_workers(2, ALONE);
         gateway.get("/a").worker(0).at(0).miss(tagged("\"1\"", "one"));
         let late = gateway.get("/a").worker(0).at(10).leaves();
         assert!(late.is_conditional());
@@ -177,7 +179,7 @@ fn a_late_304_does_not_displace_what_was_stored_meanwhile() {
 #[test]
 fn a_slow_response_does_not_displace_one_that_the_origin_made_later() {
     for other in [0, 1] {
-        let mut gateway = Gateway::of_workers(2, "{}");
+        let mut gateway = Gateway::of_workers(2, ALONE);
         let slow = gateway.get("/a").worker(0).at(0).leaves();
         let newer = fresh_for(600).header("date", &date(20)).body("new");
         gateway.get("/a").worker(other).at(20).miss(newer).stored();

@@ -11,13 +11,16 @@ use std::rc::Rc;
 
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::config::Config;
-use selvage_engine::exchange::{Directive, Event, Exchange, RemoteAnswer, Reply, RequestEdit};
+use selvage_engine::exchange::{Directive, Event, Exchange, RemoteAnswer, Reply, RequestEdit, Wake};
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::Policy;
 use selvage_engine::time::Timestamp;
 
 use crate::redis::Redis;
 use crate::shared::Shared;
+
+/// Requests that do not wait for one another, so that several for one key are under way at once.
+pub const ALONE: &str = r#"{"defaults":{"coalesce":{"enabled":false}}}"#;
 
 /// Second 0 of every scenario, in seconds since 1970.
 const START: u64 = 1_800_000_000;
@@ -89,6 +92,7 @@ impl Gateway {
             body: Vec::new(),
             worker: 0,
             millis: 0,
+            asks_later: false,
         }
     }
 
@@ -146,6 +150,55 @@ impl Gateway {
         Answer { status: origin.status, fields, body }
     }
 
+    /// A request that waited is woken at the second `at`.
+    #[track_caller]
+    pub fn wakes(&mut self, waiter: Waiter, wake: Wake, at: u64) -> Sent {
+        let mut flight = Flight { millis: at * 1000, ..waiter.flight };
+        let directive = self.feed(flight.worker, &mut flight.exchange, flight.millis, Event::Woken(wake));
+        flight.meets(self, directive, false)
+    }
+
+    /// The remote store answers a request that asked it.
+    pub fn remote_answers(&mut self, waiter: Waiter, at: u64) -> Sent {
+        let mut flight = Flight { millis: at * 1000, ..waiter.flight };
+        let answer = self.remote_answer(flight.worker, waiter.hash);
+        let directive = self.feed(flight.worker, &mut flight.exchange, flight.millis, Event::Remote(answer));
+        flight.meets(self, directive, false)
+    }
+
+    fn remote_answer(&mut self, worker: usize, hash: u128) -> RemoteAnswer {
+        let record = self.redis.answer(hash);
+        let slot = record.and_then(|record| self.workers[worker].read_remote(hash, record).ok());
+        slot.map_or(RemoteAnswer::Nothing, RemoteAnswer::Found)
+    }
+
+    /// The client of a request goes away.
+    pub fn goes_away(&mut self, request: impl Into<Flight>, at: u64) {
+        let mut flight = request.into();
+        self.feed(flight.worker, &mut flight.exchange, at * 1000, Event::Ended);
+        assert!(flight.exchange.is_over());
+    }
+
+    /// Whether a worker has been told to wake a request.
+    pub fn is_woken(&mut self, worker: usize, waiter: &Waiter) -> bool {
+        let ended = self.workers[worker].take_ended_fills();
+        ended.contains(&waiter.hash)
+    }
+
+    /// A worker looks whether other workers still fetch.
+    pub fn looks_after_fills(&mut self, worker: usize, at: u64) {
+        let mut moment = Moment { now: moment(at * 1000), host: &mut self.shared };
+        self.workers[worker].look_after_fills(&mut moment);
+    }
+
+    /// No fetch is under way and nobody waits for one.
+    #[track_caller]
+    pub fn assert_nobody_waits(&self) {
+        for worker in &self.workers {
+            assert_eq!(worker.fills_under_way(), (0, 0), "fetches, and requests that wait");
+        }
+    }
+
     /// Gives one event to an exchange.
     pub fn feed(
         &mut self,
@@ -190,6 +243,7 @@ pub struct Call<'a> {
     body: Vec<Vec<u8>>,
     worker: usize,
     millis: u64,
+    asks_later: bool,
 }
 
 impl Call<'_> {
@@ -250,39 +304,36 @@ impl Call<'_> {
                 directive = next;
             }
         }
-        while let Directive::AskRemote { hash } = directive {
-            assert!(exchange.awaits_remote());
-            let record = gateway.redis.answer(hash);
-            let slot = record.and_then(|record| gateway.workers[worker].read_remote(hash, record).ok());
-            let answer = slot.map_or(RemoteAnswer::Nothing, RemoteAnswer::Found);
-            directive = gateway.feed(worker, &mut exchange, self.millis, Event::Remote(answer));
-        }
-        match directive {
-            Directive::Respond(reply) => {
-                assert!(exchange.is_over());
-                Sent::Answered(Answer::of_reply(&reply))
-            }
-            Directive::Forward(edits) => Sent::Left(Flight { exchange, edits, worker, millis: self.millis }),
-            other => panic!("{fields:?} was met with {other:?}"),
-        }
+        Flight { exchange, edits: Vec::new(), worker, millis: self.millis }.meets(
+            gateway,
+            directive,
+            self.asks_later,
+        )
+    }
+
+    /// It waits for another's fetch.
+    #[track_caller]
+    pub fn waits(mut self) -> Waiter {
+        self.send().waiting()
+    }
+
+    /// It asks the remote store, which has not answered yet.
+    #[track_caller]
+    pub fn asks(mut self) -> Waiter {
+        self.asks_later = true;
+        self.send().waiting()
     }
 
     /// It goes to the origin, whose answer is still to come.
     #[track_caller]
     pub fn leaves(mut self) -> Flight {
-        match self.send() {
-            Sent::Left(flight) => flight,
-            Sent::Answered(answer) => panic!("answered without the origin: {answer:?}"),
-        }
+        self.send().left()
     }
 
     /// It is answered without the origin.
     #[track_caller]
     pub fn answered(mut self) -> Answer {
-        match self.send() {
-            Sent::Answered(answer) => answer,
-            Sent::Left(flight) => panic!("it went to the origin: {:?}", flight.edits),
-        }
+        self.send().answered()
     }
 
     /// It is answered from the store.
@@ -296,10 +347,8 @@ impl Call<'_> {
     /// It goes to the origin with or without conditions, and the answer comes at once or [`Origin::after`] a while.
     #[track_caller]
     pub fn forwarded(mut self, origin: Origin) -> Answer {
-        match self.send() {
-            Sent::Left(flight) => self.gateway.answers_in_time(flight, origin),
-            Sent::Answered(answer) => panic!("answered without the origin: {answer:?}"),
-        }
+        let flight = self.send().left();
+        self.gateway.answers_in_time(flight, origin)
     }
 
     /// Nothing that it may have is stored.
@@ -314,18 +363,58 @@ impl Call<'_> {
     /// It goes to the origin with the conditions of a stored response.
     #[track_caller]
     pub fn validates(mut self, origin: Origin) -> Answer {
-        match self.send() {
-            Sent::Left(flight) if flight.is_conditional() => self.gateway.answers_in_time(flight, origin),
-            Sent::Left(flight) => panic!("without conditions: {:?}", flight.edits),
-            Sent::Answered(answer) => panic!("answered without the origin: {answer:?}"),
-        }
+        let flight = self.send().left();
+        assert!(flight.is_conditional(), "without conditions: {:?}", flight.edits);
+        self.gateway.answers_in_time(flight, origin)
     }
 }
 
 /// What became of a request.
-enum Sent {
+pub enum Sent {
     Left(Flight),
     Answered(Answer),
+    Waits(Waiter),
+}
+
+impl Sent {
+    #[track_caller]
+    pub fn left(self) -> Flight {
+        match self {
+            Self::Left(flight) => flight,
+            Self::Answered(answer) => panic!("answered without the origin: {answer:?}"),
+            Self::Waits(_) => panic!("it waits"),
+        }
+    }
+
+    #[track_caller]
+    pub fn answered(self) -> Answer {
+        match self {
+            Self::Answered(answer) => answer,
+            Self::Left(flight) => panic!("it went to the origin: {:?}", flight.edits),
+            Self::Waits(_) => panic!("it waits"),
+        }
+    }
+
+    #[track_caller]
+    pub fn waiting(self) -> Waiter {
+        match self {
+            Self::Waits(waiter) => waiter,
+            Self::Left(flight) => panic!("it went to the origin: {:?}", flight.edits),
+            Self::Answered(answer) => panic!("answered: {answer:?}"),
+        }
+    }
+}
+
+/// A request that waits for another's fetch, or for the remote store.
+pub struct Waiter {
+    flight: Flight,
+    hash: u128,
+}
+
+impl From<Waiter> for Flight {
+    fn from(waiter: Waiter) -> Self {
+        waiter.flight
+    }
 }
 
 /// A request on its way to the origin.
@@ -337,6 +426,30 @@ pub struct Flight {
 }
 
 impl Flight {
+    /// Goes where a directive sends it. The remote store is asked at once, unless it is to answer later.
+    fn meets(mut self, gateway: &mut Gateway, mut directive: Directive, asks_later: bool) -> Sent {
+        while let Directive::AskRemote { hash } = directive {
+            assert!(self.exchange.awaits_remote());
+            if asks_later {
+                return Sent::Waits(Waiter { flight: self, hash });
+            }
+            let answer = gateway.remote_answer(self.worker, hash);
+            directive = gateway.feed(self.worker, &mut self.exchange, self.millis, Event::Remote(answer));
+        }
+        match directive {
+            Directive::Respond(reply) => {
+                assert!(self.exchange.is_over());
+                Sent::Answered(Answer::of_reply(&reply))
+            }
+            Directive::Forward(edits) => Sent::Left(Self { edits, ..self }),
+            Directive::AwaitFill { hash, .. } => {
+                assert!(self.exchange.awaits_fill());
+                Sent::Waits(Waiter { flight: self, hash })
+            }
+            other => panic!("a request was met with {other:?}"),
+        }
+    }
+
     /// The value that a request field is given; `None` if it is left as it is, or goes.
     pub fn sets(&self, name: &str) -> Option<String> {
         self.edits.iter().find_map(|edit| match edit {

@@ -214,7 +214,8 @@ fn a_post_whose_target_is_not_the_keyed_one_becomes_no_get() {
         let answer = fresh_for(60).header("content-location", target).body("new");
         gateway.post(target).at(1).forwarded(answer).says_nothing_of("stored");
         for path in [target, "/a", "/a?id=1"] {
-            gateway.get(path).at(2).leaves();
+            let flight = gateway.get(path).at(2).leaves();
+            gateway.goes_away(flight, 2);
         }
     }
     let mut gateway = Gateway::with(r#"{"defaults":{"key":{"query":{"except":["utm_*"]}}}}"#);

@@ -14,6 +14,7 @@ mod shared;
 
 mod bodies;
 mod bounds;
+mod coalescing;
 mod codings;
 mod coherence;
 mod credentials;

@@ -69,7 +69,7 @@ fn spoilt_records_and_those_of_other_keys_are_counted_misses() {
         spoilt[at] ^= 0x20;
         second.redis.records.insert(hash, spoilt);
         let flight = second.get("/a").at(1).leaves();
-        drop(flight);
+        second.goes_away(flight, 1);
     }
     assert_ne!(second.counted(0, "event", "bad-record"), 0);
     first.get("/b").at(0).miss(fresh_for(60).body("of b"));

@@ -32,6 +32,14 @@ impl Names {
         &self.buffer
     }
 
+    /// The key of one place for a lease.
+    pub fn lease(&mut self, place: u32) -> &str {
+        self.buffer.clear();
+        self.buffer.push_str("sv1/l/");
+        self.push_number(place);
+        &self.buffer
+    }
+
     fn push_number(&mut self, number: u32) {
         let mut power = 1u32;
         while number / power >= 10 {

@@ -1,0 +1,62 @@
+//! A request that waits for another's fetch.
+
+use super::looking_up::Held;
+use super::lookup::{Fetch, RemoteUse};
+use super::{Directive, State};
+use crate::cache::{Cache, FillId, Moment};
+use crate::time::Timestamp;
+
+/// What is known while it waits.
+pub(super) struct Waiting {
+    pub(super) held: Held,
+    pub(super) fill: FillId,
+    /// How often it has waited, this time included.
+    pub(super) times: u8,
+    /// When it has waited enough, over all times.
+    pub(super) until: Timestamp,
+}
+
+/// Why it waits no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The fetch it waited for has ended.
+    Ended,
+    /// It has waited as long as it may.
+    Enough,
+}
+
+impl Waiting {
+    /// The state of a request that begins to wait.
+    pub(super) fn begin(self: Box<Self>) -> (State, Directive) {
+        let directive = Directive::AwaitFill { hash: self.held.hash, until: self.until };
+        (State::Waiting(self), directive)
+    }
+
+    pub(super) fn on_wake(
+        self,
+        wake: Wake,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        let Self { held, fill, times, until } = self;
+        cache.end_wait(held.hash, fill);
+        let fetch = match wake {
+            Wake::Enough => {
+                cache.stats.count("coalesce", "waited-enough");
+                Fetch::Alone
+            }
+            Wake::Ended if times >= MOST_TIMES => Fetch::Alone,
+            Wake::Ended if moment.now >= until => Fetch::Alone,
+            Wake::Ended => Fetch::Undecided { waited: times, until: Some(until) },
+        };
+        held.settle(RemoteUse::Possible, fetch, cache, moment)
+    }
+
+    /// The request is gone.
+    pub(super) fn abandon(&self, cache: &mut Cache) {
+        cache.end_wait(self.held.hash, self.fill);
+    }
+}
+
+/// How often a request waits: once for the first fetch, and again if its client went away or the response was for others.
+const MOST_TIMES: u8 = 3;

@@ -1,0 +1,238 @@
+//! Requests for the same thing wait for one fetch.
+
+use selvage_engine::exchange::Wake;
+
+use crate::gateway::{Gateway, fresh_for, origin, unreachable};
+
+#[test]
+fn the_first_request_fetches_and_the_others_are_answered_with_what_it_brought() {
+    let mut gateway = Gateway::with("{}");
+    let leader = gateway.get("/a").at(0).leaves();
+    let waiters: Vec<_> = (0..3).map(|_| gateway.get("/a").at(0).waits()).collect();
+    gateway.answers(leader, 1, fresh_for(60).body("one")).stored();
+    assert!(gateway.is_woken(0, &waiters[0]));
+    for waiter in waiters {
+        let answer = gateway.wakes(waiter, Wake::Ended, 1).answered();
+        answer.content("one").says("fwd=uri-miss").says("collapsed").detail("worker").says_nothing_of("hit");
+    }
+    gateway.get("/a").at(2).hit().says_nothing_of("collapsed");
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn other_keys_do_not_wait() {
+    let mut gateway = Gateway::with("{}");
+    let one = gateway.get("/a").at(0).leaves();
+    let other = gateway.get("/b").at(0).leaves();
+    gateway.answers(one, 1, fresh_for(60));
+    gateway.answers(other, 1, fresh_for(60));
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn what_is_not_storable_is_remembered_and_nobody_waits_in_line() {
+    for response in
+        [origin(500), fresh_for(60).header("cache-control", "no-store"), origin(200).header("vary", "*")]
+    {
+        let mut gateway = Gateway::of_workers(2, "{}");
+        let leader = gateway.get("/a").at(0).leaves();
+        let waiters: Vec<_> =
+            (0..3).map(|worker| gateway.get("/a").worker(worker % 2).at(0).waits()).collect();
+        gateway.answers(leader, 1, response.clone());
+        gateway.learns(1, 1);
+        let flights: Vec<_> =
+            waiters.into_iter().map(|waiter| gateway.wakes(waiter, Wake::Ended, 1).left()).collect();
+        // All are under way at once, and so are those that come now.
+        let late = [gateway.get("/a").at(2).leaves(), gateway.get("/a").worker(1).at(2).leaves()];
+        for flight in flights.into_iter().chain(late) {
+            gateway.answers(flight, 3, response.clone());
+        }
+        gateway.assert_nobody_waits();
+    }
+}
+
+#[test]
+fn when_the_leaders_client_goes_one_of_the_others_leads() {
+    let mut gateway = Gateway::with("{}");
+    let leader = gateway.get("/a").at(0).leaves();
+    let waiters: Vec<_> = (0..3).map(|_| gateway.get("/a").at(0).waits()).collect();
+    gateway.goes_away(leader, 1);
+    let mut waiters = waiters.into_iter();
+    let next = gateway.wakes(waiters.next().unwrap(), Wake::Ended, 1).left();
+    let again: Vec<_> = waiters.map(|waiter| gateway.wakes(waiter, Wake::Ended, 1).waiting()).collect();
+    gateway.answers(next, 2, fresh_for(60).body("two")).stored();
+    for waiter in again {
+        gateway.wakes(waiter, Wake::Ended, 2).answered().content("two").says("collapsed");
+    }
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn a_response_that_breaks_off_or_is_too_large_lets_the_others_go() {
+    let small = r#"{"worker":{"object_bytes":"1KiB"},"node":{"object_bytes":"1KiB"}}"#;
+    let mut gateway = Gateway::with(small);
+    let leader = gateway.get("/a").at(0).leaves();
+    let waiter = gateway.get("/a").at(0).waits();
+    gateway.answers(leader, 1, fresh_for(60).header("content-length", "10").body("half").cut());
+    let next = gateway.wakes(waiter, Wake::Ended, 1).left();
+    let waiter = gateway.get("/a").at(1).waits();
+    gateway.answers(next, 2, fresh_for(60).body("x".repeat(2000)));
+    let flight = gateway.wakes(waiter, Wake::Ended, 2).left();
+    gateway.answers(flight, 3, fresh_for(60).body("x".repeat(2000)));
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn a_request_waits_no_longer_than_its_rule_says() {
+    let mut gateway = Gateway::with(r#"{"defaults":{"coalesce":{"wait":"2s"}}}"#);
+    let leader = gateway.get("/a").at(0).leaves();
+    let waiter = gateway.get("/a").at(1).waits();
+    let alone = gateway.wakes(waiter, Wake::Enough, 3).left();
+    gateway.answers(alone, 4, fresh_for(60).body("alone")).stored();
+    // The leader is given up too: the next one does not wait for it.
+    gateway.get("/a").at(5).hit().content("alone");
+    gateway.answers(leader, 6, fresh_for(60));
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn a_client_that_goes_away_while_it_waits_leaves_nothing() {
+    let mut gateway = Gateway::with("{}");
+    let leader = gateway.get("/a").at(0).leaves();
+    let waiter = gateway.get("/a").at(0).waits();
+    gateway.goes_away(waiter, 0);
+    gateway.answers(leader, 1, fresh_for(60)).stored();
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn other_workers_wait_too_and_are_told() {
+    let mut gateway = Gateway::of_workers(2, "{}");
+    let leader = gateway.get("/a").worker(0).at(0).leaves();
+    let waiter = gateway.get("/a").worker(1).at(0).waits();
+    gateway.answers(leader, 1, fresh_for(60).body("one")).stored();
+    assert!(!gateway.is_woken(1, &waiter));
+    gateway.learns(1, 1);
+    assert!(gateway.is_woken(1, &waiter));
+    gateway.wakes(waiter, Wake::Ended, 1).answered().content("one").says("collapsed").detail("node");
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn a_worker_whose_call_was_lost_finds_out_by_itself() {
+    let mut gateway = Gateway::of_workers(2, "{}");
+    let leader = gateway.get("/a").worker(0).at(0).leaves();
+    let waiter = gateway.get("/a").worker(1).at(0).waits();
+    gateway.looks_after_fills(1, 1);
+    assert!(!gateway.is_woken(1, &waiter));
+    gateway.answers(leader, 2, fresh_for(60).body("one")).stored();
+    gateway.looks_after_fills(1, 2);
+    assert!(gateway.is_woken(1, &waiter));
+    gateway.wakes(waiter, Wake::Ended, 2).answered().content("one");
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn a_stale_response_is_validated_once() {
+    let mut gateway = Gateway::with("{}");
+    let response = fresh_for(10).header("etag", "\"1\"").body("one");
+    gateway.get("/a").at(0).miss(response);
+    let leader = gateway.get("/a").at(20).leaves();
+    assert!(leader.is_conditional());
+    let waiter = gateway.get("/a").at(20).waits();
+    gateway.answers(leader, 21, origin(304).header("cache-control", "max-age=60")).detail("validated");
+    gateway.wakes(waiter, Wake::Ended, 21).answered().content("one").says("collapsed");
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn variants_wait_for_the_first_and_then_for_their_own() {
+    let mut gateway = Gateway::with("{}");
+    let variant = |text: &str| fresh_for(60).header("vary", "accept-language").body(text);
+    let leader = gateway.get("/a").header("accept-language", "en").at(0).leaves();
+    let english = gateway.get("/a").header("accept-language", "en").at(0).waits();
+    let german = gateway.get("/a").header("accept-language", "de").at(0).waits();
+    gateway.answers(leader, 1, variant("one")).stored();
+    gateway.wakes(english, Wake::Ended, 1).answered().content("one");
+    let leader = gateway.wakes(german, Wake::Ended, 1).left();
+    let german = gateway.get("/a").header("accept-language", "de").at(1).waits();
+    gateway.answers(leader, 2, variant("eins")).stored();
+    gateway.wakes(german, Wake::Ended, 2).answered().content("eins");
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn requests_that_fetch_for_themselves_neither_lead_nor_wait() {
+    let mut gateway = Gateway::with("{}");
+    let leader = gateway.get("/a").at(0).leaves();
+    for (name, value) in [
+        ("range", "bytes=0-1"),
+        ("authorization", "Basic x"),
+        ("cache-control", "no-store"),
+        ("cache-control", "no-cache"),
+    ] {
+        let flight = gateway.get("/a").header(name, value).at(0).leaves();
+        gateway.answers(flight, 0, origin(500));
+    }
+    let flight = gateway.head("/a").at(0).leaves();
+    gateway.answers(flight, 0, origin(500));
+    gateway.answers(leader, 1, fresh_for(60)).stored();
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn waiters_have_a_bound() {
+    let config = r#"{"worker":{"waiters":3},"defaults":{"coalesce":{"waiters":2}}}"#;
+    let mut gateway = Gateway::with(config);
+    let one = gateway.get("/a").at(0).leaves();
+    let other = gateway.get("/b").at(0).leaves();
+    let waiters =
+        [gateway.get("/a").at(0).waits(), gateway.get("/a").at(0).waits(), gateway.get("/b").at(0).waits()];
+    let alone = [gateway.get("/a").at(0).leaves(), gateway.get("/b").at(0).leaves()];
+    assert_eq!(gateway.counted(0, "coalesce", "too-many-waiters"), 2);
+    for flight in [one, other].into_iter().chain(alone) {
+        gateway.answers(flight, 1, fresh_for(60));
+    }
+    for waiter in waiters {
+        gateway.wakes(waiter, Wake::Ended, 1).answered();
+    }
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn a_rule_may_do_without() {
+    let mut gateway = Gateway::with(r#"{"defaults":{"coalesce":{"enabled":false}}}"#);
+    let flights = [gateway.get("/a").at(0).leaves(), gateway.get("/a").at(0).leaves()];
+    for flight in flights {
+        gateway.answers(flight, 1, fresh_for(60));
+    }
+}
+
+#[test]
+fn an_origin_that_cannot_be_reached_serves_stale_to_all() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(fresh_for(10).header("etag", "\"1\"").body("one"));
+    let leader = gateway.get("/a").at(20).leaves();
+    let waiter = gateway.get("/a").at(20).waits();
+    gateway.answers(leader, 21, unreachable()).detail("disconnected");
+    let flight = gateway.wakes(waiter, Wake::Ended, 21).left();
+    gateway.answers(flight, 21, unreachable()).detail("disconnected");
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn one_request_asks_the_remote_store_for_all() {
+    let config = r#"{"remote":{"enabled":true}}"#;
+    let mut first = Gateway::with(config);
+    first.get("/a").at(0).miss(fresh_for(60).body("one"));
+    first.sends();
+    let mut gateway = Gateway::with(config);
+    gateway.redis = first.redis;
+    gateway.redis.lookups = 0;
+    let asking = gateway.get("/a").at(1).asks();
+    let waiter = gateway.get("/a").at(1).waits();
+    gateway.remote_answers(asking, 1).answered().content("one").detail("remote").says("hit");
+    gateway.wakes(waiter, Wake::Ended, 1).answered().content("one").says("collapsed");
+    assert_eq!(gateway.redis.lookups, 1);
+    gateway.assert_nobody_waits();
+}
