@@ -8,6 +8,7 @@
 mod bodies;
 mod bridge;
 mod cluster;
+mod coalescing;
 mod codings;
 mod configuration;
 mod defences;

@@ -1,0 +1,77 @@
+//! Many clients at once for something that is not stored.
+
+use std::thread;
+
+use selvage_host_tests::envoy::{Gateway, Response};
+use selvage_host_tests::scripted::{Answer, Gate, Origin};
+
+const CLIENTS: usize = 200;
+
+/// All clients ask for a path at once; the origin answers when all of them are there.
+fn herd(gateway: &Gateway, path: &str, gate: &Gate) -> Vec<Response> {
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| gateway.get(path).send())).collect();
+        while gateway.stat("http.selvage.downstream_rq_active") < CLIENTS as u64 {
+            thread::sleep(std::time::Duration::from_millis(10));
+        }
+        gate.open();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    })
+}
+
+fn gateway(origin: &Origin) -> Gateway {
+    Gateway::with(r#"{ "defaults": { "coalesce": { "wait": "30s" } } }"#).origin(origin.url()).start()
+}
+
+#[test]
+fn one_fetch_serves_all_clients_of_all_workers() {
+    let origin = Origin::start();
+    let gate = Gate::new();
+    let waits = gate.clone();
+    origin.on("/hot", move |_| Answer::fresh("hot").waits_for(&waits));
+    let gateway = gateway(&origin);
+    let answers = herd(&gateway, "/hot", &gate);
+    assert!(answers.iter().all(|answer| answer.status == 200 && answer.text() == "hot"));
+    assert_eq!(origin.count("/hot"), 1);
+    let collapsed = answers.iter().filter(|answer| answer.cache_status().contains("; collapsed")).count();
+    assert_eq!(
+        collapsed,
+        CLIENTS - 1,
+        "{:?}",
+        answers.iter().map(Response::cache_status).collect::<Vec<_>>()
+    );
+    gateway.assert_sound();
+}
+
+#[test]
+fn what_turns_out_not_to_be_storable_makes_nobody_wait_in_line() {
+    let origin = Origin::start();
+    let gate = Gate::new();
+    let waits = gate.clone();
+    origin.on("/private", move |request| {
+        let answer = Answer::ok("for you").header("cache-control", "private");
+        if request.before == 0 { answer.waits_for(&waits) } else { answer }
+    });
+    let gateway = gateway(&origin);
+    let answers = herd(&gateway, "/private", &gate);
+    assert!(answers.iter().all(|answer| answer.status == 200 && answer.text() == "for you"));
+    assert_eq!(origin.count("/private"), CLIENTS);
+    gateway.assert_sound();
+}
+
+#[test]
+fn an_origin_that_breaks_off_is_asked_again_by_one_of_the_others() {
+    let origin = Origin::start();
+    let gate = Gate::new();
+    let waits = gate.clone();
+    origin.on("/broken", move |request| {
+        let answer = Answer::fresh("x".repeat(100_000));
+        if request.before == 0 { answer.waits_for(&waits).breaks_after(1000) } else { answer }
+    });
+    let gateway = gateway(&origin);
+    let answers = herd(&gateway, "/broken", &gate);
+    let whole = answers.iter().filter(|answer| answer.complete && answer.body.len() == 100_000).count();
+    assert_eq!(whole, CLIENTS - 1);
+    assert_eq!(origin.count("/broken"), 2);
+    gateway.assert_sound();
+}
