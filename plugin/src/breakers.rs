@@ -109,7 +109,7 @@ impl Breakers {
     }
 
     /// The next number of a xorshift generator, which no two workers have in common.
-    fn random(&mut self) -> u64 {
+    pub fn random(&mut self) -> u64 {
         self.random |= 1;
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

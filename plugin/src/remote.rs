@@ -1,5 +1,7 @@
 //! Talks to the remote store: one call for a lookup, one for each task that waits, and a probe at the start.
 
+use std::time::Duration;
+
 use hashbrown::HashMap;
 use selvage_engine::cache::Cache;
 use selvage_engine::config::ConfigError;
@@ -7,7 +9,8 @@ use selvage_engine::exchange::RemoteAnswer;
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy;
 use selvage_engine::remote::breaker::{self, Admit, CallResult, State};
-use selvage_engine::remote::dialect::{Answer, Command, Dialect, Kind, Response, wire_key};
+use selvage_engine::remote::claim::{self, Claim};
+use selvage_engine::remote::dialect::{Answer, Command, Dialect, DialectError, Kind, Response, wire_key};
 use selvage_engine::remote::queue::Task;
 use selvage_engine::remote::readiness::{Outcome, Readiness};
 use selvage_engine::store::record::RecordError;
@@ -26,6 +29,7 @@ pub struct Remote {
     /// Where the workers share what the probe found.
     readiness_key: String,
     pending: HashMap<u32, Pending, BuildIdHasher>,
+    no_claims_until: Timestamp,
 }
 
 /// A call that has not been answered.
@@ -33,8 +37,10 @@ pub struct Pending {
     /// The stream that waits for it; `None` for a task or a probe.
     pub context: Option<u32>,
     /// What is asked about; 0 for a probe.
-    hash: u128,
+    pub hash: u128,
     kind: Kind,
+    /// When the claim ends that the call leaves if it finds nothing.
+    claim: Option<Timestamp>,
     admitted: Admit,
     since: Timestamp,
 }
@@ -64,6 +70,7 @@ impl Remote {
             breaker,
             dialect,
             pending: HashMap::default(),
+            no_claims_until: Timestamp::default(),
         })
     }
 
@@ -103,6 +110,7 @@ impl Remote {
         &mut self,
         context: u32,
         hash: u128,
+        claim: Option<Duration>,
         breakers: &mut Breakers,
         cache: &mut Cache,
         now: Timestamp,
@@ -122,7 +130,15 @@ impl Remote {
         }
         cache.stats.count("remote", "lookups");
         let key = wire_key(&self.settings.prefix, hash);
-        let called = self.call(Some(context), hash, &Command::Get { key: &key }, admitted, now);
+        let called = match claim.filter(|_| now >= self.no_claims_until) {
+            Some(lasts) => {
+                let millis = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+                let claim = claim::claim(breakers.random());
+                let command = Command::Claim { key: &key, claim: &claim, millis };
+                self.call(Some(context), hash, &command, admitted, now)
+            }
+            None => self.call(Some(context), hash, &Command::Get { key: &key }, admitted, now),
+        };
         if !called {
             self.not_called(admitted, breakers, cache, now);
         }
@@ -181,18 +197,32 @@ impl Remote {
         let latency = now.since(pending.since);
         let success = CallResult::Success { latency };
         let (word, result, found) = match answer {
+            Ok(Answer::Value(value)) if let Some(claim) = Claim::read(&value) => match claim {
+                Claim::Fetching => ("claimed", success, RemoteAnswer::Fetching),
+                Claim::NotStorable => ("claimed", success, RemoteAnswer::NotStorable),
+            },
             Ok(Answer::Value(record)) => match cache.read_remote(pending.hash, record) {
                 Ok(slot) => ("found", success, RemoteAnswer::Found(slot)),
                 // Of another release that shares the store.
                 Err(RecordError::Unknown) => ("absent", success, RemoteAnswer::Nothing),
                 Err(_) => ("malformed", CallResult::Failure, RemoteAnswer::Nothing),
             },
-            Ok(Answer::Absent) => ("absent", success, RemoteAnswer::Nothing),
+            Ok(Answer::Absent) => {
+                let claimed = pending.claim.map(|until| RemoteAnswer::Claimed { until });
+                ("absent", success, claimed.unwrap_or(RemoteAnswer::Nothing))
+            }
             Ok(Answer::Done | Answer::Ready(_)) => {
                 let word = if pending.kind == Kind::Delete { "deleted" } else { "written" };
                 (word, success, RemoteAnswer::Nothing)
             }
-            Err(error) => (error.as_str(), error.call_result(pending.kind, latency), RemoteAnswer::Nothing),
+            Err(error) => {
+                let refused = matches!(error, DialectError::RedisError(_) | DialectError::Unauthorized);
+                if pending.kind == Kind::Claim && refused {
+                    // Redis before 7.0 knows no such command, and a user may lack `SET`: for a while it is asked plainly.
+                    self.no_claims_until = now.plus(NO_CLAIMS_FOR);
+                }
+                (error.as_str(), error.call_result(pending.kind, latency), RemoteAnswer::Nothing)
+            }
         };
         breakers.record(&self.settings.cluster, pending.admitted, result, now);
         cache.stats.count("remote", word);
@@ -247,10 +277,18 @@ impl Remote {
         else {
             return false;
         };
-        self.pending.insert(token, Pending { context, hash, kind: command.kind(), admitted, since: now });
+        let claim = match command {
+            Command::Claim { millis, .. } => Some(now.plus(Duration::from_millis(*millis))),
+            _ => None,
+        };
+        let kind = command.kind();
+        self.pending.insert(token, Pending { context, hash, kind, claim, admitted, since: now });
         true
     }
 }
+
+/// How long a Redis that refused a claim is not asked for one.
+const NO_CLAIMS_FOR: Duration = Duration::from_secs(60);
 
 /// The dialect with the credentials that the configuration names.
 fn dialect(settings: &policy::Remote) -> Result<Dialect, ConfigError> {

@@ -271,7 +271,12 @@ impl Vm {
         root.remote.send_tasks(breakers, &mut root.cache, now);
         let Some(context) = waiting else { return };
         // A stream that has ended is not in the table any more.
-        let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else { return };
+        let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else {
+            if let RemoteAnswer::Claimed { .. } = answer {
+                root.cache.drop_claim(pending.hash);
+            }
+            return;
+        };
         let mut moment = Moment { now, host: &mut Envoy };
         if !exchange.awaits_remote() || !host::act_for(context) {
             exchange.on(Event::Ended, &mut root.cache, &mut moment);
@@ -427,8 +432,8 @@ fn obey(
     mut directive: Directive,
     now: Timestamp,
 ) -> Step {
-    while let Directive::AskRemote { hash } = directive {
-        if root.remote.look_up(context, hash, breakers, &mut root.cache, now) {
+    while let Directive::AskRemote { hash, claim } = directive {
+        if root.remote.look_up(context, hash, claim, breakers, &mut root.cache, now) {
             streams.insert(context, Stream::Exchange(exchange));
             return Step::AwaitsRemote;
         }
@@ -446,6 +451,11 @@ fn obey(
             forward(&edits);
             streams.insert(context, Stream::Exchange(exchange));
             Step::Goes
+        }
+        Directive::PollRemote { at } => {
+            root.waiters.poll(context, at);
+            streams.insert(context, Stream::Exchange(exchange));
+            Step::AwaitsFill
         }
         Directive::AwaitFill { hash, until } => {
             root.waiters.add(hash, context, until);

@@ -12,6 +12,8 @@ use selvage_engine::time::Timestamp;
 #[derive(Default)]
 pub struct Waiters {
     by_hash: BTreeMap<u128, Vec<(u32, Timestamp)>>,
+    /// Those that ask the remote store again, and when.
+    polling: Vec<(u32, Timestamp)>,
     /// To be woken, in the order in which they came.
     awake: VecDeque<(u32, Wake)>,
 }
@@ -20,6 +22,11 @@ impl Waiters {
     /// A stream waits for the fetch of a hash, until a moment.
     pub fn add(&mut self, hash: u128, context: u32, until: Timestamp) {
         self.by_hash.entry(hash).or_default().push((context, until));
+    }
+
+    /// A stream asks the remote store again at a moment.
+    pub fn poll(&mut self, context: u32, at: Timestamp) {
+        self.polling.push((context, at));
     }
 
     /// The fetch of a hash has ended.
@@ -32,11 +39,19 @@ impl Waiters {
     pub fn wake_all(&mut self) {
         let hashes: Vec<u128> = self.by_hash.keys().copied().collect();
         hashes.into_iter().for_each(|hash| self.wake(hash));
+        self.awake.extend(self.polling.drain(..).map(|(context, _)| (context, Wake::Poll)));
     }
 
-    /// Wakes those that have waited enough.
+    /// Wakes those that have waited enough, or are to ask again.
     pub fn expire(&mut self, now: Timestamp) {
         let awake = &mut self.awake;
+        self.polling.retain(|(context, at)| {
+            let due = now >= *at;
+            if due {
+                awake.push_back((*context, Wake::Poll));
+            }
+            !due
+        });
         self.by_hash.retain(|_, waiting| {
             waiting.retain(|(context, until)| {
                 let enough = now >= *until;

@@ -3,6 +3,7 @@
 use std::thread;
 
 use selvage_host_tests::envoy::{Gateway, Response};
+use selvage_host_tests::redis::Bridge;
 use selvage_host_tests::scripted::{Answer, Gate, Origin};
 
 const CLIENTS: usize = 200;
@@ -74,4 +75,35 @@ fn an_origin_that_breaks_off_is_asked_again_by_one_of_the_others() {
     assert_eq!(whole, CLIENTS - 1);
     assert_eq!(origin.count("/broken"), 2);
     gateway.assert_sound();
+}
+
+#[test]
+fn one_fetch_serves_the_clients_of_two_envoys() {
+    let origin = Origin::start();
+    let gate = Gate::new();
+    let waits = gate.clone();
+    origin.on("/hot", move |_| Answer::fresh("hot").waits_for(&waits));
+    let bridge = Bridge::start();
+    let configuration = r#"{ "defaults": { "coalesce": { "wait": "30s" } },
+        "remote": { "enabled": true, "timeout": "1s" } }"#;
+    let start = || Gateway::with(configuration).origin(origin.url()).bridge(bridge.port()).start();
+    let members = [start(), start()];
+    let answers: Vec<Response> = thread::scope(|scope| {
+        let ask = |nth: usize| {
+            let member = &members[nth % 2];
+            scope.spawn(move || member.get("/hot").header("host", "fleet.example").send())
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(ask).collect();
+        let active = |member: &Gateway| member.stat("http.selvage.downstream_rq_active");
+        while members.iter().map(active).sum::<u64>() < CLIENTS as u64 {
+            thread::sleep(std::time::Duration::from_millis(10));
+        }
+        gate.open();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    assert!(answers.iter().all(|answer| answer.status == 200 && answer.text() == "hot"));
+    assert_eq!(origin.count("/hot"), 1);
+    for member in &members {
+        member.assert_sound();
+    }
 }

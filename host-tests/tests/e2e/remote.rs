@@ -223,7 +223,7 @@ fn an_upstash_shares_with_envoys_and_with_its_own_client() {
     let third = upstash_member(&origin, &bridge, "t0ken");
     let stored = get(&third, "/binary");
     assert_says(&stored, "fwd=uri-miss");
-    counts(&third, "found", 1);
+    counts(&third, "malformed", 1);
     written(&third, 1);
     client(&bridge, &["move", "elsewhere", key]);
     assert_says(&get(&upstash_member(&origin, &bridge, "t0ken"), "/binary"), "detail=remote");

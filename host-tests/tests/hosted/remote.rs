@@ -5,9 +5,12 @@ use selvage_host_tests::{Callout, Gateway, Headers, OriginResponse, Stream};
 
 use crate::{assert_forwarded, assert_hit, cache_status, fresh};
 
+/// Without claims, which one test is about: a lookup is a plain GET.
+const PLAIN: &str = r#"{"remote":{"enabled":true},"defaults":{"coalesce":{"fleet":false}}}"#;
+
 /// One worker with a remote store that has said that it is ready.
 fn gateway() -> Gateway {
-    gateway_of(1, r#"{"remote":{"enabled":true}}"#)
+    gateway_of(1, PLAIN)
 }
 
 fn gateway_of(workers: usize, configuration: &str) -> Gateway {
@@ -148,7 +151,7 @@ fn a_store_that_fails_is_left_alone_by_all_workers_and_used_again_when_it_answer
         ("status", |call| call.respond(500, Headers::new(), "")),
     ];
     for (word, end) in ends {
-        let gateway = gateway_of(2, r#"{"remote":{"enabled":true}}"#);
+        let gateway = gateway_of(2, PLAIN);
         for nth in 0..10 {
             lookup(&gateway, 0, &format!("/{nth}"), end);
         }
@@ -240,7 +243,8 @@ fn what_redis_refuses_to_write_keeps_nobody_from_reading() {
     assert_eq!(gateway.metric("selvage.remote.redis-error"), Some(20));
 }
 
-const UPSTASH: &str = r#"{"remote":{"enabled":true,"dialect":"upstash","credentials_env":"TOKEN"}}"#;
+const UPSTASH: &str = r#"{"remote":{"enabled":true,"dialect":"upstash","credentials_env":"TOKEN"},
+    "defaults":{"coalesce":{"fleet":false}}}"#;
 
 fn upstash() -> Gateway {
     Gateway::with(UPSTASH)
@@ -285,7 +289,7 @@ fn the_node_probes_once_and_an_upstash_that_changes_values_is_not_used_until_it_
 
 #[test]
 fn a_webdis_that_may_not_be_probed_is_used_all_the_same() {
-    let gateway = Gateway::with(r#"{"remote":{"enabled":true}}"#).cluster("redis").start();
+    let gateway = Gateway::with(PLAIN).cluster("redis").start();
     waiting(&gateway, "/before-any-tick").disconnect();
     only(gateway.callouts()).fail();
     gateway.tick();
@@ -348,4 +352,49 @@ fn a_change_of_the_configuration_keeps_what_the_breaker_knows() {
     }
     gateway.reconfigure(r#"{"name":"Edge","remote":{"enabled":true}}"#).unwrap();
     assert_forwarded(&gateway.get("/open").send(0), "uri-miss");
+}
+
+#[test]
+fn a_lookup_claims_what_is_not_there_and_another_envoys_claim_is_waited_for() {
+    let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
+    let stream = waiting(&gateway, "/a");
+    let call = only(gateway.callouts());
+    assert!(call.path().starts_with("/SET/selvage:v1:"), "{}", call.path());
+    assert!(call.path().ends_with("/NX/GET/PX/5000.bin"), "{}", call.path());
+    call.respond(200, Headers::new(), "claim:0123456789abcdef");
+    assert!(stream.is_paused(), "another Envoy fetches");
+    let other = waiting(&gateway, "/a");
+    assert!(gateway.callouts().is_empty(), "one asks for all");
+    gateway.advance(1);
+    gateway.tick();
+    only(gateway.callouts()).respond(404, Headers::new(), "");
+    assert!(!stream.is_paused(), "the claim has ended, and this one's is there now");
+    stream.respond_with_body(Headers::from([(":status", "200"), ("cache-control", "private")]));
+    stream.last_body("for one");
+    gateway.tick();
+    assert!(!other.is_paused());
+    let told = only(gateway.callouts());
+    assert_eq!((told.path().split('/').nth(1), told.body()), (Some("SETEX"), &b"claim:!"[..]));
+}
+
+#[test]
+fn a_redis_that_knows_no_claims_is_asked_plainly() {
+    let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
+    let stream = waiting(&gateway, "/a");
+    only(gateway.callouts()).respond(200, Headers::new(), "-ERR syntax error");
+    assert!(!stream.is_paused());
+    waiting(&gateway, "/b");
+    let call = only(gateway.callouts());
+    assert!(call.path().starts_with("/GET/selvage:v1:"), "{}", call.path());
+}
+
+#[test]
+fn a_claim_for_a_client_that_has_left_is_taken_back() {
+    let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
+    let stream = waiting(&gateway, "/a");
+    let call = only(gateway.callouts());
+    stream.disconnect();
+    call.respond(404, Headers::new(), "");
+    gateway.tick();
+    assert!(only(gateway.callouts()).path().starts_with("/DEL/selvage:v1:"));
 }

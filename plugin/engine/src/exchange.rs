@@ -11,6 +11,8 @@
 //! | looking up | an index of variants | ask remote, once more | looking up |
 //! | start, awaiting body, looking up | absent | forward | forwarding |
 //! | start, awaiting body | absent, and another request fetches it | await the fill | waiting |
+//! | looking up | another Envoy fetches it | poll the remote store | polling |
+//! | polling | time to ask again | ask remote | looking up |
 //! | waiting | the fetch has ended, or it has waited enough | as if it had come just now | |
 //! | forwarding | 304 to our conditions; or the origin failed and stale use is allowed | respond | finished |
 //! | forwarding | storable / not | relay | storing / relaying |
@@ -24,11 +26,13 @@ mod forwarding;
 mod keying;
 mod looking_up;
 mod lookup;
+mod polling;
 mod reply;
 mod storing;
 mod waiting;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::cache::{Cache, FillEnd, Moment};
 use crate::cache_status::{Detail, Forward};
@@ -41,6 +45,7 @@ use crate::time::Timestamp;
 
 use awaiting_body::AwaitingBody;
 use looking_up::LookingUp;
+use polling::{Claim, Polling};
 use storing::Storing;
 use waiting::Waiting;
 pub use waiting::Wake;
@@ -97,6 +102,15 @@ pub enum RemoteAnswer {
     Found(Slot),
     /// It has nothing, failed, or was too slow: all the same to a request.
     Nothing,
+    /// It had nothing, and has the claim of this request now.
+    Claimed {
+        /// When the claim ends.
+        until: Timestamp,
+    },
+    /// Another Envoy fetches it.
+    Fetching,
+    /// Another Envoy has found that it is not to be stored.
+    NotStorable,
 }
 
 /// What becomes of the stream now. Exactly one for each event.
@@ -117,6 +131,13 @@ pub enum Directive {
     AskRemote {
         /// The hash.
         hash: u128,
+        /// Leave a claim that lasts so long if nothing is there.
+        claim: Option<Duration>,
+    },
+    /// Hold the request and wake it at this moment with [`Wake::Poll`].
+    PollRemote {
+        /// The moment.
+        at: Timestamp,
     },
     /// Send the request on, with these changes.
     Forward(Vec<RequestEdit>),
@@ -189,6 +210,7 @@ enum State {
     AwaitingBody(Box<AwaitingBody>),
     LookingUp(Box<LookingUp>),
     Waiting(Box<Waiting>),
+    Polling(Box<Polling>),
     Forwarding(Box<Plan>),
     Storing(Box<Storing>),
     Relaying,
@@ -216,6 +238,8 @@ struct Plan {
     stale: Option<Candidate>,
     /// Others may wait for what it fetches.
     leads: bool,
+    /// So may other Envoys.
+    claim: Option<Claim>,
 }
 
 /// A stored response that a forwarded request may bring back to life.
@@ -268,10 +292,12 @@ impl Exchange {
             }
             (State::LookingUp(waiting), Event::Remote(answer)) => waiting.on_answer(answer, cache, moment),
             (State::Waiting(waiting), Event::Woken(wake)) => waiting.on_wake(wake, cache, moment),
+            (State::Polling(polling), Event::Woken(_)) => polling.on_wake(cache, moment),
             // The body of a held request waits in the host's buffer.
-            (state @ (State::LookingUp(_) | State::Waiting(_)), Event::RequestBody { .. }) => {
-                (state, Directive::AwaitBody)
-            }
+            (
+                state @ (State::LookingUp(_) | State::Waiting(_) | State::Polling(_)),
+                Event::RequestBody { .. },
+            ) => (state, Directive::AwaitBody),
             (State::Forwarding(plan), Event::Response { head, end_of_stream }) => {
                 plan.on_response(head, end_of_stream, cache, moment)
             }
@@ -289,6 +315,10 @@ impl Exchange {
             }
             (State::LookingUp(waiting), Event::Ended) => {
                 waiting.abandon(cache, moment);
+                (State::Finished, Directive::Pass)
+            }
+            (State::Polling(polling), Event::Ended) => {
+                polling.abandon(cache, moment);
                 (State::Finished, Directive::Pass)
             }
             (State::Waiting(waiting), Event::Ended) => {
@@ -309,6 +339,7 @@ impl Exchange {
                     State::Forwarding(plan) => plan.abandon(FillEnd::Died, cache, moment),
                     State::LookingUp(waiting) => waiting.abandon(cache, moment),
                     State::Waiting(waiting) => waiting.abandon(cache),
+                    State::Polling(polling) => polling.abandon(cache, moment),
                     _ => {}
                 }
                 (State::Relaying, Directive::Pass)
@@ -333,9 +364,9 @@ impl Exchange {
         matches!(self.state, State::LookingUp(_))
     }
 
-    /// Whether the request is held for another's fetch.
+    /// Whether the request is held for another's fetch, of this Envoy or of the fleet.
     pub fn awaits_fill(&self) -> bool {
-        matches!(self.state, State::Waiting(_))
+        matches!(self.state, State::Waiting(_) | State::Polling(_))
     }
 
     /// Whether nothing can come of further events.

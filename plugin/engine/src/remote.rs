@@ -5,6 +5,7 @@
 //! start whether the store can be used at all. A request never depends on any of it: what fails is a miss.
 
 pub mod breaker;
+pub mod claim;
 pub mod dialect;
 pub mod queue;
 pub mod readiness;

@@ -245,6 +245,6 @@ const MOST_FILLS: usize = 16_384;
 /// Keys remembered as not storable, 32 bytes each.
 const REMEMBERED: usize = 1024;
 /// How long nobody waits for a key whose response was not storable.
-const NOT_STORABLE_FOR: Duration = Duration::from_secs(10);
+pub(super) const NOT_STORABLE_FOR: Duration = Duration::from_secs(10);
 /// Fills of other workers looked at in one tick.
 const LOOKED_AT: usize = 256;

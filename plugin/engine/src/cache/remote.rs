@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Cache, Found, KEEP_INDEX, Moment};
+use super::fills::NOT_STORABLE_FOR;
+use super::{Cache, FillEnd, Found, KEEP_INDEX, Moment};
 use crate::key;
 use crate::policy::{RequestDirectives, Rule};
 use crate::remote::breaker::Latency;
+use crate::remote::claim::CLAIM_NOT_STORABLE;
 use crate::remote::queue::Task;
 use crate::request::Request;
 use crate::store::Slot;
@@ -77,6 +79,30 @@ impl Cache {
         }
     }
 
+    /// The fetch that another Envoy may wait for has ended: what it brought takes the claim's place, or the claim goes.
+    pub(crate) fn end_claim(&mut self, hash: u128, until: Timestamp, end: FillEnd, now: Timestamp) {
+        if now.plus(CLAIM_MARGIN) >= until {
+            // Another Envoy may have claimed it since, and what it stored must not be displaced by what is older.
+            self.remote_queue.remove(hash);
+            self.stats.count("coalesce", "late");
+            return;
+        }
+        match end {
+            FillEnd::Stored if self.remote_queue.contains(hash) => {}
+            FillEnd::NotStorable => {
+                let record = CLAIM_NOT_STORABLE.to_vec();
+                let ttl_seconds = NOT_STORABLE_FOR.as_secs();
+                self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds });
+            }
+            FillEnd::Stored | FillEnd::Died => self.remote_queue.push(Task::Delete { hash }),
+        }
+    }
+
+    /// A claim that was left for a request which has gone meanwhile.
+    pub fn drop_claim(&mut self, hash: u128) {
+        self.remote_queue.push(Task::Delete { hash });
+    }
+
     /// How long the origin takes, for comparison with the remote store. Nothing is known without such a store.
     pub const fn origin_latency(&self) -> &Latency {
         &self.origin_latency
@@ -111,3 +137,6 @@ impl Cache {
         self.remote_queue.push(task);
     }
 }
+
+/// What a call may take to arrive: later it might meet the claim of another Envoy.
+const CLAIM_MARGIN: Duration = Duration::from_millis(200);

@@ -112,6 +112,7 @@ fn settings<'w, 'f>(object: &mut Object<'w, 'f>, rule: &mut Rule) {
         object.set("enabled", &mut coalesce.enabled, switch);
         object.set("wait", &mut coalesce.wait, duration(COALESCE_WAIT));
         object.set("waiters", &mut coalesce.waiters, whole(COALESCE_WAITERS));
+        object.set("fleet", &mut coalesce.fleet, switch);
     });
     object.within("compression", &mut rule.compression, |object, compression| {
         object.set("enabled", &mut compression.enabled, switch);

@@ -439,6 +439,12 @@ pub(super) fn settings() -> Vec<Member> {
             "Most requests of a worker that wait for one key; more go to the origin.",
         ),
         member(
+            "coalesce.fleet",
+            Form::Switch,
+            "true",
+            "Whether the Envoys that share a remote store wait for one another too (Redis 7.0 or newer).",
+        ),
+        member(
             "compression",
             Form::Object,
             "",

@@ -248,6 +248,8 @@ pub struct Coalesce {
     pub wait: Duration,
     /// Most requests of a worker that wait for one key; more go to the origin. Default: 8192.
     pub waiters: usize,
+    /// Whether the Envoys that share a remote store wait for one another too. Default: true.
+    pub fleet: bool,
 }
 
 impl Default for Rule {
@@ -312,7 +314,7 @@ impl Default for Compression {
 
 impl Default for Coalesce {
     fn default() -> Self {
-        Coalesce { enabled: true, wait: Duration::from_secs(5), waiters: 8192 }
+        Coalesce { enabled: true, wait: Duration::from_secs(5), waiters: 8192, fleet: true }
     }
 }
 

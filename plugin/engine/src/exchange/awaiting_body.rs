@@ -46,6 +46,7 @@ impl AwaitingBody {
                 detail: Some(Detail::RequestBodyTooLarge),
                 stale: None,
                 leads: false,
+                claim: None,
             };
             return (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()));
         }

@@ -331,6 +331,9 @@ impl Plan {
         if self.leads {
             cache.end_fill(self.hash, end, moment);
         }
+        if let Some(claim) = self.claim {
+            cache.end_claim(claim.hash, claim.until, end, moment.now);
+        }
     }
 
     /// No response will be stored for this request.

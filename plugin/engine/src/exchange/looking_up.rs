@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::lookup::{self, Fetch, Keyed, RemoteUse};
+use super::polling::{Claim, Polling};
 use super::{Directive, RemoteAnswer, State};
 use crate::cache::{Cache, FillEnd, Moment};
 use crate::fields::Fields;
@@ -50,6 +51,8 @@ pub(super) struct LookingUp {
     pub(super) asked: u128,
     /// Others wait for this request, or it is alone.
     pub(super) fetch: Fetch,
+    /// It claims what is not there. One that only looks for something better does not wait for it.
+    pub(super) claims: bool,
 }
 
 impl LookingUp {
@@ -59,11 +62,34 @@ impl LookingUp {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
-        let Self { held, asked, may_ask_again, adopted, fetch } = self;
+        let Self { held, asked, may_ask_again, adopted, fetch, claims } = self;
         cache.swap_adopted(adopted);
+        let mut fetch = fetch;
         let found = match answer {
             RemoteAnswer::Found(slot) => cache.adopt(asked, slot, moment),
             RemoteAnswer::Nothing => false,
+            RemoteAnswer::Claimed { until } => {
+                if let Fetch::Leads { claim, .. } = &mut fetch {
+                    *claim = Some(Claim { hash: asked, until });
+                }
+                false
+            }
+            RemoteAnswer::Fetching => {
+                if let (true, Fetch::Leads { polls_until, .. }) = (claims, fetch) {
+                    let wait = cache.policy().rule(held.rule).coalesce.wait;
+                    let until = polls_until.unwrap_or_else(|| moment.now.plus(wait));
+                    cache.swap_adopted(Vec::new());
+                    return Polling::begin(held, until, cache, moment);
+                }
+                false
+            }
+            RemoteAnswer::NotStorable => {
+                if matches!(fetch, Fetch::Leads { .. }) {
+                    cache.end_fill(held.hash, FillEnd::NotStorable, moment);
+                    fetch = Fetch::Alone;
+                }
+                false
+            }
         };
         let remote = match (found, may_ask_again) {
             (true, true) => RemoteUse::FoundFirst,
@@ -80,7 +106,7 @@ impl LookingUp {
 
     /// The request is gone.
     pub(super) fn abandon(&self, cache: &mut Cache, moment: &mut Moment<'_>) {
-        if self.fetch == Fetch::Leads {
+        if matches!(self.fetch, Fetch::Leads { .. }) {
             cache.end_fill(self.held.hash, FillEnd::Died, moment);
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::awaiting_body::AwaitingBody;
 use super::keying::canonical;
 use super::looking_up::{Held, LookingUp};
+use super::polling::Claim;
 use super::reply::{self, Shape};
 use super::waiting::Waiting;
 use super::{Candidate, Directive, Plan, RequestEdit, Role, State};
@@ -50,6 +51,7 @@ pub(super) fn begin(
             detail,
             stale: None,
             leads: false,
+            claim: None,
         };
         (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()))
     };
@@ -160,7 +162,12 @@ pub(super) enum Fetch {
         until: Option<Timestamp>,
     },
     /// Others may wait for it.
-    Leads,
+    Leads {
+        /// When it has asked the remote store enough; `None` before it has begun to ask again.
+        polls_until: Option<Timestamp>,
+        /// It fetches for the other Envoys too.
+        claim: Option<Claim>,
+    },
     /// Nobody waits for it, nor does it wait.
     Alone,
 }
@@ -190,7 +197,7 @@ fn take_turn(
         return Ok(Fetch::Alone);
     }
     match cache.turn(hash, &rule.coalesce, moment) {
-        Turn::Lead => Ok(Fetch::Leads),
+        Turn::Lead => Ok(Fetch::Leads { polls_until: None, claim: None }),
         Turn::Alone => Ok(Fetch::Alone),
         Turn::Wait(fill) => {
             let times = waited.saturating_add(1);
@@ -211,6 +218,7 @@ pub(super) fn settle(
     let Keyed { request, rule_index, rule, key, hash, changed } = *keyed;
     let found = cache.find(key, hash, request, rule, moment);
     let (found, form) = cache.in_a_form(found, request, moment);
+    let nothing = matches!(found, Found::Nothing);
     if let Some(asked) =
         cache.worth_asking_remote(&found, hash, request, rule, remote == RemoteUse::Possible, moment)
         && matches!(remote, RemoteUse::Possible | RemoteUse::FoundFirst)
@@ -220,12 +228,18 @@ pub(super) fn settle(
             Err(waiting) => return waiting.begin(),
         };
         let may_ask_again = remote == RemoteUse::Possible;
-        let waiting = LookingUp { held: keyed.held(), asked, may_ask_again, adopted: Vec::new(), fetch };
-        return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked });
+        // With the question goes the claim to fetch what is not there, for the whole fleet.
+        let leads = matches!(fetch, Fetch::Leads { .. });
+        let claims = leads && rule.coalesce.fleet && nothing;
+        let claim = claims.then_some(rule.coalesce.wait);
+        let adopted = Vec::new();
+        let waiting = LookingUp { held: keyed.held(), asked, may_ask_again, adopted, fetch, claims };
+        return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked, claim });
     }
     let decision = decide(found, request, rule, cache, moment);
-    let waited = matches!(fetch, Fetch::Undecided { waited: 1.., .. });
-    if fetch == Fetch::Leads && !matches!(decision, Decision::Forward { .. }) {
+    let waited =
+        matches!(fetch, Fetch::Undecided { waited: 1.., .. } | Fetch::Leads { polls_until: Some(_), .. });
+    if matches!(fetch, Fetch::Leads { .. }) && !matches!(decision, Decision::Forward { .. }) {
         // The remote store had it.
         cache.end_fill(hash, FillEnd::Stored, moment);
     }
@@ -262,6 +276,10 @@ pub(super) fn settle(
                 }
                 _ => fetch,
             };
+            let (leads, claim) = match fetch {
+                Fetch::Leads { claim, .. } => (true, claim),
+                _ => (false, None),
+            };
             let mut edits = conditions(stale.as_ref());
             // The origin is asked for what is keyed, so that no other spelling of it can be stored under the key.
             if changed == Changed::Yes
@@ -283,7 +301,8 @@ pub(super) fn settle(
                 forward,
                 detail,
                 stale,
-                leads: fetch == Fetch::Leads,
+                leads,
+                claim,
                 head: Vec::new(),
             };
             (State::Forwarding(Box::new(plan)), Directive::Forward(edits))

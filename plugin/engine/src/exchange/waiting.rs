@@ -23,6 +23,8 @@ pub enum Wake {
     Ended,
     /// It has waited as long as it may.
     Enough,
+    /// It is time to ask the remote store again, after [`Directive::PollRemote`].
+    Poll,
 }
 
 impl Waiting {
@@ -45,9 +47,10 @@ impl Waiting {
                 cache.stats.count("coalesce", "waited-enough");
                 Fetch::Alone
             }
-            Wake::Ended if times >= MOST_TIMES => Fetch::Alone,
-            Wake::Ended if moment.now >= until => Fetch::Alone,
-            Wake::Ended => Fetch::Undecided { waited: times, until: Some(until) },
+            // Never meant for this state: it is answered as if its fetch had ended.
+            Wake::Ended | Wake::Poll if times >= MOST_TIMES => Fetch::Alone,
+            Wake::Ended | Wake::Poll if moment.now >= until => Fetch::Alone,
+            Wake::Ended | Wake::Poll => Fetch::Undecided { waited: times, until: Some(until) },
         };
         held.settle(RemoteUse::Possible, fetch, cache, moment)
     }

@@ -33,6 +33,15 @@ pub enum Command<'a> {
         /// Seconds to keep it; 0 counts as 1, which is the least Redis takes.
         ttl_seconds: u64,
     },
+    /// Read a value, or leave a claim if there is none (Redis 7.0 or newer).
+    Claim {
+        /// The key.
+        key: &'a str,
+        /// What to leave: letters, digits and `:`.
+        claim: &'a str,
+        /// Milliseconds to keep it, at least 1.
+        millis: u64,
+    },
     /// Delete a value.
     Delete {
         /// The key.
@@ -47,6 +56,8 @@ pub enum Command<'a> {
 pub enum Kind {
     /// Of [`Command::Get`].
     Get,
+    /// Of [`Command::Claim`].
+    Claim,
     /// Of [`Command::Set`].
     Set,
     /// Of [`Command::Delete`].
@@ -60,6 +71,7 @@ impl Command<'_> {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Get { .. } => Kind::Get,
+            Self::Claim { .. } => Kind::Claim,
             Self::Set { .. } => Kind::Set,
             Self::Delete { .. } => Kind::Delete,
             Self::Probe => Kind::Probe,
@@ -146,6 +158,8 @@ impl DialectError {
             (Self::TooLarge, _) => CallResult::Success { latency },
             // A Redis that is full or read-only still answers lookups.
             (Self::RedisError(_), Kind::Set | Kind::Delete) => CallResult::Dropped,
+            // A plain question will tell.
+            (Self::RedisError(_) | Self::Unauthorized, Kind::Claim) => CallResult::Dropped,
             _ => CallResult::Failure,
         }
     }

@@ -96,7 +96,13 @@ impl Queue {
         std::mem::take(&mut self.dropped)
     }
 
-    fn remove(&mut self, hash: u128) {
+    /// Whether a record for the hash waits.
+    pub fn contains(&self, hash: u128) -> bool {
+        self.tasks.iter().any(|task| matches!(task, Task::Replicate { .. }) && task.hash() == hash)
+    }
+
+    /// Takes back what waits for the hash.
+    pub fn remove(&mut self, hash: u128) {
         if let Some(at) = self.tasks.iter().position(|task| task.hash() == hash)
             && let Some(gone) = self.tasks.remove(at)
         {

@@ -236,3 +236,100 @@ fn one_request_asks_the_remote_store_for_all() {
     assert_eq!(gateway.redis.lookups, 1);
     gateway.assert_nobody_waits();
 }
+
+/// Two Envoys that share a Redis.
+fn fleet() -> (Gateway, Gateway) {
+    let config = r#"{"remote":{"enabled":true}}"#;
+    (Gateway::with(config), Gateway::with(config))
+}
+
+#[test]
+fn another_envoy_polls_until_the_record_is_there() {
+    let (mut first, mut second) = fleet();
+    let leader = first.get("/a").at(0).leaves();
+    second.redis = first.redis.clone();
+    let polling = second.get("/a").at(0).waits();
+    let waiting = second.get("/a").at(0).waits();
+    let polling = second.wakes(polling, Wake::Poll, 1).waiting();
+    first.answers(leader, 2, fresh_for(60).body("one")).stored();
+    first.sends();
+    second.redis = first.redis.clone();
+    let answer = second.wakes(polling, Wake::Poll, 2).answered();
+    answer.content("one").detail("remote").says("collapsed");
+    second.wakes(waiting, Wake::Ended, 2).answered().content("one").detail("worker");
+    first.assert_nobody_waits();
+    second.assert_nobody_waits();
+}
+
+#[test]
+fn what_is_not_storable_is_known_to_the_fleet() {
+    let (mut first, mut second) = fleet();
+    let leader = first.get("/a").at(0).leaves();
+    second.redis = first.redis.clone();
+    let polling = second.get("/a").at(0).waits();
+    first.answers(leader, 1, origin(200).header("cache-control", "private"));
+    first.sends();
+    second.redis = first.redis.clone();
+    let alone = second.wakes(polling, Wake::Poll, 1).left();
+    let next = second.get("/a").at(1).leaves();
+    for flight in [alone, next] {
+        second.answers(flight, 2, origin(200).header("cache-control", "private"));
+    }
+    second.assert_nobody_waits();
+}
+
+#[test]
+fn a_fetch_that_comes_to_nothing_lets_the_next_envoy_claim() {
+    let (mut first, mut second) = fleet();
+    let leader = first.get("/a").at(0).leaves();
+    second.redis = first.redis.clone();
+    let polling = second.get("/a").at(0).waits();
+    first.goes_away(leader, 1);
+    first.sends();
+    second.redis = first.redis.clone();
+    let next = second.wakes(polling, Wake::Poll, 1).left();
+    assert_eq!(second.redis.records.len(), 1, "its own claim");
+    second.answers(next, 2, fresh_for(60).body("two")).stored();
+    second.sends();
+    first.redis = second.redis.clone();
+    first.get("/a").at(3).hit().content("two").detail("remote");
+}
+
+#[test]
+fn an_envoy_that_dies_with_a_claim_is_waited_for_no_longer_than_the_rule_says() {
+    let (mut first, mut second) = fleet();
+    let lost = first.get("/a").at(0).leaves();
+    second.redis = first.redis.clone();
+    let mut polling = second.get("/a").at(0).waits();
+    for at in 1..5 {
+        polling = second.wakes(polling, Wake::Poll, at).waiting();
+    }
+    let alone = second.wakes(polling, Wake::Poll, 5).left();
+    second.answers(alone, 6, fresh_for(60).body("alone")).stored();
+    second.assert_nobody_waits();
+    first.goes_away(lost, 6);
+}
+
+#[test]
+fn an_envoy_whose_claim_has_ended_displaces_nothing() {
+    let (mut first, mut second) = fleet();
+    let slow = first.get("/a").at(0).leaves();
+    // The claim has ended in Redis, and another Envoy has fetched meanwhile.
+    second.get("/a").at(6).miss(fresh_for(60).body("new"));
+    second.sends();
+    first.redis = second.redis.clone();
+    first.answers(slow, 7, fresh_for(60).body("old"));
+    first.sends();
+    let mut third = fleet().0;
+    third.redis = first.redis.clone();
+    third.get("/a").at(8).hit().content("new");
+}
+
+#[test]
+fn envoys_of_a_rule_that_says_so_do_not_wait_for_one_another() {
+    let config = r#"{"remote":{"enabled":true},"defaults":{"coalesce":{"fleet":false}}}"#;
+    let mut gateway = Gateway::with(config);
+    let flight = gateway.get("/a").at(0).leaves();
+    assert!(gateway.redis.records.is_empty());
+    gateway.answers(flight, 1, fresh_for(60));
+}

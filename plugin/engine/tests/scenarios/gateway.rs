@@ -14,6 +14,7 @@ use selvage_engine::config::Config;
 use selvage_engine::exchange::{Directive, Event, Exchange, RemoteAnswer, Reply, RequestEdit, Wake};
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::Policy;
+use selvage_engine::remote::claim::{self, Claim};
 use selvage_engine::time::Timestamp;
 
 use crate::redis::Redis;
@@ -161,13 +162,25 @@ impl Gateway {
     /// The remote store answers a request that asked it.
     pub fn remote_answers(&mut self, waiter: Waiter, at: u64) -> Sent {
         let mut flight = Flight { millis: at * 1000, ..waiter.flight };
-        let answer = self.remote_answer(flight.worker, waiter.hash);
+        let answer = self.remote_answer(flight.worker, waiter.hash, None);
         let directive = self.feed(flight.worker, &mut flight.exchange, flight.millis, Event::Remote(answer));
         flight.meets(self, directive, false)
     }
 
-    fn remote_answer(&mut self, worker: usize, hash: u128) -> RemoteAnswer {
+    fn remote_answer(&mut self, worker: usize, hash: u128, claim: Option<Timestamp>) -> RemoteAnswer {
         let record = self.redis.answer(hash);
+        match (&record, claim) {
+            (None, Some(until)) if !self.redis.dead => {
+                self.redis.records.insert(hash, claim::claim(1).into_bytes());
+                return RemoteAnswer::Claimed { until };
+            }
+            (Some(record), _) => match Claim::read(record) {
+                Some(Claim::Fetching) => return RemoteAnswer::Fetching,
+                Some(Claim::NotStorable) => return RemoteAnswer::NotStorable,
+                None => {}
+            },
+            _ => {}
+        }
         let slot = record.and_then(|record| self.workers[worker].read_remote(hash, record).ok());
         slot.map_or(RemoteAnswer::Nothing, RemoteAnswer::Found)
     }
@@ -428,12 +441,13 @@ pub struct Flight {
 impl Flight {
     /// Goes where a directive sends it. The remote store is asked at once, unless it is to answer later.
     fn meets(mut self, gateway: &mut Gateway, mut directive: Directive, asks_later: bool) -> Sent {
-        while let Directive::AskRemote { hash } = directive {
+        while let Directive::AskRemote { hash, claim } = directive {
             assert!(self.exchange.awaits_remote());
             if asks_later {
                 return Sent::Waits(Waiter { flight: self, hash });
             }
-            let answer = gateway.remote_answer(self.worker, hash);
+            let claim = claim.map(|lasts| moment(self.millis).plus(lasts));
+            let answer = gateway.remote_answer(self.worker, hash, claim);
             directive = gateway.feed(self.worker, &mut self.exchange, self.millis, Event::Remote(answer));
         }
         match directive {
@@ -442,6 +456,10 @@ impl Flight {
                 Sent::Answered(Answer::of_reply(&reply))
             }
             Directive::Forward(edits) => Sent::Left(Self { edits, ..self }),
+            Directive::PollRemote { .. } => {
+                assert!(self.exchange.awaits_fill());
+                Sent::Waits(Waiter { flight: self, hash: 0 })
+            }
             Directive::AwaitFill { hash, .. } => {
                 assert!(self.exchange.awaits_fill());
                 Sent::Waits(Waiter { flight: self, hash })

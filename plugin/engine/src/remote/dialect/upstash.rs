@@ -17,6 +17,9 @@ impl UpstashOptions {
     pub(super) fn call(&self, command: &Command<'_>) -> Call {
         let (method, path, body) = match command {
             Command::Get { key } => ("GET", format!("/get/{key}"), Vec::new()),
+            Command::Claim { key, claim, millis } => {
+                ("POST", format!("/set/{key}/{claim}/NX/GET/PX/{}", (*millis).max(1)), Vec::new())
+            }
             Command::Set { key, value, ttl_seconds } => {
                 ("POST", format!("/set/{key}?EX={}", (*ttl_seconds).max(1)), value.to_vec())
             }
@@ -26,7 +29,7 @@ impl UpstashOptions {
         };
         let bearer = |token: &String| ("authorization", format!("Bearer {token}"));
         let mut headers: Vec<_> = self.token.iter().map(bearer).collect();
-        if matches!(command, Command::Get { .. } | Command::Probe) {
+        if matches!(command, Command::Get { .. } | Command::Claim { .. } | Command::Probe) {
             headers.push(("upstash-encoding", "base64".to_owned()));
         }
         Call { method, path, headers, body }
@@ -34,7 +37,7 @@ impl UpstashOptions {
 }
 
 pub(super) fn answer(kind: Kind, status: u16, body: &[u8], max_bytes: usize) -> Result<Answer, DialectError> {
-    let is_get = kind == Kind::Get;
+    let is_get = matches!(kind, Kind::Get | Kind::Claim);
     let most =
         if is_get { max_bytes.div_ceil(3).saturating_mul(4).saturating_add(MAX_REPLY) } else { MAX_REPLY };
     match status {
@@ -56,8 +59,8 @@ pub(super) fn answer(kind: Kind, status: u16, body: &[u8], max_bytes: usize) -> 
         return Err(malformed());
     };
     match (kind, result.as_deref()) {
-        (Kind::Get, None) => Ok(Answer::Absent),
-        (Kind::Get, Some(text)) => match base64::decode(text.as_bytes()) {
+        (Kind::Get | Kind::Claim, None) => Ok(Answer::Absent),
+        (Kind::Get | Kind::Claim, Some(text)) => match base64::decode(text.as_bytes()) {
             None => Err(DialectError::Malformed),
             Some(value) if value.len() > max_bytes => Err(DialectError::TooLarge),
             Some(value) => Ok(Answer::Value(value)),

@@ -19,6 +19,9 @@ impl WebdisOptions {
         let (method, path, body) = match command {
             // `.bin` asks for the bytes as they are.
             Command::Get { key } => ("GET", format!("/GET/{key}.bin"), Vec::new()),
+            Command::Claim { key, claim, millis } => {
+                ("GET", format!("/SET/{key}/{claim}/NX/GET/PX/{}.bin", (*millis).max(1)), Vec::new())
+            }
             Command::Set { key, value, ttl_seconds } => {
                 ("PUT", format!("/SETEX/{key}/{}", (*ttl_seconds).max(1)), value.to_vec())
             }
@@ -37,8 +40,8 @@ pub(super) fn answer(
     max_bytes: usize,
 ) -> Result<Answer, DialectError> {
     match (kind, status) {
-        (Kind::Get, 404) => Ok(Answer::Absent),
-        (Kind::Get, 200) => match error_text(&body) {
+        (Kind::Get | Kind::Claim, 404) => Ok(Answer::Absent),
+        (Kind::Get | Kind::Claim, 200) => match error_text(&body) {
             Some(text) => Err(DialectError::of_redis(text)),
             None if body.len() > max_bytes => Err(DialectError::TooLarge),
             None => Ok(Answer::Value(body)),

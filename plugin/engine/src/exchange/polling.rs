@@ -1,0 +1,62 @@
+//! A request that another Envoy of the fleet fetches for: it asks the remote store again and again, until its budget ends.
+//!
+//! The lookup that finds nothing leaves a claim under the very key, in the same call (`SET key claim NX GET PX`): whoever
+//! left it fetches, and its record takes the claim's place. A claim ends by itself if its Envoy dies.
+
+use std::time::Duration;
+
+use super::looking_up::Held;
+use super::lookup::{Fetch, RemoteUse};
+use super::{Directive, State};
+use crate::cache::{Cache, FillEnd, Moment};
+use crate::time::Timestamp;
+
+/// What is known between two questions. The requests of this Envoy wait for this one.
+pub(super) struct Polling {
+    held: Held,
+    /// When it has polled enough.
+    until: Timestamp,
+}
+
+/// The right of one Envoy to fetch for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// The hash under which it lies.
+    pub(super) hash: u128,
+    /// Redis lets it go then, or a little later.
+    pub(super) until: Timestamp,
+}
+
+impl Polling {
+    /// The state of a request that asks again soon. It goes to the origin by itself if there is no time left.
+    pub(super) fn begin(
+        held: Held,
+        until: Timestamp,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        let at = moment.now.plus(pause(held.hash, moment.now));
+        if at >= until {
+            cache.stats.count("coalesce", "polled-enough");
+            let fetch = Fetch::Leads { polls_until: Some(until), claim: None };
+            return held.settle(RemoteUse::Done, fetch, cache, moment);
+        }
+        (State::Polling(Box::new(Self { held, until })), Directive::PollRemote { at })
+    }
+
+    pub(super) fn on_wake(self, cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
+        let fetch = Fetch::Leads { polls_until: Some(self.until), claim: None };
+        self.held.settle(RemoteUse::Possible, fetch, cache, moment)
+    }
+
+    /// The request is gone.
+    pub(super) fn abandon(&self, cache: &mut Cache, moment: &mut Moment<'_>) {
+        cache.end_fill(self.held.hash, FillEnd::Died, moment);
+    }
+}
+
+/// 50 to 150 ms, so that a fleet does not ask in step.
+fn pause(hash: u128, now: Timestamp) -> Duration {
+    let mixed = (hash as u64 ^ now.as_millis()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    Duration::from_millis(50 + mixed % 100)
+}
