@@ -221,7 +221,11 @@ impl Remote {
                     // Redis before 7.0 knows no such command, and a user may lack `SET`: for a while it is asked plainly.
                     self.no_claims_until = now.plus(NO_CLAIMS_FOR);
                 }
-                (error.as_str(), error.call_result(pending.kind, latency), RemoteAnswer::Nothing)
+                // What was not answered may be done all the same, or yet: then the claim is this request's to end.
+                let unknown = matches!(error, DialectError::Timeout | DialectError::Reset);
+                let claimed = pending.claim.filter(|_| unknown).map(|until| RemoteAnswer::Claimed { until });
+                let found = claimed.unwrap_or(RemoteAnswer::Nothing);
+                (error.as_str(), error.call_result(pending.kind, latency), found)
             }
         };
         breakers.record(&self.settings.cluster, pending.admitted, result, now);

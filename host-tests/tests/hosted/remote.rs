@@ -398,3 +398,14 @@ fn a_claim_for_a_client_that_has_left_is_taken_back() {
     gateway.tick();
     assert!(only(gateway.callouts()).path().starts_with("/DEL/selvage:v1:"));
 }
+
+#[test]
+fn a_claim_that_was_not_answered_is_taken_back_if_its_fetch_comes_to_nothing() {
+    let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
+    let stream = waiting(&gateway, "/a");
+    only(gateway.callouts()).fail();
+    assert!(!stream.is_paused());
+    stream.disconnect();
+    gateway.tick();
+    assert!(only(gateway.callouts()).path().starts_with("/DEL/selvage:v1:"));
+}

@@ -98,17 +98,21 @@ fn serve(client: TcpStream, bridge: u16, state: &Mutex<State>) -> io::Result<()>
                 let answer = hand_on(&mut upstream, bridge, &request)?;
                 let mut body = answer.body;
                 let mut status = answer.status;
-                if read && request.target.starts_with("/GET/") {
+                // `/GET/KEY.bin`, or `/SET/KEY/CLAIM/NX/GET/PX/5000.bin`.
+                let key =
+                    request.target.split('/').nth(2).unwrap_or_default().trim_end_matches(".bin").to_owned();
+                let lookup = ["/GET/", "/SET/"].iter().any(|begin| request.target.starts_with(begin));
+                if read && lookup {
                     match lie {
                         Some(Lie::Half) if status == 200 => body.truncate(body.len() / 2),
                         Some(Lie::Wrong) => {
                             let other = state.lock().unwrap().last.clone();
-                            if let Some((_, record)) = other.filter(|(key, _)| *key != request.target) {
+                            if let Some((_, record)) = other.filter(|(known, _)| *known != key) {
                                 (status, body) = (200, record);
                             }
                         }
                         _ if status == 200 => {
-                            state.lock().unwrap().last = Some((request.target.clone(), body.clone()));
+                            state.lock().unwrap().last = Some((key, body.clone()));
                         }
                         _ => {}
                     }
