@@ -40,19 +40,6 @@ impl Vary {
         Self::of(names)
     }
 
-    /// The same without the names in `ignore` and with those in `add`, all lower-case. `Vary: *` stays as it
-    /// is.
-    pub fn adjusted(self, ignore: &[Box<[u8]>], add: &[Box<[u8]>]) -> Self {
-        let mut names = match self {
-            Self::Star => return Self::Star,
-            Self::None => Vec::new(),
-            Self::Fields(names) => names,
-        };
-        names.retain(|name| !ignore.contains(name));
-        names.extend(add.iter().cloned());
-        Self::of(names)
-    }
-
     fn of(mut names: Vec<Box<[u8]>>) -> Self {
         names.sort_unstable();
         names.dedup();
@@ -275,15 +262,6 @@ mod tests {
         assert!(matches!(parse(&[&list(16)]), Vary::Fields(_)));
         assert_eq!(parse(&[&list(17)]), Vary::Star);
         assert_eq!(parse(&[&"a,".repeat(1000)]), Vary::Fields(names(&["a"])));
-    }
-
-    #[test]
-    fn a_rule_adds_and_ignores_names() {
-        let vary = |lines: &[&str]| parse(lines).adjusted(&names(&["user-agent"]), &names(&["x-device"]));
-        assert_eq!(vary(&["User-Agent"]), Vary::Fields(names(&["x-device"])));
-        assert_eq!(vary(&["Accept"]), Vary::Fields(names(&["accept", "x-device"])));
-        assert_eq!(vary(&["*"]), Vary::Star);
-        assert_eq!(parse(&["User-Agent"]).adjusted(&names(&["user-agent"]), &[]), Vary::None);
     }
 
     #[test]
