@@ -111,26 +111,22 @@ ensure_filter() {
 # Makes sure that wrk, the load generator, is there.
 ensure_wrk() { have wrk || apt_install "to make load" wrk; }
 
-# Makes sure that node and the HTTP conformance tests are there.
-ensure_cache_tests() {
-  local folder="$root/.node" manifest="$root/.node/node_modules/http-cache-tests/package.json"
-  { have node && have npm; } || apt_install "for the conformance tests" nodejs npm
-  if grep -qs "\"version\": *\"$CACHE_TESTS_VERSION\"" "$manifest"; then return 0; fi
-  say "fetching http-cache-tests $CACHE_TESTS_VERSION"
+# Makes sure that node and a package of npm are there: `ensure_npm PACKAGE VERSION FOLDER PURPOSE`. Each has a folder of its own:
+# npm removes what it did not install.
+ensure_npm() {
+  local package=$1 version=$2 folder=$3 manifest="$3/node_modules/$1/package.json"
+  { have node && have npm; } || apt_install "$4" nodejs npm
+  if grep -qs "\"version\": *\"$version\"" "$manifest"; then return 0; fi
+  say "fetching $package $version"
   mkdir -p "$folder"
-  quietly npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts \
-    "http-cache-tests@$CACHE_TESTS_VERSION" ||
-    fail "npm could not install http-cache-tests $CACHE_TESTS_VERSION: see above"
+  quietly npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts "$package@$version" ||
+    fail "npm could not install $package $version: see above"
 }
 
-# Makes sure that node and the Upstash client are there. In a folder of its own: npm removes what it did not install.
+# Makes sure that node and the HTTP conformance tests are there.
+ensure_cache_tests() { ensure_npm http-cache-tests "$CACHE_TESTS_VERSION" "$root/.node" "for the conformance tests"; }
+
+# Makes sure that node and the client of Upstash are there.
 ensure_upstash_client() {
-  local folder="$root/.node/upstash" manifest="$root/.node/upstash/node_modules/@upstash/redis/package.json"
-  { have node && have npm; } || apt_install "for the tests of the remote store" nodejs npm
-  if grep -qs "\"version\": *\"$UPSTASH_CLIENT_VERSION\"" "$manifest"; then return 0; fi
-  say "fetching @upstash/redis $UPSTASH_CLIENT_VERSION"
-  mkdir -p "$folder"
-  quietly npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts \
-    "@upstash/redis@$UPSTASH_CLIENT_VERSION" ||
-    fail "npm could not install @upstash/redis $UPSTASH_CLIENT_VERSION: see above"
+  ensure_npm @upstash/redis "$UPSTASH_CLIENT_VERSION" "$root/.node/upstash" "for the tests of the remote store"
 }
