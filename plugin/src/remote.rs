@@ -74,6 +74,11 @@ impl Remote {
         })
     }
 
+    /// Takes over the calls under way of the configuration before.
+    pub fn take_over(&mut self, before: Self) {
+        self.pending.extend(before.pending);
+    }
+
     /// Whether there is a remote store.
     pub const fn is_enabled(&self) -> bool {
         self.settings.enabled
@@ -150,16 +155,20 @@ impl Remote {
         if !self.settings.enabled || self.dialect.is_ruled_out(self.readiness.outcome()) {
             return;
         }
+        let mut later = Vec::new();
         while self.pending.len() < self.settings.in_flight.div_ceil(2) && cache.has_remote_tasks() {
             // What waits does so for better times, within the queue's budget.
             if let State::Open { .. } = self.state(breakers, now) {
-                return;
+                break;
             }
             let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
             if admitted == Admit::Refused {
-                return;
+                break;
             }
-            let Some(task) = cache.next_remote_task() else { return };
+            let Some(task) = self.next_task(cache, &mut later) else {
+                breakers.record(&self.settings.cluster, admitted, CallResult::Dropped, now);
+                break;
+            };
             let key = wire_key(&self.settings.prefix, task.hash());
             let command = match &task {
                 Task::Replicate { record, ttl_seconds, .. } => {
@@ -171,6 +180,21 @@ impl Remote {
                 self.not_called(admitted, breakers, cache, now);
             }
         }
+        for task in later {
+            cache.requeue_remote_task(task);
+        }
+    }
+
+    /// The next task whose key nothing is being written to: calls of one key may arrive in any order.
+    fn next_task(&self, cache: &mut Cache, later: &mut Vec<Task>) -> Option<Task> {
+        while later.len() < self.settings.in_flight {
+            let task = cache.next_remote_task()?;
+            if self.pending.values().all(|call| call.hash != task.hash() || !call.kind.writes()) {
+                return Some(task);
+            }
+            later.push(task);
+        }
+        None
     }
 
     /// The call that a token stands for, if it is one of ours.
@@ -222,14 +246,17 @@ impl Remote {
                     self.no_claims_until = now.plus(NO_CLAIMS_FOR);
                 }
                 // What was not answered may be done all the same, or yet: then the claim is this request's to end.
-                let unknown = matches!(error, DialectError::Timeout | DialectError::Reset);
-                let claimed = pending.claim.filter(|_| unknown).map(|until| RemoteAnswer::Claimed { until });
+                let claimed = pending.claim.filter(|_| !refused).map(|until| RemoteAnswer::Claimed { until });
                 let found = claimed.unwrap_or(RemoteAnswer::Nothing);
                 (error.as_str(), error.call_result(pending.kind, latency), found)
             }
         };
         breakers.record(&self.settings.cluster, pending.admitted, result, now);
         cache.stats.count("remote", word);
+        // What was invalidated must go, also from a store that could not be reached for a moment.
+        if pending.kind == Kind::Delete && matches!(word, "timeout" | "reset" | "unreachable") {
+            cache.requeue_remote_task(Task::Delete { hash: pending.hash });
+        }
         found
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use selvage_engine::cache::{Cache, Moment};
@@ -49,6 +50,8 @@ struct Root {
     cache: Cache,
     wake: Wake,
     waiters: Waiters,
+    /// When it looks next for what others did.
+    learns_at: Timestamp,
     /// A call of this worker by itself is on its way.
     called_self: bool,
     remote: Remote,
@@ -115,22 +118,26 @@ impl Vm {
             }
         };
         warm_up::run(&policy);
-        host::set_tick_period(u32::try_from(policy.node.poll.as_millis()).unwrap_or(u32::MAX));
+        // Streams wait for each other, and for the remote store, by the tick.
+        let tick = policy.node.poll.min(SLOWEST_TICK);
+        host::set_tick_period(u32::try_from(tick.as_millis()).unwrap_or(u32::MAX));
         let mut root = Root {
             id,
             cache: Cache::new(policy),
             wake: Wake::new(),
             waiters: Waiters::default(),
+            learns_at: Timestamp::default(),
             called_self: false,
             remote,
             metrics: Metrics::default(),
         };
-        if let Some(before) = root_of(&mut self.roots, id) {
+        if let Some(at) = self.roots.iter().position(|known| known.id == id) {
+            let before = self.roots.swap_remove(at);
             // The new cache knows nothing of the fetches that these wait for.
-            root.waiters = std::mem::take(&mut before.waiters);
+            root.waiters = before.waiters;
             root.waiters.wake_all();
+            root.remote.take_over(before.remote);
         }
-        self.roots.retain(|known| known.id != id);
         // Streams that began while there was one root were not counted: they are that root's.
         if let [only] = self.roots.as_slice() {
             self.uncounted_root = Some(only.id);
@@ -150,7 +157,10 @@ impl Vm {
         let Some(root) = root_of(&mut self.roots, id) else { return };
         root.wake.tick(now);
         let mut moment = Moment { now, host: &mut Envoy };
-        root.cache.learn(&mut moment);
+        if now >= root.learns_at {
+            root.learns_at = now.plus(root.cache.policy().node.poll);
+            root.cache.learn(&mut moment);
+        }
         root.cache.look_after_fills(&mut moment);
         root.cache.sweep(&mut moment);
         root.remote.tick(&mut self.breakers, &mut root.cache, now);
@@ -279,6 +289,9 @@ impl Vm {
         };
         let mut moment = Moment { now, host: &mut Envoy };
         if !exchange.awaits_remote() || !host::act_for(context) {
+            if let RemoteAnswer::Claimed { .. } = answer {
+                root.cache.drop_claim(pending.hash);
+            }
             exchange.on(Event::Ended, &mut root.cache, &mut moment);
             root.after_event();
             return;
@@ -375,6 +388,9 @@ impl Vm {
         if let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context)
             && let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context)
         {
+            if exchange.awaits_fill() {
+                root.waiters.forget(context);
+            }
             exchange.on(event, &mut root.cache, &mut Moment { now: host::now(), host: &mut Envoy });
             root.after_event();
         }
@@ -506,4 +522,6 @@ fn stream_root<'r>(
 }
 
 /// How long a request is held before its body begins to come.
-const HELD_AT_MOST: std::time::Duration = std::time::Duration::from_secs(1);
+const HELD_AT_MOST: Duration = Duration::from_secs(1);
+/// The tick is no slower, however seldom the workers look for what others did.
+const SLOWEST_TICK: Duration = Duration::from_millis(100);

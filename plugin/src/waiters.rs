@@ -35,6 +35,14 @@ impl Waiters {
         self.awake.extend(waiting.into_iter().map(|(context, _)| (context, Wake::Ended)));
     }
 
+    /// A stream has ended.
+    pub fn forget(&mut self, context: u32) {
+        for waiting in self.by_hash.values_mut() {
+            waiting.retain(|(known, _)| *known != context);
+        }
+        self.polling.retain(|(known, _)| *known != context);
+    }
+
     /// Nothing is known any more of the fetches.
     pub fn wake_all(&mut self) {
         let hashes: Vec<u128> = self.by_hash.keys().copied().collect();

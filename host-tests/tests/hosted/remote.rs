@@ -360,7 +360,7 @@ fn a_lookup_claims_what_is_not_there_and_another_envoys_claim_is_waited_for() {
     let stream = waiting(&gateway, "/a");
     let call = only(gateway.callouts());
     assert!(call.path().starts_with("/SET/selvage:v1:"), "{}", call.path());
-    assert!(call.path().ends_with("/NX/GET/PX/5000.bin"), "{}", call.path());
+    assert!(call.path().ends_with("/NX/GET/PX/6000.bin"), "{}", call.path());
     call.respond(200, Headers::new(), "claim:0123456789abcdef");
     assert!(stream.is_paused(), "another Envoy fetches");
     let other = waiting(&gateway, "/a");

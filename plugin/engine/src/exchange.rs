@@ -34,7 +34,7 @@ mod waiting;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::cache::{Cache, FillEnd, Moment};
+use crate::cache::{Cache, FillEnd, FillId, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::fields::Fields;
 use crate::request::MethodKind;
@@ -237,7 +237,7 @@ struct Plan {
     /// The stale response it would freshen or replace.
     stale: Option<Candidate>,
     /// Others may wait for what it fetches.
-    leads: bool,
+    leads: Option<FillId>,
     /// So may other Envoys.
     claim: Option<Claim>,
 }

@@ -33,7 +33,7 @@ pub enum FillEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// It fetches, and others wait for it. To be ended with [`Cache::end_fill`].
-    Lead,
+    Lead(FillId),
     /// It waits for another. To be ended with [`Cache::end_wait`].
     Wait(FillId),
     /// It fetches for itself alone.
@@ -102,7 +102,7 @@ impl Fills {
         Some(fill)
     }
 
-    fn is_not_storable(&self, hash: u128, now: Timestamp) -> bool {
+    pub(super) fn is_not_storable(&self, hash: u128, now: Timestamp) -> bool {
         let place = self.not_storable.get(hash as usize % REMEMBERED);
         place.is_some_and(|(known, until)| *known == hash && now < *until)
     }
@@ -130,7 +130,8 @@ impl Cache {
                 return self.wait_for(hash, bounds.waiters, in_all);
             }
             // Its leader is lost, or slower than anybody waits.
-            self.end_fill(hash, FillEnd::Died, moment);
+            let id = fill.id;
+            self.end_fill(hash, id, FillEnd::Died, moment);
         }
         if self.fills.under_way.len() >= MOST_FILLS {
             self.stats.count("coalesce", "too-many-fills");
@@ -147,7 +148,10 @@ impl Cache {
             Lease::Unavailable => None,
             Lease::Held => {
                 self.fills.add(hash, false, None, until);
-                self.fills.foreign.push_back(hash);
+                // Without a place in the list it is woken by the call alone, or has waited enough.
+                if self.fills.foreign.len() < MOST_FILLS {
+                    self.fills.foreign.push_back(hash);
+                }
                 return self.wait_for(hash, bounds.waiters, in_all);
             }
             Lease::NotStorable => {
@@ -155,8 +159,7 @@ impl Cache {
                 return Turn::Alone;
             }
         };
-        self.fills.add(hash, true, lease, until);
-        Turn::Lead
+        Turn::Lead(self.fills.add(hash, true, lease, until))
     }
 
     fn wait_for(&mut self, hash: u128, most: usize, in_all: usize) -> Turn {
@@ -169,8 +172,11 @@ impl Cache {
         }
     }
 
-    /// The fill that a request of this worker leads has ended.
-    pub fn end_fill(&mut self, hash: u128, end: FillEnd, moment: &mut Moment<'_>) {
+    /// The fill that a request of this worker leads has ended. One that was given up before changes nothing.
+    pub fn end_fill(&mut self, hash: u128, id: FillId, end: FillEnd, moment: &mut Moment<'_>) {
+        if self.fills.under_way.get(&hash).is_none_or(|fill| fill.id != id) {
+            return;
+        }
         let Some(fill) = self.fills.remove(hash) else { return };
         let not_storable = end == FillEnd::NotStorable;
         if not_storable {
@@ -217,7 +223,10 @@ impl Cache {
             let Some(hash) = self.fills.foreign.pop_front() else { break };
             let Some(fill) = self.fills.under_way.get(&hash).filter(|fill| !fill.own) else { continue };
             if now < fill.until && self.node.is_leased(moment.host, hash, now.as_millis()) {
-                self.fills.foreign.push_back(hash);
+                // Without a place in the list it is woken by the call alone, or has waited enough.
+                if self.fills.foreign.len() < MOST_FILLS {
+                    self.fills.foreign.push_back(hash);
+                }
             } else {
                 self.wake_for(hash);
             }

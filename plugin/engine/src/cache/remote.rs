@@ -36,6 +36,10 @@ impl Cache {
             Slot::Response(stored) => (stored.schedule.received, stored.dead_at()),
             Slot::Index(index) => (Timestamp::from_millis(index.generation), moment.now.plus(KEEP_INDEX)),
         };
+        // Clocks differ a little; what comes from far in the future would outlive every invalidation.
+        if made > moment.now.plus(MOST_SKEW) || self.has_newer(hash, &slot, moment) {
+            return false;
+        }
         // The deletion of what was invalidated here may not have reached the remote store yet.
         if self.invalidated_since(hash, made) {
             return false;
@@ -51,6 +55,24 @@ impl Cache {
         std::mem::replace(&mut self.adopted, adopted)
     }
 
+    /// Whether this Envoy has something newer than the remote store: a record that was never sent, or got lost.
+    fn has_newer(&mut self, hash: u128, remote: &Slot, moment: &mut Moment<'_>) -> bool {
+        let present = self.local(hash, remote.key()).or_else(|| self.shared(hash, remote.key(), moment));
+        match (present, remote) {
+            (Some(Slot::Response(ours)), Slot::Response(theirs)) => {
+                ours.schedule.received > theirs.schedule.received
+            }
+            (Some(Slot::Index(ours)), Slot::Index(theirs)) => ours.generation > theirs.generation,
+            (Some(Slot::Index(ours)), Slot::Response(theirs)) => {
+                ours.generation > theirs.schedule.received.as_millis()
+            }
+            (Some(Slot::Response(ours)), Slot::Index(theirs)) => {
+                ours.schedule.received.as_millis() > theirs.generation
+            }
+            (None, _) => false,
+        }
+    }
+
     /// The hash to ask the remote store for, if asking is worth a request's time.
     pub fn worth_asking_remote(
         &mut self,
@@ -61,7 +83,9 @@ impl Cache {
         first: bool,
         moment: &mut Moment<'_>,
     ) -> Option<u128> {
-        if !self.policy.remote.enabled || !rule.remote || self.is_known_unstorable(hash, moment.now) {
+        let unstorable =
+            self.is_known_unstorable(hash, moment.now) || self.fills.is_not_storable(hash, moment.now);
+        if !self.policy.remote.enabled || !rule.remote || unstorable {
             return None;
         }
         let asks = request.directives;
@@ -79,26 +103,29 @@ impl Cache {
         }
     }
 
-    /// The fetch that another Envoy may wait for has ended: what it brought takes the claim's place, or the claim goes.
-    pub(crate) fn end_claim(&mut self, hash: u128, until: Timestamp, end: FillEnd, now: Timestamp) {
-        if now.plus(CLAIM_MARGIN) >= until {
-            // Another Envoy may have claimed it since, and what it stored must not be displaced by what is older.
-            self.remote_queue.remove(hash);
+    /// The fetch that another Envoy may wait for has ended: what it brought takes the claim's place, or the claim goes. If
+    /// the claim does not hold any more, another Envoy may have stored what is newer, and nothing is sent.
+    pub(crate) fn end_claim(&mut self, hash: u128, end: FillEnd, holds: bool) {
+        if !holds {
+            self.remote_queue.take_back(hash);
             self.stats.count("coalesce", "late");
             return;
         }
+        if self.remote_queue.contains(hash) {
+            // The record tells the others, even one that they have to validate.
+            return;
+        }
         match end {
-            FillEnd::Stored if self.remote_queue.contains(hash) => {}
             FillEnd::NotStorable => {
                 let record = CLAIM_NOT_STORABLE.to_vec();
                 let ttl_seconds = NOT_STORABLE_FOR.as_secs();
                 self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds });
             }
-            FillEnd::Stored | FillEnd::Died => self.remote_queue.push(Task::Delete { hash }),
+            FillEnd::Stored | FillEnd::Died => self.drop_claim(hash),
         }
     }
 
-    /// A claim that was left for a request which has gone meanwhile.
+    /// Takes back a claim whose fetch comes to nothing.
     pub fn drop_claim(&mut self, hash: u128) {
         self.remote_queue.push(Task::Delete { hash });
     }
@@ -138,5 +165,5 @@ impl Cache {
     }
 }
 
-/// What a call may take to arrive: later it might meet the claim of another Envoy.
-const CLAIM_MARGIN: Duration = Duration::from_millis(200);
+/// How far ahead another Envoy's clock may be.
+const MOST_SKEW: Duration = Duration::from_secs(5);

@@ -19,10 +19,13 @@ pub struct Gzip {
 impl Gzip {
     /// For a response with these fields, stored as `body`. `None` if that is no gzip member.
     pub fn of(fields: Fields<'_>, body: &[u8]) -> Option<Self> {
-        let length = gzip::content_length(body)?;
+        let length = gzip::content_length(body).filter(|length| *length <= LONGEST)?;
         Some(Self { fields: gzip_head(fields), length })
     }
 }
+
+/// Nothing longer is compressed here (`compression.max_bytes`), so nothing longer is inflated.
+const LONGEST: usize = 16 << 20;
 
 /// The form in which a response is sent.
 #[derive(Clone, Debug)]

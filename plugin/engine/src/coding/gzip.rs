@@ -48,7 +48,9 @@ pub fn inflate(gzip: &[u8], bound: usize) -> Result<Vec<u8>, InflateError> {
         return Err(InflateError::Length);
     }
 
-    let mut body = vec![0; len];
+    let mut body = Vec::new();
+    body.try_reserve_exact(len).map_err(|_| InflateError::TooLong)?;
+    body.resize(len, 0);
     let mut state = Box::<DecompressorOxide>::default();
     let flags = TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
     let (status, read, written) = decompress(&mut state, deflated, &mut body, 0, flags);

@@ -243,7 +243,7 @@ pub(super) fn rule_only() -> Vec<Member> {
     };
     let paths = Pattern { expression: r##"^[/*][!"$->@-~]*$"##, chars: PATH_CHARS, words: "paths" };
     vec![
-        member("name", Form::Text(name), "", "Required and unique; names the rule in metrics and logs."),
+        member("name", Form::Text(name), "", "Required and unique."),
         member("match", Form::Object, "", "Which requests the rule is for: those that fit every given list."),
         member(
             "match.hosts",

@@ -11,7 +11,7 @@ pub type FieldName = Box<[u8]>;
 /// The settings of one rule, or of the default rule, which serves the requests that no rule matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Name in metrics, logs and `Cache-Status`; unique. The default rule is called `default`.
+    /// Unique. The default rule is called `default`.
     pub name: Box<str>,
     /// Requests pass through as if there were no cache. Default: false.
     pub bypass: bool,

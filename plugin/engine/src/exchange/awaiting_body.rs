@@ -45,7 +45,7 @@ impl AwaitingBody {
                 forward: Forward::Bypass,
                 detail: Some(Detail::RequestBodyTooLarge),
                 stale: None,
-                leads: false,
+                leads: None,
                 claim: None,
             };
             return (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()));

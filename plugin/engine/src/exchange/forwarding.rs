@@ -1,6 +1,7 @@
 //! The response to a request that was sent on: validate, store, invalidate, or let it pass.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::keying::canonical;
 use super::lookup::{self, rule_of, within};
@@ -186,7 +187,7 @@ impl Plan {
                 outcome.stored = true;
                 outcome.ttl = Some(match storing.response.freshness(moment.now) {
                     Freshness::Fresh { remaining } => Ttl::Fresh(remaining),
-                    Freshness::Stale { .. } => Ttl::Stale(std::time::Duration::ZERO),
+                    Freshness::Stale { .. } => Ttl::Stale(Duration::ZERO),
                 });
                 let mut directive = relay(&outcome, cache);
                 if let Directive::Relay { vary, .. } = &mut directive {
@@ -322,17 +323,17 @@ impl Plan {
         self.key = key;
         self.rule = index;
         // This very response has just invalidated what was there before.
-        self.valid_from = moment.now.plus(std::time::Duration::from_millis(1));
+        self.valid_from = moment.now.plus(Duration::from_millis(1));
         true
     }
 
     /// Those who wait for what this request fetches need not do so any more.
     pub(super) fn end_fill(&self, end: FillEnd, cache: &mut Cache, moment: &mut Moment<'_>) {
-        if self.leads {
-            cache.end_fill(self.hash, end, moment);
+        if let Some(id) = self.leads {
+            cache.end_fill(self.hash, id, end, moment);
         }
         if let Some(claim) = self.claim {
-            cache.end_claim(claim.hash, claim.until, end, moment.now);
+            cache.end_claim(claim.hash, end, moment.now.plus(CLAIM_MARGIN) < claim.until);
         }
     }
 
@@ -344,6 +345,9 @@ impl Plan {
         }
     }
 }
+
+/// What a write may take to arrive: later it might meet another Envoy's claim, or what that has stored.
+const CLAIM_MARGIN: Duration = Duration::from_millis(100);
 
 /// Lets the response pass, saying what happened.
 pub(super) fn relay(outcome: &Outcome, cache: &mut Cache) -> Directive {

@@ -75,17 +75,17 @@ impl LookingUp {
                 false
             }
             RemoteAnswer::Fetching => {
-                if let (true, Fetch::Leads { polls_until, .. }) = (claims, fetch) {
+                if let (true, Fetch::Leads { id, polls_until, .. }) = (claims, fetch) {
                     let wait = cache.policy().rule(held.rule).coalesce.wait;
                     let until = polls_until.unwrap_or_else(|| moment.now.plus(wait));
                     cache.swap_adopted(Vec::new());
-                    return Polling::begin(held, until, cache, moment);
+                    return Polling::begin(held, id, until, cache, moment);
                 }
                 false
             }
             RemoteAnswer::NotStorable => {
-                if matches!(fetch, Fetch::Leads { .. }) {
-                    cache.end_fill(held.hash, FillEnd::NotStorable, moment);
+                if let Fetch::Leads { id, .. } = fetch {
+                    cache.end_fill(held.hash, id, FillEnd::NotStorable, moment);
                     fetch = Fetch::Alone;
                 }
                 false
@@ -106,8 +106,8 @@ impl LookingUp {
 
     /// The request is gone.
     pub(super) fn abandon(&self, cache: &mut Cache, moment: &mut Moment<'_>) {
-        if matches!(self.fetch, Fetch::Leads { .. }) {
-            cache.end_fill(self.held.hash, FillEnd::Died, moment);
+        if let Fetch::Leads { id, .. } = self.fetch {
+            cache.end_fill(self.held.hash, id, FillEnd::Died, moment);
         }
     }
 }

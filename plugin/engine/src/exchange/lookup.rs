@@ -10,8 +10,9 @@ use super::polling::Claim;
 use super::reply::{self, Shape};
 use super::waiting::Waiting;
 use super::{Candidate, Directive, Plan, RequestEdit, Role, State};
-use crate::cache::{Cache, FillEnd, Found, Moment, Revalidation, Tier, Turn};
+use crate::cache::{Cache, FillEnd, FillId, Found, Moment, Revalidation, Tier, Turn};
 use crate::cache_status::{Detail, Forward, Outcome, Ttl};
+use crate::coding::etag;
 use crate::fields::Fields;
 use crate::firewall::{self, RequestView, Vector};
 use crate::freshness::Freshness;
@@ -35,7 +36,9 @@ pub(super) fn begin(
     };
     let request = Request::read(fields, !end_of_stream);
     let (rule_index, rule) = rule_of(&policy, &request);
-    let forward = |forward, detail, role, head: Vec<u8>| {
+    let edits = preconditions(&request, rule);
+    let now = moment.now;
+    let forward = move |forward, detail, role, head: Vec<u8>| {
         // Only an invalidation needs to know later what was asked for.
         let head = if role == Role::Invalidate { head } else { Vec::new() };
         let plan = Plan {
@@ -44,16 +47,16 @@ pub(super) fn begin(
             role,
             key: Vec::new(),
             hash: 0,
-            requested: moment.now,
-            valid_from: moment.now,
+            requested: now,
+            valid_from: now,
             asked: Asked::default(),
             forward,
             detail,
             stale: None,
-            leads: false,
+            leads: None,
             claim: None,
         };
-        (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()))
+        (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
     };
     let method = request.method_kind();
     if rule.bypass {
@@ -163,6 +166,8 @@ pub(super) enum Fetch {
     },
     /// Others may wait for it.
     Leads {
+        /// Which fill.
+        id: FillId,
         /// When it has asked the remote store enough; `None` before it has begun to ask again.
         polls_until: Option<Timestamp>,
         /// It fetches for the other Envoys too.
@@ -192,12 +197,12 @@ fn take_turn(
     // What these fetch is for themselves.
     let asks = request.directives;
     let anew = rule.request_directives == Obey::Honour
-        && (asks.no_cache || asks.max_age.is_some_and(|limit| limit.is_zero()));
+        && (asks.no_cache || asks.only_if_cached || asks.max_age.is_some_and(|limit| limit.is_zero()));
     if request.is_head() || anew || asked.authorization || asked.no_store || asked.special {
         return Ok(Fetch::Alone);
     }
     match cache.turn(hash, &rule.coalesce, moment) {
-        Turn::Lead => Ok(Fetch::Leads { polls_until: None, claim: None }),
+        Turn::Lead(id) => Ok(Fetch::Leads { id, polls_until: None, claim: None }),
         Turn::Alone => Ok(Fetch::Alone),
         Turn::Wait(fill) => {
             let times = waited.saturating_add(1);
@@ -231,7 +236,7 @@ pub(super) fn settle(
         // With the question goes the claim to fetch what is not there, for the whole fleet.
         let leads = matches!(fetch, Fetch::Leads { .. });
         let claims = leads && rule.coalesce.fleet && nothing;
-        let claim = claims.then_some(rule.coalesce.wait);
+        let claim = claims.then(|| rule.coalesce.wait.saturating_add(CLAIM_LONGER));
         let adopted = Vec::new();
         let waiting = LookingUp { held: keyed.held(), asked, may_ask_again, adopted, fetch, claims };
         return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked, claim });
@@ -239,9 +244,14 @@ pub(super) fn settle(
     let decision = decide(found, request, rule, cache, moment);
     let waited =
         matches!(fetch, Fetch::Undecided { waited: 1.., .. } | Fetch::Leads { polls_until: Some(_), .. });
-    if matches!(fetch, Fetch::Leads { .. }) && !matches!(decision, Decision::Forward { .. }) {
-        // The remote store had it.
-        cache.end_fill(hash, FillEnd::Stored, moment);
+    if let Fetch::Leads { id, claim, .. } = fetch
+        && !matches!(decision, Decision::Forward { .. })
+    {
+        // The remote store had it, or another worker has it meanwhile.
+        cache.end_fill(hash, id, FillEnd::Stored, moment);
+        if let Some(claim) = claim {
+            cache.end_claim(claim.hash, FillEnd::Died, moment.now < claim.until);
+        }
     }
     match decision {
         Decision::Use { stored, tier, mut outcome, kind } => {
@@ -277,8 +287,8 @@ pub(super) fn settle(
                 _ => fetch,
             };
             let (leads, claim) = match fetch {
-                Fetch::Leads { claim, .. } => (true, claim),
-                _ => (false, None),
+                Fetch::Leads { id, claim, .. } => (Some(id), claim),
+                _ => (None, None),
             };
             let mut edits = conditions(stale.as_ref());
             // The origin is asked for what is keyed, so that no other spelling of it can be stored under the key.
@@ -441,6 +451,21 @@ fn conditions(stale: Option<&Candidate>) -> Vec<RequestEdit> {
     };
     vec![edit("if-none-match", stored.etag()), edit("if-modified-since", stored.last_modified())]
 }
+
+/// `If-Match` names the form that the client was given: the origin is told its own entity-tag beside ours, or it would
+/// refuse a change that it would accept from a client without a cache between.
+fn preconditions(request: &Request<'_>, rule: &Rule) -> Vec<RequestEdit> {
+    if !request.origin_precondition || !rule.compression.enabled {
+        return Vec::new();
+    }
+    let lines: Vec<&[u8]> = request.fields.all(b"if-match").collect();
+    let joined = lines.join(&b", "[..]);
+    let told = etag::with_origins_tags(&joined);
+    if told == joined { Vec::new() } else { vec![RequestEdit::Set("if-match", told)] }
+}
+
+/// How much longer a claim lasts than anybody waits for it.
+const CLAIM_LONGER: Duration = Duration::from_secs(1);
 
 /// A request that the rule bypasses still invalidates if it is unsafe.
 fn bystander_or_invalidate(method: MethodKind) -> Role {

@@ -8,12 +8,13 @@ use std::time::Duration;
 use super::looking_up::Held;
 use super::lookup::{Fetch, RemoteUse};
 use super::{Directive, State};
-use crate::cache::{Cache, FillEnd, Moment};
+use crate::cache::{Cache, FillEnd, FillId, Moment};
 use crate::time::Timestamp;
 
 /// What is known between two questions. The requests of this Envoy wait for this one.
 pub(super) struct Polling {
     held: Held,
+    id: FillId,
     /// When it has polled enough.
     until: Timestamp,
 }
@@ -31,6 +32,7 @@ impl Polling {
     /// The state of a request that asks again soon. It goes to the origin by itself if there is no time left.
     pub(super) fn begin(
         held: Held,
+        id: FillId,
         until: Timestamp,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
@@ -38,20 +40,20 @@ impl Polling {
         let at = moment.now.plus(pause(held.hash, moment.now));
         if at >= until {
             cache.stats.count("coalesce", "polled-enough");
-            let fetch = Fetch::Leads { polls_until: Some(until), claim: None };
+            let fetch = Fetch::Leads { id, polls_until: Some(until), claim: None };
             return held.settle(RemoteUse::Done, fetch, cache, moment);
         }
-        (State::Polling(Box::new(Self { held, until })), Directive::PollRemote { at })
+        (State::Polling(Box::new(Self { held, id, until })), Directive::PollRemote { at })
     }
 
     pub(super) fn on_wake(self, cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
-        let fetch = Fetch::Leads { polls_until: Some(self.until), claim: None };
+        let fetch = Fetch::Leads { id: self.id, polls_until: Some(self.until), claim: None };
         self.held.settle(RemoteUse::Possible, fetch, cache, moment)
     }
 
     /// The request is gone.
     pub(super) fn abandon(&self, cache: &mut Cache, moment: &mut Moment<'_>) {
-        cache.end_fill(self.held.hash, FillEnd::Died, moment);
+        cache.end_fill(self.held.hash, self.id, FillEnd::Died, moment);
     }
 }
 

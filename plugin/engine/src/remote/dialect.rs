@@ -66,6 +66,13 @@ pub enum Kind {
     Probe,
 }
 
+impl Kind {
+    /// Whether it changes what is stored.
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Set | Self::Delete)
+    }
+}
+
 impl Command<'_> {
     /// Its kind.
     pub const fn kind(&self) -> Kind {

@@ -101,8 +101,14 @@ impl Queue {
         self.tasks.iter().any(|task| matches!(task, Task::Replicate { .. }) && task.hash() == hash)
     }
 
-    /// Takes back what waits for the hash.
-    pub fn remove(&mut self, hash: u128) {
+    /// Takes back the record that waits for the hash. A deletion stays.
+    pub fn take_back(&mut self, hash: u128) {
+        if self.contains(hash) {
+            self.remove(hash);
+        }
+    }
+
+    fn remove(&mut self, hash: u128) {
         if let Some(at) = self.tasks.iter().position(|task| task.hash() == hash)
             && let Some(gone) = self.tasks.remove(at)
         {

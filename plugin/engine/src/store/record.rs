@@ -93,6 +93,7 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
         return Err(RecordError::Damaged);
     }
     match kind {
+        KIND_RESPONSE if !(200..1000).contains(&status) => Err(RecordError::Damaged),
         KIND_RESPONSE => {
             let [born, received, lifetime, while_revalidate, if_error, disconnected] = times;
             let schedule = Schedule {

@@ -333,3 +333,39 @@ fn envoys_of_a_rule_that_says_so_do_not_wait_for_one_another() {
     assert!(gateway.redis.records.is_empty());
     gateway.answers(flight, 1, fresh_for(60));
 }
+
+#[test]
+fn a_request_for_what_is_stored_only_claims_nothing() {
+    let (mut first, mut second) = fleet();
+    first.get("/a").header("cache-control", "only-if-cached").at(0).answered().status(504);
+    assert!(first.redis.records.is_empty());
+    second.redis = first.redis.clone();
+    second.get("/a").at(0).leaves();
+    first.assert_nobody_waits();
+}
+
+#[test]
+fn what_must_be_validated_each_time_is_shared_with_the_fleet_all_the_same() {
+    let (mut first, mut second) = fleet();
+    let response = origin(200).headers("cache-control: no-cache | etag: \"1\"").body("one");
+    let flight = first.get("/a").at(0).leaves();
+    first.answers(flight, 10, response).stored();
+    first.sends();
+    second.redis = first.redis.clone();
+    second.get("/a").at(11).validates(origin(304)).content("one");
+}
+
+#[test]
+fn a_leader_that_nobody_waits_for_any_more_does_not_end_the_fetch_of_its_heir() {
+    let mut gateway = Gateway::of_workers(2, "{}");
+    let slow = gateway.get("/a").at(0).leaves();
+    let heir = gateway.get("/a").at(6).leaves();
+    gateway.goes_away(slow, 7);
+    let waiters = [gateway.get("/a").at(7).waits(), gateway.get("/a").worker(1).at(7).waits()];
+    gateway.answers(heir, 8, fresh_for(60).body("one")).stored();
+    gateway.learns(1, 8);
+    for waiter in waiters {
+        gateway.wakes(waiter, Wake::Ended, 8).answered().content("one");
+    }
+    gateway.assert_nobody_waits();
+}

@@ -222,3 +222,30 @@ fn a_damaged_content_is_a_miss_for_those_that_need_it_inflated() {
     other.get("/a").at(1).miss(page(60)).stored();
     is_identity(other.get("/a").at(2).hit());
 }
+
+#[test]
+fn a_change_on_condition_of_our_tag_is_judged_by_the_origin_with_its_own() {
+    let mut gateway = Gateway::with("{}");
+    for (sent, told) in [("\"x-gz\"", Some("\"x-gz\", \"x\"")), ("\"x\"", None), ("*", None)] {
+        let flight = gateway.request("PUT", "/a").header("if-match", sent).at(0).leaves();
+        assert_eq!(flight.sets("if-match").as_deref(), told, "{sent}");
+    }
+    let mut off = Gateway::with(r#"{"defaults":{"compression":{"enabled":false}}}"#);
+    let flight = off.request("PUT", "/a").header("if-match", "\"x-gz\"").at(0).leaves();
+    assert_eq!(flight.sets("if-match"), None);
+}
+
+#[test]
+fn a_record_that_boasts_of_its_length_takes_no_memory() {
+    let mut gateway = Gateway::with(r#"{"remote":{"enabled":true}}"#);
+    gateway.get("/a").at(0).miss(page(60));
+    gateway.sends();
+    let mut other = Gateway::with(r#"{"remote":{"enabled":true}}"#);
+    other.redis = gateway.redis;
+    other.redis.forge(|body| {
+        let at = body.len() - 4;
+        body[at..].copy_from_slice(&(1u32 << 30).to_le_bytes());
+    });
+    other.get("/a").at(1).miss(page(60)).stored();
+    assert_ne!(other.counted(0, "event", "bad-record"), 0);
+}

@@ -150,3 +150,23 @@ fn a_response_that_no_other_store_takes_is_answered_from_the_remote_one_all_the_
         gateway.get("/b").header("accept-language", "en").at(at).miss(other).says("fwd=vary-miss");
     }
 }
+
+#[test]
+fn what_this_envoy_has_newer_is_not_displaced_by_an_older_record() {
+    let mut first = Gateway::with(REMOTE);
+    first.get("/a").at(0).miss(fresh_for(3600).header("etag", "\"1\"").body("one"));
+    let mut second = joins(&mut first);
+    let newer = fresh_for(10).header("etag", "\"2\"").body("two");
+    // It does not reach the remote store.
+    second.get("/a").header("cache-control", "no-cache").at(5).forwarded(newer).stored();
+    let flight = second.get("/a").at(30).leaves();
+    assert_eq!(flight.sets("if-none-match").as_deref(), Some("\"2\""));
+}
+
+#[test]
+fn a_record_from_the_future_is_not_believed() {
+    let mut first = Gateway::with(REMOTE);
+    first.get("/a").at(100).miss(fresh_for(60).body("of tomorrow"));
+    let mut second = joins(&mut first);
+    second.get("/a").at(10).miss(fresh_for(60).body("of today"));
+}

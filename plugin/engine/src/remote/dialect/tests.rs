@@ -87,7 +87,7 @@ fn webdis_answers_are_told_apart() {
         &webdis(),
         &[
             (GET, "200", "x", value(b"x")),
-            (GET, "200", "-x", value(b"-x")),
+            (GET, "200", "-x", Err(DialectError::RedisError("x".to_owned()))),
             (GET, "200", &"x".repeat(100), value(&[b'x'; 100])),
             (GET, "200", &"x".repeat(101), Err(DialectError::TooLarge)),
             (GET, "200", &format!("-{wrong_type}"), redis(wrong_type)),

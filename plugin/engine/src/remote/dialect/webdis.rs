@@ -63,11 +63,10 @@ pub(super) fn answer(
     }
 }
 
-/// The text of an error in a `.bin` answer: `-WRONGTYPE Operation …`, one line.
+/// The text of an error in a `.bin` answer, such as `-WRONGTYPE Operation …`. No value begins so.
 fn error_text(body: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(body.strip_prefix(b"-").filter(|text| text.len() <= MAX_REPLY)?).ok()?;
-    let (word, _) = text.split_once(' ')?;
-    (!word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase())).then_some(text)
+    let text = body.strip_prefix(b"-").filter(|text| text.len() <= MAX_REPLY)?;
+    Some(std::str::from_utf8(text).unwrap_or("unreadable"))
 }
 
 #[derive(Deserialize)]
