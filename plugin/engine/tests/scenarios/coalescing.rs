@@ -349,7 +349,7 @@ fn what_must_be_validated_each_time_is_shared_with_the_fleet_all_the_same() {
     let (mut first, mut second) = fleet();
     let response = origin(200).headers("cache-control: no-cache | etag: \"1\"").body("one");
     let flight = first.get("/a").at(0).leaves();
-    first.answers(flight, 10, response).stored();
+    first.answers(flight, 1, response).stored();
     first.sends();
     second.redis = first.redis.clone();
     second.get("/a").at(11).validates(origin(304)).content("one");
