@@ -34,6 +34,7 @@ mod vm;
 mod worker;
 
 pub mod envoy;
+pub mod measured;
 pub mod redis;
 pub mod scripted;
 pub mod tls;

@@ -226,6 +226,6 @@ pub(crate) fn await_port(command: &Command, port: u16) -> Running {
 }
 
 /// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -1,7 +1,6 @@
 //! A steady load that does not wait for answers: requests leave at their times, whatever became of those before.
 
 use std::{
-    collections::BTreeMap,
     io::{self, BufReader, Write},
     net::{SocketAddr, TcpStream},
     sync::{
@@ -13,6 +12,7 @@ use std::{
 };
 
 use selvage_host_tests::envoy::{Response, read_response};
+use selvage_host_tests::measured::Sample;
 use selvage_host_tests::scripted::{Answer, Origin};
 
 /// Requests per second.
@@ -26,18 +26,6 @@ const BODY_BYTES: usize = 2048;
 /// One request in so many is for something that must not be stored.
 const VOLATILE: u64 = 20;
 const SEED: u64 = 0x5e1_7a6e;
-
-/// One request.
-pub struct Sample {
-    /// When it was to be sent, since the load's start. Latency counts from here.
-    pub due: Duration,
-    /// How long after that it was sent.
-    pub late: Duration,
-    /// How long after `due` the whole answer was there.
-    pub latency: Duration,
-    /// What `Cache-Status` said, or what was wrong.
-    pub outcome: Result<String, String>,
-}
 
 /// A load under way.
 pub struct Load {
@@ -179,52 +167,4 @@ fn scramble(value: u64) -> u64 {
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
-}
-
-/// What is known of the requests of one phase.
-#[derive(Default)]
-pub struct Phase {
-    /// How many there were.
-    pub requests: usize,
-    /// Half of the latencies are below, in milliseconds.
-    pub p50: f64,
-    /// 99 of 100 are.
-    pub p99: f64,
-    /// The longest.
-    pub longest: f64,
-    /// What `Cache-Status` said, by how often.
-    pub said: BTreeMap<String, usize>,
-}
-
-impl Phase {
-    /// The phase with the requests that were due from `from` to `to`.
-    pub fn of(samples: &[Sample], from: Duration, to: Duration) -> Self {
-        let mut phase = Self::default();
-        let mut latencies = Vec::new();
-        for sample in samples.iter().filter(|sample| (from..to).contains(&sample.due)) {
-            phase.requests += 1;
-            latencies.push(sample.latency.as_secs_f64() * 1000.0);
-            if let Ok(said) = &sample.outcome {
-                *phase.said.entry(gist(said)).or_default() += 1;
-            }
-        }
-        latencies.sort_by(f64::total_cmp);
-        let quantile =
-            |part: f64| latencies.get((latencies.len() as f64 * part) as usize).or(latencies.last()).copied();
-        phase.p50 = quantile(0.5).unwrap_or_default();
-        phase.p99 = quantile(0.99).unwrap_or_default();
-        phase.longest = latencies.last().copied().unwrap_or_default();
-        phase
-    }
-}
-
-/// `hit remote`, `uri-miss`, `stale stored`: what matters of a `Cache-Status`.
-fn gist(said: &str) -> String {
-    let parts: Vec<&str> = said.split("; ").collect();
-    let value = |name: &str| parts.iter().find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-    let first = if parts.contains(&"hit") { "hit" } else { value("fwd").unwrap_or("nothing") };
-    match value("detail") {
-        Some(detail) => format!("{first} {detail}"),
-        None => first.to_owned(),
-    }
 }

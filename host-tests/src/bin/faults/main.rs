@@ -10,12 +10,13 @@ mod relay;
 mod rows;
 mod table;
 
-use std::{env, fs, process::ExitCode, sync::Arc, thread};
+use std::{env, fs, process::ExitCode, sync::Arc};
 
 use load::Mix;
 use measure::Measured;
 use rows::{Fault, ROWS, Row};
 use selvage_host_tests::envoy::repository;
+use selvage_host_tests::measured::{machine, redis_version};
 
 /// What the command line says.
 struct Arguments {
@@ -98,15 +99,5 @@ impl Arguments {
 
 /// What was run and where.
 fn facts() -> String {
-    let words: Vec<String> = env::args().skip(1).collect();
-    let command = ["./host-tests/faults".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ");
-    let cores = thread::available_parallelism().map_or(0, usize::from);
-    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let processor = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let processor = processor.trim_matches([' ', '\t', ':']);
-    let envoy = env::var("ENVOY_BIN").map_or_else(|_| "Envoy".to_owned(), |program| rows::version(&program));
-    let envoy = envoy.split('/').nth_back(3).map_or(envoy.clone(), |version| format!("Envoy {version}"));
-    let redis = rows::version("redis-server");
-    let redis = redis.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("?").to_owned();
-    format!("`{command}`: {cores} cores ({processor}) for everything, {envoy} with 2 workers, Redis {redis}.")
+    format!("{}, {}.", machine("./host-tests/faults"), redis_version())
 }

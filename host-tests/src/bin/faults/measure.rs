@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::load::{Load, Mix, Phase, Sample};
+use selvage_host_tests::measured::{Phase, Sample, errors, late, moved, reloaded};
+
+use crate::load::{Load, Mix};
 use crate::rows::{Fault, Row, Sign, Stage};
 
 /// What came of a row.
@@ -69,7 +71,7 @@ impl Row {
         let resident = AtomicU64::new(stage.gateway.resident_kib());
         let seen = watch(&stage, start, to, total, &resident);
         let samples = load.finish();
-        let unsound = unsound(&stage);
+        let unsound = reloaded(&stage.gateway);
         let warm = WARM_UP.mul_f64(scale);
         let (before, during) = (Phase::of(&samples, warm, from), Phase::of(&samples, from, to));
         let lookups = |early: &BTreeMap<String, u64>, late: &BTreeMap<String, u64>, phase: &Phase| {
@@ -108,14 +110,6 @@ fn counters(stage: &Stage) -> BTreeMap<String, u64> {
         about.then(|| (word.to_owned(), value))
     });
     named.collect()
-}
-
-fn moved(early: &BTreeMap<String, u64>, late: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let by = |(name, value): (&String, &u64)| {
-        let by = value.saturating_sub(early.get(name).copied().unwrap_or_default());
-        (by > 0).then(|| (name.clone(), by))
-    };
-    late.iter().filter_map(by).collect()
 }
 
 /// When counters showed something after the fault, since the load's start.
@@ -160,14 +154,6 @@ fn watch(stage: &Stage, start: Instant, to: Duration, total: Duration, resident:
 /// How much later than an event a counter may move.
 const COUNTERS_LAG: Duration = Duration::from_millis(150);
 
-fn errors(samples: &[Sample]) -> BTreeMap<String, usize> {
-    let mut errors = BTreeMap::new();
-    for problem in samples.iter().filter_map(|sample| sample.outcome.as_ref().err()) {
-        *errors.entry(problem.clone()).or_default() += 1;
-    }
-    errors
-}
-
 fn recovery(fault: Fault, samples: &[Sample], end: Duration, seen: &Seen) -> Option<Duration> {
     let of_store =
         |sample: &&Sample| sample.outcome.as_ref().is_ok_and(|said| said.contains("detail=remote"));
@@ -180,16 +166,4 @@ fn recovery(fault: Fault, samples: &[Sample], end: Duration, seen: &Seen) -> Opt
         Sign::Either => hit.into_iter().chain(seen.written).min(),
     };
     sign.map(|at| at.saturating_sub(end))
-}
-
-fn late(samples: &[Sample]) -> Duration {
-    let mut late: Vec<Duration> = samples.iter().map(|sample| sample.late).collect();
-    late.sort();
-    late.get(late.len() * 99 / 100).copied().unwrap_or_default()
-}
-
-/// Whether a VM was loaded anew during the row.
-fn unsound(stage: &Stage) -> Option<String> {
-    let reloads: u64 = stage.gateway.stats("vm_reload").iter().map(|(_, value)| value).sum();
-    (reloads > 0).then(|| format!("Envoy loaded {reloads} VMs anew"))
 }

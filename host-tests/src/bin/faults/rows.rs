@@ -1,6 +1,5 @@
 //! The faults: what is done to the remote store, and how it is undone.
 
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use selvage_host_tests::envoy::Gateway;
@@ -180,14 +179,4 @@ impl Stage {
         let master = master.expect("`envoy/run --redis-cluster` names no master");
         signal(master.split_whitespace().nth(1).unwrap().parse().unwrap(), "KILL");
     }
-}
-
-/// What `program --version` prints, the first line.
-pub fn version(program: &str) -> String {
-    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().unwrap();
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .find(|line| !line.is_empty())
-        .unwrap_or_default()
-        .to_owned()
 }

@@ -1,9 +1,10 @@
 //! What is expected of each row, and the table.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::load::{Phase, RATE};
+use selvage_host_tests::measured::{Phase, counted, verdict};
+
+use crate::load::RATE;
 use crate::measure::Measured;
 use crate::rows::Fault;
 
@@ -100,7 +101,7 @@ pub fn render(rows: &[Measured], facts: &str) -> String {
             text,
             "| {} | {} | {} | {:.0} | {} |",
             row.title,
-            commonest(&row.during),
+            row.during.commonest(),
             counted(&row.moved),
             row.during.longest,
             row.resident_mib
@@ -115,23 +116,6 @@ pub fn render(rows: &[Measured], facts: &str) -> String {
     text
 }
 
-fn verdict(faults: &[String]) -> String {
-    if faults.is_empty() { "ok".to_owned() } else { format!("**{}**", faults.join("; ")) }
-}
-
 fn latencies(phase: &Phase) -> String {
     format!("{:.1}, {:.1}", phase.p50, phase.p99)
-}
-
-fn commonest(phase: &Phase) -> String {
-    let mut said: Vec<_> = phase.said.iter().collect();
-    said.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let shown = said.iter().take(5).map(|(what, count)| format!("{what} {count}"));
-    shown.collect::<Vec<_>>().join(", ")
-}
-
-fn counted(moved: &BTreeMap<String, u64>) -> String {
-    let mut moved: Vec<_> = moved.iter().collect();
-    moved.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    moved.iter().map(|(name, by)| format!("{name} {by}")).collect::<Vec<_>>().join(", ")
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::fills::NOT_STORABLE_FOR;
 use super::{Cache, FillEnd, Found, KEEP_INDEX, Moment};
+use crate::freshness::Freshness;
 use crate::key;
 use crate::policy::{RequestDirectives, Rule};
 use crate::remote::breaker::Latency;
@@ -96,9 +97,11 @@ impl Cache {
             Found::Nothing if first => Some(hash),
             Found::OtherVariants { wanted: Some(variant) } => Some(*variant),
             Found::OtherVariants { wanted: None } if first => Some(hash),
-            Found::Response { stored, hash, .. } if first && stored.freshness(moment.now).is_stale() => {
-                Some(*hash)
-            }
+            Found::Response { stored, hash, .. } if first => match stored.freshness(moment.now) {
+                // Within its window it is served at once, and validated with the origin.
+                Freshness::Stale { by } if by > stored.schedule.while_revalidate => Some(*hash),
+                _ => None,
+            },
             _ => None,
         }
     }

@@ -170,3 +170,16 @@ fn a_record_from_the_future_is_not_believed() {
     let mut second = joins(&mut first);
     second.get("/a").at(10).miss(fresh_for(60).body("of today"));
 }
+
+#[test]
+fn a_response_in_its_window_of_stale_use_is_served_without_a_question() {
+    let mut gateway = Gateway::with(REMOTE);
+    let response = origin(200).headers("cache-control: max-age=10, stale-while-revalidate=60 | etag: \"1\"");
+    gateway.get("/a").at(0).miss(response.body("one"));
+    let before = gateway.redis.lookups;
+    gateway.get("/a").at(20).hit().detail("stale-while-revalidate");
+    let validating = gateway.get("/a").at(20).leaves();
+    gateway.get("/a").at(20).hit().detail("stale-while-revalidate");
+    gateway.answers(validating, 21, origin(304).header("cache-control", "max-age=10"));
+    assert_eq!(gateway.redis.lookups, before);
+}

@@ -1,0 +1,120 @@
+//! The cache's bad minutes on real Envoy: a herd on a cold key, the expiry of a hot key, a dead origin.
+//!
+//! `./host-tests/herd` starts this. It ends with 1 when an expectation fails.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken tool must stop loudly.
+
+mod expiry;
+mod herds;
+mod load;
+mod origin;
+mod outage;
+mod subjects;
+mod swarm;
+
+use std::{env, fs, process::ExitCode};
+
+use selvage_host_tests::envoy::repository;
+use selvage_host_tests::measured::{machine, redis_version};
+use subjects::Subject;
+
+/// What the command line says.
+struct Arguments {
+    parts: Vec<String>,
+    seconds: u64,
+    ours: bool,
+    /// More members of the filter's configuration.
+    members: String,
+}
+
+const PARTS: [&str; 3] = ["herd", "expiry", "outage"];
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::read() {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("selvage: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let busy = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let busy = busy.split(' ').next().unwrap_or_default();
+    let mut text = format!(
+        "# The bad minutes\n\n{}, {}. Load average before: {busy}.\nClients, origin and caches share the cores.\n",
+        machine("./host-tests/herd"),
+        redis_version()
+    );
+    let mut failed = false;
+    let members = arguments.members.as_str();
+    if arguments.wants("herd") {
+        let subjects = [
+            Subject::Selvage,
+            Subject::Fleet,
+            Subject::Native,
+            Subject::NativeV2,
+            Subject::Nginx,
+            Subject::Plain,
+        ];
+        let mut measured = Vec::new();
+        for subject in subjects.into_iter().filter(|subject| subject.is_ours() || !arguments.ours) {
+            for herd in herds::measure(subject, members) {
+                failed |= !herd.faults().is_empty();
+                eprintln!("selvage: {}", herd.line());
+                measured.push(herd);
+            }
+        }
+        text += &format!("\n{}", herds::render(&measured));
+    }
+    if arguments.wants("expiry") {
+        let measured: Vec<_> =
+            [Subject::Selvage, Subject::Fleet].map(|subject| expiry::measure(subject, members)).into();
+        for expiry in &measured {
+            failed |= !expiry.faults().is_empty();
+            eprintln!("selvage: {}", expiry.line());
+        }
+        text += &format!("\n{}", expiry::render(&measured));
+    }
+    if arguments.wants("outage") {
+        let outage = outage::measure(arguments.seconds, members);
+        failed |= !outage.faults().is_empty();
+        eprintln!("selvage: {}", outage.line());
+        text += &format!("\n{}", outage.render());
+    }
+    println!("{text}");
+    // A part alone is for whoever mends something; the file has all.
+    if arguments.parts.is_empty() && !arguments.ours && members.is_empty() {
+        fs::write(repository().join("host-tests/fixtures/herd.md"), text).unwrap();
+    }
+    ExitCode::from(u8::from(failed))
+}
+
+impl Arguments {
+    fn read() -> Result<Self, String> {
+        let mut arguments = Self { parts: Vec::new(), seconds: 30, ours: false, members: String::new() };
+        let mut words = env::args().skip(1);
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--part" => {
+                    let name = words.next().unwrap_or_default();
+                    if !PARTS.contains(&name.as_str()) {
+                        return Err(format!("--part takes one of {}, not '{name}'", PARTS.join(", ")));
+                    }
+                    arguments.parts.push(name);
+                }
+                "--ours" => arguments.ours = true,
+                "--members" => arguments.members = words.next().ok_or("--members takes a text")?,
+                "--seconds" => {
+                    let seconds = words.next().and_then(|word| word.parse().ok());
+                    let seconds = seconds.filter(|seconds| (2..=60).contains(seconds));
+                    arguments.seconds = seconds.ok_or("--seconds takes a whole number from 2 to 60")?;
+                }
+                _ => return Err(format!("unknown argument '{word}'; see ./host-tests/herd --help")),
+            }
+        }
+        Ok(arguments)
+    }
+
+    fn wants(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|name| name == part)
+    }
+}

@@ -1,0 +1,217 @@
+//! An origin that takes its time for thousands of requests at once, in one thread.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{Timespec, epoll};
+use rustix::net::{listen, sockopt::set_socket_linger};
+
+/// It runs as long as the process does.
+#[derive(Clone)]
+pub struct Origin {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    script: fn(&str, usize) -> Plan,
+    fetches: HashMap<String, Vec<Instant>>,
+    up: bool,
+}
+
+/// What it does with a request.
+#[derive(Default)]
+pub struct Plan {
+    /// Before the head.
+    pub delay: Duration,
+    pub status: u16,
+    /// Field lines, each with its end.
+    pub fields: String,
+    pub body: Vec<u8>,
+    /// It sends so much of the body, and resets the connection after this pause.
+    pub breaks: Option<(usize, Duration)>,
+}
+
+impl Origin {
+    /// Starts it on a free port. The script is told the path and how many requests for it came before.
+    pub fn start(script: fn(&str, usize) -> Plan) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State { script, fetches: HashMap::new(), up: true }));
+        let origin = Self { address, state: Arc::clone(&state) };
+        thread::spawn(move || Server::new(state, address, listener).run());
+        origin
+    }
+
+    /// Its address for `--origin`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// When requests for this path came.
+    pub fn fetches(&self, path: &str) -> Vec<Instant> {
+        self.state.lock().unwrap().fetches.get(path).cloned().unwrap_or_default()
+    }
+
+    /// When requests came at all.
+    pub fn all_fetches(&self) -> Vec<Instant> {
+        let mut all: Vec<Instant> = self.state.lock().unwrap().fetches.values().flatten().copied().collect();
+        all.sort();
+        all
+    }
+
+    /// Refuses connections from now on and resets those that are open, or listens again.
+    pub fn set_up(&self, up: bool) {
+        self.state.lock().unwrap().up = up;
+    }
+}
+
+struct Server {
+    state: Arc<Mutex<State>>,
+    address: SocketAddr,
+    listener: Option<TcpListener>,
+    epoll: std::os::fd::OwnedFd,
+    /// By their numbers, which are never used again.
+    connections: HashMap<u64, Connection>,
+    count: u64,
+    due: BinaryHeap<Reverse<(Instant, u64)>>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    input: Vec<u8>,
+    plan: Option<Plan>,
+}
+
+const LISTENER: u64 = u64::MAX;
+/// How long a change of mind takes at most.
+const LOOK: Duration = Duration::from_millis(5);
+
+impl Server {
+    fn new(state: Arc<Mutex<State>>, address: SocketAddr, listener: TcpListener) -> Self {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let (connections, due) = (HashMap::new(), BinaryHeap::new());
+        let mut server = Self { state, address, listener: None, epoll, connections, count: 0, due };
+        server.listen(listener);
+        server
+    }
+
+    fn listen(&mut self, listener: TcpListener) {
+        listener.set_nonblocking(true).unwrap();
+        // A connection that finds no room here would be tried again a second later.
+        listen(&listener, 4096).unwrap();
+        self.watch(&listener, LISTENER).unwrap();
+        self.listener = Some(listener);
+    }
+
+    fn watch(&self, source: impl std::os::fd::AsFd, number: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, source, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?)
+    }
+
+    fn run(mut self) {
+        let mut ready: Vec<epoll::Event> = Vec::with_capacity(512);
+        loop {
+            let next = self.due.peek().map(|Reverse((at, _))| at.saturating_duration_since(Instant::now()));
+            let patience = next.unwrap_or(LOOK).min(LOOK);
+            let timeout = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+            ready.clear();
+            if epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)).is_err() {
+                continue;
+            }
+            for event in &ready {
+                match event.data.u64() {
+                    LISTENER => self.accept(),
+                    number => self.read(number),
+                }
+            }
+            while self.due.peek().is_some_and(|Reverse((at, _))| *at <= Instant::now()) {
+                if let Some(Reverse((_, number))) = self.due.pop() {
+                    self.answer(number);
+                }
+            }
+            let up = self.state.lock().unwrap().up;
+            match (up, &self.listener) {
+                (false, Some(_)) => {
+                    self.listener = None;
+                    let numbers: Vec<u64> = self.connections.keys().copied().collect();
+                    numbers.into_iter().for_each(|number| self.reset(number));
+                }
+                (true, None) => self.listen(TcpListener::bind(self.address).unwrap()),
+                _ => {}
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Some(Ok((stream, _))) = self.listener.as_ref().map(TcpListener::accept) {
+            stream.set_nonblocking(true).unwrap();
+            let _ = stream.set_nodelay(true);
+            self.count += 1;
+            self.watch(&stream, self.count).unwrap();
+            self.connections.insert(self.count, Connection { stream, input: Vec::new(), plan: None });
+        }
+    }
+
+    fn read(&mut self, number: u64) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let mut piece = [0; 4096];
+        loop {
+            match connection.stream.read(&mut piece) {
+                Ok(length) if length > 0 => connection.input.extend_from_slice(&piece[..length]),
+                Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => break,
+                _ => {
+                    self.connections.remove(&number);
+                    return;
+                }
+            }
+        }
+        if connection.plan.is_some() || !connection.input.ends_with(b"\r\n\r\n") {
+            return;
+        }
+        let head = String::from_utf8_lossy(&connection.input).into_owned();
+        connection.input.clear();
+        let target = head.split(' ').nth(1).unwrap_or_default();
+        let mut state = self.state.lock().unwrap();
+        let earlier = state.fetches.entry(target.to_owned()).or_default();
+        earlier.push(Instant::now());
+        let before = earlier.len() - 1;
+        let plan = (state.script)(target, before);
+        self.due.push(Reverse((Instant::now() + plan.delay, number)));
+        connection.plan = Some(plan);
+    }
+
+    fn answer(&mut self, number: u64) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let Some(plan) = connection.plan.take() else { return self.reset(number) };
+        let length = plan.body.len();
+        let mut message =
+            format!("HTTP/1.1 {} Planned\r\n{}content-length: {length}\r\n\r\n", plan.status, plan.fields)
+                .into_bytes();
+        let sent = plan.breaks.map_or(length, |(sent, _)| sent);
+        message.extend_from_slice(&plan.body[..sent]);
+        if connection.stream.write_all(&message).is_err() {
+            self.connections.remove(&number);
+        } else if let Some((_, pause)) = plan.breaks {
+            // Nothing is planned for it any more: it is reset then.
+            self.due.push(Reverse((Instant::now() + pause, number)));
+        }
+    }
+
+    fn reset(&mut self, number: u64) {
+        if let Some(connection) = self.connections.remove(&number) {
+            let _ = set_socket_linger(&connection.stream, Some(Duration::ZERO));
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Thousands of clients in one thread.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{Timespec, epoll};
+use rustix::net::sockopt::set_socket_linger;
+use selvage_host_tests::envoy::{Response, read_response};
+
+/// Connections that are kept, each with one request at a time.
+pub struct Swarm {
+    epoll: OwnedFd,
+    clients: Vec<Client>,
+    ready: Vec<epoll::Event>,
+}
+
+struct Client {
+    address: SocketAddr,
+    stream: Option<TcpStream>,
+    input: Vec<u8>,
+    /// When the request was due whose answer is waited for.
+    asked: Option<Instant>,
+}
+
+/// What became of a request.
+pub struct Finished {
+    /// Whose it was.
+    pub client: usize,
+    /// Since it was due.
+    pub latency: Duration,
+    /// The whole response, or what was wrong.
+    pub answer: Result<Response, &'static str>,
+}
+
+impl Swarm {
+    /// Opens so many connections, to these addresses in turns.
+    pub fn open(addresses: &[SocketAddr], count: usize) -> Self {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let mut swarm = Self { epoll, clients: Vec::new(), ready: Vec::with_capacity(512) };
+        for number in 0..count {
+            let address = addresses[number % addresses.len()];
+            swarm.clients.push(Client { address, stream: None, input: Vec::new(), asked: None });
+            swarm.connect(number).unwrap();
+        }
+        swarm
+    }
+
+    fn connect(&mut self, number: usize) -> io::Result<()> {
+        let client = &mut self.clients[number];
+        let stream = TcpStream::connect(client.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+        epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(number as u64), flags)?;
+        client.stream = Some(stream);
+        Ok(())
+    }
+
+    /// Sends a request of a client that has none under way. Latency counts from `due`.
+    pub fn ask(&mut self, number: usize, target: &str, due: Instant) -> Option<Finished> {
+        if self.clients[number].stream.is_none() && self.connect(number).is_err() {
+            return Some(self.clients[number].finish(number, due, Err("cannot connect")));
+        }
+        let client = &mut self.clients[number];
+        let mut stream = client.stream.as_ref()?;
+        client.asked = Some(due);
+        client.input.clear();
+        let request = format!("GET {target} HTTP/1.1\r\nhost: herd.example\r\n\r\n");
+        // What is written into an idle connection fits. A connection that is closed is seen when it is read.
+        let _ = stream.write_all(request.as_bytes());
+        None
+    }
+
+    /// The client goes away, without waiting for its answer.
+    pub fn hang_up(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        client.asked = None;
+        client.stream = None;
+    }
+
+    /// Takes in what has come, waiting for it until a moment at most.
+    pub fn poll(&mut self, until: Instant, mut finished: impl FnMut(Finished)) {
+        let patience = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
+        self.ready.clear();
+        let space = rustix::buffer::spare_capacity(&mut self.ready);
+        if epoll::wait(&self.epoll, space, Some(&timeout)).is_err() {
+            return;
+        }
+        for event in &self.ready {
+            let number = event.data.u64() as usize;
+            if let Some(done) = self.clients[number].read(number) {
+                finished(done);
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Reads what is there; gives the response when it is whole.
+    fn read(&mut self, number: usize) -> Option<Finished> {
+        let stream = self.stream.as_mut()?;
+        let mut piece = [0; 16 << 10];
+        let ended = loop {
+            match stream.read(&mut piece) {
+                Ok(0) => break Some("closed"),
+                Ok(length) => self.input.extend_from_slice(&piece[..length]),
+                Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => break None,
+                Err(_) => break Some("reset"),
+            }
+        };
+        let due = self.asked;
+        let whole =
+            read_response(&mut self.input.as_slice(), false).ok().filter(|response| response.complete);
+        let answer = match (whole, ended) {
+            (Some(response), _) => Ok(response),
+            (None, Some(_)) if !self.input.is_empty() => Err("broken off"),
+            (None, Some(problem)) => Err(problem),
+            (None, None) => return None,
+        };
+        let closes = ended.is_some()
+            || answer
+                .as_ref()
+                .is_ok_and(|response| response.header("connection").as_deref() == Some("close"));
+        if closes {
+            self.stream = None;
+        }
+        self.asked.take();
+        due.map(|due| self.finish(number, due, answer))
+    }
+
+    fn finish(&self, client: usize, due: Instant, answer: Result<Response, &'static str>) -> Finished {
+        Finished { client, latency: due.elapsed(), answer }
+    }
+}
+
+impl Drop for Swarm {
+    /// Thousands of closed connections would hold their ports for a minute.
+    fn drop(&mut self) {
+        for stream in self.clients.iter().filter_map(|client| client.stream.as_ref()) {
+            let _ = set_socket_linger(stream, Some(Duration::ZERO));
+        }
+    }
+}
