@@ -231,8 +231,16 @@ pub fn resume_request() {
 }
 
 /// Calls a cluster of Envoy's. `headers` is a block with pseudo-headers. The answer comes to the root context with
-/// the token, also when it is a failure that Envoy made up; `None` means that no answer will come.
-pub fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: std::time::Duration) -> Option<u32> {
+/// the token, also when it is a failure that Envoy made up.
+///
+/// # Errors
+/// No answer will come.
+pub fn http_call(
+    cluster: &str,
+    headers: &[u8],
+    body: &[u8],
+    timeout: std::time::Duration,
+) -> Result<u32, NotCalled> {
     let mut token = 0;
     // 0 would mean no limit.
     let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1);
@@ -251,7 +259,20 @@ pub fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: std::time:
             &raw mut token,
         )
     };
-    (status == OK).then_some(token)
+    match status {
+        OK => Ok(token),
+        BAD_ARGUMENT => Err(NotCalled::UnknownCluster),
+        _ => Err(NotCalled::Unreachable),
+    }
+}
+
+/// Why a call could not be made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum NotCalled {
+    /// Envoy has no cluster of that name, or could not read the call.
+    UnknownCluster,
+    /// The cluster has no host that could be called, or too many calls are under way.
+    Unreachable,
 }
 
 /// A property of the current stream, its path segments separated by zero bytes.
@@ -326,6 +347,11 @@ impl Host for Envoy {
     fn origin_answered(&mut self) -> bool {
         property("response\0code_details").is_none_or(|details| details == b"via_upstream")
     }
+
+    fn cluster_name(&mut self) -> Option<Vec<u8>> {
+        property("xds\0cluster_name").or_else(|| property("cluster_name")).filter(|name| !name.is_empty())
+    }
 }
 
 const OK: u32 = 0;
+const BAD_ARGUMENT: u32 = 2;

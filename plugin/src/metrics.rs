@@ -43,6 +43,11 @@ impl Metrics {
         self.gauge("breaker.open", usize::from(matches!(state, State::Open { .. })));
     }
 
+    /// Exports how many origins this worker leaves alone, all workers' numbers summed up.
+    pub fn export_origins(&mut self, left_alone: usize) {
+        self.gauge("origin.open", left_alone);
+    }
+
     /// Exports whether the remote store has shown that it can be used. All workers know the same, so the last one
     /// that says it is right.
     pub fn export_ready(&mut self, ready: bool) {

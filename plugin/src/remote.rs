@@ -303,8 +303,7 @@ impl Remote {
         }
         let mut headers = Vec::new();
         fields.write_with(&[], &mut headers);
-        let Some(token) =
-            host::http_call(&self.settings.cluster, &headers, &call.body, self.settings.timeout)
+        let Ok(token) = host::http_call(&self.settings.cluster, &headers, &call.body, self.settings.timeout)
         else {
             return false;
         };

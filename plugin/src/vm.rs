@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use selvage_engine::cache::{Cache, Moment};
+use selvage_engine::cache::{Cache, Moment, OriginNews, OriginTurn};
 use selvage_engine::config::Config;
-use selvage_engine::exchange::{Directive, Event, Exchange, RemoteAnswer, Reply, RequestEdit};
+use selvage_engine::exchange::{Directive, Event, Exchange, Refresh, RemoteAnswer, Reply, RequestEdit};
 use selvage_engine::fields::Fields;
 use selvage_engine::policy::Policy;
 use selvage_engine::time::Timestamp;
@@ -16,6 +16,7 @@ use crate::abi::Action;
 use crate::breakers::Breakers;
 use crate::host::{self, Buffer, Envoy, Level, Map};
 use crate::metrics::Metrics;
+use crate::refreshes::Refreshes;
 use crate::remote::Remote;
 use crate::stream::{BuildIdHasher, Stream};
 use crate::waiters::Waiters;
@@ -55,6 +56,7 @@ struct Root {
     /// A call of this worker by itself is on its way.
     called_self: bool,
     remote: Remote,
+    refreshes: Refreshes,
     metrics: Metrics,
 }
 
@@ -69,6 +71,9 @@ impl Root {
     /// Sees to what an event has left to do: other workers to tell, streams of this one to wake.
     #[inline]
     fn after_event(&mut self) {
+        if self.cache.refreshes_queued() > 0 {
+            self.refreshes.send(&mut self.cache, host::now());
+        }
         self.wake.tell_others(&mut self.cache);
         if self.cache.has_ended_fills() {
             self.note_ended_fills();
@@ -129,6 +134,7 @@ impl Vm {
             learns_at: Timestamp::default(),
             called_self: false,
             remote,
+            refreshes: Refreshes::default(),
             metrics: Metrics::default(),
         };
         if let Some(at) = self.roots.iter().position(|known| known.id == id) {
@@ -162,12 +168,15 @@ impl Vm {
             root.cache.learn(&mut moment);
         }
         root.cache.look_after_fills(&mut moment);
+        root.cache.look_after_origins(&mut moment).iter().for_each(tell_operator);
         root.cache.sweep(&mut moment);
+        root.refreshes.send(&mut root.cache, now);
         root.remote.tick(&mut self.breakers, &mut root.cache, now);
         if root.remote.is_enabled() {
             root.metrics.export_breaker(root.remote.state(&self.breakers, now));
             root.metrics.export_ready(root.remote.is_ready());
         }
+        root.metrics.export_origins(root.cache.origins_left_alone(now));
         root.metrics.export(&mut root.cache);
         root.waiters.expire(now);
         self.wake_some(id, now);
@@ -267,6 +276,10 @@ impl Vm {
     /// The remote store has answered one of our calls.
     pub fn answered(&mut self, token: u32, headers: u32, size: usize) {
         let now = host::now();
+        let refreshed = |root: &mut Root| root.refreshes.take(token).map(|refresh| (root.id, refresh));
+        if let Some((id, refresh)) = self.roots.iter_mut().find_map(refreshed) {
+            return self.refreshed(id, refresh, headers, size, now);
+        }
         let Some((root, pending)) =
             self.roots.iter_mut().find_map(|root| root.remote.take(token).map(|pending| (root, pending)))
         else {
@@ -301,6 +314,19 @@ impl Vm {
         {
             host::resume_request();
         }
+        root.after_event();
+    }
+
+    /// The origin, or Envoy in its place, has answered a request of the cache's own.
+    fn refreshed(&mut self, id: u32, refresh: Refresh, headers: u32, size: usize, now: Timestamp) {
+        let head = if headers == 0 { None } else { host::header_pairs(Map::Answer) };
+        let body = if size == 0 { Some(Vec::new()) } else { host::buffer(Buffer::Answer, 0, size) };
+        let Some(root) = root_of(&mut self.roots, id) else { return };
+        // What cannot be read is no answer.
+        let head = head.filter(|_| body.is_some());
+        Refreshes::answered(refresh, head, &body.unwrap_or_default(), &mut root.cache, now);
+        // One that is under way less may let another one go.
+        root.refreshes.send(&mut root.cache, now);
         root.after_event();
     }
 
@@ -502,6 +528,17 @@ fn forward(edits: &[RequestEdit]) {
             RequestEdit::Remove(name) => host::remove_header(Map::Request, name),
         }
     }
+}
+
+/// Tells the operator how an origin does.
+fn tell_operator(news: &OriginNews) {
+    let origin = &news.origin;
+    let (level, text) = match news.turn {
+        OriginTurn::Fails => (Level::Warn, "fails; it is left alone for a while"),
+        OriginTurn::IsSlow => (Level::Warn, "is too slow; it is left alone for a while"),
+        OriginTurn::Recovered => (Level::Info, "answers again"),
+    };
+    host::log(level, &format!("the origin {origin:?} {text}"));
 }
 
 fn root_of(roots: &mut [Root], id: u32) -> Option<&mut Root> {

@@ -115,6 +115,7 @@ fn property(data: &VmData, path: &str) -> Option<Vec<u8>> {
         "request.scheme" => text(&requested(":scheme")?),
         "request.protocol" => text("HTTP/1.1"),
         "xds.route_name" => text("default"),
+        "xds.cluster_name" => text("origin"),
         _ => None,
     }
 }

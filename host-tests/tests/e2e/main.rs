@@ -21,6 +21,7 @@ mod isolation;
 mod keys;
 mod memory;
 mod partial;
+mod refreshing;
 mod remote;
 mod reuse;
 mod validation;

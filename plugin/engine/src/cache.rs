@@ -2,19 +2,25 @@
 
 mod coding;
 mod coherence;
+mod failures;
 mod fills;
+mod origins;
+mod refreshes;
 mod remote;
 mod revalidation;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use coherence::Change;
+pub use failures::{AnsweredBy, Failure};
 pub use fills::{FillEnd, FillId, Turn};
+pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 pub use revalidation::Revalidation;
 
 use crate::coding::inflated::Inflated;
+use crate::exchange::Refresh;
 use crate::fields::Fields;
 use crate::key;
 use crate::policy::{Cookies, Policy, Rule};
@@ -34,6 +40,11 @@ use crate::time::Timestamp;
 pub trait Host: SharedData {
     /// Whether the response at hand came from the origin, and was not made here because it could not be reached.
     fn origin_answered(&mut self) -> bool;
+
+    /// The name of the cluster that the request at hand went to, if the host knows.
+    fn cluster_name(&mut self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// The surroundings of one event.
@@ -102,6 +113,14 @@ pub struct Cache {
     unstorable: Vec<(u128, Timestamp)>,
     changes_to_tell: bool,
     fills: fills::Fills,
+    /// Keys for which the origin failed lately, each at the place its hash gives it.
+    failures: Vec<(u128, Timestamp, Failure)>,
+    origins: origins::Origins,
+    refreshes: VecDeque<Refresh>,
+    /// Keys that this worker renews.
+    refreshing: BTreeSet<u128>,
+    /// The last of the random numbers that decide on early refreshes.
+    draws: u64,
     /// Buffers that requests pass on to each other, so that a hit takes no memory.
     pub(crate) scratch: Scratch,
 }
@@ -120,6 +139,7 @@ impl Cache {
     pub fn new(policy: Rc<Policy>) -> Self {
         let worker = &policy.worker;
         let inflated_bytes = worker.inflated_bytes;
+        let origins = origins::Origins::new(policy.rules().count());
         let remote_queue = Queue::new(policy.remote.queue_bytes, policy.remote.queue_entries);
         let table = Table::new(Limits {
             bytes: worker.bytes,
@@ -147,6 +167,11 @@ impl Cache {
             unstorable: Vec::new(),
             changes_to_tell: false,
             fills: fills::Fills::default(),
+            failures: Vec::new(),
+            origins,
+            refreshes: VecDeque::new(),
+            refreshing: BTreeSet::new(),
+            draws: 0,
             scratch: Scratch::default(),
         }
     }

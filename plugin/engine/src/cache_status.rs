@@ -57,6 +57,8 @@ pub enum Detail {
     MaxStale,
     /// The client wanted only what is stored, and nothing is.
     OnlyIfCached,
+    /// Served stale, or refused, because the origin is left alone for a while.
+    OriginOpen,
     /// The rule says bypass.
     Rule,
     /// The rule bypasses requests with cookies.
@@ -90,6 +92,7 @@ impl Detail {
             Self::Disconnected => "disconnected",
             Self::MaxStale => "max-stale",
             Self::OnlyIfCached => "only-if-cached",
+            Self::OriginOpen => "origin-open",
             Self::Rule => "rule",
             Self::Cookie => "cookie",
             Self::Precondition => "precondition",
@@ -116,6 +119,8 @@ pub struct Outcome {
     pub stored: bool,
     /// The request waited for another one's answer.
     pub collapsed: bool,
+    /// The cache made the request for itself: it is not counted among those of clients.
+    pub own: bool,
     /// Freshness that is left.
     pub ttl: Option<Ttl>,
     /// What else there is to say.

@@ -21,8 +21,9 @@ use std::time::Duration;
 use limits::CONFIG_BYTES;
 use reader::{Object, Place};
 pub use rule::{
-    BodyKey, COMPRESSIBLE, Coalesce, Compression, Cookies, DEFAULT_RULE, Etag, FieldName, Key, Query,
-    QueryChoice, QueryName, QueryOrder, RequestDirectives, Rule, SetCookie, Stale, TAINTING, Ttl, Vary,
+    BodyKey, COMPRESSIBLE, Coalesce, Compression, Cookies, DEFAULT_RULE, Etag, FieldName, Key, OriginBreaker,
+    Query, QueryChoice, QueryName, QueryOrder, Refresh, RequestDirectives, Rule, SetCookie, Stale, TAINTING,
+    Ttl, Vary,
 };
 use written::Written;
 

@@ -5,6 +5,7 @@
 //! | start | a request the cache stays out of | forward | forwarding |
 //! | start | a request keyed by its body | await the body | awaiting body |
 //! | start, awaiting body | fresh, or stale use allowed | respond | finished |
+//! | start, awaiting body | absent or stale, and the origin is left alone | respond | finished |
 //! | start, awaiting body | stale with a validator | forward with conditions | forwarding |
 //! | start, awaiting body | absent or stale, and a remote store to ask | ask remote | looking up |
 //! | looking up | found, and fresh or stale use allowed | respond | finished |
@@ -27,6 +28,7 @@ mod keying;
 mod looking_up;
 mod lookup;
 mod polling;
+mod refreshing;
 mod reply;
 mod storing;
 mod waiting;
@@ -34,7 +36,7 @@ mod waiting;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::cache::{Cache, FillEnd, FillId, Moment};
+use crate::cache::{Admitted, Cache, FillEnd, FillId, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::fields::Fields;
 use crate::request::MethodKind;
@@ -46,6 +48,7 @@ use crate::time::Timestamp;
 use awaiting_body::AwaitingBody;
 use looking_up::LookingUp;
 use polling::{Claim, Polling};
+pub use refreshing::{NotSent, Refresh};
 use storing::Storing;
 use waiting::Waiting;
 pub use waiting::Wake;
@@ -240,6 +243,18 @@ struct Plan {
     leads: Option<FillId>,
     /// So may other Envoys.
     claim: Option<Claim>,
+    purpose: Purpose,
+    /// What the origin's breaker is to hear of.
+    admitted: Option<Admitted>,
+}
+
+/// Whom a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// A client.
+    Client,
+    /// The store alone.
+    Refresh,
 }
 
 /// A stored response that a forwarded request may bring back to life.

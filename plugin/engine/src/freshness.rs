@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::cache_control::{ResponseDirectives, delta_seconds};
 use crate::fields::Fields;
 use crate::firewall;
@@ -66,6 +68,24 @@ impl Schedule {
         let initial_age = apparent_age.max(corrected_age);
         let millis = u64::try_from(initial_age.as_millis()).unwrap_or(u64::MAX);
         Timestamp::from_millis(received.as_millis().saturating_sub(millis))
+    }
+
+    /// The same with a lifetime that is shorter by up to `percent` of it: by how much depends on the `seed` and on when it
+    /// was received, so that all who compute it agree and those that were received together do not end together.
+    #[must_use]
+    pub fn shortened(self, percent: u8, seed: u128) -> Self {
+        if percent == 0 {
+            return self;
+        }
+        let mut bytes = [0; 24];
+        let (key, time) = bytes.split_at_mut(16);
+        key.copy_from_slice(&seed.to_le_bytes());
+        time.copy_from_slice(&self.received.as_millis().to_le_bytes());
+        // Thousandths of the share.
+        let part = u32::try_from(xxh3_64(&bytes) % 1001).unwrap_or_default();
+        let less = self.lifetime / 100_000 * (u32::from(percent) * part);
+        let millis = u64::try_from(less.as_millis()).unwrap_or(u64::MAX);
+        Self { lifetime: self.lifetime.saturating_sub(Duration::from_millis(millis)), ..self }
     }
 
     /// The response's age (§4.2.3).

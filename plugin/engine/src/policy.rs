@@ -4,8 +4,9 @@ mod glob;
 mod matcher;
 
 pub use crate::config::{
-    BodyKey, Breaker, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node, Query,
-    QueryChoice, QueryName, QueryOrder, Remote, RequestDirectives, Rule, SetCookie, Stale, Ttl, Vary, Worker,
+    BodyKey, Breaker, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node, OriginBreaker,
+    Query, QueryChoice, QueryName, QueryOrder, Refresh, Remote, RequestDirectives, Rule, SetCookie, Stale,
+    Ttl, Vary, Worker,
 };
 
 use std::time::Duration;
@@ -84,6 +85,28 @@ pub fn remote_breaker(remote: &Remote) -> breaker::Config {
         ..breaker::Config::default()
     }
 }
+
+/// The settings of the breaker for the origin of a rule.
+pub fn origin_breaker(settings: &OriginBreaker) -> breaker::Config {
+    let slow_percent = if settings.slow_after.is_some() { settings.slow_percent } else { 0 };
+    breaker::Config {
+        bucket: settings.window / 10,
+        least_calls: settings.least_calls,
+        failure_ratio: f64::from(settings.failure_percent) / 100.0,
+        slow_after: settings.slow_after.unwrap_or(Duration::MAX),
+        slow_ratio: f64::from(slow_percent) / 100.0,
+        first_pause: settings.pause,
+        longest_pause: settings.longest_pause,
+        // A request to an origin has no deadline of ours; a probe that takes longer than this is replaced.
+        probe_deadline: settings.slow_after.unwrap_or_default().max(ORIGIN_PROBE),
+        probes_to_close: 1,
+        outpaced_factor: 0.0,
+        ..breaker::Config::default()
+    }
+}
+
+/// How long the answer to a probe of an origin is waited for, unless slow answers are expected.
+const ORIGIN_PROBE: Duration = Duration::from_secs(15);
 
 impl From<Config> for Policy {
     fn from(config: Config) -> Self {

@@ -25,6 +25,9 @@ impl Stats {
             self.worker_hits += 1;
             return;
         }
+        if outcome.own {
+            return;
+        }
         if outcome.hit {
             self.count("requests", "hit");
         }

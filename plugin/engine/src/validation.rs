@@ -8,6 +8,7 @@ use crate::coding::form::Gzip;
 use crate::coding::gzip::inflate;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
+use crate::key;
 use crate::policy::{Rule, SetCookie};
 use crate::storability::is_kept_out;
 use crate::store::response::{Body, StoredResponse, Terms};
@@ -66,10 +67,11 @@ pub fn freshen(
         key: Rc::clone(&stored.key),
         status: stored.status,
         terms,
-        schedule: Schedule { born, ..timing },
+        schedule: Schedule { born, ..timing }.shortened(rule.ttl.jitter, key::hash(&stored.key)),
         fields,
         body: stored.body.clone(),
         gzip: None,
+        took_millis: received.millis_since(requested),
     };
     recoded(fresh, stored)
 }

@@ -32,7 +32,6 @@ impl Cache {
 
     /// Takes in what the remote store gave for `hash`. `false` if it is of no use.
     pub fn adopt(&mut self, hash: u128, slot: Slot, moment: &mut Moment<'_>) -> bool {
-        self.learn(moment);
         let (made, expires) = match &slot {
             Slot::Response(stored) => (stored.schedule.received, stored.dead_at()),
             Slot::Index(index) => (Timestamp::from_millis(index.generation), moment.now.plus(KEEP_INDEX)),

@@ -1,4 +1,5 @@
-//! Which requests validate a response that may be served stale meanwhile (RFC 5861 §3).
+//! Which requests validate a response that may be served stale meanwhile (RFC 5861 §3), where the cache has no cluster
+//! to renew it from by itself.
 
 use std::time::Duration;
 

@@ -58,6 +58,11 @@ pub(super) const BODY_MAX_BYTES: RangeInclusive<u64> = 1..=16 << 20;
 /// A wait is well below Envoy's idle timeout of a stream.
 pub(super) const COALESCE_WAIT: Millis = 1..=60_000;
 pub(super) const COALESCE_WAITERS: RangeInclusive<u64> = 0..=1 << 17;
+pub(super) const REFRESH_TIMEOUT: Millis = 1..=60_000;
+/// Past it nearly every hit would refresh.
+pub(super) const REFRESH_EARLY: RangeInclusive<u64> = 0..=10;
+pub(super) const JITTER: RangeInclusive<u64> = 0..=50;
+pub(super) const ORIGIN_SLOW_AFTER: Millis = 1..=600_000;
 pub(super) const COMPRESSION_MIN_BYTES: RangeInclusive<u64> = 1..=16 << 20;
 pub(super) const COMPRESSION_MAX_BYTES: RangeInclusive<u64> = 1 << 10..=16 << 20;
 /// Levels of zlib.

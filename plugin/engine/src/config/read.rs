@@ -114,6 +114,23 @@ fn settings<'w, 'f>(object: &mut Object<'w, 'f>, rule: &mut Rule) {
         object.set("waiters", &mut coalesce.waiters, whole(COALESCE_WAITERS));
         object.set("fleet", &mut coalesce.fleet, switch);
     });
+    object.within("refresh", &mut rule.refresh, |object, refresh| {
+        let cluster = || text(names::CLUSTER, names::visible);
+        object.set("cluster", &mut refresh.cluster, nullable(cluster()));
+        object.set("clusters", &mut refresh.clusters, list(Empty, cluster()));
+        object.set("timeout", &mut refresh.timeout, duration(REFRESH_TIMEOUT));
+        object.set("early", &mut refresh.early, whole(REFRESH_EARLY));
+    });
+    object.within("origin_breaker", &mut rule.origin_breaker, |object, breaker| {
+        object.set("enabled", &mut breaker.enabled, switch);
+        object.set("failure_percent", &mut breaker.failure_percent, whole(PERCENT));
+        object.set("slow_percent", &mut breaker.slow_percent, whole(PERCENT));
+        object.set("slow_after", &mut breaker.slow_after, nullable(duration(ORIGIN_SLOW_AFTER)));
+        object.set("least_calls", &mut breaker.least_calls, whole(BREAKER_LEAST_CALLS));
+        object.set("window", &mut breaker.window, duration(BREAKER_WINDOW));
+        object.set("pause", &mut breaker.pause, duration(BREAKER_PAUSE));
+        object.set("longest_pause", &mut breaker.longest_pause, duration(BREAKER_PAUSE));
+    });
     object.within("compression", &mut rule.compression, |object, compression| {
         object.set("enabled", &mut compression.enabled, switch);
         object.set("types", &mut compression.types, list(Empty, text(names::MEDIA_TYPE, names::media_type)));
@@ -132,6 +149,7 @@ fn ttl<'w, 'f>(object: &mut Object<'w, 'f>, ttl: &mut Ttl) {
     object.set("heuristic", &mut ttl.heuristic, switch);
     object.set("heuristic_percent", &mut ttl.heuristic_percent, whole(PERCENT));
     object.set("heuristic_max", &mut ttl.heuristic_max, duration(LIFETIME));
+    object.set("jitter", &mut ttl.jitter, whole(JITTER));
     let by_status = map(allowed_whole(&STATUS), status, duration(LIFETIME));
     object.set("statuses", &mut ttl.statuses, ascending(by_status));
 }

@@ -40,6 +40,10 @@ pub struct Rule {
     pub compression: Compression,
     /// How requests wait for one another's fetch.
     pub coalesce: Coalesce,
+    /// How stored responses are renewed without a client waiting for it.
+    pub refresh: Refresh,
+    /// When the origin is left alone for a while.
+    pub origin_breaker: OriginBreaker,
     /// Whether the rule's responses are looked up in and sent to the remote store. Default: true.
     pub remote: bool,
     /// A request with one of these fields is not stored, for the origin may answer it differently without the key
@@ -62,6 +66,9 @@ pub struct Ttl {
     pub heuristic_percent: u8,
     /// No heuristic lifetime is longer. Default: one day.
     pub heuristic_max: Duration,
+    /// A stored response's lifetime is shorter by up to this share of it, in percent, 0 to 50, so that what was stored
+    /// together does not expire together. Default: 0.
+    pub jitter: u8,
     /// Lifetime by status when the origin gives no explicit freshness, in ascending order of status; comes before
     /// `default`. Default: empty.
     pub statuses: Vec<(u16, Duration)>,
@@ -252,6 +259,49 @@ pub struct Coalesce {
     pub fleet: bool,
 }
 
+/// How stored responses are renewed by calls of the cache's own, without a client waiting for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refresh {
+    /// The cluster in Envoy's configuration that is called. Default: none, and what the rule's responses came from is
+    /// called if it is one of `clusters`.
+    pub cluster: Option<Box<str>>,
+    /// The clusters that may be called where none is configured. Default: none.
+    pub clusters: Vec<Box<str>>,
+    /// How long a call may take. Default: 5 s.
+    pub timeout: Duration,
+    /// How eagerly a response that is asked for often is renewed before it expires (XFetch's beta), 0 to 10; 0 never.
+    /// Default: 0.
+    pub early: u8,
+}
+
+impl Refresh {
+    /// Whether there may be a cluster to call.
+    pub fn is_possible(&self) -> bool {
+        self.cluster.is_some() || !self.clusters.is_empty()
+    }
+}
+
+/// When an origin that fails or is slow is left alone, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginBreaker {
+    /// Whether it ever is. Default: false.
+    pub enabled: bool,
+    /// Percentage of requests that failed from which on no more are sent; 0 never. Default: 50.
+    pub failure_percent: u32,
+    /// Percentage of requests that were slow from which on no more are sent; 0 never. Default: 50.
+    pub slow_percent: u32,
+    /// A response whose head takes longer is slow. Default: none is.
+    pub slow_after: Option<Duration>,
+    /// Fewer requests in the window decide nothing. Default: 20.
+    pub least_calls: u32,
+    /// How far it looks back. Default: 10 s.
+    pub window: Duration,
+    /// The first pause; each further one is twice as long. Default: 1 s.
+    pub pause: Duration,
+    /// The longest pause, never shorter than the first. Default: 30 s.
+    pub longest_pause: Duration,
+}
+
 impl Default for Rule {
     fn default() -> Self {
         Rule {
@@ -269,6 +319,8 @@ impl Default for Rule {
             etag: Etag::default(),
             compression: Compression::default(),
             coalesce: Coalesce::default(),
+            refresh: Refresh::default(),
+            origin_breaker: OriginBreaker::default(),
             remote: true,
             tainting_headers: TAINTING.into_iter().map(field).collect(),
         }
@@ -284,6 +336,7 @@ impl Default for Ttl {
             heuristic: true,
             heuristic_percent: 10,
             heuristic_max: Duration::from_hours(24),
+            jitter: 0,
             statuses: Vec::new(),
         }
     }
@@ -315,6 +368,27 @@ impl Default for Compression {
 impl Default for Coalesce {
     fn default() -> Self {
         Coalesce { enabled: true, wait: Duration::from_secs(5), waiters: 8192, fleet: true }
+    }
+}
+
+impl Default for Refresh {
+    fn default() -> Self {
+        Refresh { cluster: None, clusters: Vec::new(), timeout: Duration::from_secs(5), early: 0 }
+    }
+}
+
+impl Default for OriginBreaker {
+    fn default() -> Self {
+        OriginBreaker {
+            enabled: false,
+            failure_percent: 50,
+            slow_percent: 50,
+            slow_after: None,
+            least_calls: 20,
+            window: Duration::from_secs(10),
+            pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(30),
+        }
     }
 }
 

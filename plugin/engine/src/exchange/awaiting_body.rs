@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Directive, Plan, Role, State, lookup};
+use super::{Directive, Plan, Purpose, Role, State, lookup};
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::fields::Fields;
@@ -47,6 +47,8 @@ impl AwaitingBody {
                 stale: None,
                 leads: None,
                 claim: None,
+                purpose: Purpose::Client,
+                admitted: None,
             };
             return (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()));
         }

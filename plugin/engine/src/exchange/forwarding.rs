@@ -4,17 +4,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::keying::canonical;
-use super::lookup::{self, rule_of, within};
+use super::lookup::{self, rule_of, stands_in};
 use super::reply::{self, Kind, Shape};
 use super::storing::Storing;
-use super::{Candidate, Directive, Plan, Role, State};
-use crate::cache::{Cache, FillEnd, Moment};
+use super::{Candidate, Directive, Plan, Purpose, Role, State};
+use crate::cache::{AnsweredBy, Cache, Failure, FillEnd, Moment};
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Outcome, Ttl};
 use crate::fields::Fields;
 use crate::freshness::{self, Freshness, LifetimeSource, Schedule};
 use crate::key::Changed;
 use crate::policy::{Cookies, Rule, SetCookie};
+use crate::remote::breaker::CallResult;
 use crate::request::Request;
 use crate::storability::{self, Refusal};
 use crate::store::response::{StoredResponse, Terms};
@@ -34,6 +35,7 @@ impl Plan {
         let policy = Rc::clone(cache.policy());
         let rule = policy.rule(self.rule);
         let status = status_of(head);
+        self.tell_of_origin(status, rule, cache, moment);
         if self.role == Role::Fill {
             cache.note_origin_latency(status, moment.now.since(self.requested), moment.now);
         }
@@ -41,13 +43,19 @@ impl Plan {
             forward: Some(self.forward),
             forward_status: Some(status),
             detail: self.detail,
+            own: self.purpose == Purpose::Refresh,
             ..Outcome::default()
         };
         if let Some(candidate) = self.stale.take() {
             match self.use_candidate(&candidate, status, head, rule, &mut outcome, cache, moment) {
                 Some(directive) => {
                     let usable = outcome.stored && matches!(outcome.ttl, Some(Ttl::Fresh(_)));
-                    let end = if usable { FillEnd::Stored } else { FillEnd::NotStorable };
+                    let end = match outcome.detail {
+                        _ if usable => FillEnd::Stored,
+                        // Those who wait get the same; the next ones may try again.
+                        Some(Detail::StaleIfError | Detail::Disconnected) => FillEnd::Died,
+                        _ => FillEnd::NotStorable,
+                    };
                     self.end_fill(end, cache, moment);
                     return (State::Finished, directive);
                 }
@@ -101,25 +109,42 @@ impl Plan {
             };
             return self.respond(&fresh, Kind::Negotiable, outcome, &cookies, cache, moment);
         }
-        let error = rule.stale.error_statuses.contains(&status);
-        let Freshness::Stale { by } = candidate.stored.schedule.freshness(now) else { return None };
-        if !(error || (500..=504).contains(&status))
-            || candidate.stored.terms.contains(Terms::ALWAYS_VALIDATE)
-        {
+        if status < 500 && !rule.stale.error_statuses.contains(&status) {
             return None;
         }
-        let schedule = &candidate.stored.schedule;
-        let detail = if error && within(by, schedule.if_error) {
-            Detail::StaleIfError
-        } else if within(by, schedule.disconnected) && !moment.host.origin_answered() {
-            Detail::Disconnected
-        } else {
+        let failure = Failure { status, answered_by: answered_by(moment) };
+        let (by, detail) = stands_in(&candidate.stored, failure, rule, now)?;
+        // Invalidated while the origin was asked, here or by another worker: nobody is served it any more.
+        cache.learn(moment);
+        if cache.invalidated_since(self.hash, candidate.stored.schedule.received) {
             return None;
-        };
+        }
+        if self.leads.is_some() {
+            cache.note_failure(self.hash, failure, now);
+        }
         cache.revalidation_failed(candidate.hash);
         outcome.ttl = Some(Ttl::Stale(by));
         outcome.detail = Some(detail);
         self.respond(&candidate.stored, Kind::Whole, outcome, &[], cache, moment)
+    }
+
+    /// Tells those who keep count of it how the origin has answered, and learns where it is.
+    fn tell_of_origin(&mut self, status: u16, rule: &Rule, cache: &mut Cache, moment: &mut Moment<'_>) {
+        if matches!(self.role, Role::Fill | Role::Head) && self.purpose == Purpose::Client {
+            cache.learn_cluster(self.rule, rule, moment);
+        }
+        if self.leads.is_some() && status < 500 {
+            cache.forget_failure(self.hash);
+        }
+        let Some(admitted) = self.admitted.take() else { return };
+        let result = match status {
+            504 if answered_by(moment) == AnsweredBy::Host => CallResult::Timeout,
+            0 | 500.. => CallResult::Failure,
+            // What another filter refuses says nothing about the origin.
+            400.. if answered_by(moment) == AnsweredBy::Host => CallResult::Dropped,
+            _ => CallResult::Success { latency: moment.now.since(self.requested) },
+        };
+        cache.record_origin(&admitted, result, moment);
     }
 
     /// Puts a freshened response into the place of the one it came from, unless that was invalidated meanwhile.
@@ -133,6 +158,8 @@ impl Plan {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> Result<bool, Refusal> {
+        // What others have invalidated while this was on its way must be known before it is stored.
+        cache.learn(moment);
         let fields = fresh.fields.fields();
         let directives = ResponseDirectives::read(fields, &rule.targeted);
         let received = moment.now;
@@ -243,7 +270,8 @@ impl Plan {
         let mut terms = Terms::of(&directives);
         terms.set(Terms::LOCAL, !rule.remote);
         let names = cache.selecting_names(self.hash, &self.key, vary, &request, &mut terms, rule, moment);
-        let schedule = Schedule::new(status, head, &directives, rule, self.requested, now);
+        let schedule = Schedule::new(status, head, &directives, rule, self.requested, now)
+            .shortened(rule.ttl.jitter, self.hash);
         Storing::begin(self, status, head, schedule, terms, names, expected, rule, cache, now)
     }
 
@@ -339,6 +367,10 @@ impl Plan {
 
     /// No response will be stored for this request.
     pub(super) fn abandon(&self, end: FillEnd, cache: &mut Cache, moment: &mut Moment<'_>) {
+        // The client has left before the origin answered.
+        if let Some(admitted) = &self.admitted {
+            cache.record_origin(admitted, CallResult::Dropped, moment);
+        }
         self.end_fill(end, cache, moment);
         if let Some(candidate) = &self.stale {
             cache.revalidation_failed(candidate.hash);
@@ -348,6 +380,10 @@ impl Plan {
 
 /// What a write may take to arrive: later it might meet another Envoy's claim, or what that has stored.
 const CLAIM_MARGIN: Duration = Duration::from_millis(100);
+
+fn answered_by(moment: &mut Moment<'_>) -> AnsweredBy {
+    if moment.host.origin_answered() { AnsweredBy::Origin } else { AnsweredBy::Host }
+}
 
 /// Lets the response pass, saying what happened.
 pub(super) fn relay(outcome: &Outcome, cache: &mut Cache) -> Directive {
@@ -365,7 +401,7 @@ fn ttl(stored: &StoredResponse, moment: &Moment<'_>) -> Ttl {
 }
 
 /// The status code; 0 if there is none, which nothing stores.
-fn status_of(head: Fields<'_>) -> u16 {
+pub(super) fn status_of(head: Fields<'_>) -> u16 {
     head.get(b":status").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0)
 }
 

@@ -10,6 +10,7 @@ use crate::fields::Fields;
 use crate::key::Changed;
 use crate::request::Request;
 use crate::store::Slot;
+use crate::time::Timestamp;
 
 /// A request that is held, and its key.
 pub(super) struct Held {
@@ -49,6 +50,8 @@ pub(super) struct LookingUp {
     pub(super) adopted: Vec<(u128, Slot)>,
     /// The hash that was asked for: the key's, or that of a variant.
     pub(super) asked: u128,
+    /// When it was asked.
+    pub(super) since: Timestamp,
     /// Others wait for this request, or it is alone.
     pub(super) fetch: Fetch,
     /// It claims what is not there. One that only looks for something better does not wait for it.
@@ -62,7 +65,15 @@ impl LookingUp {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
-        let Self { held, asked, may_ask_again, adopted, fetch, claims } = self;
+        let Self { held, asked, since, may_ask_again, adopted, fetch, claims } = self;
+        cache.learn(moment);
+        // An index that came first does not outlast what was invalidated while its variant was asked for.
+        let outdated = cache.invalidated_since(held.hash, since);
+        let (answer, adopted) = match answer {
+            RemoteAnswer::Found(_) if outdated => (RemoteAnswer::Nothing, Vec::new()),
+            answer if outdated => (answer, Vec::new()),
+            answer => (answer, adopted),
+        };
         cache.swap_adopted(adopted);
         let mut fetch = fetch;
         let found = match answer {

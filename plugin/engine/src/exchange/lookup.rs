@@ -7,10 +7,13 @@ use super::awaiting_body::AwaitingBody;
 use super::keying::canonical;
 use super::looking_up::{Held, LookingUp};
 use super::polling::Claim;
+use super::refreshing;
 use super::reply::{self, Shape};
 use super::waiting::Waiting;
-use super::{Candidate, Directive, Plan, RequestEdit, Role, State};
-use crate::cache::{Cache, FillEnd, FillId, Found, Moment, Revalidation, Tier, Turn};
+use super::{Candidate, Directive, Plan, Purpose, RequestEdit, Role, State};
+use crate::cache::{
+    AnsweredBy, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Revalidation, Tier, Turn,
+};
 use crate::cache_status::{Detail, Forward, Outcome, Ttl};
 use crate::coding::etag;
 use crate::fields::Fields;
@@ -55,6 +58,8 @@ pub(super) fn begin(
             stale: None,
             leads: None,
             claim: None,
+            purpose: Purpose::Client,
+            admitted: None,
         };
         (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
     };
@@ -224,8 +229,11 @@ pub(super) fn settle(
     let found = cache.find(key, hash, request, rule, moment);
     let (found, form) = cache.in_a_form(found, request, moment);
     let nothing = matches!(found, Found::Nothing);
-    if let Some(asked) =
-        cache.worth_asking_remote(&found, hash, request, rule, remote == RemoteUse::Possible, moment)
+    let waited = matches!(fetch, Fetch::Undecided { waited: 1.., .. });
+    let failed = if waited { after_failure(&found, keyed, cache, moment.now) } else { None };
+    if failed.is_none()
+        && let Some(asked) =
+            cache.worth_asking_remote(&found, hash, request, rule, remote == RemoteUse::Possible, moment)
         && matches!(remote, RemoteUse::Possible | RemoteUse::FoundFirst)
     {
         let fetch = match take_turn(keyed, fetch, cache, moment) {
@@ -237,13 +245,12 @@ pub(super) fn settle(
         let leads = matches!(fetch, Fetch::Leads { .. });
         let claims = leads && rule.coalesce.fleet && nothing;
         let claim = claims.then(|| rule.coalesce.wait.saturating_add(CLAIM_LONGER));
-        let adopted = Vec::new();
-        let waiting = LookingUp { held: keyed.held(), asked, may_ask_again, adopted, fetch, claims };
+        let (held, since, adopted) = (keyed.held(), moment.now, Vec::new());
+        let waiting = LookingUp { held, asked, since, may_ask_again, adopted, fetch, claims };
         return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked, claim });
     }
-    let decision = decide(found, request, rule, cache, moment);
-    let waited =
-        matches!(fetch, Fetch::Undecided { waited: 1.., .. } | Fetch::Leads { polls_until: Some(_), .. });
+    let waited = waited || matches!(fetch, Fetch::Leads { polls_until: Some(_), .. });
+    let decision = failed.unwrap_or_else(|| decide(found, keyed, cache, moment));
     if let Fetch::Leads { id, claim, .. } = fetch
         && !matches!(decision, Decision::Forward { .. })
     {
@@ -254,10 +261,14 @@ pub(super) fn settle(
         }
     }
     match decision {
-        Decision::Use { stored, tier, mut outcome, kind } => {
+        Decision::Use { stored, tier, mut outcome, kind, renew } => {
+            if let Some(stored_hash) = renew {
+                refreshing::queue(keyed, &stored, stored_hash, cache, moment);
+            }
             if waited {
                 // Not a hit by RFC 9211 §2.1: it went forward, together with others.
-                outcome = Outcome { hit: false, forward: Some(Forward::UriMiss), collapsed: true, ..outcome };
+                let forward = outcome.forward.or(Some(Forward::UriMiss));
+                outcome = Outcome { hit: false, forward, collapsed: true, ..outcome };
             }
             let detail = outcome.detail.or(Some(match tier {
                 _ if matches!(remote, RemoteUse::FoundFirst | RemoteUse::Found) => Detail::Remote,
@@ -277,6 +288,9 @@ pub(super) fn settle(
         }
         Decision::Forward { forward, detail, stale } => {
             let role = if request.is_head() { Role::Head } else { Role::Fill };
+            if let Some(open) = cache.origin_open(rule_index, rule, moment.now) {
+                return refuse(keyed, stale.as_ref(), fetch, open, cache, moment);
+            }
             let fetch = match forward {
                 Forward::UriMiss | Forward::VaryMiss | Forward::Stale => {
                     match take_turn(keyed, fetch, cache, moment) {
@@ -285,6 +299,10 @@ pub(super) fn settle(
                     }
                 }
                 _ => fetch,
+            };
+            let admitted = match cache.admit_origin(rule_index, rule, moment) {
+                Ok(admitted) => admitted,
+                Err(open) => return refuse(keyed, stale.as_ref(), fetch, open, cache, moment),
             };
             let (leads, claim) = match fetch {
                 Fetch::Leads { id, claim, .. } => (Some(id), claim),
@@ -313,11 +331,79 @@ pub(super) fn settle(
                 stale,
                 leads,
                 claim,
+                purpose: Purpose::Client,
+                admitted,
                 head: Vec::new(),
             };
             (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
         }
     }
+}
+
+/// The origin is left alone: stale if that is allowed when it fails, else 503.
+fn refuse(
+    keyed: &Keyed<'_>,
+    stale: Option<&Candidate>,
+    fetch: Fetch,
+    open: OriginOpen,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> (State, Directive) {
+    if let Fetch::Leads { id, claim, .. } = fetch {
+        cache.end_fill(keyed.hash, id, FillEnd::Died, moment);
+        if let Some(claim) = claim {
+            cache.end_claim(claim.hash, FillEnd::Died, moment.now < claim.until);
+        }
+    }
+    cache.stats.count("origin", "refused");
+    let failure = Failure { status: 503, answered_by: AnsweredBy::Host };
+    let detail = Some(Detail::OriginOpen);
+    if let Some(Candidate { stored, .. }) = stale
+        && let Some((by, _)) = stands_in(stored, failure, keyed.rule, moment.now)
+        && let Some(form) = cache.form_of(stored, keyed.request)
+    {
+        let outcome = Outcome { hit: true, ttl: Some(Ttl::Stale(by)), detail, ..Outcome::default() };
+        cache.stats.record(&outcome);
+        let shape = Shape::for_request(keyed.request, stored, &form, reply::Kind::Whole);
+        let reply = reply::from_store(stored, &form, shape, &outcome, &[], cache, moment.now);
+        return (State::Finished, Directive::Respond(reply));
+    }
+    let outcome = Outcome { detail, ..Outcome::default() };
+    cache.stats.record(&outcome);
+    (State::Finished, Directive::Respond(reply::origin_open(&outcome, open.retry_after, cache)))
+}
+
+/// For how long a stored response has been stale and what to say, if it may stand in for a failure of the origin
+/// (RFC 5861 §4, RFC 9111 §4.2.4).
+pub(super) fn stands_in(
+    stored: &StoredResponse,
+    failure: Failure,
+    rule: &Rule,
+    now: Timestamp,
+) -> Option<(Duration, Detail)> {
+    let Failure { status, answered_by } = failure;
+    let schedule = &stored.schedule;
+    let Freshness::Stale { by } = schedule.freshness(now) else { return None };
+    let error = rule.stale.error_statuses.contains(&status);
+    if !(error || (500..=504).contains(&status)) || stored.terms.contains(Terms::ALWAYS_VALIDATE) {
+        return None;
+    }
+    if error && within(by, schedule.if_error) {
+        return Some((by, Detail::StaleIfError));
+    }
+    let unreachable = answered_by == AnsweredBy::Host;
+    (unreachable && within(by, schedule.disconnected)).then_some((by, Detail::Disconnected))
+}
+
+/// The answer to a request that has waited for a fetch in which the origin failed, if something stale may stand in.
+fn after_failure(found: &Found, keyed: &Keyed<'_>, cache: &Cache, now: Timestamp) -> Option<Decision> {
+    let Found::Response { stored, tier, .. } = found else { return None };
+    let failure = cache.failure_of(keyed.hash, now)?;
+    let (by, detail) = stands_in(stored, failure, keyed.rule, now)?;
+    let (ttl, detail, forward) = (Some(Ttl::Stale(by)), Some(detail), Some(Forward::Stale));
+    let outcome = Outcome { forward, ttl, detail, ..Outcome::default() };
+    let kind = reply::Kind::Whole;
+    Some(Decision::Use { stored: Rc::clone(stored), tier: *tier, outcome, kind, renew: None })
 }
 
 /// Why the firewall keeps a request away from the cache.
@@ -370,20 +456,22 @@ pub(super) fn rule_of<'p>(policy: &'p Policy, request: &Request<'_>) -> (usize, 
 /// What to do about what was found.
 enum Decision {
     /// Answer from the store.
-    Use { stored: Rc<StoredResponse>, tier: Tier, outcome: Outcome, kind: reply::Kind },
+    Use {
+        stored: Rc<StoredResponse>,
+        tier: Tier,
+        outcome: Outcome,
+        kind: reply::Kind,
+        /// The hash of what the cache is to renew by itself.
+        renew: Option<u128>,
+    },
     /// Ask the origin.
     Forward { forward: Forward, detail: Option<Detail>, stale: Option<Candidate> },
     /// 504: the client wants no forwarding (RFC 9111 §5.2.1.7).
     GatewayTimeout,
 }
 
-fn decide(
-    found: Found,
-    request: &Request<'_>,
-    rule: &Rule,
-    cache: &mut Cache,
-    moment: &Moment<'_>,
-) -> Decision {
+fn decide(found: Found, keyed: &Keyed<'_>, cache: &mut Cache, moment: &Moment<'_>) -> Decision {
+    let Keyed { request, rule_index, rule, .. } = *keyed;
     let obey = rule.request_directives == Obey::Honour;
     let asks = if obey { request.directives } else { Default::default() };
     let (stored, tier, hash) = match found {
@@ -398,16 +486,20 @@ fn decide(
     };
     let freshness = stored.freshness(moment.now);
     let age = stored.schedule.age(moment.now);
-    let use_it = |ttl, detail| {
+    let use_it = |ttl, detail, renew| {
         let outcome = Outcome { hit: true, ttl: Some(ttl), detail, ..Outcome::default() };
-        Decision::Use { stored: Rc::clone(&stored), tier, outcome, kind: reply::Kind::Negotiable }
+        Decision::Use { stored: Rc::clone(&stored), tier, outcome, kind: reply::Kind::Negotiable, renew }
     };
     let too_old = asks.max_age.is_some_and(|limit| age > limit || limit.is_zero());
     let forward = match freshness {
         Freshness::Fresh { remaining } => {
             let enough = asks.min_fresh.is_none_or(|wanted| remaining >= wanted);
             if !asks.no_cache && !asks.no_store && !too_old && enough {
-                return use_it(Ttl::Fresh(remaining), None);
+                let early = rule.refresh.early > 0
+                    && tier == Tier::Worker
+                    && cache.is_due_early(&stored, remaining, rule.refresh.early, moment.now)
+                    && refreshing::is_possible(keyed, cache, moment.now);
+                return use_it(Ttl::Fresh(remaining), None, early.then_some(hash));
             }
             Forward::Request
         }
@@ -417,14 +509,18 @@ fn decide(
             let unasked = asks.max_age.is_none() && asks.min_fresh.is_none();
             let forbidden = stored.terms.contains(Terms::FORBIDS_STALE);
             if may && !forbidden && asks.max_stale.is_some_and(|accepted| by <= accepted) {
-                return use_it(Ttl::Stale(by), Some(Detail::MaxStale));
+                return use_it(Ttl::Stale(by), Some(Detail::MaxStale), None);
             }
-            if may
-                && unasked
-                && within(by, stored.schedule.while_revalidate)
-                && (asks.only_if_cached || cache.revalidation(hash, moment.now) == Revalidation::Later)
-            {
-                return use_it(Ttl::Stale(by), Some(Detail::StaleWhileRevalidate));
+            if may && unasked && within(by, stored.schedule.while_revalidate) {
+                let renew = !asks.only_if_cached && refreshing::is_possible(keyed, cache, moment.now);
+                // Where the cache cannot call the origin by itself, one of the clients has to wait for it.
+                if asks.only_if_cached
+                    || renew
+                    || cache.origin_open(rule_index, rule, moment.now).is_some()
+                    || cache.revalidation(hash, moment.now) == Revalidation::Later
+                {
+                    return use_it(Ttl::Stale(by), Some(Detail::StaleWhileRevalidate), renew.then_some(hash));
+                }
             }
             Forward::Stale
         }

@@ -142,6 +142,17 @@ pub(super) fn gateway_timeout(outcome: &Outcome, cache: &mut Cache) -> Reply {
     Reply { status: 504, fields, body: Body::default(), range: 0..0, mend: None }
 }
 
+/// 503 while the origin is left alone.
+pub(super) fn origin_open(outcome: &Outcome, retry_after: u64, cache: &mut Cache) -> Reply {
+    let mut line = Vec::new();
+    outcome.write(cache.policy().cache_status_name.as_bytes(), &mut line);
+    let mut digits = itoa::Buffer::new();
+    let seconds = digits.format(retry_after).as_bytes();
+    let mut fields = Vec::new();
+    FieldBlock::new().write_with(&[(b"retry-after", seconds), (b"cache-status", &line)], &mut fields);
+    Reply { status: 503, fields, body: Body::default(), range: 0..0, mend: None }
+}
+
 fn whole(status: u16, view: View<'_>, fields: Vec<u8>) -> Reply {
     let content_type = view.fields.fields().get(b"content-type");
     let mend = match (content_type, view.body.is_empty()) {

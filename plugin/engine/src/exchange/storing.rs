@@ -65,6 +65,7 @@ impl Storing {
             fields,
             body: Body::default(),
             gzip: None,
+            took_millis: 0,
         };
         let generate_etag = rule.etag == Etag::Generate && status == 200 && !response.has_validator();
         Ok(Box::new(Self { plan, response, body, expected, names, taken, generate_etag }))
@@ -112,6 +113,7 @@ impl Storing {
         }
         let Self { plan, mut response, body, names, .. } = self;
         response.body = Body::new(body);
+        response.took_millis = moment.now.millis_since(plan.requested);
         let request = Fields::parse(&plan.head).unwrap_or_default();
         let policy = Rc::clone(cache.policy());
         let response = cache.coded(response, &names, request, policy.rule(plan.rule));

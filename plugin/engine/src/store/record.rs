@@ -112,7 +112,16 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
                 false => None,
             };
             let body = Body::tail(bytes, start);
-            Ok(Slot::Response(Rc::new(StoredResponse { key, status, terms, schedule, fields, body, gzip })))
+            Ok(Slot::Response(Rc::new(StoredResponse {
+                key,
+                status,
+                terms,
+                schedule,
+                fields,
+                body,
+                gzip,
+                took_millis: 0,
+            })))
         }
         KIND_INDEX => {
             let [generation, ..] = times;
@@ -266,6 +275,7 @@ mod tests {
             fields: [(&b"etag"[..], &b"\"x\""[..]), (b"set-cookie", b"a=1")].into_iter().collect(),
             body: Body::new(b"content".to_vec()),
             gzip: None,
+            took_millis: 0,
         }))
     }
 

@@ -28,6 +28,8 @@ pub struct StoredResponse {
     pub body: Body,
     /// The form for clients that take gzip, if it is stored compressed.
     pub gzip: Option<Box<Gzip>>,
+    /// How long it took to fetch or to freshen, in milliseconds; 0 if another worker did, or it was not measured.
+    pub took_millis: u32,
 }
 
 impl StoredResponse {

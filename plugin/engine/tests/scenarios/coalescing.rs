@@ -215,9 +215,34 @@ fn an_origin_that_cannot_be_reached_serves_stale_to_all() {
     let leader = gateway.get("/a").at(20).leaves();
     let waiter = gateway.get("/a").at(20).waits();
     gateway.answers(leader, 21, unreachable()).detail("disconnected");
-    let flight = gateway.wakes(waiter, Wake::Ended, 21).left();
-    gateway.answers(flight, 21, unreachable()).detail("disconnected");
+    // The origin is not asked again for each of those who waited.
+    let answer = gateway.wakes(waiter, Wake::Ended, 21).answered();
+    answer.content("one").detail("disconnected").says("collapsed").says("fwd=stale").ttl(-11);
+    // The next one tries, for all that come meanwhile.
+    let leader = gateway.get("/a").at(22).leaves();
+    let waiter = gateway.get("/a").at(22).waits();
+    gateway.answers(leader, 23, origin(304).header("cache-control", "max-age=10")).detail("validated");
+    gateway.wakes(waiter, Wake::Ended, 23).answered().content("one").says("collapsed");
     gateway.assert_nobody_waits();
+}
+
+#[test]
+fn an_error_serves_stale_to_those_who_waited_only_where_it_may() {
+    for (directives, served) in [("max-age=10, stale-if-error=60", true), ("max-age=10", false)] {
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(origin(200).header("cache-control", directives).body("one"));
+        let leader = gateway.get("/a").at(20).leaves();
+        let waiter = gateway.get("/a").at(20).waits();
+        gateway.answers(leader, 21, origin(503));
+        let sent = gateway.wakes(waiter, Wake::Ended, 21);
+        if served {
+            sent.answered().content("one").detail("stale-if-error").says("collapsed");
+        } else {
+            let flight = sent.left();
+            gateway.answers(flight, 21, origin(503)).status(503);
+        }
+        gateway.assert_nobody_waits();
+    }
 }
 
 #[test]
@@ -366,6 +391,22 @@ fn a_leader_that_nobody_waits_for_any_more_does_not_end_the_fetch_of_its_heir() 
     gateway.learns(1, 8);
     for waiter in waiters {
         gateway.wakes(waiter, Wake::Ended, 8).answered().content("one");
+    }
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn a_leader_that_was_given_up_does_not_end_the_fetch_of_the_next() {
+    let mut gateway = Gateway::with(r#"{"defaults":{"coalesce":{"wait":"2s"}}}"#);
+    let slow = gateway.get("/a").at(0).leaves();
+    let next = gateway.get("/a").at(3).leaves();
+    let waiter = gateway.get("/a").at(3).waits();
+    gateway.goes_away(slow, 4);
+    assert!(!gateway.is_woken(0, &waiter));
+    let late = gateway.get("/a").at(4).waits();
+    gateway.answers(next, 4, fresh_for(60).body("two")).stored();
+    for waiter in [waiter, late] {
+        gateway.wakes(waiter, Wake::Ended, 4).answered().content("two").says("collapsed");
     }
     gateway.assert_nobody_waits();
 }

@@ -11,7 +11,9 @@ use std::rc::Rc;
 
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::config::Config;
-use selvage_engine::exchange::{Directive, Event, Exchange, RemoteAnswer, Reply, RequestEdit, Wake};
+use selvage_engine::exchange::{
+    Directive, Event, Exchange, NotSent, Refresh, RemoteAnswer, Reply, RequestEdit, Wake,
+};
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::Policy;
 use selvage_engine::remote::claim::{self, Claim};
@@ -151,6 +153,49 @@ impl Gateway {
         Answer { status: origin.status, fields, body }
     }
 
+    /// The next refresh that a worker sends at this second.
+    #[track_caller]
+    pub fn refreshes(&mut self, worker: usize, at: u64) -> Refresh {
+        self.next_refresh(worker, at).expect("no refresh is to be sent")
+    }
+
+    /// No refresh is to be sent.
+    #[track_caller]
+    pub fn refreshes_nothing(&mut self, worker: usize, at: u64) {
+        assert!(self.next_refresh(worker, at).is_none(), "a refresh is to be sent");
+    }
+
+    fn next_refresh(&mut self, worker: usize, at: u64) -> Option<Refresh> {
+        let mut moment = Moment { now: moment(at * 1000), host: &mut self.shared };
+        self.workers[worker].next_refresh(&mut moment)
+    }
+
+    /// The origin answers a refresh.
+    pub fn renews(&mut self, worker: usize, refresh: Refresh, at: u64, origin: Origin) {
+        let mut fields = vec![(":status".to_owned(), origin.status.to_string())];
+        fields.extend(origin.fields.iter().cloned());
+        let head = block(&fields);
+        self.shared.unreachable = origin.unreachable;
+        let mut moment = Moment { now: moment(at * 1000), host: &mut self.shared };
+        let cache = &mut self.workers[worker];
+        if origin.unreachable {
+            return refresh.unanswered(origin.status, cache, &mut moment);
+        }
+        refresh.answered(Fields::parse(&head).unwrap(), &origin.body.concat(), cache, &mut moment);
+    }
+
+    /// A refresh cannot be sent.
+    pub fn cannot_send(&mut self, worker: usize, refresh: Refresh, why: NotSent, at: u64) {
+        let mut moment = Moment { now: moment(at * 1000), host: &mut self.shared };
+        refresh.not_sent(why, &mut self.workers[worker], &mut moment);
+    }
+
+    /// A worker looks after the origins' breakers.
+    pub fn looks_after_origins(&mut self, worker: usize, at: u64) {
+        let mut moment = Moment { now: moment(at * 1000), host: &mut self.shared };
+        self.workers[worker].look_after_origins(&mut moment);
+    }
+
     /// A request that waited is woken at the second `at`.
     #[track_caller]
     pub fn wakes(&mut self, waiter: Waiter, wake: Wake, at: u64) -> Sent {
@@ -165,6 +210,15 @@ impl Gateway {
         let answer = self.remote_answer(flight.worker, waiter.hash, None);
         let directive = self.feed(flight.worker, &mut flight.exchange, flight.millis, Event::Remote(answer));
         flight.meets(self, directive, false)
+    }
+
+    /// The remote store answers with an index of variants, and the request asks it once more.
+    #[track_caller]
+    pub fn remote_leads_on(&mut self, waiter: Waiter, at: u64) -> Waiter {
+        let mut flight = Flight { millis: at * 1000, ..waiter.flight };
+        let answer = self.remote_answer(flight.worker, waiter.hash, None);
+        let directive = self.feed(flight.worker, &mut flight.exchange, flight.millis, Event::Remote(answer));
+        flight.meets(self, directive, true).waiting()
     }
 
     fn remote_answer(&mut self, worker: usize, hash: u128, claim: Option<Timestamp>) -> RemoteAnswer {

@@ -223,3 +223,26 @@ fn a_post_whose_target_is_not_the_keyed_one_becomes_no_get() {
     gateway.post("/a?id=1").at(1).forwarded(answer).stored();
     gateway.get("/a?id=1&utm_source=x").at(2).hit().content("new");
 }
+
+#[test]
+fn a_confirmation_on_its_way_does_not_bring_back_what_another_worker_has_invalidated() {
+    let mut gateway = Gateway::of_workers(2, "{}");
+    gateway.get("/a").at(0).miss(fresh_for(10).header("etag", "\"1\"").body("old"));
+    let validating = gateway.get("/a").at(20).leaves();
+    gateway.post("/a").worker(1).at(21).forwarded(origin(204));
+    let confirmed = origin(304).header("cache-control", "max-age=60");
+    gateway.answers(validating, 22, confirmed).content("old").says_nothing_of("stored");
+    gateway.get("/a").at(23).miss(fresh_for(60).body("new"));
+}
+
+#[test]
+fn an_error_is_not_hidden_by_a_response_that_was_invalidated_meanwhile() {
+    for worker in [0, 1] {
+        let mut gateway = Gateway::of_workers(2, "{}");
+        let response = fresh_for(10).headers("cache-control: stale-if-error=600 | etag: \"1\"").body("old");
+        gateway.get("/a").at(0).miss(response);
+        let validating = gateway.get("/a").at(20).leaves();
+        gateway.post("/a").worker(worker).at(21).forwarded(origin(204));
+        gateway.answers(validating, 22, origin(503)).status(503).says_nothing_of("hit").content("");
+    }
+}

@@ -14,6 +14,7 @@ mod shared;
 
 mod bodies;
 mod bounds;
+mod breaking;
 mod coalescing;
 mod codings;
 mod coherence;
@@ -25,6 +26,7 @@ mod invalidating;
 mod keys;
 mod order;
 mod partial;
+mod refreshing;
 mod remote;
 mod selecting;
 mod stale;

@@ -183,3 +183,15 @@ fn a_response_in_its_window_of_stale_use_is_served_without_a_question() {
     gateway.answers(validating, 21, origin(304).header("cache-control", "max-age=10"));
     assert_eq!(gateway.redis.lookups, before);
 }
+
+#[test]
+fn an_index_does_not_outlast_an_invalidation_while_its_variant_is_asked_for() {
+    let mut first = Gateway::with(REMOTE);
+    first.get("/a").header("accept-language", "en").at(0).miss(in_language("en"));
+    let mut second = joins(&mut first);
+    let asking = second.get("/a").header("accept-language", "en").at(1).asks();
+    let asking = second.remote_leads_on(asking, 1);
+    second.post("/a").at(2).forwarded(origin(204));
+    let flight = second.remote_answers(asking, 2).left();
+    second.answers(flight, 3, in_language("new")).stored();
+}

@@ -15,6 +15,10 @@ pub struct Shared {
     pub gets: usize,
     /// The response at hand was made by the host, since the origin could not be reached.
     pub unreachable: bool,
+    /// The cluster that requests go to; empty if the host does not say.
+    pub cluster: &'static str,
+    /// How often it was asked for.
+    pub clusters_asked: usize,
 }
 
 impl Shared {
@@ -52,5 +56,10 @@ impl SharedData for Shared {
 impl Host for Shared {
     fn origin_answered(&mut self) -> bool {
         !self.unreachable
+    }
+
+    fn cluster_name(&mut self) -> Option<Vec<u8>> {
+        self.clusters_asked += 1;
+        (!self.cluster.is_empty()).then(|| self.cluster.as_bytes().to_vec())
     }
 }

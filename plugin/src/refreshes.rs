@@ -1,0 +1,87 @@
+//! Sends the cache's own requests to origins, by calls of the root context: they outlive the stream that gave rise to
+//! them.
+
+use hashbrown::HashMap;
+use selvage_engine::cache::{Cache, Host, Moment};
+use selvage_engine::exchange::{NotSent, Refresh};
+use selvage_engine::fields::Fields;
+use selvage_engine::store::node::{CasMismatch, SharedData};
+use selvage_engine::time::Timestamp;
+
+use crate::host::{self, Envoy, Level, NotCalled};
+use crate::stream::BuildIdHasher;
+
+/// The refreshes of one plugin that are under way.
+#[derive(Default)]
+pub struct Refreshes {
+    pending: HashMap<u32, Refresh, BuildIdHasher>,
+    complained: bool,
+}
+
+impl Refreshes {
+    /// Sends those that wait, as far as calls may be under way.
+    pub fn send(&mut self, cache: &mut Cache, now: Timestamp) {
+        while self.pending.len() < MOST_UNDER_WAY {
+            let mut moment = Moment { now, host: &mut Called };
+            let Some(refresh) = cache.next_refresh(&mut moment) else { return };
+            match host::http_call(&refresh.cluster, &refresh.request, &[], refresh.timeout) {
+                Ok(token) => {
+                    cache.stats.count("refresh", "sent");
+                    self.pending.insert(token, refresh);
+                }
+                Err(NotCalled::UnknownCluster) => {
+                    if !std::mem::replace(&mut self.complained, true) {
+                        let cluster = &refresh.cluster;
+                        host::log(
+                            Level::Warn,
+                            &format!("the cluster {cluster:?} cannot be called to refresh; clients do it"),
+                        );
+                    }
+                    refresh.not_sent(NotSent::UnknownCluster, cache, &mut moment);
+                }
+                Err(NotCalled::Unreachable) => refresh.not_sent(NotSent::Unreachable, cache, &mut moment),
+            }
+        }
+    }
+
+    /// The refresh that a token stands for, if it is one of ours.
+    pub fn take(&mut self, token: u32) -> Option<Refresh> {
+        self.pending.remove(&token)
+    }
+
+    /// Takes in the answer, of which there is no head if the connection broke.
+    pub fn answered(refresh: Refresh, head: Option<Vec<u8>>, body: &[u8], cache: &mut Cache, now: Timestamp) {
+        let mut moment = Moment { now, host: &mut Called };
+        let head = head.as_deref().and_then(Fields::parse);
+        let Some(head) = head else { return refresh.unanswered(502, cache, &mut moment) };
+        match head.get(b":status") {
+            // Envoy's own answer when nothing came of the call: the origin's has this field.
+            Some(b"503") if head.get(BY_UPSTREAM).is_none() => refresh.unanswered(503, cache, &mut moment),
+            Some(b"504") if head.get(BY_UPSTREAM).is_none() => refresh.unanswered(504, cache, &mut moment),
+            _ => refresh.answered(head, body, cache, &mut moment),
+        }
+    }
+}
+
+/// The host while the answer to a call is at hand, which is no stream's response.
+struct Called;
+
+impl SharedData for Called {
+    fn get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
+        Envoy.get(key)
+    }
+
+    fn set(&mut self, key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch> {
+        Envoy.set(key, value, cas)
+    }
+}
+
+impl Host for Called {
+    fn origin_answered(&mut self) -> bool {
+        true
+    }
+}
+
+const BY_UPSTREAM: &[u8] = b"x-envoy-upstream-service-time";
+/// Calls of a worker under way at once. Their answers are held whole.
+const MOST_UNDER_WAY: usize = 64;
