@@ -78,17 +78,7 @@ impl Breakers {
     pub fn count(&mut self, cluster: &str, stats: &mut Stats) {
         if let Some(shared) = self.registry.peek_mut(cluster) {
             let (now, old) = (shared.breaker.counters(), shared.counted);
-            for (word, events) in [
-                ("opened-by-failures", now.opened_by_failures - old.opened_by_failures),
-                ("opened-by-slowness", now.opened_by_slowness - old.opened_by_slowness),
-                ("reopened", now.reopened - old.reopened),
-                ("half-opened", now.half_opened - old.half_opened),
-                ("recovered", now.closed - old.closed),
-                ("adopted", now.adopted - old.adopted),
-                ("refused", now.refused - old.refused),
-                ("probes", now.probes - old.probes),
-                ("lost-probes", now.lost_probes - old.lost_probes),
-            ] {
+            for (word, events) in now.since(old) {
                 stats.add("breaker", word, events);
             }
             shared.counted = now;

@@ -6,6 +6,7 @@ mod failures;
 mod fills;
 mod origins;
 mod refreshes;
+mod remembered;
 mod remote;
 mod revalidation;
 
@@ -17,6 +18,7 @@ use coherence::Change;
 pub use failures::{AnsweredBy, Failure};
 pub use fills::{FillEnd, FillId, Turn};
 pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
+use remembered::Remembered;
 pub use revalidation::Revalidation;
 
 use crate::coding::inflated::Inflated;
@@ -109,8 +111,8 @@ pub struct Cache {
     origin_latency: Latency,
     /// What the remote store has just given, while its request is settled: no other store need have taken it.
     adopted: Vec<(u128, Slot)>,
-    /// Keys whose responses were not storable lately, each at the place its hash gives it.
-    unstorable: Vec<(u128, Timestamp)>,
+    /// Keys whose responses were not storable lately.
+    unstorable: Remembered,
     changes_to_tell: bool,
     fills: fills::Fills,
     /// Keys for which the origin failed lately, each at the place its hash gives it.
@@ -164,7 +166,7 @@ impl Cache {
             remote_queue,
             origin_latency: Latency::new(ORIGIN_HALF_LIFE),
             adopted: Vec::new(),
-            unstorable: Vec::new(),
+            unstorable: Remembered::default(),
             changes_to_tell: false,
             fills: fills::Fills::default(),
             failures: Vec::new(),
@@ -274,18 +276,11 @@ impl Cache {
     /// Remembers for a while that responses for the key are not storable, so that requests for it do not look
     /// for one in the node store each time. A worker that stores one all the same serves it by itself.
     pub fn note_unstorable(&mut self, hash: u128, now: Timestamp) {
-        if self.unstorable.is_empty() {
-            self.unstorable = vec![(0, Timestamp::default()); REMEMBERED_UNSTORABLE];
-        }
-        if let Some(place) = self.unstorable.get_mut(hash as usize % REMEMBERED_UNSTORABLE) {
-            *place = (hash, now.plus(UNSTORABLE_FOR));
-        }
+        self.unstorable.note(hash, now.plus(UNSTORABLE_FOR));
     }
 
     fn is_known_unstorable(&self, hash: u128, now: Timestamp) -> bool {
-        self.unstorable
-            .get(hash as usize % REMEMBERED_UNSTORABLE)
-            .is_some_and(|(known, until)| *known == hash && now < *until)
+        self.unstorable.knows(hash, now)
     }
 
     fn local(&mut self, hash: u128, key: &[u8]) -> Option<Slot> {
@@ -376,7 +371,7 @@ impl Cache {
     }
 
     /// Puts a freshened response in the place of the one it came from. `false` if something else has taken that
-    /// place meanwhile: then it stays.
+    /// place meanwhile: then it stays. The caller has just learnt what others changed.
     pub fn replace(
         &mut self,
         hash: u128,
@@ -384,7 +379,6 @@ impl Cache {
         response: Rc<StoredResponse>,
         moment: &mut Moment<'_>,
     ) -> bool {
-        self.learn(moment);
         self.revalidations.remove(&hash);
         let present = self.shared(hash, &old.key, moment).or_else(|| self.local(hash, &old.key));
         let newer =
@@ -508,8 +502,6 @@ impl Cache {
 const ORIGIN_HALF_LIFE: Duration = Duration::from_secs(5);
 /// How long the node store keeps an index of variants after its last change.
 const KEEP_INDEX: Duration = Duration::from_secs(24 * 3600);
-/// Keys that are remembered as not storable, 32 bytes each.
-const REMEMBERED_UNSTORABLE: usize = 1024;
 const UNSTORABLE_FOR: Duration = Duration::from_secs(2);
 /// Table slots looked at in one sweep.
 const SWEEP_STEPS: usize = 256;

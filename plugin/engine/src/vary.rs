@@ -175,7 +175,7 @@ fn write_folded(part: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The weight in thousandths if `parameter` is one (RFC 9110 §12.4.2).
-fn weight_of(parameter: &[u8]) -> Option<u16> {
+pub(crate) fn weight_of(parameter: &[u8]) -> Option<u16> {
     let [b'q' | b'Q', b'=', weight @ ..] = parameter else { return None };
     let (whole, fraction) = match weight {
         [whole] => (*whole, &b""[..]),

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::coherence::Change;
+use super::remembered::Remembered;
 use super::{Cache, Moment};
 use crate::policy::Coalesce;
 use crate::store::node::Lease;
@@ -55,8 +56,8 @@ pub(super) struct Fills {
     count: u64,
     /// Keys whose waiters may be woken.
     ended: Vec<u128>,
-    /// Keys whose responses were not storable lately, each at the place its hash gives it.
-    not_storable: Vec<(u128, Timestamp)>,
+    /// Keys whose responses were not storable lately.
+    not_storable: Remembered,
     /// Fills of other workers, in the order in which they are to be looked at again.
     foreign: VecDeque<u128>,
 }
@@ -103,17 +104,11 @@ impl Fills {
     }
 
     pub(super) fn is_not_storable(&self, hash: u128, now: Timestamp) -> bool {
-        let place = self.not_storable.get(hash as usize % REMEMBERED);
-        place.is_some_and(|(known, until)| *known == hash && now < *until)
+        self.not_storable.knows(hash, now)
     }
 
     fn note_not_storable(&mut self, hash: u128, now: Timestamp) {
-        if self.not_storable.is_empty() {
-            self.not_storable = vec![(0, Timestamp::default()); REMEMBERED];
-        }
-        if let Some(place) = self.not_storable.get_mut(hash as usize % REMEMBERED) {
-            *place = (hash, now.plus(NOT_STORABLE_FOR));
-        }
+        self.not_storable.note(hash, now.plus(NOT_STORABLE_FOR));
     }
 }
 
@@ -251,8 +246,6 @@ impl Cache {
 
 /// Fills known at once; past it requests fetch for themselves.
 const MOST_FILLS: usize = 16_384;
-/// Keys remembered as not storable, 32 bytes each.
-const REMEMBERED: usize = 1024;
 /// How long nobody waits for a key whose response was not storable.
 pub(super) const NOT_STORABLE_FOR: Duration = Duration::from_secs(10);
 /// Fills of other workers looked at in one tick.

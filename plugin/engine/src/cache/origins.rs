@@ -212,16 +212,8 @@ impl Cache {
             } else if now.closed > old.closed {
                 tell(OriginTurn::Recovered);
             }
-            for (word, events) in [
-                ("opened-by-failures", now.opened_by_failures - old.opened_by_failures),
-                ("opened-by-slowness", now.opened_by_slowness - old.opened_by_slowness),
-                ("reopened", now.reopened - old.reopened),
-                ("half-opened", now.half_opened - old.half_opened),
-                ("recovered", now.closed - old.closed),
-                ("adopted", now.adopted - old.adopted),
-                ("probes", now.probes - old.probes),
-                ("lost-probes", now.lost_probes - old.lost_probes),
-            ] {
+            // What is refused is counted where the client is told.
+            for (word, events) in now.since(old).into_iter().filter(|(word, _)| *word != "refused") {
                 self.stats.add("origin", word, events);
             }
         }

@@ -1,6 +1,7 @@
 //! Chooses between gzip and identity for a client: `Accept-Encoding`, RFC 9110 §12.5.3.
 
 use crate::fields::Fields;
+use crate::vary::weight_of;
 
 /// How much a client wants the two codings that we have, in thousandths: 0 is not acceptable, 1000 is `q=1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,25 +54,7 @@ pub enum Choice {
 fn member(member: &[u8]) -> Option<(&[u8], u16)> {
     let Some(at) = member.iter().position(|byte| *byte == b';') else { return Some((member, 1000)) };
     let (coding, parameter) = member.split_at_checked(at)?;
-    Some((coding.trim_ascii(), weight(parameter.get(1..)?.trim_ascii())?))
-}
-
-/// `q=0.5` in thousandths (RFC 9110 §12.4.2).
-fn weight(parameter: &[u8]) -> Option<u16> {
-    let [b'q' | b'Q', b'=', whole @ (b'0' | b'1'), fraction @ ..] = parameter else { return None };
-    let digits = match fraction {
-        [] => fraction,
-        [b'.', digits @ ..] if digits.len() <= 3 => digits,
-        _ => return None,
-    };
-    let mut weight = u16::from(*whole == b'1') * 1000;
-    for (digit, unit) in digits.iter().zip([100, 10, 1]) {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        weight += u16::from(digit - b'0') * unit;
-    }
-    (weight <= 1000).then_some(weight)
+    Some((coding.trim_ascii(), weight_of(parameter.get(1..)?.trim_ascii())?))
 }
 
 fn is(coding: &[u8], name: &[u8]) -> bool {

@@ -136,6 +136,23 @@ pub struct Counters {
     pub lost_probes: u64,
 }
 
+impl Counters {
+    /// What has happened since `before`, by the words for metrics.
+    pub const fn since(self, before: Self) -> [(&'static str, u64); 9] {
+        [
+            ("opened-by-failures", self.opened_by_failures - before.opened_by_failures),
+            ("opened-by-slowness", self.opened_by_slowness - before.opened_by_slowness),
+            ("reopened", self.reopened - before.reopened),
+            ("half-opened", self.half_opened - before.half_opened),
+            ("recovered", self.closed - before.closed),
+            ("adopted", self.adopted - before.adopted),
+            ("refused", self.refused - before.refused),
+            ("probes", self.probes - before.probes),
+            ("lost-probes", self.lost_probes - before.lost_probes),
+        ]
+    }
+}
+
 impl State {
     /// `closed`, `open` or `half-open`.
     pub const fn as_str(self) -> &'static str {
