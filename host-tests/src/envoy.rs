@@ -129,8 +129,10 @@ impl Gateway {
         // One VM for each worker, the one that is cloned, and the main thread's.
         assert_eq!(self.stat("wasm.runtime.v8.active"), self.workers as u64 + 2, "{}", self.log());
         let log = self.log();
-        // What the filter itself says in a warning is meant for the operator, and no fault.
-        let own_words = |line: &&str| line.contains("[warning][wasm]") && line.contains("wasm log");
+        // What the filter itself tells the operator is no fault.
+        let own_words = |line: &&str| {
+            (line.contains("[warning][wasm]") || line.contains("[info][wasm]")) && line.contains("wasm log")
+        };
         let fault = log.lines().filter(|line| !own_words(line)).find(|line| {
             ["[wasm]", "Uncaught RuntimeError", "Proxy-Wasm", "Function:", "[critical]"]
                 .iter()

@@ -351,6 +351,14 @@ impl Host for Envoy {
     fn cluster_name(&mut self) -> Option<Vec<u8>> {
         property("xds\0cluster_name").or_else(|| property("cluster_name")).filter(|name| !name.is_empty())
     }
+
+    fn peer(&mut self) -> Option<Vec<u8>> {
+        property("source\0address")
+    }
+
+    fn note(&mut self, line: &str) {
+        log(Level::Info, line);
+    }
 }
 
 const OK: u32 = 0;

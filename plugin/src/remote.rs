@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use selvage_engine::cache::Cache;
+use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::config::ConfigError;
 use selvage_engine::exchange::RemoteAnswer;
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy;
+use selvage_engine::purge::spread::{KEPT_FOR, Step};
 use selvage_engine::remote::breaker::{self, Admit, CallResult, State};
 use selvage_engine::remote::claim::{self, Claim};
-use selvage_engine::remote::dialect::{Answer, Command, Dialect, DialectError, Kind, Response, wire_key};
+use selvage_engine::remote::dialect::{
+    Answer, Command, Dialect, DialectError, Kind, Response, counter_key, purge_key, wire_key,
+};
 use selvage_engine::remote::queue::Task;
 use selvage_engine::remote::readiness::{Outcome, Readiness};
 use selvage_engine::store::record::RecordError;
@@ -28,8 +31,12 @@ pub struct Remote {
     readiness: Readiness,
     /// Where the workers share what the probe found.
     readiness_key: String,
+    /// Where they share who asks for the purges of other nodes.
+    purges_key: String,
     pending: HashMap<u32, Pending, BuildIdHasher>,
     no_claims_until: Timestamp,
+    /// Calls about purges among the pending ones, which do not count for `in_flight`.
+    about_purges: usize,
 }
 
 /// A call that has not been answered.
@@ -41,6 +48,8 @@ pub struct Pending {
     kind: Kind,
     /// When the claim ends that the call leaves if it finds nothing.
     claim: Option<Timestamp>,
+    /// What it is for, if it is about purges.
+    step: Option<Step>,
     admitted: Admit,
     since: Timestamp,
 }
@@ -65,12 +74,14 @@ impl Remote {
         let policy::Remote { cluster, authority, .. } = settings;
         Ok(Self {
             readiness_key: format!("sv1/p/{:?}/{cluster}/{authority}", settings.dialect),
+            purges_key: format!("sv1/f/{cluster}/{authority}/{}", settings.prefix),
             readiness: Readiness::new(pause, now),
             settings: settings.clone(),
             breaker,
             dialect,
             pending: HashMap::default(),
             no_claims_until: Timestamp::default(),
+            about_purges: 0,
         })
     }
 
@@ -105,6 +116,8 @@ impl Remote {
         {
             self.conclude(Outcome::Silent, now);
         }
+        cache.tick_purges(&self.purges_key, &mut Moment { now, host: &mut Envoy });
+        self.send_purges(breakers, cache, now);
         self.send_tasks(breakers, cache, now);
         cache.count_dropped_tasks();
         breakers.count(&self.settings.cluster, &mut cache.stats);
@@ -124,7 +137,7 @@ impl Remote {
             cache.stats.count("remote", "unfit");
             return false;
         }
-        if self.pending.len() >= self.settings.in_flight {
+        if self.under_way() >= self.settings.in_flight {
             cache.stats.count("remote", "busy");
             return false;
         }
@@ -156,7 +169,7 @@ impl Remote {
             return;
         }
         let mut later = Vec::new();
-        while self.pending.len() < self.settings.in_flight.div_ceil(2) && cache.has_remote_tasks() {
+        while self.under_way() < self.settings.in_flight.div_ceil(2) && cache.has_remote_tasks() {
             // What waits does so for better times, within the queue's budget.
             if let State::Open { .. } = self.state(breakers, now) {
                 break;
@@ -197,9 +210,64 @@ impl Remote {
         None
     }
 
+    /// Tells the other nodes of purges and asks for theirs. These calls are few and small, and do not wait for others.
+    pub fn send_purges(&mut self, breakers: &mut Breakers, cache: &mut Cache, now: Timestamp) {
+        if !self.settings.enabled || self.dialect.is_ruled_out(self.readiness.outcome()) {
+            return;
+        }
+        for _ in 0..MOST_PURGE_CALLS {
+            let Some(step) = cache.next_purge_step(now) else { return };
+            let failed = |cache: &mut Cache| {
+                let mut moment = Moment { now, host: &mut Envoy };
+                cache.purge_step_ended(&step, Err(DialectError::Unreachable), &mut moment);
+            };
+            let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
+            if admitted == Admit::Refused {
+                failed(cache);
+                return;
+            }
+            let prefix = &self.settings.prefix;
+            let key = match &step {
+                Step::Draw { .. } | Step::Count => counter_key(prefix),
+                Step::Write { number, .. } | Step::Fetch { number } => purge_key(prefix, *number),
+            };
+            let command = match &step {
+                Step::Draw { .. } => Command::Increment { key: &key },
+                Step::Write { bytes, .. } => {
+                    Command::Set { key: &key, value: bytes, ttl_seconds: KEPT_FOR.as_secs() }
+                }
+                Step::Count | Step::Fetch { .. } => Command::Get { key: &key },
+            };
+            match self.dispatch(&command) {
+                Some(token) => {
+                    let kind = command.kind();
+                    let step = Some(step);
+                    self.about_purges += 1;
+                    self.pending.insert(
+                        token,
+                        Pending { context: None, hash: 0, kind, claim: None, step, admitted, since: now },
+                    );
+                }
+                None => {
+                    failed(cache);
+                    self.not_called(admitted, breakers, cache, now);
+                    return;
+                }
+            }
+        }
+    }
+
     /// The call that a token stands for, if it is one of ours.
     pub fn take(&mut self, token: u32) -> Option<Pending> {
-        self.pending.remove(&token)
+        let pending = self.pending.remove(&token)?;
+        if pending.step.is_some() {
+            self.about_purges = self.about_purges.saturating_sub(1);
+        }
+        Some(pending)
+    }
+
+    fn under_way(&self) -> usize {
+        self.pending.len().saturating_sub(self.about_purges)
     }
 
     /// What the answer to a call means for the request that waits for it, if one does.
@@ -220,6 +288,18 @@ impl Remote {
         }
         let latency = now.since(pending.since);
         let success = CallResult::Success { latency };
+        if let Some(step) = &pending.step {
+            let result = match &answer {
+                Ok(_) => success,
+                Err(error) => error.call_result(pending.kind, latency),
+            };
+            if let Err(error) = &answer {
+                cache.stats.count("remote", error.as_str());
+            }
+            breakers.record(&self.settings.cluster, pending.admitted, result, now);
+            cache.purge_step_ended(step, answer, &mut Moment { now, host: &mut Envoy });
+            return RemoteAnswer::Nothing;
+        }
         let (word, result, found) = match answer {
             Ok(Answer::Value(value)) if let Some(claim) = Claim::read(&value) => match claim {
                 Claim::Fetching => ("claimed", success, RemoteAnswer::Fetching),
@@ -235,7 +315,7 @@ impl Remote {
                 let claimed = pending.claim.map(|until| RemoteAnswer::Claimed { until });
                 ("absent", success, claimed.unwrap_or(RemoteAnswer::Nothing))
             }
-            Ok(Answer::Done | Answer::Ready(_)) => {
+            Ok(Answer::Done | Answer::Number(_) | Answer::Ready(_)) => {
                 let word = if pending.kind == Kind::Delete { "deleted" } else { "written" };
                 (word, success, RemoteAnswer::Nothing)
             }
@@ -289,6 +369,17 @@ impl Remote {
         admitted: Admit,
         now: Timestamp,
     ) -> bool {
+        let Some(token) = self.dispatch(command) else { return false };
+        let claim = match command {
+            Command::Claim { millis, .. } => Some(now.plus(Duration::from_millis(*millis))),
+            _ => None,
+        };
+        let kind = command.kind();
+        self.pending.insert(token, Pending { context, hash, kind, claim, step: None, admitted, since: now });
+        true
+    }
+
+    fn dispatch(&self, command: &Command<'_>) -> Option<u32> {
         let call = self.dialect.call(command);
         let mut fields: FieldBlock = [
             (&b":method"[..], call.method.as_bytes()),
@@ -303,22 +394,15 @@ impl Remote {
         }
         let mut headers = Vec::new();
         fields.write_with(&[], &mut headers);
-        let Ok(token) = host::http_call(&self.settings.cluster, &headers, &call.body, self.settings.timeout)
-        else {
-            return false;
-        };
-        let claim = match command {
-            Command::Claim { millis, .. } => Some(now.plus(Duration::from_millis(*millis))),
-            _ => None,
-        };
-        let kind = command.kind();
-        self.pending.insert(token, Pending { context, hash, kind, claim, admitted, since: now });
-        true
+        host::http_call(&self.settings.cluster, &headers, &call.body, self.settings.timeout).ok()
     }
 }
 
 /// How long a Redis that refused a claim is not asked for one.
 const NO_CLAIMS_FOR: Duration = Duration::from_secs(60);
+
+/// Calls about purges that one event may make.
+const MOST_PURGE_CALLS: usize = 64;
 
 /// The dialect with the credentials that the configuration names.
 fn dialect(settings: &policy::Remote) -> Result<Dialect, ConfigError> {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use selvage_engine::cache::{Cache, Moment, OriginNews, OriginTurn};
-use selvage_engine::config::Config;
+use selvage_engine::config::{Config, ConfigError};
 use selvage_engine::exchange::{Directive, Event, Exchange, Refresh, RemoteAnswer, Reply, RequestEdit};
 use selvage_engine::fields::Fields;
-use selvage_engine::policy::Policy;
+use selvage_engine::policy::{self, Policy};
+use selvage_engine::purge::gate::Gate;
 use selvage_engine::time::Timestamp;
 
 use crate::abi::Action;
@@ -122,13 +123,24 @@ impl Vm {
                 return false;
             }
         };
+        let gate = match gate(&policy.admin) {
+            Ok(gate) => gate,
+            Err(error) => {
+                host::log(Level::Error, &format!("configuration refused: {error}"));
+                return false;
+            }
+        };
         warm_up::run(&policy);
         // Streams wait for each other, and for the remote store, by the tick.
         let tick = policy.node.poll.min(SLOWEST_TICK);
         host::set_tick_period(u32::try_from(tick.as_millis()).unwrap_or(u32::MAX));
+        let mut cache = Cache::new(policy);
+        cache.set_gate(gate);
+        // A VM that starts knows what was purged before its first request.
+        cache.learn_purges(&mut Moment { now: host::now(), host: &mut Envoy });
         let mut root = Root {
             id,
-            cache: Cache::new(policy),
+            cache,
             wake: Wake::new(),
             waiters: Waiters::default(),
             learns_at: Timestamp::default(),
@@ -166,6 +178,7 @@ impl Vm {
         if now >= root.learns_at {
             root.learns_at = now.plus(root.cache.policy().node.poll);
             root.cache.learn(&mut moment);
+            root.cache.learn_purges(&mut moment);
         }
         root.cache.look_after_fills(&mut moment);
         root.cache.look_after_origins(&mut moment).iter().for_each(tell_operator);
@@ -187,7 +200,9 @@ impl Vm {
         while host::answer(queue) {}
         let now = host::now();
         if let Some(root) = root_of(&mut self.roots, id) {
-            root.cache.learn(&mut Moment { now, host: &mut Envoy });
+            let mut moment = Moment { now, host: &mut Envoy };
+            root.cache.learn(&mut moment);
+            root.cache.learn_purges(&mut moment);
             self.wake_some(id, now);
         }
     }
@@ -228,6 +243,7 @@ impl Vm {
         let directive = exchange.on(Event::Request { head, end_of_stream }, &mut root.cache, &mut moment);
         let step = obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
         root.after_event();
+        root.remote.send_purges(&mut self.breakers, &mut root.cache, now);
         if step == Step::AwaitsBody {
             self.held.push(Held { context, since: now, seen: 0 });
         }
@@ -253,6 +269,12 @@ impl Vm {
         let chunk =
             if new == 0 { Some(Vec::new()) } else { host::buffer(Buffer::RequestBody, held.seen, new) };
         let Some(chunk) = chunk else {
+            if matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.is_operators())
+            {
+                self.end(context, Event::Ended);
+                host::reply(500, "selvage", &[], b"");
+                return Action::Pause;
+            }
             // What cannot be read cannot be keyed: the request goes on without the cache.
             self.end(context, Event::Ended);
             return Action::Continue;
@@ -267,6 +289,7 @@ impl Vm {
         let directive = exchange.on(event, &mut root.cache, &mut moment);
         let step = obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
         root.after_event();
+        root.remote.send_purges(&mut self.breakers, &mut root.cache, now);
         if step != Step::AwaitsBody {
             self.held.retain(|held| held.context != context);
         }
@@ -292,7 +315,12 @@ impl Vm {
         let (breakers, body) = (&mut self.breakers, body.unwrap_or_default());
         let answer = root.remote.judge(&pending, head, body, breakers, &mut root.cache, now);
         root.remote.send_tasks(breakers, &mut root.cache, now);
-        let Some(context) = waiting else { return };
+        root.remote.send_purges(breakers, &mut root.cache, now);
+        let Some(context) = waiting else {
+            // It may have told of a purge.
+            root.after_event();
+            return;
+        };
         // A stream that has ended is not in the table any more.
         let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else {
             if let RemoteAnswer::Claimed { .. } = answer {
@@ -356,7 +384,12 @@ impl Vm {
                 answer(reply, &mut root.cache);
                 Action::Pause
             }
-            Directive::Relay { cache_status, vary } => {
+            Directive::Relay { cache_status, vary, strip } => {
+                for name in &strip {
+                    if let Ok(name) = std::str::from_utf8(name) {
+                        host::remove_header(Map::Response, name);
+                    }
+                }
                 if let Some(value) = cache_status {
                     host::add_header(Map::Response, "cache-status", &value);
                 }
@@ -430,7 +463,13 @@ impl Vm {
             if held.seen > 0 || now.since(held.since) < HELD_AT_MOST {
                 return true;
             }
-            if streams.remove(&held.context).is_some() && host::act_for(held.context) {
+            let stream = streams.remove(&held.context);
+            if matches!(&stream, Some(Stream::Exchange(exchange)) if exchange.is_operators()) {
+                if host::act_for(held.context) {
+                    // Never to the origin: it shows a token.
+                    host::reply(408, "selvage", &[], b"");
+                }
+            } else if stream.is_some() && host::act_for(held.context) {
                 host::log(
                     Level::Warn,
                     "a request's body did not come while its head was held; rules with key.body need \
@@ -555,6 +594,26 @@ fn stream_root<'r>(
     match roots {
         [only] => Some(only),
         several => root_of(several, parents.get(&context).copied().or(uncounted)?),
+    }
+}
+
+/// Who may purge.
+fn gate(admin: &policy::Admin) -> Result<Gate, ConfigError> {
+    let Some(name) = &admin.token_env else {
+        return Ok(if admin.open { Gate::Open } else { Gate::Absent });
+    };
+    if admin.open {
+        return Ok(Gate::Open);
+    }
+    // What comes from a file often ends with a line break.
+    let token = std::env::var(&**name).ok().map(|token| token.trim().to_owned());
+    match token.filter(|token| !token.is_empty()) {
+        Some(token) => Ok(Gate::Token { name: name.clone(), token: token.into_bytes().into() }),
+        None => Err(ConfigError {
+            path: "admin.token_env".into(),
+            found: format!("{name:?}, which is empty or not in the environment of the VM"),
+            allowed: "a variable that vm_config.environment_variables gives to the VM".into(),
+        }),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::message::{Framing, Request, Response};
 
 /// The paths and what they show, as `/` lists them.
 const INDEX: &str = "\
-/fresh              fresh for a minute, with an ETag
+/fresh              fresh for a minute, with an ETag and the tag `demo`
 /stale              fresh for a second, then usable while revalidating or when the origin fails
 /vary               one variant for each Accept-Language
 /private            for one user only
@@ -65,7 +65,10 @@ fn page(request: &Request, count: u64) -> Page {
     match request.path.as_str() {
         "/" => of(&[("cache-control", "max-age=60")], INDEX),
         // The tags are weak: the counter in the body may move while they stay.
-        "/fresh" => of(&[("cache-control", "max-age=60"), ("etag", "W/\"fresh\"")], "fresh for a minute"),
+        "/fresh" => of(
+            &[("cache-control", "max-age=60"), ("etag", "W/\"fresh\""), ("surrogate-key", "demo")],
+            "fresh for a minute",
+        ),
         "/stale" => of(
             &[
                 ("cache-control", "max-age=1, stale-while-revalidate=30, stale-if-error=300"),

@@ -21,6 +21,7 @@ mod isolation;
 mod keys;
 mod memory;
 mod partial;
+mod purging;
 mod refreshing;
 mod remote;
 mod reuse;

@@ -7,6 +7,7 @@ mod coalescing;
 mod configuration;
 mod failing;
 mod hostile;
+mod purging;
 mod refreshing;
 mod reloading;
 mod remote;

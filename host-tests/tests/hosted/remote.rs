@@ -17,8 +17,13 @@ fn gateway_of(workers: usize, configuration: &str) -> Gateway {
     let gateway =
         Gateway::with(configuration).workers(workers).cluster("redis").origin(|_| fresh("content")).start();
     gateway.tick();
-    only(gateway.callouts()).respond(200, Headers::new(), r#"{"PING":[true,"PONG"]}"#);
+    only(calls(&gateway)).respond(200, Headers::new(), r#"{"PING":[true,"PONG"]}"#);
     gateway
+}
+
+/// The calls in flight, without the one that asks for the purges of other nodes.
+fn calls(gateway: &Gateway) -> Vec<Callout> {
+    gateway.callouts().into_iter().filter(|call| !call.path().contains(":purges")).collect()
 }
 
 fn only(mut calls: Vec<Callout>) -> Callout {
@@ -42,7 +47,7 @@ fn waiting(gateway: &Gateway, path: &str) -> Stream {
 /// The record that is sent after a response has been stored, and the key it is sent to.
 fn record(gateway: &Gateway, path: &str) -> (Vec<u8>, String) {
     let stream = waiting(gateway, path);
-    for call in gateway.callouts() {
+    for call in calls(gateway) {
         call.respond(404, Headers::new(), "");
     }
     stream.respond_with_body(Headers::from([
@@ -52,7 +57,7 @@ fn record(gateway: &Gateway, path: &str) -> (Vec<u8>, String) {
     ]));
     stream.last_body("content");
     gateway.tick();
-    let mut calls = gateway.callouts();
+    let mut calls = calls(gateway);
     let call = calls.pop().expect("a record is sent");
     assert!(calls.is_empty());
     assert!(call.path().starts_with("/SETEX/selvage:v1:"), "{}", call.path());
@@ -66,7 +71,7 @@ fn a_record_answers_the_request_that_waits_for_it() {
     let (record, key) = record(&gateway(), "/a");
     let other = gateway();
     let stream = waiting(&other, "/a");
-    let call = other.callouts().pop().unwrap();
+    let call = calls(&other).pop().unwrap();
     assert_eq!((call.path(), call.timeout_milliseconds()), (format!("/GET/{key}.bin"), 50));
     call.respond(200, Headers::new(), record);
     assert_hit(&stream, "content");
@@ -79,7 +84,7 @@ fn whatever_fails_the_request_goes_to_the_origin() {
     for failure in 0..6 {
         let gateway = gateway();
         let stream = waiting(&gateway, "/a");
-        let call = gateway.callouts().pop().unwrap();
+        let call = calls(&gateway).pop().unwrap();
         match failure {
             0 => call.respond(404, Headers::new(), ""),
             1 => call.respond(200, Headers::new(), "no record"),
@@ -111,7 +116,7 @@ fn an_answer_for_a_client_that_has_left_is_for_nobody() {
     let gateway = gateway();
     for body in [record.clone(), Vec::new(), b"garbage".to_vec()] {
         let stream = waiting(&gateway, "/a");
-        let call = gateway.callouts().pop().unwrap();
+        let call = calls(&gateway).pop().unwrap();
         stream.disconnect();
         call.respond(200, Headers::new(), body);
     }
@@ -123,7 +128,7 @@ fn an_answer_for_a_client_that_has_left_is_for_nobody() {
     gateway.restart_worker(0);
     gateway.origin().next(OriginResponse::ok("content").header("cache-control", "max-age=60"));
     let stream = waiting(&gateway, "/c");
-    gateway.callouts().pop().unwrap().fail();
+    calls(&gateway).pop().unwrap().fail();
     assert!(!stream.is_paused());
 }
 
@@ -132,7 +137,7 @@ fn lookup(gateway: &Gateway, worker: usize, path: &str, end: impl FnOnce(Callout
     let stream = gateway.get(path).open(worker);
     stream.request_headers();
     assert!(stream.is_paused(), "{path}");
-    end(only(gateway.callouts()));
+    end(only(calls(gateway)));
     assert!(!stream.is_paused(), "{path}");
     stream.disconnect();
 }
@@ -163,7 +168,7 @@ fn a_store_that_fails_is_left_alone_by_all_workers_and_used_again_when_it_answer
         gateway.origin().next(unstored());
         // This worker has not seen a single failure.
         assert_forwarded(&gateway.get("/spared").send(1), "uri-miss");
-        assert!(gateway.callouts().is_empty(), "{word}");
+        assert!(calls(&gateway).is_empty(), "{word}");
         assert_eq!(logged(&gateway, "requests go on without it"), 1, "{word}");
         gateway.tick();
         let metric = |name: &str| gateway.metric(&format!("selvage.{name}")).unwrap_or_default();
@@ -206,14 +211,14 @@ fn a_store_slower_than_the_origin_for_long_is_left_alone() {
     for nth in 0..200 {
         clock.advance(std::time::Duration::from_millis(100));
         gateway.tick();
-        if let [probe] = &gateway.callouts()[..] {
+        if let [probe] = &calls(&gateway)[..] {
             panic!("{}", probe.path());
         }
         let stream = gateway.get(&format!("/{nth}")).header("cookie", "a").open(0);
         stream.request_headers();
         if stream.is_paused() {
             clock.advance(std::time::Duration::from_millis(15));
-            absent(only(gateway.callouts()));
+            absent(only(calls(&gateway)));
         } else {
             opened = true;
         }
@@ -231,12 +236,12 @@ fn what_redis_refuses_to_write_keeps_nobody_from_reading() {
     let gateway = gateway();
     for nth in 0..20 {
         let stream = waiting(&gateway, &format!("/{nth}"));
-        absent(only(gateway.callouts()));
+        absent(only(calls(&gateway)));
         stream.respond_with_body(Headers::from([(":status", "200"), ("cache-control", "max-age=60")]));
         stream.last_body("content");
         gateway.tick();
         let full = r#"{"SETEX":[false,"OOM command not allowed when used memory > 'maxmemory'."]}"#;
-        only(gateway.callouts()).respond(200, Headers::new(), full);
+        only(calls(&gateway)).respond(200, Headers::new(), full);
     }
     waiting(&gateway, "/read");
     gateway.tick();
@@ -263,7 +268,7 @@ fn the_node_probes_once_and_an_upstash_that_changes_values_is_not_used_until_it_
     ] {
         let gateway = upstash();
         gateway.tick();
-        let probe = only(gateway.callouts());
+        let probe = only(calls(&gateway));
         assert_eq!(probe.path(), "/ping/selvage");
         assert_eq!(probe.headers().get("authorization").as_deref(), Some("Bearer s3cret"));
         probe.respond(status, Headers::new(), answer);
@@ -271,18 +276,18 @@ fn the_node_probes_once_and_an_upstash_that_changes_values_is_not_used_until_it_
         for worker in [0, 1] {
             assert_forwarded(&gateway.get(&format!("/unfit/{worker}")).send(worker), "uri-miss");
         }
-        assert!(gateway.callouts().is_empty());
+        assert!(calls(&gateway).is_empty());
         gateway.tick();
         assert_eq!(gateway.metric("selvage.remote.unfit"), Some(2));
         assert_eq!(gateway.metric("selvage.remote.ready"), Some(0));
         assert_eq!(logged(&gateway, why), 1, "{:?}", gateway.logs());
         gateway.advance(11);
         gateway.tick();
-        only(gateway.callouts()).respond(200, Headers::new(), r#"{"result":"c2VsdmFnZQ=="}"#);
+        only(calls(&gateway)).respond(200, Headers::new(), r#"{"result":"c2VsdmFnZQ=="}"#);
         gateway.tick();
         assert_eq!(gateway.metric("selvage.remote.ready"), Some(1));
         // What was stored meanwhile is sent now.
-        assert!(gateway.callouts().iter().all(|call| call.path().starts_with("/set/selvage:v1:")));
+        assert!(calls(&gateway).iter().all(|call| call.path().starts_with("/set/selvage:v1:")));
         assert!(gateway.logs().iter().all(|line| !line.message.contains("s3cret")));
     }
 }
@@ -291,9 +296,9 @@ fn the_node_probes_once_and_an_upstash_that_changes_values_is_not_used_until_it_
 fn a_webdis_that_may_not_be_probed_is_used_all_the_same() {
     let gateway = Gateway::with(PLAIN).cluster("redis").start();
     waiting(&gateway, "/before-any-tick").disconnect();
-    only(gateway.callouts()).fail();
+    only(calls(&gateway)).fail();
     gateway.tick();
-    only(gateway.callouts()).respond(403, Headers::new(), "Forbidden");
+    only(calls(&gateway)).respond(403, Headers::new(), "Forbidden");
     gateway.tick();
     assert_eq!(gateway.metric("selvage.remote.ready"), Some(0));
     waiting(&gateway, "/a");
@@ -303,7 +308,7 @@ fn a_webdis_that_may_not_be_probed_is_used_all_the_same() {
 fn an_upstash_record_answers_the_request_that_waits_for_it() {
     let gateway = upstash();
     let stream = waiting(&gateway, "/a");
-    let call = only(gateway.callouts());
+    let call = only(calls(&gateway));
     assert!(call.path().starts_with("/get/selvage:v1:"), "{}", call.path());
     assert_eq!(call.headers().get("upstash-encoding").as_deref(), Some("base64"));
     assert_eq!(call.headers().get("authorization").as_deref(), Some("Bearer s3cret"));
@@ -311,16 +316,16 @@ fn an_upstash_record_answers_the_request_that_waits_for_it() {
     stream.respond_with_body(Headers::from([(":status", "200"), ("cache-control", "max-age=60")]));
     stream.last_body("content");
     gateway.tick();
-    let mut calls = gateway.callouts();
-    let at = calls.iter().position(|call| call.path().starts_with("/set/")).expect("the record is sent");
-    let set = calls.remove(at);
+    let mut sent = calls(&gateway);
+    let at = sent.iter().position(|call| call.path().starts_with("/set/")).expect("the record is sent");
+    let set = sent.remove(at);
     assert!(set.path().contains("?EX="), "{}", set.path());
     let encoded = base64(set.body());
     set.respond(200, Headers::new(), r#"{"result":"OK"}"#);
 
     let other = upstash();
     let stream = waiting(&other, "/a");
-    only(other.callouts()).respond(200, Headers::new(), format!(r#"{{"result":"{encoded}"}}"#));
+    only(calls(&other)).respond(200, Headers::new(), format!(r#"{{"result":"{encoded}"}}"#));
     assert_hit(&stream, "content");
     assert!(cache_status(&stream).contains("detail=remote"), "{}", cache_status(&stream));
 }
@@ -330,7 +335,7 @@ fn credentials_come_from_the_environment_and_are_never_logged() {
     let named = r#"{"remote":{"enabled":true,"credentials_env":"REDIS_LOGIN"}}"#;
     let gateway = Gateway::with(named).cluster("redis").environment("REDIS_LOGIN", "user:pass:word").start();
     waiting(&gateway, "/a");
-    let call = only(gateway.callouts());
+    let call = only(calls(&gateway));
     assert_eq!(call.headers().get("authorization").as_deref(), Some("Basic dXNlcjpwYXNzOndvcmQ="));
     assert!(gateway.logs().iter().all(|line| !line.message.contains("word")));
     for (name, value, wanted) in [
@@ -358,22 +363,22 @@ fn a_change_of_the_configuration_keeps_what_the_breaker_knows() {
 fn a_lookup_claims_what_is_not_there_and_another_envoys_claim_is_waited_for() {
     let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
     let stream = waiting(&gateway, "/a");
-    let call = only(gateway.callouts());
+    let call = only(calls(&gateway));
     assert!(call.path().starts_with("/SET/selvage:v1:"), "{}", call.path());
     assert!(call.path().ends_with("/NX/GET/PX/6000.bin"), "{}", call.path());
     call.respond(200, Headers::new(), "claim:0123456789abcdef");
     assert!(stream.is_paused(), "another Envoy fetches");
     let other = waiting(&gateway, "/a");
-    assert!(gateway.callouts().is_empty(), "one asks for all");
+    assert!(calls(&gateway).is_empty(), "one asks for all");
     gateway.advance(1);
     gateway.tick();
-    only(gateway.callouts()).respond(404, Headers::new(), "");
+    only(calls(&gateway)).respond(404, Headers::new(), "");
     assert!(!stream.is_paused(), "the claim has ended, and this one's is there now");
     stream.respond_with_body(Headers::from([(":status", "200"), ("cache-control", "private")]));
     stream.last_body("for one");
     gateway.tick();
     assert!(!other.is_paused());
-    let told = only(gateway.callouts());
+    let told = only(calls(&gateway));
     assert_eq!((told.path().split('/').nth(1), told.body()), (Some("SETEX"), &b"claim:!"[..]));
 }
 
@@ -381,10 +386,10 @@ fn a_lookup_claims_what_is_not_there_and_another_envoys_claim_is_waited_for() {
 fn a_redis_that_knows_no_claims_is_asked_plainly() {
     let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
     let stream = waiting(&gateway, "/a");
-    only(gateway.callouts()).respond(200, Headers::new(), "-ERR syntax error");
+    only(calls(&gateway)).respond(200, Headers::new(), "-ERR syntax error");
     assert!(!stream.is_paused());
     waiting(&gateway, "/b");
-    let call = only(gateway.callouts());
+    let call = only(calls(&gateway));
     assert!(call.path().starts_with("/GET/selvage:v1:"), "{}", call.path());
 }
 
@@ -392,20 +397,20 @@ fn a_redis_that_knows_no_claims_is_asked_plainly() {
 fn a_claim_for_a_client_that_has_left_is_taken_back() {
     let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
     let stream = waiting(&gateway, "/a");
-    let call = only(gateway.callouts());
+    let call = only(calls(&gateway));
     stream.disconnect();
     call.respond(404, Headers::new(), "");
     gateway.tick();
-    assert!(only(gateway.callouts()).path().starts_with("/DEL/selvage:v1:"));
+    assert!(only(calls(&gateway)).path().starts_with("/DEL/selvage:v1:"));
 }
 
 #[test]
 fn a_claim_that_was_not_answered_is_taken_back_if_its_fetch_comes_to_nothing() {
     let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
     let stream = waiting(&gateway, "/a");
-    only(gateway.callouts()).fail();
+    only(calls(&gateway)).fail();
     assert!(!stream.is_paused());
     stream.disconnect();
     gateway.tick();
-    assert!(only(gateway.callouts()).path().starts_with("/DEL/selvage:v1:"));
+    assert!(only(calls(&gateway)).path().starts_with("/DEL/selvage:v1:"));
 }

@@ -5,6 +5,7 @@ mod coherence;
 mod failures;
 mod fills;
 mod origins;
+mod purging;
 mod refreshes;
 mod remembered;
 mod remote;
@@ -18,6 +19,8 @@ use coherence::Change;
 pub use failures::{AnsweredBy, Failure};
 pub use fills::{FillEnd, FillId, Turn};
 pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
+use purging::Judged;
+pub use purging::Since;
 use remembered::Remembered;
 pub use revalidation::Revalidation;
 
@@ -26,6 +29,10 @@ use crate::exchange::Refresh;
 use crate::fields::Fields;
 use crate::key;
 use crate::policy::{Cookies, Policy, Rule};
+use crate::purge::gate::Gate;
+use crate::purge::log::Log;
+use crate::purge::ring::Ring;
+use crate::purge::spread::Spread;
 use crate::remote::breaker::Latency;
 use crate::remote::queue::{Queue, Task};
 use crate::request::Request;
@@ -47,6 +54,14 @@ pub trait Host: SharedData {
     fn cluster_name(&mut self) -> Option<Vec<u8>> {
         None
     }
+
+    /// The address that the request at hand came from, if it is known.
+    fn peer(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Writes a line down for operators.
+    fn note(&mut self, _line: &str) {}
 }
 
 /// The surroundings of one event.
@@ -71,6 +86,11 @@ pub enum Tier {
 pub enum Found {
     /// Nothing is stored under the key.
     Nothing,
+    /// What was stored for the request has been purged.
+    Purged {
+        /// The hash it was stored under.
+        hash: u128,
+    },
     /// Responses are stored under the key, but none that this request may have.
     OtherVariants {
         /// The hash of the one that it selects, if the index knows it.
@@ -114,6 +134,12 @@ pub struct Cache {
     /// Keys whose responses were not storable lately.
     unstorable: Remembered,
     changes_to_tell: bool,
+    /// What was purged, and how far the other workers' purges were read.
+    purges: Log,
+    purge_ring: Ring,
+    /// Purges for and of the other nodes.
+    spread: Spread,
+    gate: Gate,
     fills: fills::Fills,
     /// Keys for which the origin failed lately, each at the place its hash gives it.
     failures: Vec<(u128, Timestamp, Failure)>,
@@ -151,6 +177,7 @@ impl Cache {
         // Without a budget it stores nothing, and still tells the workers what changes.
         let buckets = u32::try_from(policy.node.buckets).unwrap_or(u32::MAX);
         let node = NodeStore::new(NodeLimits::within(policy.node.bytes, policy.node.object_bytes, buckets));
+        let purges = Log::new(policy.namespace);
         Self {
             policy,
             table,
@@ -168,6 +195,10 @@ impl Cache {
             adopted: Vec::new(),
             unstorable: Remembered::default(),
             changes_to_tell: false,
+            purges,
+            purge_ring: Ring::default(),
+            spread: Spread::default(),
+            gate: Gate::default(),
             fills: fills::Fills::default(),
             failures: Vec::new(),
             origins,
@@ -181,6 +212,16 @@ impl Cache {
     /// The policy in force.
     pub fn policy(&self) -> &Rc<Policy> {
         &self.policy
+    }
+
+    /// Who may purge. Nobody, before this is called.
+    pub fn set_gate(&mut self, gate: Gate) {
+        self.gate = gate;
+    }
+
+    /// Who may purge.
+    pub(crate) const fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Entries and bytes in the worker store.
@@ -226,7 +267,8 @@ impl Cache {
                 // Of the same millisecond, the node's is the one that was stored last.
                 if theirs.schedule.received >= ours.schedule.received { shared } else { local }
             }
-            (Found::Response { .. }, _) | (Found::OtherVariants { .. }, Found::Nothing) => local,
+            (Found::Response { .. }, _)
+            | (Found::OtherVariants { .. } | Found::Purged { .. }, Found::Nothing) => local,
             _ => shared,
         }
     }
@@ -243,7 +285,7 @@ impl Cache {
     ) -> Found {
         let index = match slot {
             Slot::Response(stored) if stored.may_answer(request, rule) => {
-                return Found::Response { stored, tier, hash };
+                return self.unless_purged(hash, stored, tier);
             }
             Slot::Response(_) => return Found::OtherVariants { wanted: None },
             Slot::Index(index) => index,
@@ -252,25 +294,42 @@ impl Cache {
         let mut found = Found::OtherVariants { wanted: None };
         if let Some(hash) = index.select(request.fields, &mut variant_key) {
             found = Found::OtherVariants { wanted: Some(hash) };
-            let local = self.local(hash, &variant_key);
+            let mut purged = false;
+            let mut judge = |cache: &mut Self, slot| match cache.judged(hash, slot) {
+                Judged::Stands(slot) => Some(slot),
+                Judged::Gone => {
+                    purged = true;
+                    None
+                }
+            };
+            let local = self.local(hash, &variant_key).and_then(|slot| judge(self, slot));
             let stale =
                 |slot: &Slot| matches!(slot, Slot::Response(old) if old.freshness(moment.now).is_stale());
             let (slot, tier) = match local {
                 Some(slot) if !stale(&slot) => (Some(slot), tier),
                 // Another worker may have stored or freshened this variant since.
-                local => match self.shared(hash, &variant_key, moment) {
+                local => match self.shared(hash, &variant_key, moment).and_then(|slot| judge(self, slot)) {
                     Some(slot) => (Some(slot), Tier::Node),
                     None => (local, tier),
                 },
             };
-            if let Some(Slot::Response(stored)) = slot
-                && stored.may_answer(request, rule)
-            {
-                found = Found::Response { stored, tier, hash };
+            match slot {
+                Some(Slot::Response(stored)) if stored.may_answer(request, rule) => {
+                    found = Found::Response { stored, tier, hash };
+                }
+                None if purged => found = Found::Purged { hash },
+                _ => {}
             }
         }
         self.scratch.variant = variant_key;
         found
+    }
+
+    fn unless_purged(&mut self, hash: u128, stored: Rc<StoredResponse>, tier: Tier) -> Found {
+        match self.judged(hash, Slot::Response(stored)) {
+            Judged::Stands(Slot::Response(stored)) => Found::Response { stored, tier, hash },
+            Judged::Stands(Slot::Index(_)) | Judged::Gone => Found::Purged { hash },
+        }
     }
 
     /// Remembers for a while that responses for the key are not storable, so that requests for it do not look
@@ -322,6 +381,7 @@ impl Cache {
             let key = Rc::clone(&response.key);
             self.shared(hash, &key, moment)
         });
+        let previous = previous.filter(|slot| !self.holds_purged(slot));
         self.revalidations.remove(&hash);
         let local_only = response.terms.contains(Terms::LOCAL);
         if names.is_empty() {
@@ -383,6 +443,7 @@ impl Cache {
         let present = self.shared(hash, &old.key, moment).or_else(|| self.local(hash, &old.key));
         let newer =
             |slot: &Slot| matches!(slot, Slot::Response(r) if r.schedule.received > old.schedule.received);
+        let present = present.filter(|slot| !self.holds_purged(slot));
         if present.as_ref().is_some_and(newer) {
             return false;
         }

@@ -77,6 +77,8 @@ pub enum Detail {
     FillingLimit,
     /// The body that keys the request is larger than the rule allows.
     RequestBodyTooLarge,
+    /// What was stored has been purged.
+    Purged,
 }
 
 impl Detail {
@@ -102,6 +104,7 @@ impl Detail {
             Self::TooLarge => "too-large",
             Self::FillingLimit => "filling-limit",
             Self::RequestBodyTooLarge => "request-body-too-large",
+            Self::Purged => "purged",
         }
     }
 }

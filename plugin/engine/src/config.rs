@@ -22,8 +22,8 @@ use limits::CONFIG_BYTES;
 use reader::{Object, Place};
 pub use rule::{
     BodyKey, COMPRESSIBLE, Coalesce, Compression, Cookies, DEFAULT_RULE, Etag, FieldName, Key, OriginBreaker,
-    Query, QueryChoice, QueryName, QueryOrder, Refresh, RequestDirectives, Rule, SetCookie, Stale, TAINTING,
-    Ttl, Vary,
+    Query, QueryChoice, QueryName, QueryOrder, Refresh, RequestDirectives, Rule, SetCookie, Stale, TAGGING,
+    TAINTING, Tags, Ttl, Vary,
 };
 use written::Written;
 
@@ -40,6 +40,10 @@ pub struct Config {
     pub node: Node,
     /// The store that a fleet shares, in Redis behind an HTTP bridge.
     pub remote: Remote,
+    /// Who may purge.
+    pub admin: Admin,
+    /// How purges of other nodes are judged.
+    pub purge: Purge,
     /// What a request gets when no rule matches, and what rules inherit.
     pub defaults: Rule,
     /// In the order in which they are tried. Default: empty.
@@ -169,6 +173,29 @@ impl Default for Remote {
     }
 }
 
+/// Who may purge: `PURGE` on a URL, and `POST /.selvage/purge`. Default: nobody, and both go to the origin.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Admin {
+    /// Name of the environment variable of the VM that holds the token which `Authorization: Bearer` must show.
+    /// Default: none.
+    pub token_env: Option<Box<str>>,
+    /// Only operators reach the listener, and need no token. Default: false.
+    pub open: bool,
+}
+
+/// How purges of other nodes are judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purge {
+    /// How far the clocks of two nodes may be apart. Default: 1 s.
+    pub skew: Duration,
+}
+
+impl Default for Purge {
+    fn default() -> Self {
+        Purge { skew: Duration::from_secs(1) }
+    }
+}
+
 /// A rule and the requests that it is for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MatchedRule {
@@ -239,6 +266,8 @@ impl Default for Config {
             worker: Worker::default(),
             node: Node::default(),
             remote: Remote::default(),
+            admin: Admin::default(),
+            purge: Purge::default(),
             defaults: Rule::default(),
             rules: Vec::new(),
         }

@@ -2,6 +2,8 @@
 //!
 //! | state | event | directive | next |
 //! |---|---|---|---|
+//! | start | an operator's request | respond, or await the body | finished, or purging |
+//! | purging | the body is complete, or too long | respond | finished |
 //! | start | a request the cache stays out of | forward | forwarding |
 //! | start | a request keyed by its body | await the body | awaiting body |
 //! | start, awaiting body | fresh, or stale use allowed | respond | finished |
@@ -28,6 +30,7 @@ mod keying;
 mod looking_up;
 mod lookup;
 mod polling;
+mod purging;
 mod refreshing;
 mod reply;
 mod storing;
@@ -39,6 +42,7 @@ use std::time::Duration;
 use crate::cache::{Admitted, Cache, FillEnd, FillId, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::fields::Fields;
+use crate::policy::FieldName;
 use crate::request::MethodKind;
 use crate::storability::Asked;
 use crate::store::Slot;
@@ -48,6 +52,7 @@ use crate::time::Timestamp;
 use awaiting_body::AwaitingBody;
 use looking_up::LookingUp;
 use polling::{Claim, Polling};
+use purging::Purging;
 pub use refreshing::{NotSent, Refresh};
 use storing::Storing;
 use waiting::Waiting;
@@ -150,6 +155,8 @@ pub enum Directive {
         cache_status: Option<Vec<u8>>,
         /// `Vary: Accept-Encoding` too.
         vary: bool,
+        /// Fields that the client does not get.
+        strip: Vec<FieldName>,
     },
     /// Answer in the origin's place.
     Respond(Reply),
@@ -212,6 +219,7 @@ enum State {
     Start,
     AwaitingBody(Box<AwaitingBody>),
     LookingUp(Box<LookingUp>),
+    Purging(Box<Purging>),
     Waiting(Box<Waiting>),
     Polling(Box<Polling>),
     Forwarding(Box<Plan>),
@@ -305,6 +313,9 @@ impl Exchange {
             (State::AwaitingBody(waiting), Event::RequestBody { chunk, end_of_stream }) => {
                 waiting.on_chunk(chunk, end_of_stream, cache, moment)
             }
+            (State::Purging(purging), Event::RequestBody { chunk, end_of_stream }) => {
+                purging.on_chunk(chunk, end_of_stream, cache, moment)
+            }
             (State::LookingUp(waiting), Event::Remote(answer)) => waiting.on_answer(answer, cache, moment),
             (State::Waiting(waiting), Event::Woken(wake)) => waiting.on_wake(wake, cache, moment),
             (State::Polling(polling), Event::Woken(_)) => polling.on_wake(cache, moment),
@@ -371,7 +382,12 @@ impl Exchange {
 
     /// Whether the request is held for its body.
     pub fn awaits_request_body(&self) -> bool {
-        matches!(self.state, State::AwaitingBody(_))
+        matches!(self.state, State::AwaitingBody(_) | State::Purging(_))
+    }
+
+    /// Whether it is an operator's, which must never go to the origin.
+    pub fn is_operators(&self) -> bool {
+        matches!(self.state, State::Purging(_))
     }
 
     /// Whether the request is held for the remote store.

@@ -24,6 +24,7 @@ pub mod request;
 pub mod vary;
 
 pub mod cache;
+pub mod purge;
 pub mod remote;
 pub mod store;
 

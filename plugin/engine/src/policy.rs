@@ -4,9 +4,9 @@ mod glob;
 mod matcher;
 
 pub use crate::config::{
-    BodyKey, Breaker, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node, OriginBreaker,
-    Query, QueryChoice, QueryName, QueryOrder, Refresh, Remote, RequestDirectives, Rule, SetCookie, Stale,
-    Ttl, Vary, Worker,
+    Admin, BodyKey, Breaker, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node,
+    OriginBreaker, Purge, Query, QueryChoice, QueryName, QueryOrder, Refresh, Remote, RequestDirectives,
+    Rule, SetCookie, Stale, Tags, Ttl, Vary, Worker,
 };
 
 use std::time::Duration;
@@ -29,6 +29,12 @@ pub struct Policy {
     pub node: Node,
     /// The store that a fleet shares.
     pub remote: Remote,
+    /// Who may purge.
+    pub admin: Admin,
+    /// How purges of other nodes are judged.
+    pub purge: Purge,
+    /// A digest of the namespace: purges are for the caches of one.
+    pub namespace: u64,
     rules: Box<[(Matcher, Rule)]>,
     default_rule: Rule,
     /// One for each rule, the default rule's last.
@@ -110,7 +116,7 @@ const ORIGIN_PROBE: Duration = Duration::from_secs(15);
 
 impl From<Config> for Policy {
     fn from(config: Config) -> Self {
-        let Config { name, namespace, mut worker, mut node, remote, defaults, rules } = config;
+        let Config { name, namespace, mut worker, mut node, remote, admin, purge, defaults, rules } = config;
         worker.object_bytes = worker.object_bytes.min(worker.bytes);
         node.object_bytes = node.object_bytes.min(usize::try_from(node.bytes).unwrap_or(usize::MAX));
         let rules: Box<[(Matcher, Rule)]> =
@@ -123,6 +129,9 @@ impl From<Config> for Policy {
             worker,
             node,
             remote,
+            admin,
+            purge,
+            namespace: xxh3_64(namespace.as_bytes()),
             scopes: scopes.collect(),
             rules,
             default_rule,

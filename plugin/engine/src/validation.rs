@@ -10,8 +10,9 @@ use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::key;
 use crate::policy::{Rule, SetCookie};
+use crate::purge::tags::{tags_of, union};
 use crate::storability::is_kept_out;
-use crate::store::response::{Body, StoredResponse, Terms};
+use crate::store::response::{Body, Outlives, StoredResponse, Terms};
 use crate::time::Timestamp;
 
 /// What a HEAD response says about the stored response to GET (§4.3.5).
@@ -38,6 +39,7 @@ pub fn freshen(
     let allowed = |name: &[u8]| {
         !is_kept_out(name, update)
             && !describes_content(name)
+            && !rule.tags.strips(name)
             && (name != b"set-cookie" || rule.set_cookie == SetCookie::Store)
     };
     let mut fields: FieldBlock = stored
@@ -72,8 +74,18 @@ pub fn freshen(
         body: stored.body.clone(),
         gzip: None,
         took_millis: received.millis_since(requested),
+        generation: requested,
+        tags: tags_after(stored, update, rule),
+        outlives: Outlives::default(),
     };
     recoded(fresh, stored)
+}
+
+/// The tags of a freshened response: a 304 may name more, and need not repeat those that stand.
+fn tags_after(stored: &StoredResponse, update: Fields<'_>, rule: &Rule) -> Rc<[u64]> {
+    let authority = key::authority_of(&stored.key).unwrap_or_default();
+    let named = tags_of(update, &rule.tags.headers, authority);
+    if named.is_empty() { Rc::clone(&stored.tags) } else { union(&stored.tags, &named) }
 }
 
 /// Gives a freshened response the form of the one it came from, unless its new fields forbid to change the content.

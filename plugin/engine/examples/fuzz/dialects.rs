@@ -53,7 +53,7 @@ impl Decoder for Answers {
     }
 
     fn generate(&self, random: &mut Random) -> Vec<u8> {
-        let (command, body) = match random.below(4) {
+        let (command, body) = match random.below(5) {
             0 => {
                 let value = random.bytes(300);
                 ("get", if self.is_webdis() { value } else { as_result(&base64(&value)) })
@@ -62,6 +62,8 @@ impl Decoder for Answers {
             1 => ("set", as_result("OK")),
             2 if self.is_webdis() => ("delete", br#"{"DEL":1}"#.to_vec()),
             2 => ("delete", br#"{"result":1}"#.to_vec()),
+            3 if self.is_webdis() => ("increment", br#"{"INCR":7}"#.to_vec()),
+            3 => ("increment", br#"{"result":7}"#.to_vec()),
             _ if self.is_webdis() => ("probe", br#"{"PING":[true,"PONG"]}"#.to_vec()),
             _ => ("probe", as_result(&base64(b"selvage"))),
         };
@@ -74,7 +76,7 @@ impl Decoder for Answers {
         match random.below(4) {
             // The same answer to another question.
             0 => {
-                let command = *random.pick(&["get", "set", "delete", "probe"]);
+                let command = *random.pick(&["get", "set", "delete", "increment", "probe"]);
                 let most = *random.pick(&[0, 1, 10, 100, 65536]);
                 drop(input.splice(..line, format!("{command} {most}").into_bytes()));
             }
@@ -120,6 +122,10 @@ impl Decoder for Answers {
                 assert!(matches!(command, Command::Set { .. } | Command::Delete { .. }), "nothing was to do");
                 (true, "done".to_owned())
             }
+            Ok(Answer::Number(number)) => {
+                assert!(matches!(command, Command::Increment { .. }), "nobody asked for a number");
+                (true, format!("number {:?}", number.checked_ilog2()))
+            }
             Ok(Answer::Ready(capabilities)) => {
                 assert!(matches!(command, Command::Probe), "nobody asked for capabilities");
                 (true, format!("ready {}", capabilities.binary_reads))
@@ -153,6 +159,7 @@ impl Input {
         let command = match question.first() {
             Some(b's') => Command::Set { key: "k", value: b"v", ttl_seconds: 1 },
             Some(b'd') => Command::Delete { key: "k" },
+            Some(b'i') => Command::Increment { key: "k" },
             Some(b'p') => Command::Probe,
             _ => Command::Get { key: "k" },
         };

@@ -103,7 +103,11 @@ pub fn response(random: &mut Random) -> Vec<u8> {
     }
     let terms = random.below(64) as u8 | coded;
     let status = 200 + random.below(400) as u16;
-    write(&Head { kind: 1, terms, status, count: 0, times }, &key, &block(&lines), &body)
+    let tags = random.below(65);
+    let mut fields = random.next().to_le_bytes().to_vec();
+    (0..tags).for_each(|_| fields.extend(random.next().to_le_bytes()));
+    fields.extend(block(&lines));
+    write(&Head { version: 2, kind: 1, terms, status, count: tags as u32, times }, &key, &fields, &body)
 }
 
 /// A record of an index of variants.
@@ -123,7 +127,7 @@ pub fn index(random: &mut Random) -> Vec<u8> {
     }
     let key = random.bytes(64);
     let times = [random.next(), 0, 0, 0, 0, 0];
-    write(&Head { kind: 2, terms: 0, status: 0, count, times }, &key, &fields, &[])
+    write(&Head { version: 1, kind: 2, terms: 0, status: 0, count, times }, &key, &fields, &[])
 }
 
 /// Whether two slots hold the same.
@@ -137,6 +141,8 @@ pub fn same(one: &Slot, other: &Slot) -> bool {
 
 /// The fixed part of a record.
 pub struct Head {
+    /// 1, or 2 for a response with generation and tags.
+    pub version: u8,
     /// 1 for a response, 2 for an index.
     pub kind: u8,
     /// Flags.
@@ -149,10 +155,10 @@ pub struct Head {
     pub times: [u64; 6],
 }
 
-/// A whole record of version 1.
+/// A whole record.
 pub fn write(head: &Head, key: &[u8], fields: &[u8], body: &[u8]) -> Vec<u8> {
     let mut out = b"SLVG\0\0\0\0\0\0\0\0".to_vec();
-    out.extend([1, head.kind, head.terms, 0]);
+    out.extend([head.version, head.kind, head.terms, 0]);
     out.extend(head.status.to_le_bytes());
     out.extend([0, 0]);
     out.extend((key.len() as u32).to_le_bytes());

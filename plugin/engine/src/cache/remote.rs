@@ -1,5 +1,6 @@
 //! What this worker asks of the remote store and sends to it.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::fills::NOT_STORABLE_FOR;
@@ -13,6 +14,7 @@ use crate::remote::queue::Task;
 use crate::request::Request;
 use crate::store::Slot;
 use crate::store::record::{self, RecordError, Verify};
+use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 
 impl Cache {
@@ -32,6 +34,12 @@ impl Cache {
 
     /// Takes in what the remote store gave for `hash`. `false` if it is of no use.
     pub fn adopt(&mut self, hash: u128, slot: Slot, moment: &mut Moment<'_>) -> bool {
+        self.learn(moment);
+        let slot = match slot {
+            // Another clock has said when it was asked for.
+            Slot::Response(stored) => Slot::Response(older_by(stored, self.policy.purge.skew)),
+            index @ Slot::Index(_) => index,
+        };
         let (made, expires) = match &slot {
             Slot::Response(stored) => (stored.schedule.received, stored.dead_at()),
             Slot::Index(index) => (Timestamp::from_millis(index.generation), moment.now.plus(KEEP_INDEX)),
@@ -55,12 +63,13 @@ impl Cache {
         std::mem::replace(&mut self.adopted, adopted)
     }
 
-    /// Whether this Envoy has something newer than the remote store: a record that was never sent, or got lost.
+    /// Whether this Envoy has the same or something newer than the remote store: a record that was never sent, or got
+    /// lost. Of the same response its own copy is the better one: its age is by one clock, and it knows the purges since.
     fn has_newer(&mut self, hash: u128, remote: &Slot, moment: &mut Moment<'_>) -> bool {
         let present = self.local(hash, remote.key()).or_else(|| self.shared(hash, remote.key(), moment));
         match (present, remote) {
             (Some(Slot::Response(ours)), Slot::Response(theirs)) => {
-                ours.schedule.received > theirs.schedule.received
+                ours.schedule.received >= theirs.schedule.received
             }
             (Some(Slot::Index(ours)), Slot::Index(theirs)) => ours.generation > theirs.generation,
             (Some(Slot::Index(ours)), Slot::Response(theirs)) => {
@@ -94,6 +103,7 @@ impl Cache {
         }
         match found {
             Found::Nothing if first => Some(hash),
+            Found::Purged { hash } if first => Some(*hash),
             Found::OtherVariants { wanted: Some(variant) } => Some(*variant),
             Found::OtherVariants { wanted: None } if first => Some(hash),
             Found::Response { stored, hash, .. } if first => match stored.freshness(moment.now) {
@@ -169,3 +179,12 @@ impl Cache {
 
 /// How far ahead another Envoy's clock may be.
 const MOST_SKEW: Duration = Duration::from_secs(5);
+
+/// The response as one that was asked for a little earlier.
+fn older_by(mut stored: Rc<StoredResponse>, slack: Duration) -> Rc<StoredResponse> {
+    let slack = u64::try_from(slack.as_millis()).unwrap_or(u64::MAX);
+    // Nobody else has it yet, so nothing is copied.
+    let response = Rc::make_mut(&mut stored);
+    response.generation = Timestamp::from_millis(response.generation.as_millis().saturating_sub(slack));
+    stored
+}

@@ -46,6 +46,8 @@ pub(super) const BREAKER_WINDOW: Millis = 1_000..=600_000;
 /// Up to five minutes: a store that is back should be used again.
 pub(super) const BREAKER_PAUSE: Millis = 10..=300_000;
 
+pub(super) const PURGE_SKEW: Millis = 0..=60_000;
+
 /// Lifetimes: up to ten years, so that no sum of them overflows.
 pub(super) const LIFETIME: Millis = 0..=3650 * 86_400_000;
 pub(super) const PERCENT: RangeInclusive<u64> = 0..=100;

@@ -29,6 +29,14 @@ pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
         object.set("poll", &mut node.poll, duration(NODE_POLL));
     });
     object.within("remote", &mut config.remote, remote);
+    object.within("admin", &mut config.admin, |object, admin| {
+        let variable = text(names::VARIABLE, names::variable);
+        object.set("token_env", &mut admin.token_env, nullable(variable));
+        object.set("open", &mut admin.open, switch);
+    });
+    object.within("purge", &mut config.purge, |object, purge| {
+        object.set("skew", &mut purge.skew, duration(PURGE_SKEW));
+    });
     object.within("defaults", &mut config.defaults, settings);
     let Config { defaults, rules, .. } = &mut config;
     object.read("rules", each(RULES, |place, written| matched_rule(place, written, defaults, rules)));
@@ -137,6 +145,10 @@ fn settings<'w, 'f>(object: &mut Object<'w, 'f>, rule: &mut Rule) {
         object.set("min_bytes", &mut compression.min_bytes, size(COMPRESSION_MIN_BYTES));
         object.set("max_bytes", &mut compression.max_bytes, size(COMPRESSION_MAX_BYTES));
         object.set("level", &mut compression.level, whole(COMPRESSION_LEVEL));
+    });
+    object.within("tags", &mut rule.tags, |object, tags| {
+        object.set("headers", &mut tags.headers, fields());
+        object.set("strip", &mut tags.strip, switch);
     });
     object.set("remote", &mut rule.remote, switch);
     object.set("tainting_headers", &mut rule.tainting_headers, fields());

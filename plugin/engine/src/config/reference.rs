@@ -209,6 +209,31 @@ pub(super) fn top() -> Vec<Member> {
             "How often a worker looks for what others did.",
         ),
         member(
+            "admin",
+            Form::Object,
+            "",
+            "Who may purge; without either member nobody, and `PURGE` and `/.selvage/` go to the origin.",
+        ),
+        member(
+            "admin.token_env",
+            Form::NullableText(variable()),
+            "null",
+            "Name of the VM's environment variable with the token that `Authorization: Bearer` must show.",
+        ),
+        member(
+            "admin.open",
+            Form::Switch,
+            "false",
+            "No token is asked for: only where nobody but operators reaches the listener.",
+        ),
+        member("purge", Form::Object, "", "How purges of other nodes are judged."),
+        member(
+            "purge.skew",
+            Form::Duration(PURGE_SKEW),
+            "\"1s\"",
+            "How far the clocks of two nodes may be apart; what comes from the remote store counts as older by so much.",
+        ),
+        member(
             "defaults",
             Form::Object,
             "",
@@ -519,6 +544,19 @@ pub(super) fn settings() -> Vec<Member> {
             "\"30s\"",
             "The longest pause, never shorter than the first.",
         ),
+        member(
+            "tags",
+            Form::Object,
+            "",
+            "The fields with which the origin names the tags that a response is purged by.",
+        ),
+        member(
+            "tags.headers",
+            Form::Texts(Empty, fields()),
+            r#"["surrogate-key","cache-tag","xkey","cache-groups"]"#,
+            "Their names.",
+        ),
+        member("tags.strip", Form::Switch, "true", "Clients do not get these fields."),
         member(
             "compression",
             Form::Object,

@@ -44,6 +44,8 @@ pub struct Rule {
     pub refresh: Refresh,
     /// When the origin is left alone for a while.
     pub origin_breaker: OriginBreaker,
+    /// The fields that name a response's tags.
+    pub tags: Tags,
     /// Whether the rule's responses are looked up in and sent to the remote store. Default: true.
     pub remote: bool,
     /// A request with one of these fields is not stored, for the origin may answer it differently without the key
@@ -302,6 +304,28 @@ pub struct OriginBreaker {
     pub longest_pause: Duration,
 }
 
+/// The fields with which the origin names the tags that a response is purged by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tags {
+    /// Their names. Default: [`TAGGING`].
+    pub headers: Vec<FieldName>,
+    /// Whether clients do not get them. Default: true.
+    pub strip: bool,
+}
+
+impl Tags {
+    /// Whether a field is kept from clients.
+    pub fn strips(&self, name: &[u8]) -> bool {
+        self.strip && self.headers.iter().any(|listed| **listed == *name)
+    }
+}
+
+impl Default for Tags {
+    fn default() -> Self {
+        Tags { headers: TAGGING.into_iter().map(field).collect(), strip: true }
+    }
+}
+
 impl Default for Rule {
     fn default() -> Self {
         Rule {
@@ -321,6 +345,7 @@ impl Default for Rule {
             coalesce: Coalesce::default(),
             refresh: Refresh::default(),
             origin_breaker: OriginBreaker::default(),
+            tags: Tags::default(),
             remote: true,
             tainting_headers: TAINTING.into_iter().map(field).collect(),
         }
@@ -416,6 +441,9 @@ pub const TAINTING: [&str; 7] = [
     "x-http-method",
     "x-method-override",
 ];
+
+/// Fields that name tags: of Fastly and others, of several CDNs, of Varnish, and of RFC 9875.
+pub const TAGGING: [&str; 4] = ["surrogate-key", "cache-tag", "xkey", "cache-groups"];
 
 /// Texts, and the other types whose content is not compressed already by its nature.
 pub const COMPRESSIBLE: [&str; 16] = [

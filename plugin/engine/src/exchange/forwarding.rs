@@ -13,8 +13,10 @@ use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Outcome, Ttl};
 use crate::fields::Fields;
 use crate::freshness::{self, Freshness, LifetimeSource, Schedule};
-use crate::key::Changed;
+use crate::key::{Changed, uri};
 use crate::policy::{Cookies, Rule, SetCookie};
+use crate::purge::tags::{self, group_hash, groups_of};
+use crate::purge::{Mode, What};
 use crate::remote::breaker::CallResult;
 use crate::request::Request;
 use crate::storability::{self, Refusal};
@@ -77,7 +79,7 @@ impl Plan {
             }
             Role::Invalidate | Role::Bystander => {}
         }
-        (State::Relaying, relay(&outcome, cache))
+        (State::Relaying, relay(&outcome, rule, head, cache))
     }
 
     /// Answers from the stored response, if this one confirms it or is an error that it may stand in for.
@@ -117,6 +119,9 @@ impl Plan {
         // Invalidated while the origin was asked, here or by another worker: nobody is served it any more.
         cache.learn(moment);
         if cache.invalidated_since(self.hash, candidate.stored.schedule.received) {
+            return None;
+        }
+        if cache.is_purged(&candidate.stored) {
             return None;
         }
         if self.leads.is_some() {
@@ -216,7 +221,7 @@ impl Plan {
                     Freshness::Fresh { remaining } => Ttl::Fresh(remaining),
                     Freshness::Stale { .. } => Ttl::Stale(Duration::ZERO),
                 });
-                let mut directive = relay(&outcome, cache);
+                let mut directive = relay(&outcome, rule, head, cache);
                 if let Directive::Relay { vary, .. } = &mut directive {
                     *vary = storing.response.terms.contains(Terms::ADDS_VARY);
                 }
@@ -232,7 +237,7 @@ impl Plan {
                     cache.note_unstorable(plan.hash, moment.now);
                 }
                 outcome.detail = Some(detail);
-                (State::Relaying, relay(&outcome, cache))
+                (State::Relaying, relay(&outcome, rule, head, cache))
             }
         }
     }
@@ -299,7 +304,8 @@ impl Plan {
         }
     }
 
-    /// A successful unsafe request invalidates its target and those the response names (§4.4).
+    /// A successful unsafe request invalidates its target and those the response names (§4.4), and the groups that it
+    /// names (RFC 9875 §3).
     fn invalidate(&self, head: Fields<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
         let policy = Rc::clone(cache.policy());
         let Some(fields) = Fields::parse(&self.head) else { return };
@@ -312,6 +318,14 @@ impl Plan {
             let (index, rule) = rule_of(&policy, &as_get);
             canonical(&as_get, target, &rule.key, policy.scope(index), None, &mut key);
             cache.invalidate(key::hash(&key), moment);
+        }
+        let groups = groups_of(head, b"cache-group-invalidation");
+        if !groups.is_empty() {
+            let mut authority = Vec::new();
+            uri::normalize_authority(request.authority, request.scheme, &mut authority);
+            let hash = |group: &String| What::Tag(group_hash(&authority, group.as_bytes()));
+            let groups = groups.iter().take(tags::MOST_TAGS).map(hash).collect();
+            cache.purge(groups, Mode::Hard, moment);
         }
     }
 
@@ -385,12 +399,16 @@ fn answered_by(moment: &mut Moment<'_>) -> AnsweredBy {
     if moment.host.origin_answered() { AnsweredBy::Origin } else { AnsweredBy::Host }
 }
 
-/// Lets the response pass, saying what happened.
-pub(super) fn relay(outcome: &Outcome, cache: &mut Cache) -> Directive {
+/// Lets the response pass, saying what happened, without what names its tags.
+pub(super) fn relay(outcome: &Outcome, rule: &Rule, head: Fields<'_>, cache: &mut Cache) -> Directive {
     cache.stats.record(outcome);
     let mut line = Vec::with_capacity(64);
     outcome.write(cache.policy().cache_status_name.as_bytes(), &mut line);
-    Directive::Relay { cache_status: Some(line), vary: false }
+    let mut strip = Vec::new();
+    if rule.tags.strip && !rule.bypass {
+        strip.extend(rule.tags.headers.iter().filter(|name| head.get(name).is_some()).cloned());
+    }
+    Directive::Relay { cache_status: Some(line), vary: false, strip }
 }
 
 fn ttl(stored: &StoredResponse, moment: &Moment<'_>) -> Ttl {

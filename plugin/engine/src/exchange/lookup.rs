@@ -7,6 +7,7 @@ use super::awaiting_body::AwaitingBody;
 use super::keying::canonical;
 use super::looking_up::{Held, LookingUp};
 use super::polling::Claim;
+use super::purging;
 use super::refreshing;
 use super::reply::{self, Shape};
 use super::waiting::Waiting;
@@ -38,6 +39,9 @@ pub(super) fn begin(
         return (State::Relaying, Directive::Pass);
     };
     let request = Request::read(fields, !end_of_stream);
+    if let Some(answered) = purging::begin(&request, end_of_stream, cache, moment) {
+        return answered;
+    }
     let (rule_index, rule) = rule_of(&policy, &request);
     let edits = preconditions(&request, rule);
     let now = moment.now;
@@ -482,6 +486,10 @@ fn decide(found: Found, keyed: &Keyed<'_>, cache: &mut Cache, moment: &Moment<'_
         }
         Found::Nothing => {
             return Decision::Forward { forward: Forward::UriMiss, detail: None, stale: None };
+        }
+        Found::Purged { .. } => {
+            let detail = Some(Detail::Purged);
+            return Decision::Forward { forward: Forward::UriMiss, detail, stale: None };
         }
     };
     let freshness = stored.freshness(moment.now);

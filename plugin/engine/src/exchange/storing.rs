@@ -11,8 +11,10 @@ use crate::coding::eligible::eligible;
 use crate::coding::head::says_accept_encoding;
 use crate::fields::Fields;
 use crate::freshness::Schedule;
-use crate::policy::{Etag, Rule, SetCookie};
-use crate::store::response::{Body, StoredResponse, Terms, storable_fields};
+use crate::key;
+use crate::policy::{Etag, Rule};
+use crate::purge::tags::tags_of;
+use crate::store::response::{Body, Outlives, StoredResponse, Terms, storable_fields};
 use crate::time::Timestamp;
 
 /// A response of which the head is here and the body is still coming.
@@ -51,7 +53,7 @@ impl Storing {
         if body.try_reserve_exact(taken).is_err() || !cache.begin_filling(taken) {
             return Err((plan, Detail::FillingLimit));
         }
-        let fields = storable_fields(head, now, rule.set_cookie == SetCookie::Store);
+        let fields = storable_fields(head, now, rule);
         // Later clients may be sent another form of it, which this one must be told already.
         let length = expected.unwrap_or(rule.compression.min_bytes);
         let codable = eligible(status, fields.fields(), length, &rule.compression);
@@ -66,6 +68,9 @@ impl Storing {
             body: Body::default(),
             gzip: None,
             took_millis: 0,
+            generation: plan.valid_from,
+            tags: tags_of(head, &rule.tags.headers, key::authority_of(&plan.key).unwrap_or_default()),
+            outlives: Outlives::default(),
         };
         let generate_etag = rule.etag == Etag::Generate && status == 200 && !response.has_validator();
         Ok(Box::new(Self { plan, response, body, expected, names, taken, generate_etag }))
@@ -102,7 +107,7 @@ impl Storing {
         cache.end_filling(self.taken);
         // What others have invalidated while this was on its way must be known before it is stored.
         cache.learn(moment);
-        if cache.invalidated_since(self.plan.hash, self.plan.valid_from) {
+        if cache.invalidated_since(self.plan.hash, self.plan.valid_from) || cache.is_purged(&self.response) {
             self.plan.abandon(FillEnd::Died, cache, moment);
             return (State::Finished, Directive::Pass);
         }

@@ -47,6 +47,11 @@ pub enum Command<'a> {
         /// The key.
         key: &'a str,
     },
+    /// Add one to a counter, which begins at zero.
+    Increment {
+        /// The key.
+        key: &'a str,
+    },
     /// Ask whether the store is there and what it can do.
     Probe,
 }
@@ -62,6 +67,8 @@ pub enum Kind {
     Set,
     /// Of [`Command::Delete`].
     Delete,
+    /// Of [`Command::Increment`].
+    Increment,
     /// Of [`Command::Probe`].
     Probe,
 }
@@ -81,6 +88,7 @@ impl Command<'_> {
             Self::Claim { .. } => Kind::Claim,
             Self::Set { .. } => Kind::Set,
             Self::Delete { .. } => Kind::Delete,
+            Self::Increment { .. } => Kind::Increment,
             Self::Probe => Kind::Probe,
         }
     }
@@ -110,6 +118,8 @@ pub enum Answer {
     Absent,
     /// It is done.
     Done,
+    /// What a counter has become.
+    Number(u64),
     /// The answer to a probe.
     Ready(Capabilities),
 }
@@ -163,8 +173,10 @@ impl DialectError {
             (Self::Timeout, _) => CallResult::Timeout,
             // The record is at fault.
             (Self::TooLarge, _) => CallResult::Success { latency },
+            // Who may not count may still look up.
+            (Self::Unauthorized, Kind::Increment) => CallResult::Dropped,
             // A Redis that is full or read-only still answers lookups.
-            (Self::RedisError(_), Kind::Set | Kind::Delete) => CallResult::Dropped,
+            (Self::RedisError(_), Kind::Set | Kind::Delete | Kind::Increment) => CallResult::Dropped,
             // A plain question will tell.
             (Self::RedisError(_) | Self::Unauthorized, Kind::Claim) => CallResult::Dropped,
             _ => CallResult::Failure,
@@ -253,9 +265,22 @@ impl Dialect {
 /// The key of a hash: `prefix:schema:32 hex digits`. Characters that a bridge would read as its own syntax
 /// (anything but letters, digits, `-`, `_`, `:`) become `_` in the prefix.
 pub fn wire_key(prefix: &str, hash: u128) -> String {
+    format!("{}:{SCHEMA}:{hash:032x}", safe(prefix))
+}
+
+/// The key of the counter of purges.
+pub fn counter_key(prefix: &str) -> String {
+    format!("{}:{SCHEMA}:purges", safe(prefix))
+}
+
+/// The key of the purge of a number.
+pub fn purge_key(prefix: &str, number: u64) -> String {
+    format!("{}:{SCHEMA}:purge:{number}", safe(prefix))
+}
+
+fn safe(prefix: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':') { c } else { '_' };
-    let prefix: String = prefix.chars().map(safe).collect();
-    format!("{prefix}:{SCHEMA}:{hash:032x}")
+    prefix.chars().map(safe).collect()
 }
 
 /// The status, or the errors that both dialects share.

@@ -10,6 +10,7 @@
 //! | `sv1/a` | the account of bytes, and the number of buckets |
 //! | `sv1/c` | the log of changes |
 //! | `sv1/l/<n>` | a place for a lease: who fetches for a key |
+//! | `sv1/p` | the last purges, see [`purge::ring`](crate::purge::ring) |
 //!
 //! **Reading** takes two gets, one of a 328-byte index and one of the data, or one when the key is absent.
 //!
@@ -36,12 +37,12 @@ mod audit;
 mod bucket;
 mod changes;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod leases;
 mod names;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 mod writing;
 
 use std::fmt;

@@ -3,8 +3,12 @@
 //! ```text
 //! "SLVG" head checksum:u64 | version:u8 kind:u8 terms:u8 0 | status:u16 0:u16 key:u32 count:u32 fields:u32
 //! born received lifetime while_revalidate if_error disconnected: u64 × 6 (milliseconds) | body checksum:u64
-//! key | field block | body                                                              all little-endian
+//! key | fields | body                                                                   all little-endian
+//! fields of a response: generation:u64 (milliseconds) | count × tag:u64 | field block
 //! ```
+//!
+//! A response of version 1 has only a field block for its fields: its generation is its birth, and its tags are not known. An
+//! index is of version 1 still.
 //!
 //! Decoding is total: whatever the bytes are, it ends with a value or a [`RecordError`], and allocates at most sixteen
 //! times what the bytes are long: an index of many short names is the worst.
@@ -15,11 +19,12 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Slot;
-use super::response::{Body, StoredResponse, Terms};
+use super::response::{Body, Outlives, StoredResponse, Terms};
 use super::variants::{Variant, VariantIndex};
 use crate::coding::form::Gzip;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
+use crate::purge::tags::{ANY, MOST_TAGS};
 use crate::time::Timestamp;
 
 /// Why bytes are not a usable record. Always a miss, never a fault.
@@ -69,7 +74,8 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
     let checked = reader.rest;
     let [version, kind, terms, more_terms] = reader.array()?;
     // What this release does not know of may forbid a use.
-    if version != VERSION || more_terms != 0 {
+    let known = version == VERSION || version == VERSION_1;
+    if !known || more_terms != 0 || version == VERSION && kind == KIND_INDEX {
         return Err(RecordError::Unknown);
     }
     let status = u16::from_le_bytes(reader.array()?);
@@ -104,6 +110,18 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
                 if_error: Duration::from_millis(if_error),
                 disconnected: Duration::from_millis(disconnected),
             };
+            let mut reader = Reader { rest: fields };
+            let mut generation = schedule.born.min(schedule.received);
+            // Which they were is not known.
+            let mut tags: Rc<[u64]> = Rc::from([ANY]);
+            if version == VERSION {
+                generation = Timestamp::from_millis(reader.u64()?);
+                if count as usize > MOST_TAGS {
+                    return Err(RecordError::Damaged);
+                }
+                tags = (0..count).map(|_| reader.u64()).collect::<Result<_, _>>()?;
+            }
+            let fields = reader.rest;
             let fields = FieldBlock::copy_of(Fields::parse(fields).ok_or(RecordError::Damaged)?);
             let start = bytes.len() - body.len();
             let terms = Terms::from_bits(terms);
@@ -121,6 +139,9 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
                 body,
                 gzip,
                 took_millis: 0,
+                generation,
+                tags,
+                outlives: Outlives::default(),
             })))
         }
         KIND_INDEX => {
@@ -133,7 +154,9 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
 }
 
 fn encode_response(stored: &StoredResponse) -> Vec<u8> {
-    let mut fields = Vec::with_capacity(stored.fields.byte_len() + 4);
+    let mut fields = Vec::with_capacity(stored.fields.byte_len() + 12 + 8 * stored.tags.len());
+    fields.extend_from_slice(&stored.generation.as_millis().to_le_bytes());
+    fields.extend(stored.tags.iter().flat_map(|tag| tag.to_le_bytes()));
     stored.fields.write_with(&[], &mut fields);
     let schedule = &stored.schedule;
     let times = [
@@ -144,8 +167,13 @@ fn encode_response(stored: &StoredResponse) -> Vec<u8> {
         millis(schedule.if_error),
         millis(schedule.disconnected),
     ];
-    let prelude =
-        Prelude { kind: KIND_RESPONSE, terms: stored.terms.bits(), status: stored.status, count: 0 };
+    let prelude = Prelude {
+        version: VERSION,
+        kind: KIND_RESPONSE,
+        terms: stored.terms.bits(),
+        status: stored.status,
+        count: length(&stored.tags),
+    };
     write(&prelude, times, &stored.key, &fields, stored.body.as_slice())
 }
 
@@ -160,7 +188,8 @@ fn encode_index(index: &VariantIndex) -> Vec<u8> {
         }
     }
     let times = [index.generation, 0, 0, 0, 0, 0];
-    let prelude = Prelude { kind: KIND_INDEX, terms: 0, status: 0, count: length(&index.variants) };
+    let count = length(&index.variants);
+    let prelude = Prelude { version: VERSION_1, kind: KIND_INDEX, terms: 0, status: 0, count };
     write(&prelude, times, &index.key, &fields, &[])
 }
 
@@ -180,6 +209,7 @@ fn read_variants(reader: &mut Reader<'_>, count: u32) -> Result<Vec<Variant>, Re
 
 /// The small values at the front of a record.
 struct Prelude {
+    version: u8,
     kind: u8,
     terms: u8,
     status: u16,
@@ -192,7 +222,7 @@ fn write(prelude: &Prelude, times: [u64; 6], key: &[u8], fields: &[u8], body: &[
     let checksum_at = out.len();
     out.extend_from_slice(&[0; 8]);
     let checked_from = out.len();
-    out.extend_from_slice(&[VERSION, prelude.kind, prelude.terms, 0]);
+    out.extend_from_slice(&[prelude.version, prelude.kind, prelude.terms, 0]);
     out.extend_from_slice(&prelude.status.to_le_bytes());
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(&length(key).to_le_bytes());
@@ -248,7 +278,8 @@ fn millis(duration: Duration) -> u64 {
 }
 
 const MAGIC: &[u8; 4] = b"SLVG";
-const VERSION: u8 = 1;
+const VERSION_1: u8 = 1;
+const VERSION: u8 = 2;
 const KIND_RESPONSE: u8 = 1;
 const KIND_INDEX: u8 = 2;
 /// Bytes before the key.
@@ -276,6 +307,9 @@ mod tests {
             body: Body::new(b"content".to_vec()),
             gzip: None,
             took_millis: 0,
+            generation: Timestamp::from_millis(9_876),
+            tags: Rc::from([3, 4]),
+            outlives: Outlives::default(),
         }))
     }
 

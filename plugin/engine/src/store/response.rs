@@ -1,5 +1,6 @@
 //! A stored response and the terms on which it may be used again.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::cache_control::ResponseDirectives;
 use crate::coding::form::Gzip;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::{Freshness, Schedule};
-use crate::policy::{Cookies, Rule};
+use crate::policy::{Cookies, Rule, SetCookie};
 use crate::request::Request;
 use crate::time::Timestamp;
 
@@ -30,7 +31,25 @@ pub struct StoredResponse {
     pub gzip: Option<Box<Gzip>>,
     /// How long it took to fetch or to freshen, in milliseconds; 0 if another worker did, or it was not measured.
     pub took_millis: u32,
+    /// When it was asked of the origin, or last validated there: purges of this time or later cover it.
+    pub generation: Timestamp,
+    /// Hashes of its tags, sorted (see [`tags`](crate::purge::tags)).
+    pub tags: Rc<[u64]>,
+    /// The purges that it has been found to outlive (see [`Log::judge`](crate::purge::log::Log::judge)); not part of it.
+    pub outlives: Outlives,
 }
+
+/// How many purges of a worker's log a response has been found to outlive. Equal to any other: it is a note in the margin.
+#[derive(Clone, Debug, Default)]
+pub struct Outlives(pub Cell<u64>);
+
+impl PartialEq for Outlives {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Outlives {}
 
 impl StoredResponse {
     /// The same response stored as `compressed`, the gzip form of its content. `None` if that is no gzip member.
@@ -95,7 +114,8 @@ impl StoredResponse {
     /// Bytes it costs a budget.
     pub fn weight(&self) -> usize {
         let gzip = self.gzip.as_ref().map_or(0, |gzip| gzip.fields.byte_len() + size_of::<Gzip>());
-        self.key.len() + self.fields.byte_len() + gzip + self.body.held_bytes() + size_of::<Self>()
+        let tags = size_of_val(&*self.tags);
+        self.key.len() + self.fields.byte_len() + gzip + tags + self.body.held_bytes() + size_of::<Self>()
     }
 }
 
@@ -207,13 +227,15 @@ impl PartialEq for Body {
 
 impl Eq for Body {}
 
-/// Copies the fields of a response that may be stored. A missing `Date` becomes the time of arrival
+/// Copies the fields of a response that its rule lets be stored. A missing `Date` becomes the time of arrival
 /// (RFC 9110 §6.6.1).
-pub fn storable_fields(response: Fields<'_>, received: Timestamp, with_set_cookie: bool) -> FieldBlock {
+pub fn storable_fields(response: Fields<'_>, received: Timestamp, rule: &Rule) -> FieldBlock {
+    let with_set_cookie = rule.set_cookie == SetCookie::Store;
     let mut block: FieldBlock = response
         .iter()
         .filter(|(name, _)| !crate::storability::is_kept_out(name, response))
         .filter(|(name, _)| with_set_cookie || *name != b"set-cookie")
+        .filter(|(name, _)| !rule.tags.strips(name))
         .collect();
     if response.get(b"date").is_none() {
         block.push(b"date", received.to_http_date().as_bytes());

@@ -160,3 +160,21 @@ fn an_index_of_record_version_1_is_readable_for_ever() {
     ];
     assert_eq!(variants, expected);
 }
+
+#[test]
+fn a_response_of_record_version_2_is_readable_for_ever() {
+    let [before, bytes] =
+        [&include_bytes!("corpus/record/record-v1.bin")[..], include_bytes!("corpus/record/record-v2.bin")];
+    let [Ok(Slot::Response(before)), Ok(Slot::Response(read))] =
+        [before, bytes].map(|bytes| decode(bytes.to_vec(), Verify::Whole))
+    else {
+        panic!("not readable")
+    };
+    assert_eq!(read.generation.as_millis(), 1_700_000_001_234);
+    assert_eq!(*read.tags, [0, 0x0123_4567_89ab_cdef, u64::MAX]);
+    // All else is as in the other, which was asked for when it was born and may have any tag, as far as anybody knows.
+    assert_eq!((before.generation, &*before.tags), (before.schedule.born, &[0][..]));
+    let mut same = (*read).clone();
+    (same.generation, same.tags) = (before.generation, before.tags.clone());
+    assert_eq!(same, *before);
+}

@@ -128,9 +128,9 @@ impl Gateway {
         self.shared.unreachable = origin.unreachable;
         let directive =
             self.feed(worker, exchange, millis, Event::Response { head, end_of_stream: bodiless });
-        let (cache_status, vary) = match directive {
+        let (cache_status, vary, strip) = match directive {
             Directive::Respond(reply) => return Answer::of_reply(&reply),
-            Directive::Relay { cache_status, vary } => (cache_status, vary),
+            Directive::Relay { cache_status, vary, strip } => (cache_status, vary, strip),
             other => panic!("a response was answered with {other:?}"),
         };
         let body = origin.body.concat();
@@ -144,6 +144,7 @@ impl Gateway {
         }
         self.feed(worker, exchange, millis, Event::Ended);
         assert!(exchange.is_over(), "the exchange goes on after its end");
+        fields.retain(|(name, _)| !strip.iter().any(|gone| **gone == *name.as_bytes()));
         if vary {
             fields.push(("vary".to_owned(), "accept-encoding".to_owned()));
         }
@@ -282,6 +283,7 @@ impl Gateway {
     pub fn learns(&mut self, worker: usize, at: u64) {
         let mut moment = Moment { now: moment(at * 1000), host: &mut self.shared };
         self.workers[worker].learn(&mut moment);
+        self.workers[worker].learn_purges(&mut moment);
     }
 
     /// How often a worker has counted a word.

@@ -26,6 +26,7 @@ mod invalidating;
 mod keys;
 mod order;
 mod partial;
+mod purging;
 mod refreshing;
 mod remote;
 mod selecting;

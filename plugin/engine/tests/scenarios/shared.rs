@@ -19,6 +19,8 @@ pub struct Shared {
     pub cluster: &'static str,
     /// How often it was asked for.
     pub clusters_asked: usize,
+    /// Lines for operators.
+    pub notes: Vec<String>,
 }
 
 impl Shared {
@@ -61,5 +63,13 @@ impl Host for Shared {
     fn cluster_name(&mut self) -> Option<Vec<u8>> {
         self.clusters_asked += 1;
         (!self.cluster.is_empty()).then(|| self.cluster.as_bytes().to_vec())
+    }
+
+    fn peer(&mut self) -> Option<Vec<u8>> {
+        Some(b"192.0.2.1:5".to_vec())
+    }
+
+    fn note(&mut self, line: &str) {
+        self.notes.push(line.to_owned());
     }
 }

@@ -24,6 +24,7 @@ impl UpstashOptions {
                 ("POST", format!("/set/{key}?EX={}", (*ttl_seconds).max(1)), value.to_vec())
             }
             Command::Delete { key } => ("POST", format!("/del/{key}"), Vec::new()),
+            Command::Increment { key } => ("POST", format!("/incr/{key}"), Vec::new()),
             // With an argument the answer is a string like any value, not a status that some leave as it is.
             Command::Probe => ("GET", format!("/ping/{PROBE}"), Vec::new()),
         };
@@ -49,11 +50,12 @@ pub(super) fn answer(kind: Kind, status: u16, body: &[u8], max_bytes: usize) -> 
         other => return Err(DialectError::Status(other)),
     }
     let malformed = || error(body).unwrap_or(DialectError::Malformed);
-    if kind == Kind::Delete {
+    if matches!(kind, Kind::Delete | Kind::Increment) {
         let Reply { result, error: None } = parse::<u64>(body).ok_or_else(malformed)? else {
             return Err(malformed());
         };
-        return result.flatten().map(|_| Answer::Done).ok_or(DialectError::Malformed);
+        let done = |number| if kind == Kind::Delete { Answer::Done } else { Answer::Number(number) };
+        return result.flatten().map(done).ok_or(DialectError::Malformed);
     }
     let Reply { result: Some(result), error: None } = parse::<String>(body).ok_or_else(malformed)? else {
         return Err(malformed());

@@ -26,6 +26,7 @@ impl WebdisOptions {
                 ("PUT", format!("/SETEX/{key}/{}", (*ttl_seconds).max(1)), value.to_vec())
             }
             Command::Delete { key } => ("GET", format!("/DEL/{key}"), Vec::new()),
+            Command::Increment { key } => ("GET", format!("/INCR/{key}"), Vec::new()),
             Command::Probe => ("GET", "/PING".to_owned(), Vec::new()),
         };
         let basic = |pair: &String| ("authorization", format!("Basic {}", base64::encode(pair.as_bytes())));
@@ -51,9 +52,14 @@ pub(super) fn answer(
             (_, Reply { set: Some((false, text)), .. } | Reply { ping: Some((false, text)), .. }) => {
                 Err(DialectError::of_redis(&text))
             }
-            (_, Reply { del: Some(Deleted::Refused(false, text)), .. }) => Err(DialectError::of_redis(&text)),
+            (
+                _,
+                Reply { del: Some(Counted::Refused(false, text)), .. }
+                | Reply { incr: Some(Counted::Refused(false, text)), .. },
+            ) => Err(DialectError::of_redis(&text)),
             (Kind::Set, Reply { set: Some((true, text)), .. }) if text == "OK" => Ok(Answer::Done),
-            (Kind::Delete, Reply { del: Some(Deleted::Count(_)), .. }) => Ok(Answer::Done),
+            (Kind::Delete, Reply { del: Some(Counted::Count(_)), .. }) => Ok(Answer::Done),
+            (Kind::Increment, Reply { incr: Some(Counted::Count(number)), .. }) => Ok(Answer::Number(number)),
             (Kind::Probe, Reply { ping: Some((true, text)), .. }) if text == "PONG" => {
                 Ok(Answer::Ready(Capabilities { binary_reads: true }))
             }
@@ -74,14 +80,16 @@ struct Reply {
     #[serde(rename = "SETEX")]
     set: Option<(bool, String)>,
     #[serde(rename = "DEL")]
-    del: Option<Deleted>,
+    del: Option<Counted>,
+    #[serde(rename = "INCR")]
+    incr: Option<Counted>,
     #[serde(rename = "PING")]
     ping: Option<(bool, String)>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Deleted {
-    Count(#[expect(dead_code, reason = "its type is what is asked")] u64),
+enum Counted {
+    Count(u64),
     Refused(bool, String),
 }

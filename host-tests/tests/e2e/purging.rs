@@ -1,0 +1,205 @@
+//! Purging through the real Envoy: in all workers, and in all Envoys of a fleet.
+
+use selvage_host_tests::envoy::{Gateway, Response};
+use selvage_host_tests::redis::Bridge;
+use selvage_host_tests::scripted::{Answer, Origin, Received};
+
+use super::{assert_says, becomes};
+
+const TOKEN: &str = "a-token-of-some-length";
+
+fn start(origin: &Origin, more: &str, bridge: Option<u16>) -> Gateway {
+    let configuration = format!(r#"{{ "admin": {{ "token_env": "SELVAGE_ADMIN_TOKEN" }} {more} }}"#);
+    let builder =
+        Gateway::with(&configuration).origin(origin.url()).environment("SELVAGE_ADMIN_TOKEN", TOKEN);
+    match bridge {
+        Some(port) => builder.bridge(port).start(),
+        None => builder.start(),
+    }
+}
+
+fn origin() -> Origin {
+    let origin = Origin::start();
+    origin.otherwise(|request: &Received| {
+        let tag = request.target.split('/').nth(1).unwrap_or_default().to_owned();
+        Answer::fresh(format!("answer {}", request.before))
+            .header("surrogate-key", format!("{tag} every"))
+            .header("etag", format!("\"{}\"", request.before))
+    });
+    origin
+}
+
+/// Every member of a fleet is asked for the same host.
+fn get(gateway: &Gateway, target: &str) -> Response {
+    gateway.get(target).header("host", "purge.example").send()
+}
+
+fn purge(gateway: &Gateway, body: &str) -> Response {
+    let bearer = format!("Bearer {TOKEN}");
+    gateway.ask("POST", "/.selvage/purge").header("authorization", bearer).body(body).send()
+}
+
+#[track_caller]
+fn purged(gateway: &Gateway, body: &str) {
+    let answer = purge(gateway, body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.text().starts_with(r#"{"purged":"#), "{}", answer.text());
+}
+
+/// Asks until both workers have answered from the store.
+fn warm(gateway: &Gateway, target: &str) -> String {
+    get(gateway, target);
+    let hit = becomes(|| get(gateway, target), Response::is_hit);
+    assert_eq!(hit.header("surrogate-key"), None);
+    hit.text()
+}
+
+/// The old content is gone from every worker: the news reaches the last one within a moment, and it never comes back.
+#[track_caller]
+fn gone(gateway: &Gateway, target: &str, old: &str) {
+    let mut connections: Vec<_> = (0..6).map(|_| gateway.connect()).collect();
+    for connection in &mut connections {
+        becomes(
+            || {
+                let ask = connection.get(target).header("host", "purge.example");
+                connection.send(ask)
+            },
+            |answer| answer.text() != old,
+        );
+    }
+    for connection in &mut connections {
+        let ask = connection.get(target).header("host", "purge.example");
+        let answer = connection.send(ask);
+        assert_ne!(answer.text(), old);
+    }
+}
+
+#[test]
+fn by_url_tag_prefix_and_all_at_once() {
+    let origin = origin();
+    let gateway = start(&origin, "", None);
+    let pages = ["/red/a", "/red/b", "/blue/a?x=1"];
+    for (body, covered) in [
+        (r#"{"tags":["red"]}"#, [true, true, false]),
+        (r#"{"tags":["every"]}"#, [true, true, true]),
+        (r#"{"prefixes":["purge.example/blue/"]}"#, [false, false, true]),
+        (r#"{"urls":["https://purge.example/red/b"]}"#, [false, true, false]),
+        (r#"{"all":true}"#, [true, true, true]),
+    ] {
+        let before = pages.map(|page| warm(&gateway, page));
+        purged(&gateway, body);
+        for ((page, old), covered) in pages.into_iter().zip(before).zip(covered) {
+            if covered {
+                gone(&gateway, page, &old);
+            } else {
+                assert_eq!(get(&gateway, page).text(), old, "{body} {page}");
+            }
+        }
+    }
+    let old = warm(&gateway, "/red/a");
+    let bearer = format!("Bearer {TOKEN}");
+    let ask = gateway.ask("PURGE", "/red/a").header("host", "purge.example").header("authorization", bearer);
+    assert_eq!(ask.send().text(), r#"{"purged":1,"soft":false}"#);
+    gone(&gateway, "/red/a", &old);
+    assert_eq!(
+        gateway.log().matches("SELVAGE").count(),
+        gateway.log().matches("SELVAGE_ADMIN_TOKEN").count()
+    );
+    gateway.assert_sound();
+}
+
+#[test]
+fn softly_what_is_stored_is_validated_or_stands_in() {
+    let origin = Origin::start();
+    origin.on("/soft", |request| match request.header("if-none-match") {
+        Some(_) => Answer::new(304),
+        None => Answer::fresh("soft").header("etag", "\"1\"").header("xkey", "soft"),
+    });
+    let gateway = start(&origin, "", None);
+    assert_eq!(warm(&gateway, "/soft"), "soft");
+    let before = origin.count("/soft");
+    let answer = purge(&gateway, r#"{"tags":["soft"],"soft":true}"#);
+    assert_eq!(answer.text(), r#"{"purged":1,"soft":true}"#);
+    let validated = becomes(|| get(&gateway, "/soft"), |answer| answer.cache_status().contains("fwd=stale"));
+    assert_says(&validated, "detail=validated");
+    assert_eq!((validated.status, validated.text().as_str()), (200, "soft"));
+    assert!(origin.received("/soft").iter().skip(before).all(|r| r.header("if-none-match").is_some()));
+    gateway.assert_sound();
+}
+
+#[test]
+fn without_the_token_nothing_is_purged_and_nothing_leaks() {
+    let origin = origin();
+    let gateway = start(&origin, "", None);
+    let old = warm(&gateway, "/red/a");
+    for (method, target) in [("POST", "/.selvage/purge"), ("PURGE", "/red/a")] {
+        let ask = || {
+            let ask = gateway.ask(method, target).header("host", "purge.example");
+            if method == "POST" { ask.body(r#"{"all":true}"#) } else { ask }
+        };
+        let none = ask().send();
+        assert_eq!((none.status, none.header("www-authenticate").as_deref()), (401, Some("Bearer")));
+        let wrong = ask().header("authorization", format!("Bearer {TOKEN}x")).send();
+        assert_eq!(wrong.status, 403);
+        for answer in [none, wrong] {
+            assert!(!answer.text().contains("token-of") && answer.text().len() < 60, "{}", answer.text());
+        }
+    }
+    assert_eq!(get(&gateway, "/red/a").text(), old);
+    let fault = purge(&gateway, r#"{"urls":["not a url"]}"#);
+    assert_eq!(fault.status, 400);
+    assert!(fault.text().contains(r#""path":"urls[0]""#), "{}", fault.text());
+    assert_eq!(origin.count("/.selvage/purge"), 0);
+    gateway.assert_sound();
+}
+
+#[test]
+fn a_thousand_tagged_entries_are_one_purge() {
+    let origin = origin();
+    let gateway = start(&origin, "", None);
+    let mut connection = gateway.connect();
+    let mut ask = |target: &str| {
+        let ask = connection.get(target).header("host", "purge.example");
+        connection.send(ask)
+    };
+    let pages: Vec<String> = (0..1000).map(|n| format!("/shop/{n}")).collect();
+    pages.iter().for_each(|page| assert_says(&ask(page), "stored"));
+    purged(&gateway, r#"{"tags":["shop"]}"#);
+    // What is asked for in the very millisecond of the purge is covered too.
+    becomes(|| ask(&pages[0]), |answer| answer.is_hit() && answer.text() != "answer 0");
+    for page in &pages[1..] {
+        assert_eq!(ask(page).text(), "answer 1", "{page}");
+    }
+    gateway.assert_sound();
+}
+
+#[test]
+fn in_every_envoy_of_a_fleet() {
+    let origin = origin();
+    let bridge = Bridge::start();
+    let remote = r#", "remote": { "enabled": true, "timeout": "250ms" }"#;
+    let [one, two] = [(); 2].map(|()| start(&origin, remote, Some(bridge.port())));
+    for (body, target) in [
+        (r#"{"tags":["red"]}"#, "/red/a"),
+        (r#"{"prefixes":["purge.example/blue"]}"#, "/blue/a"),
+        (r#"{"urls":["purge.example/green/a"]}"#, "/green/a"),
+        (r#"{"all":true}"#, "/white/a"),
+    ] {
+        let old = warm(&one, target);
+        warm(&two, target);
+        purged(&one, body);
+        for gateway in [&one, &two] {
+            gone(gateway, target, &old);
+        }
+    }
+    let received = || two.stat("selvage.purge.received");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while received() < 4 {
+        assert!(std::time::Instant::now() < deadline, "{:?}", two.stats("selvage.purge"));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // What a node that starts now finds in Redis is not older than the purges either.
+    let three = start(&origin, remote, Some(bridge.port()));
+    assert_ne!(get(&three, "/red/a").text(), "answer 0");
+    [one, two, three].iter().for_each(Gateway::assert_sound);
+}
