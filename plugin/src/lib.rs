@@ -12,6 +12,7 @@ mod abi;
 mod breakers;
 mod host;
 mod metrics;
+mod pace;
 mod refreshes;
 mod remote;
 mod stream;

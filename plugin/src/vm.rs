@@ -17,6 +17,7 @@ use crate::abi::Action;
 use crate::breakers::Breakers;
 use crate::host::{self, Buffer, Envoy, Level, Map};
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::refreshes::Refreshes;
 use crate::remote::Remote;
 use crate::stream::{BuildIdHasher, Stream};
@@ -53,6 +54,7 @@ struct Root {
     wake: Wake,
     waiters: Waiters,
     /// When it looks next for what others did.
+    pace: Pace,
     learns_at: Timestamp,
     /// A call of this worker by itself is on its way.
     called_self: bool,
@@ -132,8 +134,7 @@ impl Vm {
         };
         warm_up::run(&policy);
         // Streams wait for each other, and for the remote store, by the tick.
-        let tick = policy.node.poll.min(SLOWEST_TICK);
-        host::set_tick_period(u32::try_from(tick.as_millis()).unwrap_or(u32::MAX));
+        let pace = Pace::new(policy.node.poll.min(SLOWEST_TICK));
         let mut cache = Cache::new(policy);
         cache.set_gate(gate);
         // A VM that starts knows what was purged before its first request.
@@ -143,6 +144,7 @@ impl Vm {
             cache,
             wake: Wake::new(),
             waiters: Waiters::default(),
+            pace,
             learns_at: Timestamp::default(),
             called_self: false,
             remote,
@@ -173,6 +175,11 @@ impl Vm {
         let now = host::now();
         self.release_held(now);
         let Some(root) = root_of(&mut self.roots, id) else { return };
+        root.waiters.poll_due(now);
+        if !root.pace.is_ordinary(root.waiters.any_polling(), now) {
+            self.wake_some(id, now);
+            return;
+        }
         root.wake.tick(now);
         let mut moment = Moment { now, host: &mut Envoy };
         if now >= root.learns_at {
@@ -535,6 +542,7 @@ fn obey(
         }
         Directive::PollRemote { at } => {
             root.waiters.poll(context, at);
+            root.pace.quicken(now);
             streams.insert(context, Stream::Exchange(exchange));
             Step::AwaitsFill
         }

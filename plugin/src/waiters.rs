@@ -29,6 +29,11 @@ impl Waiters {
         self.polling.push((context, at));
     }
 
+    /// Whether a stream is to ask the remote store again.
+    pub fn any_polling(&self) -> bool {
+        !self.polling.is_empty()
+    }
+
     /// The fetch of a hash has ended.
     pub fn wake(&mut self, hash: u128) {
         let waiting = self.by_hash.remove(&hash).unwrap_or_default();
@@ -50,8 +55,8 @@ impl Waiters {
         self.awake.extend(self.polling.drain(..).map(|(context, _)| (context, Wake::Poll)));
     }
 
-    /// Wakes those that have waited enough, or are to ask again.
-    pub fn expire(&mut self, now: Timestamp) {
+    /// Wakes those that are to ask the remote store again.
+    pub fn poll_due(&mut self, now: Timestamp) {
         let awake = &mut self.awake;
         self.polling.retain(|(context, at)| {
             let due = now >= *at;
@@ -60,6 +65,11 @@ impl Waiters {
             }
             !due
         });
+    }
+
+    /// Wakes those that have waited enough.
+    pub fn expire(&mut self, now: Timestamp) {
+        let awake = &mut self.awake;
         self.by_hash.retain(|_, waiting| {
             waiting.retain(|(context, until)| {
                 let enough = now >= *until;

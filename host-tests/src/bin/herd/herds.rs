@@ -100,8 +100,8 @@ impl Scenario {
             Self::Stored => (0, Some(1), None),
             Self::Started | Self::Cold => (0, Some(1), Some(ORIGIN_TAKES + SLACK)),
             Self::LeaderLeaves => (0, Some(2), Some(LATER + ORIGIN_TAKES + SLACK)),
-            // One client gets the 500. How many ask again is the filter's choice.
-            Self::LeaderGets500 => (1, None, Some(2 * ORIGIN_TAKES + SLACK)),
+            // One client gets the 500, and one other asks again.
+            Self::LeaderGets500 => (1, Some(2), Some(2 * ORIGIN_TAKES + SLACK)),
             Self::NoStore => (0, Some(CLIENTS), Some(2 * ORIGIN_TAKES + SLACK)),
             Self::BreaksOff => (1, Some(2), Some(2 * ORIGIN_TAKES + LATER + SLACK)),
         }

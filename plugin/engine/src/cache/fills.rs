@@ -3,7 +3,7 @@
 //! ```text
 //! first request ─ lead ─► origin ─┬ stored ──────────► the others are answered from the store
 //!                                 ├ not storable ────► the others go to the origin at once, and so do the next ones for a while
-//!                                 └ client or origin gone ► one of the others leads
+//!                                 └ gone, or an error ► one of the others leads
 //! ```
 //!
 //! A fill is known by its key's hash. Between the workers of an Envoy it is a lease in shared data, one in a fixed number
@@ -26,7 +26,7 @@ pub enum FillEnd {
     Stored,
     /// The origin's answer is not to be stored: nobody should wait for the next one.
     NotStorable,
-    /// The client or the origin has gone before the end.
+    /// The client or the origin has gone before the end, or the origin has failed.
     Died,
 }
 

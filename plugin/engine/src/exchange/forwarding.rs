@@ -231,7 +231,9 @@ impl Plan {
                 (State::Storing(storing), directive)
             }
             Err((plan, detail)) => {
-                plan.abandon(FillEnd::NotStorable, cache, moment);
+                // An error says nothing about the next answer, and all at once are no help to an origin in trouble.
+                let end = if status >= 500 { FillEnd::Died } else { FillEnd::NotStorable };
+                plan.abandon(end, cache, moment);
                 // These say something about the resource, not only about this one response.
                 if let Detail::NotStored(Refusal::NoStore | Refusal::Private | Refusal::SetCookie) = detail {
                     cache.note_unstorable(plan.hash, moment.now);

@@ -97,7 +97,7 @@ impl LookingUp {
             RemoteAnswer::NotStorable => {
                 if let Fetch::Leads { id, .. } = fetch {
                     cache.end_fill(held.hash, id, FillEnd::NotStorable, moment);
-                    fetch = Fetch::Alone;
+                    fetch = Fetch::Alone { waited: false };
                 }
                 false
             }

@@ -182,8 +182,18 @@ pub(super) enum Fetch {
         /// It fetches for the other Envoys too.
         claim: Option<Claim>,
     },
-    /// Nobody waits for it, nor does it wait.
-    Alone,
+    /// Nobody waits for it, nor does it wait any more.
+    Alone {
+        /// Whether it has waited.
+        waited: bool,
+    },
+}
+
+impl Fetch {
+    /// Whether it has waited for another request's fetch in this Envoy.
+    const fn has_waited(self) -> bool {
+        matches!(self, Self::Undecided { waited: 1.., .. } | Self::Alone { waited: true })
+    }
 }
 
 impl Keyed<'_> {
@@ -208,11 +218,11 @@ fn take_turn(
     let anew = rule.request_directives == Obey::Honour
         && (asks.no_cache || asks.only_if_cached || asks.max_age.is_some_and(|limit| limit.is_zero()));
     if request.is_head() || anew || asked.authorization || asked.no_store || asked.special {
-        return Ok(Fetch::Alone);
+        return Ok(Fetch::Alone { waited: waited > 0 });
     }
     match cache.turn(hash, &rule.coalesce, moment) {
         Turn::Lead(id) => Ok(Fetch::Leads { id, polls_until: None, claim: None }),
-        Turn::Alone => Ok(Fetch::Alone),
+        Turn::Alone => Ok(Fetch::Alone { waited: waited > 0 }),
         Turn::Wait(fill) => {
             let times = waited.saturating_add(1);
             let until = until.unwrap_or_else(|| moment.now.plus(rule.coalesce.wait));
@@ -233,7 +243,7 @@ pub(super) fn settle(
     let found = cache.find(key, hash, request, rule, moment);
     let (found, form) = cache.in_a_form(found, request, moment);
     let nothing = matches!(found, Found::Nothing);
-    let waited = matches!(fetch, Fetch::Undecided { waited: 1.., .. });
+    let waited = fetch.has_waited();
     let failed = if waited { after_failure(&found, keyed, cache, moment.now) } else { None };
     if failed.is_none()
         && let Some(asked) =

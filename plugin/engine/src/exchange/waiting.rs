@@ -45,11 +45,11 @@ impl Waiting {
         let fetch = match wake {
             Wake::Enough => {
                 cache.stats.count("coalesce", "waited-enough");
-                Fetch::Alone
+                Fetch::Alone { waited: true }
             }
             // Never meant for this state: it is answered as if its fetch had ended.
-            Wake::Ended | Wake::Poll if times >= MOST_TIMES => Fetch::Alone,
-            Wake::Ended | Wake::Poll if moment.now >= until => Fetch::Alone,
+            Wake::Ended | Wake::Poll if times >= MOST_TIMES => Fetch::Alone { waited: true },
+            Wake::Ended | Wake::Poll if moment.now >= until => Fetch::Alone { waited: true },
             Wake::Ended | Wake::Poll => Fetch::Undecided { waited: times, until: Some(until) },
         };
         held.settle(RemoteUse::Possible, fetch, cache, moment)

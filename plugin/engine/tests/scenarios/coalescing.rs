@@ -31,9 +31,7 @@ fn other_keys_do_not_wait() {
 
 #[test]
 fn what_is_not_storable_is_remembered_and_nobody_waits_in_line() {
-    for response in
-        [origin(500), fresh_for(60).header("cache-control", "no-store"), origin(200).header("vary", "*")]
-    {
+    for response in [fresh_for(60).header("cache-control", "no-store"), origin(200).header("vary", "*")] {
         let mut gateway = Gateway::of_workers(2, "{}");
         let leader = gateway.get("/a").at(0).leaves();
         let waiters: Vec<_> =
@@ -65,6 +63,35 @@ fn when_the_leaders_client_goes_one_of_the_others_leads() {
         gateway.wakes(waiter, Wake::Ended, 2).answered().content("two").says("collapsed");
     }
     gateway.assert_nobody_waits();
+}
+
+#[test]
+fn after_an_error_one_of_the_others_asks_again_and_after_three_all_do() {
+    for errors in 1..=3 {
+        let mut gateway = Gateway::with("{}");
+        let mut leader = gateway.get("/a").at(0).leaves();
+        let mut waiters: Vec<_> = (0..5).map(|_| gateway.get("/a").at(0).waits()).collect();
+        for at in 1..=errors {
+            gateway.answers(leader, at, origin(503)).status(503);
+            leader = gateway.wakes(waiters.pop().unwrap(), Wake::Ended, at).left();
+            if at < 3 {
+                waiters =
+                    waiters.into_iter().map(|one| gateway.wakes(one, Wake::Ended, at).waiting()).collect();
+            }
+        }
+        let alone = errors == 3;
+        if alone {
+            for waiter in waiters.drain(..) {
+                let flight = gateway.wakes(waiter, Wake::Ended, 4).left();
+                gateway.answers(flight, 4, origin(503)).status(503);
+            }
+        }
+        gateway.answers(leader, 5, fresh_for(60).body("well again"));
+        for waiter in waiters {
+            gateway.wakes(waiter, Wake::Ended, 5).answered().content("well again").says("collapsed");
+        }
+        gateway.assert_nobody_waits();
+    }
 }
 
 #[test]
