@@ -146,9 +146,14 @@ impl Connection {
         Ok(Self { address, stream: BufReader::new(stream) })
     }
 
-    /// Begins a GET; give it to [`Connection::send`].
+    /// Begins a request; give it to [`Connection::send`].
+    pub fn ask(&self, method: &str, target: &str) -> Ask<'static> {
+        Ask::new(self.address, method, target)
+    }
+
+    /// Begins a GET.
     pub fn get(&self, target: &str) -> Ask<'static> {
-        Ask::new(self.address, "GET", target)
+        self.ask("GET", target)
     }
 
     /// Sends a request and reads its response.

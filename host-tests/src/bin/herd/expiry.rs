@@ -30,6 +30,8 @@ const LATE: Duration = Duration::from_millis(5);
 /// What came of it.
 pub struct Expiry {
     subject: Subject,
+    /// Whether the cache renews by calls of its own.
+    renews: bool,
     rate: u32,
     steady: Phase,
     expiring: Phase,
@@ -67,10 +69,13 @@ fn is_expiring(due: Duration) -> bool {
     due.as_millis() / TURN.as_millis() % 2 == 1
 }
 
-/// Measures it.
-pub fn measure(subject: Subject, members: &str) -> Expiry {
+/// Measures it. With `renews` the cache renews by calls of its own, else the next request does.
+pub fn measure(subject: Subject, renews: bool, members: &str) -> Expiry {
     let origin = Origin::start(script);
-    let stage = subject.start(&origin, members);
+    let refresh = r#""defaults": { "refresh": { "cluster": "origin" } }"#;
+    let members = [members, if renews { refresh } else { "" }];
+    let members: Vec<&str> = members.into_iter().filter(|text| !text.is_empty()).collect();
+    let stage = subject.start(&origin, &members.join(", "));
     let mut swarm = Swarm::open(&stage.addresses, CLIENTS);
     let rate = highest_rate(&mut swarm);
     let before = stage.counters();
@@ -91,6 +96,7 @@ pub fn measure(subject: Subject, members: &str) -> Expiry {
     let steady = samples.iter().filter(|sample| !is_expiring(sample.due) && sample.due > TURN / 5);
     Expiry {
         subject,
+        renews,
         rate,
         steady: Phase::with(steady),
         expiring: Phase::with(expiring.iter().copied()),
@@ -162,12 +168,17 @@ impl Expiry {
         faults
     }
 
+    fn title(&self) -> String {
+        let how = if self.renews { "renewed in the background" } else { "renewed by the next request" };
+        format!("{}, {how}", self.subject.title())
+    }
+
     /// A line for the terminal.
     pub fn line(&self) -> String {
         let faults = self.faults();
         format!(
             "{}: {} requests/s, p99 {:.2} ms steady, {:.2} expiring, {} fetches for {} expiries, {}",
-            self.subject.title(),
+            self.title(),
             self.rate,
             self.steady.p99,
             self.expiring.p99,
@@ -195,7 +206,7 @@ pub fn render(measured: &[Expiry]) -> String {
     for row in measured {
         text += &format!(
             "| {} | {} | {:.2}, {:.2}, {:.0} | {:.2}, {:.2}, {:.0} | {:.2}, {:.2} | {:.2} | {} | {} | {} | {} | {} |\n",
-            row.subject.title(),
+            row.title(),
             row.rate,
             row.steady.p50,
             row.steady.p99,
@@ -219,7 +230,7 @@ pub fn render(measured: &[Expiry]) -> String {
     for row in measured {
         text += &format!(
             "| {} | {} | {} | {:.2} | {:.0} % |\n",
-            row.subject.title(),
+            row.title(),
             row.expiring.commonest(),
             counted(&row.moved),
             row.late.as_secs_f64() * 1000.0,

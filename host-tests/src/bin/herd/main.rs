@@ -1,4 +1,5 @@
-//! The cache's bad minutes on real Envoy: a herd on a cold key, the expiry of a hot key, a dead origin.
+//! The cache's bad minutes on real Envoy: a herd on a cold key, the expiry of a hot key, a dead origin,
+//! something that must be gone now.
 //!
 //! `./host-tests/herd` starts this. It ends with 1 when an expectation fails.
 
@@ -9,6 +10,7 @@ mod herds;
 mod load;
 mod origin;
 mod outage;
+mod purges;
 mod subjects;
 mod swarm;
 
@@ -27,7 +29,7 @@ struct Arguments {
     members: String,
 }
 
-const PARTS: [&str; 3] = ["herd", "expiry", "outage"];
+const PARTS: [&str; 4] = ["herd", "expiry", "outage", "purge"];
 
 fn main() -> ExitCode {
     let arguments = match Arguments::read() {
@@ -66,8 +68,10 @@ fn main() -> ExitCode {
         text += &format!("\n{}", herds::render(&measured));
     }
     if arguments.wants("expiry") {
-        let measured: Vec<_> =
-            [Subject::Selvage, Subject::Fleet].map(|subject| expiry::measure(subject, members)).into();
+        let measured: Vec<_> = [Subject::Selvage, Subject::Fleet]
+            .into_iter()
+            .flat_map(|subject| [false, true].map(|renews| expiry::measure(subject, renews, members)))
+            .collect();
         for expiry in &measured {
             failed |= !expiry.faults().is_empty();
             eprintln!("selvage: {}", expiry.line());
@@ -79,6 +83,12 @@ fn main() -> ExitCode {
         failed |= !outage.faults().is_empty();
         eprintln!("selvage: {}", outage.line());
         text += &format!("\n{}", outage.render());
+    }
+    if arguments.wants("purge") {
+        let purges = purges::measure(members);
+        failed |= !purges.faults().is_empty();
+        eprintln!("selvage: {}", purges.line());
+        text += &format!("\n{}", purges.render());
     }
     println!("{text}");
     // A part alone is for whoever mends something; the file has all.

@@ -13,6 +13,9 @@ use selvage_host_tests::redis::{Bridge, free_port};
 
 use crate::origin::Origin;
 
+/// The operators' token of ours, for a configuration that asks for it.
+pub const TOKEN: &str = "a-token-of-some-length";
+
 /// One column of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -68,8 +71,8 @@ impl Subject {
         };
         match self {
             Self::Selvage => {
-                let gateway = Gateway::with(&format!("{{ {more} }}")).origin(origin.url()).start();
-                stage.gateways.push(gateway);
+                let builder = Gateway::with(&format!("{{ {more} }}")).origin(origin.url());
+                stage.gateways.push(builder.environment("SELVAGE_ADMIN_TOKEN", TOKEN).start());
             }
             Self::Fleet => {
                 let bridge = Bridge::start();
@@ -77,6 +80,7 @@ impl Subject {
                 let configuration = format!(r#"{{ "remote": {{ "enabled": true }}{comma}{more} }}"#);
                 for _ in 0..2 {
                     let builder = Gateway::with(&configuration).origin(origin.url());
+                    let builder = builder.environment("SELVAGE_ADMIN_TOKEN", TOKEN);
                     stage.gateways.push(builder.bridge(bridge.port()).start());
                 }
                 stage.bridge = Some(bridge);
