@@ -8,11 +8,11 @@ use selvage_engine::config::ConfigError;
 use selvage_engine::exchange::RemoteAnswer;
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy;
-use selvage_engine::purge::spread::{KEPT_FOR, Step};
+use selvage_engine::purge::spread::{KEPT_FOR, LONGEST_ENTRY, Step};
 use selvage_engine::remote::breaker::{self, Admit, CallResult, State};
 use selvage_engine::remote::claim::{self, Claim};
 use selvage_engine::remote::dialect::{
-    Answer, Command, Dialect, DialectError, Kind, Response, counter_key, purge_key, wire_key,
+    Answer, Command, Dialect, DialectError, Kind, Response, last_purge_key, purge_key, wire_key,
 };
 use selvage_engine::remote::queue::Task;
 use selvage_engine::remote::readiness::{Outcome, Readiness};
@@ -88,6 +88,7 @@ impl Remote {
     /// Takes over the calls under way of the configuration before.
     pub fn take_over(&mut self, before: Self) {
         self.pending.extend(before.pending);
+        self.about_purges = self.about_purges.saturating_add(before.about_purges);
     }
 
     /// Whether there is a remote store.
@@ -211,6 +212,7 @@ impl Remote {
     }
 
     /// Tells the other nodes of purges and asks for theirs. These calls are few and small, and do not wait for others.
+    /// Called in each event: where nothing is due it costs a few comparisons.
     pub fn send_purges(&mut self, breakers: &mut Breakers, cache: &mut Cache, now: Timestamp) {
         if !self.settings.enabled || self.dialect.is_ruled_out(self.readiness.outcome()) {
             return;
@@ -226,17 +228,16 @@ impl Remote {
                 failed(cache);
                 return;
             }
-            let prefix = &self.settings.prefix;
+            let (prefix, hint) = (&self.settings.prefix, hint(&step));
             let key = match &step {
-                Step::Draw { .. } | Step::Count => counter_key(prefix),
-                Step::Write { number, .. } | Step::Fetch { number } => purge_key(prefix, *number),
+                Step::Add { number, .. } | Step::Read { number, .. } => purge_key(prefix, *number),
+                Step::Last { .. } | Step::Hint { .. } => last_purge_key(prefix),
             };
+            let (key, ttl_seconds) = (key.as_str(), KEPT_FOR.as_secs());
             let command = match &step {
-                Step::Draw { .. } => Command::Increment { key: &key },
-                Step::Write { bytes, .. } => {
-                    Command::Set { key: &key, value: bytes, ttl_seconds: KEPT_FOR.as_secs() }
-                }
-                Step::Count | Step::Fetch { .. } => Command::Get { key: &key },
+                Step::Add { text, .. } => Command::Add { key, text, ttl_seconds },
+                Step::Hint { .. } => Command::Set { key, value: hint.as_bytes(), ttl_seconds },
+                Step::Read { .. } | Step::Last { .. } => Command::Get { key },
             };
             match self.dispatch(&command) {
                 Some(token) => {
@@ -281,7 +282,8 @@ impl Remote {
         now: Timestamp,
     ) -> RemoteAnswer {
         let head = head.as_deref().and_then(Fields::parse).unwrap_or_default();
-        let answer = self.dialect.answer(pending.kind, Response { head, body }, self.settings.object_bytes);
+        let most = if pending.step.is_some() { LONGEST_ENTRY } else { self.settings.object_bytes };
+        let answer = self.dialect.answer(pending.kind, Response { head, body }, most);
         if pending.kind == Kind::Probe {
             self.conclude(Outcome::of(&answer), now);
             return RemoteAnswer::Nothing;
@@ -315,7 +317,7 @@ impl Remote {
                 let claimed = pending.claim.map(|until| RemoteAnswer::Claimed { until });
                 ("absent", success, claimed.unwrap_or(RemoteAnswer::Nothing))
             }
-            Ok(Answer::Done | Answer::Number(_) | Answer::Ready(_)) => {
+            Ok(Answer::Done | Answer::Ready(_)) => {
                 let word = if pending.kind == Kind::Delete { "deleted" } else { "written" };
                 (word, success, RemoteAnswer::Nothing)
             }
@@ -395,6 +397,14 @@ impl Remote {
         let mut headers = Vec::new();
         fields.write_with(&[], &mut headers);
         host::http_call(&self.settings.cluster, &headers, &call.body, self.settings.timeout).ok()
+    }
+}
+
+/// What a step writes into the hint; empty if it does not.
+fn hint(step: &Step) -> String {
+    match step {
+        Step::Hint { number } => number.to_string(),
+        _ => String::new(),
     }
 }
 

@@ -137,6 +137,7 @@ impl Vm {
         let pace = Pace::new(policy.node.poll.min(SLOWEST_TICK));
         let mut cache = Cache::new(policy);
         cache.set_gate(gate);
+        cache.seed_purges(self.breakers.random());
         // A VM that starts knows what was purged before its first request.
         cache.learn_purges(&mut Moment { now: host::now(), host: &mut Envoy });
         let mut root = Root {
@@ -152,11 +153,12 @@ impl Vm {
             metrics: Metrics::default(),
         };
         if let Some(at) = self.roots.iter().position(|known| known.id == id) {
-            let before = self.roots.swap_remove(at);
+            let mut before = self.roots.swap_remove(at);
             // The new cache knows nothing of the fetches that these wait for.
             root.waiters = before.waiters;
             root.waiters.wake_all();
             root.remote.take_over(before.remote);
+            root.cache.take_over_purges(&mut before.cache);
         }
         // Streams that began while there was one root were not counted: they are that root's.
         if let [only] = self.roots.as_slice() {

@@ -1,7 +1,10 @@
 //! Purging through the real Envoy: in all workers, and in all Envoys of a fleet.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use selvage_host_tests::envoy::{Gateway, Response};
-use selvage_host_tests::redis::Bridge;
+use selvage_host_tests::redis::{Bridge, Part};
 use selvage_host_tests::scripted::{Answer, Origin, Received};
 
 use super::{assert_says, becomes};
@@ -173,6 +176,18 @@ fn a_thousand_tagged_entries_are_one_purge() {
     gateway.assert_sound();
 }
 
+/// So many purges have come from others; a worker counts at its next tick.
+#[track_caller]
+fn received(gateway: &Gateway, purges: u64) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while gateway.stat("selvage.purge.received") < purges {
+        assert!(Instant::now() < deadline, "{:?}", gateway.stats("selvage.purge"));
+        thread::sleep(Duration::from_millis(20));
+    }
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(gateway.stat("selvage.purge.received"), purges, "each came once");
+}
+
 #[test]
 fn in_every_envoy_of_a_fleet() {
     let origin = origin();
@@ -192,14 +207,40 @@ fn in_every_envoy_of_a_fleet() {
             gone(gateway, target, &old);
         }
     }
-    let received = || two.stat("selvage.purge.received");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while received() < 4 {
-        assert!(std::time::Instant::now() < deadline, "{:?}", two.stats("selvage.purge"));
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    received(&two, 4);
     // What a node that starts now finds in Redis is not older than the purges either.
     let three = start(&origin, remote, Some(bridge.port()));
     assert_ne!(get(&three, "/red/a").text(), "answer 0");
     [one, two, three].iter().for_each(Gateway::assert_sound);
+}
+
+#[test]
+fn while_redis_does_not_answer_a_purge_waits_and_then_nothing_else_is_gone_with_it() {
+    let origin = origin();
+    let bridge = Bridge::start();
+    let remote = r#", "remote": { "enabled": true, "timeout": "250ms" }"#;
+    let [one, two] = [(); 2].map(|()| start(&origin, remote, Some(bridge.port())));
+    // Both have written and read before.
+    for (from, to, target) in [(&one, &two, "/green/a"), (&two, &one, "/white/a")] {
+        let old = warm(from, target);
+        assert_eq!(warm(to, target), old);
+        purged(from, &format!(r#"{{"urls":["purge.example{target}"]}}"#));
+        gone(to, target, &old);
+    }
+    let [old, kept] = ["/red/a", "/blue/a"].map(|target| warm(&one, target));
+    assert_eq!(["/red/a", "/blue/a"].map(|target| warm(&two, target)), [old.clone(), kept.clone()]);
+    bridge.stall(Part::Redis);
+    purged(&one, r#"{"tags":["red"]}"#);
+    // More than one try, and longer than anybody waits for a purge that was announced.
+    thread::sleep(Duration::from_secs(6));
+    assert_eq!(get(&two, "/red/a").text(), old);
+    bridge.resume(Part::Redis);
+    gone(&two, "/red/a", &old);
+    for gateway in [&one, &two] {
+        let answer = get(gateway, "/blue/a");
+        assert!(answer.is_hit() && answer.text() == kept, "{}", answer.cache_status());
+        assert_eq!(gateway.stat("selvage.event.purges-lost"), 0);
+        gateway.assert_sound();
+    }
+    received(&two, 2);
 }

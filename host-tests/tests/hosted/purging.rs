@@ -73,7 +73,7 @@ fn the_token_comes_from_the_environment_and_must_be_there() {
 }
 
 #[test]
-fn a_purge_is_numbered_and_written_for_the_other_nodes_at_once() {
+fn a_purge_is_written_for_the_other_nodes_at_once_under_the_number_after_the_last() {
     let configuration = r#"{"admin":{"open":true},"remote":{"enabled":true}}"#;
     let gateway = Gateway::with(configuration).workers(1).cluster("redis").origin(|_| fresh("old")).start();
     purge(&gateway, 0);
@@ -81,11 +81,21 @@ fn a_purge_is_numbered_and_written_for_the_other_nodes_at_once() {
         let found = gateway.callouts().into_iter().find(|call| call.path().starts_with(beginning));
         found.unwrap_or_else(|| panic!("no {beginning}"))
     };
-    call("/INCR/selvage:v1:purges").respond(200, Headers::new(), r#"{"INCR":7}"#);
-    let write = call("/SETEX/selvage:v1:purge:7/86400");
-    assert_eq!(write.body().len(), 28);
-    write.respond(200, Headers::new(), r#"{"SETEX":[true,"OK"]}"#);
+    call("/GET/selvage:v1:purges.bin").respond(200, Headers::new(), "6");
+    let add = call("/SET/selvage:v1:purge:7/");
+    let path = add.path();
+    let entry =
+        path.strip_prefix("/SET/selvage:v1:purge:7/").and_then(|rest| rest.strip_suffix("/NX/EX/86400"));
+    let entry = entry.unwrap_or_else(|| panic!("{path}"));
+    // The answer is lost, and the next try finds what the first one wrote.
+    add.respond(503, Headers::new(), "no healthy upstream");
     gateway.advance(1);
+    gateway.tick();
+    call("/SET/selvage:v1:purge:7/").respond(200, Headers::new(), r#"{"SET":null}"#);
+    call("/GET/selvage:v1:purge:7.bin").respond(200, Headers::new(), entry);
+    let hint = call("/SETEX/selvage:v1:purges/86400");
+    assert_eq!(hint.body(), b"7");
+    hint.respond(200, Headers::new(), r#"{"SETEX":[true,"OK"]}"#);
     gateway.tick();
     assert_eq!(gateway.metric("selvage.purge.spread"), Some(1));
 }

@@ -20,7 +20,6 @@ pub use failures::{AnsweredBy, Failure};
 pub use fills::{FillEnd, FillId, Turn};
 pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 use purging::Judged;
-pub use purging::Since;
 use remembered::Remembered;
 pub use revalidation::Revalidation;
 
@@ -139,6 +138,7 @@ pub struct Cache {
     purge_ring: Ring,
     /// Purges for and of the other nodes.
     spread: Spread,
+    purge_ids: purging::Ids,
     gate: Gate,
     fills: fills::Fills,
     /// Keys for which the origin failed lately, each at the place its hash gives it.
@@ -198,6 +198,7 @@ impl Cache {
             purges,
             purge_ring: Ring::default(),
             spread: Spread::default(),
+            purge_ids: purging::Ids::default(),
             gate: Gate::default(),
             fills: fills::Fills::default(),
             failures: Vec::new(),

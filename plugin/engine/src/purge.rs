@@ -37,6 +37,8 @@ pub struct Purge {
     pub at: Timestamp,
     /// A digest of the namespace whose caches are meant; [`EVERY_NAMESPACE`] for all.
     pub namespace: u64,
+    /// By which it is known again, whoever tells of it: no two purges of a fleet have the same. 0 if none was drawn.
+    pub id: u64,
 }
 
 /// What a purge covers.
@@ -82,7 +84,8 @@ impl Purge {
     /// As bytes, for shared data and the remote store.
     ///
     /// ```text
-    /// version 1: u8 · kind u8 · soft u8 · 0 u8 · namespace u64 · at u64 ms · hash u64, or authority length u16 · authority · path
+    /// version 1: u8 · kind u8 · soft u8 · 0 u8 · namespace u64 · at u64 ms · id u64 ·
+    /// hash u64, or authority length u16 · authority · path
     /// ```
     pub fn encode(&self) -> Vec<u8> {
         let kind = match self.what {
@@ -94,6 +97,7 @@ impl Purge {
         let mut out = vec![VERSION, kind, u8::from(self.mode == Mode::Soft), 0];
         out.extend_from_slice(&self.namespace.to_le_bytes());
         out.extend_from_slice(&self.at.as_millis().to_le_bytes());
+        out.extend_from_slice(&self.id.to_le_bytes());
         match &self.what {
             What::Url(hash) | What::Tag(hash) => out.extend_from_slice(&hash.to_le_bytes()),
             What::Prefix { authority, path } => {
@@ -114,6 +118,7 @@ impl Purge {
         }
         let namespace = take_u64(&mut bytes)?;
         let at = Timestamp::from_millis(take_u64(&mut bytes)?);
+        let id = take_u64(&mut bytes)?;
         let what = match kind {
             1 => What::Url(take_u64(&mut bytes)?),
             2 => What::Tag(take_u64(&mut bytes)?),
@@ -130,7 +135,7 @@ impl Purge {
             _ => return None,
         };
         let mode = if soft == 1 { Mode::Soft } else { Mode::Hard };
-        bytes.is_empty().then_some(Self { what, mode, at, namespace })
+        bytes.is_empty().then_some(Self { what, mode, at, namespace, id })
     }
 }
 
@@ -188,10 +193,11 @@ mod tests {
         let prefix = What::Prefix { authority: Box::from(&b"a.test"[..]), path: Box::from(&b"/x"[..]) };
         for what in [What::Url(7), What::Tag(u64::MAX), prefix, What::All] {
             for mode in [Mode::Hard, Mode::Soft] {
-                let purge = Purge { what: what.clone(), mode, at: Timestamp::from_secs(9), namespace: 3 };
+                let purge =
+                    Purge { what: what.clone(), mode, at: Timestamp::from_secs(9), namespace: 3, id: 4 };
                 let bytes = purge.encode();
                 assert_eq!(Purge::decode(&bytes), Some(purge));
-                assert_eq!(Purge::decode(bytes.get(..19).unwrap()), None);
+                assert_eq!(Purge::decode(bytes.get(..27).unwrap()), None);
                 for (at, value) in [(0, 2), (1, 5), (1, 0), (2, 2), (3, 1)] {
                     let mut changed = bytes.clone();
                     *changed.get_mut(at).unwrap() = value;

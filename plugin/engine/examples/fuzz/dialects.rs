@@ -1,7 +1,7 @@
 //! Inputs for the two dialects: an answer as text, with what was asked in its first line.
 //!
 //! ```text
-//! get 65536                             get, set, delete or probe, and the most bytes that a value may have
+//! get 65536                             get, set, delete, add or probe, and the most bytes that a value may have
 //! :status: 200                          header fields
 //!                                       an empty line
 //! {"result":"YQ=="}                     the body
@@ -62,8 +62,8 @@ impl Decoder for Answers {
             1 => ("set", as_result("OK")),
             2 if self.is_webdis() => ("delete", br#"{"DEL":1}"#.to_vec()),
             2 => ("delete", br#"{"result":1}"#.to_vec()),
-            3 if self.is_webdis() => ("increment", br#"{"INCR":7}"#.to_vec()),
-            3 => ("increment", br#"{"result":7}"#.to_vec()),
+            3 if self.is_webdis() => ("add", br#"{"SET":null}"#.to_vec()),
+            3 => ("add", br#"{"result":null}"#.to_vec()),
             _ if self.is_webdis() => ("probe", br#"{"PING":[true,"PONG"]}"#.to_vec()),
             _ => ("probe", as_result(&base64(b"selvage"))),
         };
@@ -76,7 +76,7 @@ impl Decoder for Answers {
         match random.below(4) {
             // The same answer to another question.
             0 => {
-                let command = *random.pick(&["get", "set", "delete", "increment", "probe"]);
+                let command = *random.pick(&["get", "set", "delete", "add", "probe"]);
                 let most = *random.pick(&[0, 1, 10, 100, 65536]);
                 drop(input.splice(..line, format!("{command} {most}").into_bytes()));
             }
@@ -115,16 +115,15 @@ impl Decoder for Answers {
                 (true, format!("value {:?}", value.len().checked_ilog2()))
             }
             Ok(Answer::Absent) => {
-                assert!(matches!(command, Command::Get { .. }), "nobody asked for a value");
+                let asked = matches!(command, Command::Get { .. } | Command::Add { .. });
+                assert!(asked, "nobody asked for a value");
                 (true, "absent".to_owned())
             }
             Ok(Answer::Done) => {
-                assert!(matches!(command, Command::Set { .. } | Command::Delete { .. }), "nothing was to do");
+                let to_do =
+                    matches!(command, Command::Set { .. } | Command::Delete { .. } | Command::Add { .. });
+                assert!(to_do, "nothing was to do");
                 (true, "done".to_owned())
-            }
-            Ok(Answer::Number(number)) => {
-                assert!(matches!(command, Command::Increment { .. }), "nobody asked for a number");
-                (true, format!("number {:?}", number.checked_ilog2()))
             }
             Ok(Answer::Ready(capabilities)) => {
                 assert!(matches!(command, Command::Probe), "nobody asked for capabilities");
@@ -159,7 +158,7 @@ impl Input {
         let command = match question.first() {
             Some(b's') => Command::Set { key: "k", value: b"v", ttl_seconds: 1 },
             Some(b'd') => Command::Delete { key: "k" },
-            Some(b'i') => Command::Increment { key: "k" },
+            Some(b'a') => Command::Add { key: "k", text: "v", ttl_seconds: 1 },
             Some(b'p') => Command::Probe,
             _ => Command::Get { key: "k" },
         };
@@ -209,9 +208,11 @@ pub fn base64(bytes: &[u8]) -> String {
     text
 }
 
-const WORDS: [&[u8]; 32] = [
+const WORDS: [&[u8]; 34] = [
     b"{\"SETEX\":[true,\"OK\"]}",
     b"{\"SETEX\":[false,\"OOM command not allowed\"]}",
+    b"{\"SET\":[true,\"OK\"]}",
+    b"{\"SET\":null}",
     b"{\"DEL\":1}",
     b"{\"DEL\":[false,\"NOPERM\"]}",
     b"{\"PING\":[true,\"PONG\"]}",

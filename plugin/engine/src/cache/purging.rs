@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::{Cache, Moment};
 use crate::purge::log::Verdict;
-use crate::purge::spread::{Heard, Step};
+use crate::purge::spread::{Heard, Step, purges_of};
 use crate::purge::{EVERY_NAMESPACE, Mode, Purge, What};
 use crate::remote::dialect::{Answer, DialectError};
 use crate::store::Slot;
@@ -22,48 +24,55 @@ pub(super) enum Judged {
 impl Cache {
     /// Purges, in every worker and node.
     pub fn purge(&mut self, what: Vec<What>, mode: Mode, moment: &mut Moment<'_>) {
-        let at = moment.now;
-        let namespace = self.policy.namespace;
-        let purges: Vec<Purge> = what.into_iter().map(|what| Purge { what, mode, at, namespace }).collect();
+        let (at, namespace) = (moment.now, self.policy.namespace);
+        let purges: Vec<Purge> = what
+            .into_iter()
+            .map(|what| Purge { what, mode, at, namespace, id: self.purge_ids.next(at) })
+            .collect();
         for purge in &purges {
             self.stats.count("purge", purge.what.as_str());
             if mode == Mode::Soft {
                 self.stats.count("purge", "soft");
             }
-            let bytes = purge.encode();
-            self.purges.hear(&bytes);
+            self.purges.hear(purge.id);
             if self.policy.remote.enabled {
-                self.spread.push(bytes);
+                self.spread.push(purge.encode());
             }
         }
         self.take_in(&purges, moment);
     }
 
-    /// Takes in a purge of another node, as it came. One that cannot be read may be of anything.
+    /// Takes in an entry of purges of another node. What cannot be read may be of anything.
     ///
     /// Whatever clock the other node has, what was asked for before now may be older than the purge. Only a node that
     /// reads old purges at its start takes their own time, and the slack for the clock.
-    pub fn receive_purge(&mut self, bytes: &[u8], since: Since, moment: &mut Moment<'_>) {
-        let Some(purge) = Purge::decode(bytes) else {
+    fn receive_purges(&mut self, entry: &[u8], since: Since, moment: &mut Moment<'_>) {
+        let purges: Option<Vec<Purge>> =
+            purges_of(entry).and_then(|purges| purges.iter().map(|purge| Purge::decode(purge)).collect());
+        let Some(mut purges) = purges else {
             self.stats.count("event", "bad-purge");
             self.purge_unknown(moment.now, moment);
             return;
         };
-        if self.purges.hear(bytes) {
-            return;
+        // Another worker of this node may have made it, or heard of it, a moment ago.
+        self.learn_purges(moment);
+        purges.retain(|purge| !self.purges.hear(purge.id));
+        for purge in &mut purges {
+            purge.at = match since {
+                Since::Now => moment.now,
+                Since::Then => purge.at.plus(self.policy.purge.skew).min(moment.now),
+            };
         }
-        let at = match since {
-            Since::Now => moment.now,
-            Since::Then => purge.at.plus(self.policy.purge.skew).min(moment.now),
-        };
-        self.stats.count("purge", "received");
-        self.take_in(&[Purge { at, ..purge }], moment);
+        if !purges.is_empty() {
+            self.stats.add("purge", "received", purges.len() as u64);
+            self.take_in(&purges, moment);
+        }
     }
 
     /// What other nodes purged up to this time is not known: everything of before counts as purged.
     pub fn purge_unknown(&mut self, until: Timestamp, moment: &mut Moment<'_>) {
         self.stats.count("event", "purges-lost");
-        let all = Purge { what: What::All, mode: Mode::Hard, at: until, namespace: EVERY_NAMESPACE };
+        let all = Purge { what: What::All, mode: Mode::Hard, at: until, namespace: EVERY_NAMESPACE, id: 0 };
         self.take_in(&[all], moment);
     }
 
@@ -80,7 +89,7 @@ impl Cache {
         let news = self.purge_ring.poll(moment.host, moment.now);
         for purge in &news.purges {
             self.purges.add(purge);
-            self.purges.hear(&purge.encode());
+            self.purges.hear(purge.id);
         }
         if let Some(until) = news.missed_until.filter(|until| *until > Timestamp::default()) {
             self.stats.count("event", "purges-lost");
@@ -141,57 +150,59 @@ impl Cache {
         answer: Result<Answer, DialectError>,
         moment: &mut Moment<'_>,
     ) {
-        let now = moment.now;
-        match (step, answer) {
-            (Step::Draw { id }, Ok(Answer::Number(number))) => self.spread.drawn(*id, number),
-            (Step::Write { id, .. }, Ok(Answer::Done)) => {
-                self.stats.count("purge", "spread");
-                self.spread.written(*id);
+        let (now, skew) = (moment.now, self.policy.purge.skew);
+        let answer = match answer {
+            // No purge is so long: it is there, and cannot be read.
+            Err(DialectError::TooLarge) => Some(Answer::Value(Vec::new())),
+            answer => answer.ok(),
+        };
+        let time_of = |entry: &[u8]| {
+            let purges = purges_of(entry).unwrap_or_default();
+            let newest = purges.iter().filter_map(|purge| Some(Purge::decode(purge)?.at)).max();
+            // What another release wrote may mean anything.
+            newest.map_or(now, |at| at.plus(skew))
+        };
+        for heard in self.spread.ended(step, answer, &time_of, now) {
+            match heard {
+                Heard::New(entry) => self.receive_purges(&entry, Since::Now, moment),
+                Heard::Old(entry) => self.receive_purges(&entry, Since::Then, moment),
+                Heard::Unknown(until) => self.purge_unknown(until, moment),
+                Heard::Told(purges) => self.stats.add("purge", "spread", purges),
             }
-            (Step::Count, Ok(answer @ (Answer::Value(_) | Answer::Absent))) => {
-                let count = match answer {
-                    Answer::Value(digits) => {
-                        std::str::from_utf8(&digits).ok().and_then(|text| text.parse().ok())
-                    }
-                    _ => Some(0),
-                };
-                match count {
-                    Some(count) => {
-                        let heard = self.spread.counted(count, now);
-                        self.hear(heard, moment);
-                    }
-                    None => self.spread.failed(step, now),
-                }
-            }
-            (Step::Fetch { number }, Ok(Answer::Value(bytes))) => {
-                // What another release wrote may mean anything.
-                let at = Purge::decode(&bytes).map_or(now, |purge| purge.at.plus(self.policy.purge.skew));
-                for heard in self.spread.fetched(*number, Some((bytes, at)), now) {
-                    self.hear(heard, moment);
-                }
-            }
-            (Step::Fetch { number }, Ok(Answer::Absent)) => {
-                for heard in self.spread.fetched(*number, None, now) {
-                    self.hear(heard, moment);
-                }
-            }
-            _ => self.spread.failed(step, now),
         }
     }
 
-    fn hear(&mut self, heard: Heard, moment: &mut Moment<'_>) {
-        match heard {
-            Heard::Nothing => {}
-            Heard::New(bytes) => self.receive_purge(&bytes, Since::Now, moment),
-            Heard::Old(bytes) => self.receive_purge(&bytes, Since::Then, moment),
-            Heard::Unknown(until) => self.purge_unknown(until, moment),
+    /// Purges that still wait to be told to other nodes, under a configuration that this one replaces.
+    pub fn take_over_purges(&mut self, before: &mut Self) {
+        if self.policy.remote.enabled {
+            self.spread.take_over(std::mem::take(&mut before.spread));
         }
+    }
+
+    /// Where the ids of this worker's purges begin: any number that no other worker of the fleet has.
+    pub fn seed_purges(&mut self, random: u64) {
+        self.purge_ids.last = random;
+    }
+}
+
+/// Ids of purges.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    last: u64,
+}
+
+impl Ids {
+    /// The next one, which is not 0.
+    fn next(&mut self, now: Timestamp) -> u64 {
+        self.last = self.last.wrapping_add(1);
+        let [last, now] = [self.last, now.as_millis()].map(u64::to_le_bytes);
+        xxh3_64(&[last, now].concat()).max(1)
     }
 }
 
 /// When a purge of another node counts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
+enum Since {
     /// From now: it has only just been made.
     Now,
     /// From its own time, by a clock that may differ.

@@ -5,8 +5,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::{EVERY_NAMESPACE, Mode, Purge, What, tags, url_hash};
 use crate::key;
 use crate::store::response::StoredResponse;
@@ -41,7 +39,7 @@ pub struct Log {
     /// The newest prefix, and what covers every response: purges of everything, and prefixes that had no room.
     newest_prefix: Timestamp,
     all: Mark,
-    /// Digests of the last purges as they were first written down, against hearing of them again.
+    /// Ids of the last purges, against hearing of them again.
     heard: VecDeque<u64>,
 }
 
@@ -212,16 +210,18 @@ impl Log {
         mark.verdict(generation)
     }
 
-    /// Whether a purge in these bytes has been heard of; if not, it has now.
-    pub fn hear(&mut self, bytes: &[u8]) -> bool {
-        let digest = xxh3_64(bytes);
-        if self.heard.contains(&digest) {
+    /// Whether the purge with this id has been heard of; if not, it has now. Without an id each is another.
+    pub fn hear(&mut self, id: u64) -> bool {
+        if id == 0 {
+            return false;
+        }
+        if self.heard.contains(&id) {
             return true;
         }
         if self.heard.len() >= MOST_HEARD {
             self.heard.pop_front();
         }
-        self.heard.push_back(digest);
+        self.heard.push_back(id);
         false
     }
 }
@@ -272,7 +272,7 @@ mod tests {
     }
 
     fn purge(what: What, mode: Mode, at: u64) -> Purge {
-        Purge { what, mode, at: Timestamp::from_millis(at), namespace: 5 }
+        Purge { what, mode, at: Timestamp::from_millis(at), namespace: 5, id: 0 }
     }
 
     fn prefix(authority: &str, path: &str) -> What {

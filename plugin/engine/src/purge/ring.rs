@@ -105,7 +105,7 @@ impl Value {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.entries.len().saturating_mul(30).saturating_add(20));
+        let mut bytes = Vec::with_capacity(self.entries.len().saturating_mul(38).saturating_add(20));
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&self.next.to_le_bytes());
         bytes.extend_from_slice(&self.floor.as_millis().to_le_bytes());
@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn tag(n: u64) -> Purge {
-        Purge { what: What::Tag(n), mode: Mode::Hard, at: at(n), namespace: 0 }
+        Purge { what: What::Tag(n), mode: Mode::Hard, at: at(n), namespace: 0, id: n }
     }
 
     fn some(range: std::ops::Range<u64>) -> News {

@@ -8,6 +8,7 @@ mod webdis;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer};
 pub use upstash::UpstashOptions;
 pub use webdis::WebdisOptions;
 
@@ -47,10 +48,14 @@ pub enum Command<'a> {
         /// The key.
         key: &'a str,
     },
-    /// Add one to a counter, which begins at zero.
-    Increment {
+    /// Store a value if there is none: [`Answer::Done`], or [`Answer::Absent`] if there is one.
+    Add {
         /// The key.
         key: &'a str,
+        /// What to store: letters and digits.
+        text: &'a str,
+        /// Seconds to keep it; 0 counts as 1.
+        ttl_seconds: u64,
     },
     /// Ask whether the store is there and what it can do.
     Probe,
@@ -67,8 +72,8 @@ pub enum Kind {
     Set,
     /// Of [`Command::Delete`].
     Delete,
-    /// Of [`Command::Increment`].
-    Increment,
+    /// Of [`Command::Add`].
+    Add,
     /// Of [`Command::Probe`].
     Probe,
 }
@@ -88,7 +93,7 @@ impl Command<'_> {
             Self::Claim { .. } => Kind::Claim,
             Self::Set { .. } => Kind::Set,
             Self::Delete { .. } => Kind::Delete,
-            Self::Increment { .. } => Kind::Increment,
+            Self::Add { .. } => Kind::Add,
             Self::Probe => Kind::Probe,
         }
     }
@@ -114,12 +119,10 @@ pub struct Call {
 pub enum Answer {
     /// The value.
     Value(Vec<u8>),
-    /// There is no value.
+    /// There is no value; or nothing was added.
     Absent,
     /// It is done.
     Done,
-    /// What a counter has become.
-    Number(u64),
     /// The answer to a probe.
     Ready(Capabilities),
 }
@@ -173,10 +176,10 @@ impl DialectError {
             (Self::Timeout, _) => CallResult::Timeout,
             // The record is at fault.
             (Self::TooLarge, _) => CallResult::Success { latency },
-            // Who may not count may still look up.
-            (Self::Unauthorized, Kind::Increment) => CallResult::Dropped,
             // A Redis that is full or read-only still answers lookups.
-            (Self::RedisError(_), Kind::Set | Kind::Delete | Kind::Increment) => CallResult::Dropped,
+            (Self::RedisError(_), Kind::Set | Kind::Delete | Kind::Add) => CallResult::Dropped,
+            // Who may not write may still look up.
+            (Self::Unauthorized, Kind::Add) => CallResult::Dropped,
             // A plain question will tell.
             (Self::RedisError(_) | Self::Unauthorized, Kind::Claim) => CallResult::Dropped,
             _ => CallResult::Failure,
@@ -268,12 +271,12 @@ pub fn wire_key(prefix: &str, hash: u128) -> String {
     format!("{}:{SCHEMA}:{hash:032x}", safe(prefix))
 }
 
-/// The key of the counter of purges.
-pub fn counter_key(prefix: &str) -> String {
+/// The key of the hint at the last purge.
+pub fn last_purge_key(prefix: &str) -> String {
     format!("{}:{SCHEMA}:purges", safe(prefix))
 }
 
-/// The key of the purge of a number.
+/// The key of the entry of purges of a number.
 pub fn purge_key(prefix: &str, number: u64) -> String {
     format!("{}:{SCHEMA}:purge:{number}", safe(prefix))
 }
@@ -302,6 +305,11 @@ fn status(head: Fields<'_>) -> Result<u16, DialectError> {
 /// What comes from a bridge has the time that it took.
 fn made_by_envoy(head: Fields<'_>) -> bool {
     head.get(b"x-envoy-upstream-service-time").is_none()
+}
+
+/// Tells a member that is null, `Some(None)`, from one that is not there.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 /// Releases whose records cannot read each other's have different schemas.

@@ -335,19 +335,19 @@ fn exchanges_purges(gateway: &mut Gateway, store: &mut Purges, millis: u64) {
         let mut moment = Moment { now, host: &mut gateway.shared };
         gateway.workers[worker].tick_purges("sv1/f/x", &mut moment);
         while let Some(step) = gateway.workers[worker].next_purge_step(now) {
+            let value =
+                |found: Option<String>| found.map_or(Answer::Absent, |text| Answer::Value(text.into_bytes()));
             let answer = match &step {
-                Step::Draw { .. } => {
-                    store.count += 1;
-                    Answer::Number(store.count)
-                }
-                Step::Write { number, bytes, .. } => {
-                    store.purges.insert(*number, bytes.clone());
+                Step::Add { number, .. } if store.entries.contains_key(number) => Answer::Absent,
+                Step::Add { number, text, .. } => {
+                    store.entries.insert(*number, text.clone());
                     Answer::Done
                 }
-                Step::Count if store.count == 0 => Answer::Absent,
-                Step::Count => Answer::Value(store.count.to_string().into_bytes()),
-                Step::Fetch { number } => {
-                    store.purges.get(number).cloned().map_or(Answer::Absent, Answer::Value)
+                Step::Read { number, .. } => value(store.entries.get(number).cloned()),
+                Step::Last { .. } => value(store.hint.map(|hint| hint.to_string())),
+                Step::Hint { number } => {
+                    store.hint = Some(*number);
+                    Answer::Done
                 }
             };
             let mut moment = Moment { now, host: &mut gateway.shared };
@@ -358,8 +358,8 @@ fn exchanges_purges(gateway: &mut Gateway, store: &mut Purges, millis: u64) {
 
 #[derive(Default)]
 struct Purges {
-    count: u64,
-    purges: std::collections::BTreeMap<u64, Vec<u8>>,
+    entries: std::collections::BTreeMap<u64, String>,
+    hint: Option<u64>,
 }
 
 #[test]

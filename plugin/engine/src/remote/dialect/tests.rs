@@ -5,6 +5,7 @@ const KEY: &str = "p:v1:0f";
 const GET: Command<'_> = Command::Get { key: KEY };
 const SET: Command<'_> = Command::Set { key: KEY, value: b"v", ttl_seconds: 0 };
 const DEL: Command<'_> = Command::Delete { key: KEY };
+const ADD: Command<'_> = Command::Add { key: KEY, text: "0f", ttl_seconds: 60 };
 const READY: Answer = Answer::Ready(Capabilities { binary_reads: true });
 
 fn webdis() -> Dialect {
@@ -42,10 +43,12 @@ fn commands_become_calls() {
         (webdis(), GET, "GET", "/GET/p:v1:0f.bin"),
         (webdis(), SET, "PUT", "/SETEX/p:v1:0f/1"),
         (webdis(), DEL, "GET", "/DEL/p:v1:0f"),
+        (webdis(), ADD, "GET", "/SET/p:v1:0f/0f/NX/EX/60"),
         (webdis(), Command::Probe, "GET", "/PING"),
         (upstash(), GET, "GET", "/get/p:v1:0f"),
         (upstash(), SET, "POST", "/set/p:v1:0f?EX=1"),
         (upstash(), DEL, "POST", "/del/p:v1:0f"),
+        (upstash(), ADD, "POST", "/set/p:v1:0f/0f/NX/EX/60"),
         (upstash(), Command::Probe, "GET", "/ping/selvage"),
     ] {
         let call = dialect.call(&command);
@@ -105,6 +108,13 @@ fn webdis_answers_are_told_apart() {
             (DEL, "200", r#"{"DEL":0}"#, Ok(Answer::Done)),
             (DEL, "200", r#"{"DEL":[false,"READONLY x"]}"#, redis("READONLY x")),
             (DEL, "200", &"[".repeat(5000), Err(DialectError::Malformed)),
+            (ADD, "200", r#"{"SET":[true,"OK"]}"#, Ok(Answer::Done)),
+            (ADD, "200", r#"{"SET":null}"#, Ok(Answer::Absent)),
+            (ADD, "200", r#"{"SET":[false,"OOM x"]}"#, redis("OOM x")),
+            (ADD, "200", r#"{"SET":[false,"NOPERM x"]}"#, Err(DialectError::Unauthorized)),
+            (ADD, "200", "{}", Err(DialectError::Malformed)),
+            (ADD, "404", "", Err(DialectError::Status(404))),
+            (SET, "200", r#"{"SET":null}"#, Err(DialectError::Malformed)),
             (Command::Probe, "200", r#"{"PING":[true,"PONG"]}"#, Ok(READY)),
             (Command::Probe, "200", r#"{"PING":[false,"NOAUTH x"]}"#, Err(DialectError::Unauthorized)),
             (Command::Probe, "2oo", "", Err(DialectError::Malformed)),
@@ -145,6 +155,11 @@ fn upstash_answers_are_told_apart() {
             (DEL, "200", r#"{"result":1}"#, Ok(Answer::Done)),
             (DEL, "200", r#"{"result":"1"}"#, Err(DialectError::Malformed)),
             (DEL, "200", r#"{"error":"ERR x"}"#, redis("ERR x")),
+            (ADD, "200", r#"{"result":"OK"}"#, Ok(Answer::Done)),
+            (ADD, "200", r#"{"result":"T0s="}"#, Ok(Answer::Done)),
+            (ADD, "200", r#"{"result":null}"#, Ok(Answer::Absent)),
+            (ADD, "200", "{}", Err(DialectError::Malformed)),
+            (ADD, "200", r#"{"result":"x"}"#, Err(DialectError::Malformed)),
             (Command::Probe, "200", r#"{"result":"c2VsdmFnZQ=="}"#, Ok(READY)),
             (
                 Command::Probe,
@@ -187,13 +202,14 @@ fn no_bytes_make_a_panic_or_an_oversized_value() {
         seed ^= seed << 17;
         seed as usize
     };
-    let starts: [&[u8]; 8] = [
+    let starts: [&[u8]; 9] = [
         b"",
         br#"{"result":"AAAA"}"#,
         br#"{"result":null}"#,
         br#"{"error":"ERR x"}"#,
         br#"{"SETEX":[true,"OK"]}"#,
         br#"{"DEL":[false,"ERR"]}"#,
+        br#"{"SET":null}"#,
         b"-ERR x",
         br#"{"PING":[true,"PONG"]}"#,
     ];
@@ -208,7 +224,7 @@ fn no_bytes_make_a_panic_or_an_oversized_value() {
                     _ => body.extend((0..next() % 60).map(|_| next() as u8)),
                 }
             }
-            let command = [GET, SET, DEL, Command::Probe][next() % 4];
+            let command = [GET, SET, DEL, ADD, Command::Probe][next() % 5];
             let status = ["200", "200", "400", "404", "503"][next() % 5];
             match ask(&dialect, command, status, &body) {
                 Ok(Answer::Value(value)) => assert!(value.len() <= 100 && command == GET),

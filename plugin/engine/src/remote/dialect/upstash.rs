@@ -2,9 +2,9 @@
 //!
 //! Values are asked for in base64, as JSON holds no bytes. Compatible servers differ in what of this they do.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64};
+use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64, present};
 
 /// Options of Upstash. Not `Debug`: they hold a token.
 #[derive(Clone, Default)]
@@ -24,7 +24,9 @@ impl UpstashOptions {
                 ("POST", format!("/set/{key}?EX={}", (*ttl_seconds).max(1)), value.to_vec())
             }
             Command::Delete { key } => ("POST", format!("/del/{key}"), Vec::new()),
-            Command::Increment { key } => ("POST", format!("/incr/{key}"), Vec::new()),
+            Command::Add { key, text, ttl_seconds } => {
+                ("POST", format!("/set/{key}/{text}/NX/EX/{}", (*ttl_seconds).max(1)), Vec::new())
+            }
             // With an argument the answer is a string like any value, not a status that some leave as it is.
             Command::Probe => ("GET", format!("/ping/{PROBE}"), Vec::new()),
         };
@@ -50,25 +52,24 @@ pub(super) fn answer(kind: Kind, status: u16, body: &[u8], max_bytes: usize) -> 
         other => return Err(DialectError::Status(other)),
     }
     let malformed = || error(body).unwrap_or(DialectError::Malformed);
-    if matches!(kind, Kind::Delete | Kind::Increment) {
+    if kind == Kind::Delete {
         let Reply { result, error: None } = parse::<u64>(body).ok_or_else(malformed)? else {
             return Err(malformed());
         };
-        let done = |number| if kind == Kind::Delete { Answer::Done } else { Answer::Number(number) };
-        return result.flatten().map(done).ok_or(DialectError::Malformed);
+        return result.flatten().map(|_| Answer::Done).ok_or(DialectError::Malformed);
     }
     let Reply { result: Some(result), error: None } = parse::<String>(body).ok_or_else(malformed)? else {
         return Err(malformed());
     };
     match (kind, result.as_deref()) {
-        (Kind::Get | Kind::Claim, None) => Ok(Answer::Absent),
+        (Kind::Get | Kind::Claim | Kind::Add, None) => Ok(Answer::Absent),
         (Kind::Get | Kind::Claim, Some(text)) => match base64::decode(text.as_bytes()) {
             None => Err(DialectError::Malformed),
             Some(value) if value.len() > max_bytes => Err(DialectError::TooLarge),
             Some(value) => Ok(Answer::Value(value)),
         },
         // Some compatible servers encode the status too.
-        (Kind::Set, Some("OK" | "T0s=")) => Ok(Answer::Done),
+        (Kind::Set | Kind::Add, Some("OK" | "T0s=")) => Ok(Answer::Done),
         (Kind::Probe, Some(PROBE)) => Ok(Answer::Ready(Capabilities { binary_reads: false })),
         (Kind::Probe, Some(text)) if base64::decode(text.as_bytes()).as_deref() == Some(PROBE.as_bytes()) => {
             Ok(Answer::Ready(Capabilities { binary_reads: true }))
@@ -97,10 +98,6 @@ struct Reply<T> {
     #[serde(default, deserialize_with = "present")]
     result: Option<Option<T>>,
     error: Option<String>,
-}
-
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(from).map(Some)
 }
 
 const PROBE: &str = "selvage";

@@ -1,10 +1,10 @@
-//! webdis: the command is the path, the value of `SETEX` the body.
+//! webdis: the command is the path, the value of `SETEX` the body. It takes a body only for the last argument.
 //!
 //! It takes an ending such as `.js` off the last argument and reads `+` as a space; [`super::wire_key`] has neither.
 
 use serde::Deserialize;
 
-use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64};
+use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64, present};
 
 /// Options of webdis. Not `Debug`: they hold a password.
 #[derive(Clone, Default)]
@@ -26,7 +26,9 @@ impl WebdisOptions {
                 ("PUT", format!("/SETEX/{key}/{}", (*ttl_seconds).max(1)), value.to_vec())
             }
             Command::Delete { key } => ("GET", format!("/DEL/{key}"), Vec::new()),
-            Command::Increment { key } => ("GET", format!("/INCR/{key}"), Vec::new()),
+            Command::Add { key, text, ttl_seconds } => {
+                ("GET", format!("/SET/{key}/{text}/NX/EX/{}", (*ttl_seconds).max(1)), Vec::new())
+            }
             Command::Probe => ("GET", "/PING".to_owned(), Vec::new()),
         };
         let basic = |pair: &String| ("authorization", format!("Basic {}", base64::encode(pair.as_bytes())));
@@ -49,17 +51,17 @@ pub(super) fn answer(
         },
         (_, 200) if body.len() > MAX_REPLY => Err(DialectError::Malformed),
         (_, 200) => match (kind, serde_json::from_slice(&body).map_err(|_| DialectError::Malformed)?) {
-            (_, Reply { set: Some((false, text)), .. } | Reply { ping: Some((false, text)), .. }) => {
-                Err(DialectError::of_redis(&text))
-            }
             (
                 _,
-                Reply { del: Some(Counted::Refused(false, text)), .. }
-                | Reply { incr: Some(Counted::Refused(false, text)), .. },
+                Reply { set: Some((false, text)), .. }
+                | Reply { add: Some(Some((false, text))), .. }
+                | Reply { del: Some(Counted::Refused(false, text)), .. }
+                | Reply { ping: Some((false, text)), .. },
             ) => Err(DialectError::of_redis(&text)),
             (Kind::Set, Reply { set: Some((true, text)), .. }) if text == "OK" => Ok(Answer::Done),
-            (Kind::Delete, Reply { del: Some(Counted::Count(_)), .. }) => Ok(Answer::Done),
-            (Kind::Increment, Reply { incr: Some(Counted::Count(number)), .. }) => Ok(Answer::Number(number)),
+            (Kind::Add, Reply { add: Some(Some((true, text))), .. }) if text == "OK" => Ok(Answer::Done),
+            (Kind::Add, Reply { add: Some(None), .. }) => Ok(Answer::Absent),
+            (Kind::Delete, Reply { del: Some(Counted::Count(..)), .. }) => Ok(Answer::Done),
             (Kind::Probe, Reply { ping: Some((true, text)), .. }) if text == "PONG" => {
                 Ok(Answer::Ready(Capabilities { binary_reads: true }))
             }
@@ -81,8 +83,9 @@ struct Reply {
     set: Option<(bool, String)>,
     #[serde(rename = "DEL")]
     del: Option<Counted>,
-    #[serde(rename = "INCR")]
-    incr: Option<Counted>,
+    /// `Some(None)` if it is null: nothing was set.
+    #[serde(rename = "SET", default, deserialize_with = "present")]
+    add: Option<Option<(bool, String)>>,
     #[serde(rename = "PING")]
     ping: Option<(bool, String)>,
 }
@@ -90,6 +93,6 @@ struct Reply {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Counted {
-    Count(u64),
+    Count(#[allow(dead_code, reason = "that it is a number is all")] u64),
     Refused(bool, String),
 }

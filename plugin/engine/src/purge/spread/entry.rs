@@ -1,0 +1,77 @@
+//! An entry of the log: a few purges as a text that every bridge takes in a path.
+//!
+//! ```text
+//! hex of: 1 to many × ( length u16 · purge )
+//! ```
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+
+use crate::store::node::wire::take;
+
+/// Takes the next purges, at least one, as an entry; and how many they are. `None` if there are none.
+pub(super) fn take_entry(waiting: &mut VecDeque<Vec<u8>>) -> Option<(String, u64)> {
+    let (mut text, mut purges) = (String::new(), 0);
+    while let Some(purge) = waiting.front() {
+        let digits = purge.len().saturating_add(2).saturating_mul(2);
+        if purges > 0 && text.len().saturating_add(digits) > FULL {
+            break;
+        }
+        let length = u16::try_from(purge.len()).unwrap_or(u16::MAX).to_le_bytes();
+        for byte in length.iter().chain(purge) {
+            let _: std::fmt::Result = write!(text, "{byte:02x}");
+        }
+        purges += 1;
+        waiting.pop_front();
+    }
+    (purges > 0).then_some((text, purges))
+}
+
+/// The purges of an entry. `None` if it is none of this release.
+pub fn purges_of(text: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (pairs, []) = text.as_chunks::<2>() else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
+    let (bytes, mut purges) = (bytes?, Vec::new());
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let length = usize::from(u16::from_le_bytes(take(&mut rest)?));
+        let (purge, after) = rest.split_at_checked(length)?;
+        purges.push(purge.to_vec());
+        rest = after;
+    }
+    (!purges.is_empty()).then_some(purges)
+}
+
+/// Characters after which no further purge joins: a path of so many passes everywhere.
+const FULL: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn purges_travel_together_and_read_back() {
+        let all: Vec<Vec<u8>> = (0..100).map(|n| vec![n; 36]).collect();
+        let (mut waiting, mut back) = (VecDeque::from(all.clone()), Vec::new());
+        let mut entries = 0;
+        while let Some((text, purges)) = take_entry(&mut waiting) {
+            assert!(text.len() <= FULL && text.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+            let read = purges_of(text.as_bytes()).unwrap();
+            assert_eq!(read.len() as u64, purges);
+            back.extend(read);
+            entries += 1;
+        }
+        assert_eq!((back, entries), (all, 2));
+        let (text, _) = take_entry(&mut VecDeque::from([vec![7; 3000]])).unwrap();
+        assert_eq!(purges_of(text.as_bytes()), Some(vec![vec![7; 3000]]), "a long one goes alone");
+    }
+
+    #[test]
+    fn what_is_no_entry_is_refused() {
+        for text in [&b""[..], b"0", b"zz", b"01", b"0100", b"0200ff", b"0100ff00", b"\xff\xff"] {
+            assert_eq!(purges_of(text), None, "{text:?}");
+        }
+    }
+}
