@@ -3,18 +3,22 @@
 
 use hashbrown::HashMap;
 use selvage_engine::cache::{Cache, Host, Moment};
-use selvage_engine::exchange::{NotSent, Refresh};
+use selvage_engine::exchange::{NotSent, Refresh, RemoteAnswer};
 use selvage_engine::fields::Fields;
 use selvage_engine::store::node::{CasMismatch, SharedData};
 use selvage_engine::time::Timestamp;
 
+use crate::breakers::Breakers;
 use crate::host::{self, Envoy, Level, NotCalled};
+use crate::remote::Remote;
 use crate::stream::BuildIdHasher;
 
-/// The refreshes of one plugin that are under way.
+/// The requests of one plugin that are under way.
 #[derive(Default)]
 pub struct Refreshes {
     pending: HashMap<u32, Refresh, BuildIdHasher>,
+    /// Those about which the remote store is being asked.
+    asking: HashMap<u32, Refresh, BuildIdHasher>,
     complained: bool,
 }
 
@@ -26,7 +30,7 @@ impl Refreshes {
             let Some(refresh) = cache.next_refresh(&mut moment) else { return };
             match host::http_call(&refresh.cluster, &refresh.request, &[], refresh.timeout) {
                 Ok(token) => {
-                    cache.stats.count("refresh", "sent");
+                    refresh.sent(cache);
                     self.pending.insert(token, refresh);
                 }
                 Err(NotCalled::UnknownCluster) => {
@@ -34,7 +38,7 @@ impl Refreshes {
                         let cluster = &refresh.cluster;
                         host::log(
                             Level::Warn,
-                            &format!("the cluster {cluster:?} cannot be called to refresh; clients do it"),
+                            &format!("the cluster {cluster:?} cannot be called to fetch; clients do it"),
                         );
                     }
                     refresh.not_sent(NotSent::UnknownCluster, cache, &mut moment);
@@ -42,6 +46,27 @@ impl Refreshes {
                 Err(NotCalled::Unreachable) => refresh.not_sent(NotSent::Unreachable, cache, &mut moment),
             }
         }
+    }
+
+    /// Asks the remote store about those that wait for it. One that cannot be asked about goes without.
+    pub fn ask(&mut self, remote: &mut Remote, breakers: &mut Breakers, cache: &mut Cache, now: Timestamp) {
+        let mut moment = Moment { now, host: &mut Called };
+        while let Some(refresh) = cache.next_question(&mut moment) {
+            let token = refresh
+                .question()
+                .and_then(|(hash, claim)| remote.look_up(None, hash, claim, breakers, cache, now));
+            match token {
+                Some(token) => {
+                    self.asking.insert(token, refresh);
+                }
+                None => refresh.told(RemoteAnswer::Nothing, cache, &mut moment),
+            }
+        }
+    }
+
+    /// The refresh about which a call to the remote store was, if there is one.
+    pub fn take_asking(&mut self, token: u32) -> Option<Refresh> {
+        self.asking.remove(&token)
     }
 
     /// The refresh that a token stands for, if it is one of ours.

@@ -113,7 +113,7 @@ impl Remote {
         }
         breakers.tick(&self.settings.cluster, cache.origin_latency(), now);
         if self.readiness.claim(&mut Envoy, &self.readiness_key, now)
-            && !self.call(None, 0, &Command::Probe, Admit::Pass, now)
+            && self.call(None, 0, &Command::Probe, Admit::Pass, now).is_none()
         {
             self.conclude(Outcome::Silent, now);
         }
@@ -124,28 +124,29 @@ impl Remote {
         breakers.count(&self.settings.cluster, &mut cache.stats);
     }
 
-    /// Asks for the record under `hash` on behalf of a stream. `false` if no answer will come.
+    /// Asks for the record under `hash` on behalf of a stream, or of a refresh. The call's token; `None` if no answer will
+    /// come.
     pub fn look_up(
         &mut self,
-        context: u32,
+        context: Option<u32>,
         hash: u128,
         claim: Option<Duration>,
         breakers: &mut Breakers,
         cache: &mut Cache,
         now: Timestamp,
-    ) -> bool {
+    ) -> Option<u32> {
         if self.dialect.is_ruled_out(self.readiness.outcome()) {
             cache.stats.count("remote", "unfit");
-            return false;
+            return None;
         }
         if self.under_way() >= self.settings.in_flight {
             cache.stats.count("remote", "busy");
-            return false;
+            return None;
         }
         let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
         if admitted == Admit::Refused {
             cache.stats.count("remote", "open");
-            return false;
+            return None;
         }
         cache.stats.count("remote", "lookups");
         let key = wire_key(&self.settings.prefix, hash);
@@ -154,11 +155,11 @@ impl Remote {
                 let millis = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
                 let claim = claim::claim(breakers.random());
                 let command = Command::Claim { key: &key, claim: &claim, millis };
-                self.call(Some(context), hash, &command, admitted, now)
+                self.call(context, hash, &command, admitted, now)
             }
-            None => self.call(Some(context), hash, &Command::Get { key: &key }, admitted, now),
+            None => self.call(context, hash, &Command::Get { key: &key }, admitted, now),
         };
-        if !called {
+        if called.is_none() {
             self.not_called(admitted, breakers, cache, now);
         }
         called
@@ -190,7 +191,7 @@ impl Remote {
                 }
                 Task::Delete { .. } => Command::Delete { key: &key },
             };
-            if !self.call(None, task.hash(), &command, admitted, now) {
+            if self.call(None, task.hash(), &command, admitted, now).is_none() {
                 self.not_called(admitted, breakers, cache, now);
             }
         }
@@ -370,15 +371,15 @@ impl Remote {
         command: &Command<'_>,
         admitted: Admit,
         now: Timestamp,
-    ) -> bool {
-        let Some(token) = self.dispatch(command) else { return false };
+    ) -> Option<u32> {
+        let token = self.dispatch(command)?;
         let claim = match command {
             Command::Claim { millis, .. } => Some(now.plus(Duration::from_millis(*millis))),
             _ => None,
         };
         let kind = command.kind();
         self.pending.insert(token, Pending { context, hash, kind, claim, step: None, admitted, since: now });
-        true
+        Some(token)
     }
 
     fn dispatch(&self, command: &Command<'_>) -> Option<u32> {

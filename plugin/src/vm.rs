@@ -192,6 +192,8 @@ impl Vm {
         root.cache.look_after_fills(&mut moment);
         root.cache.look_after_origins(&mut moment).iter().for_each(tell_operator);
         root.cache.sweep(&mut moment);
+        root.cache.tick_warming(&mut moment);
+        root.refreshes.ask(&mut root.remote, &mut self.breakers, &mut root.cache, now);
         root.refreshes.send(&mut root.cache, now);
         root.remote.tick(&mut self.breakers, &mut root.cache, now);
         if root.remote.is_enabled() {
@@ -325,6 +327,12 @@ impl Vm {
         let answer = root.remote.judge(&pending, head, body, breakers, &mut root.cache, now);
         root.remote.send_tasks(breakers, &mut root.cache, now);
         root.remote.send_purges(breakers, &mut root.cache, now);
+        if let Some(refresh) = root.refreshes.take_asking(token) {
+            refresh.told(answer, &mut root.cache, &mut Moment { now, host: &mut Envoy });
+            root.refreshes.ask(&mut root.remote, breakers, &mut root.cache, now);
+            root.after_event();
+            return;
+        }
         let Some(context) = waiting else {
             // It may have told of a purge.
             root.after_event();
@@ -523,7 +531,7 @@ fn obey(
     now: Timestamp,
 ) -> Step {
     while let Directive::AskRemote { hash, claim } = directive {
-        if root.remote.look_up(context, hash, claim, breakers, &mut root.cache, now) {
+        if root.remote.look_up(Some(context), hash, claim, breakers, &mut root.cache, now).is_some() {
             streams.insert(context, Stream::Exchange(exchange));
             return Step::AwaitsRemote;
         }

@@ -27,6 +27,7 @@ mod remote;
 mod reuse;
 mod validation;
 mod variants;
+mod warming;
 
 use std::{
     sync::LazyLock,

@@ -10,6 +10,7 @@ use std::{
 };
 
 use selvage_host_tests::envoy::{Gateway, Response};
+use selvage_host_tests::redis::Bridge;
 use selvage_host_tests::scripted::{Answer, Gate, Origin};
 
 use crate::{assert_hit, assert_says, becomes, stale_on_arrival};
@@ -145,4 +146,45 @@ fn a_dead_origin_is_left_alone_until_it_is_back() {
         becomes(&mut new, |answer| answer.status == 200);
     }
     gateway.assert_sound();
+}
+
+#[test]
+fn two_envoys_on_one_redis_fetch_once_for_each_expiry() {
+    const HOST: &str = "refresh.example";
+    let origin = Origin::start();
+    origin.on("/fleet", |request| {
+        if request.before > 0 {
+            thread::sleep(Duration::from_millis(200));
+        }
+        Answer::ok("hot").header("cache-control", "max-age=2, stale-while-revalidate=60")
+    });
+    let bridge = Bridge::start();
+    let configuration = r#"{ "remote": { "enabled": true, "timeout": "250ms" },
+        "defaults": { "refresh": { "cluster": "origin" } } }"#;
+    let start = || Gateway::with(configuration).origin(origin.url()).bridge(bridge.port()).start();
+    let gateways = [start(), start()];
+    let get = |gateway: &Gateway| gateway.get("/fleet").header("host", HOST).send();
+    get(&gateways[0]);
+    becomes(|| get(&gateways[0]), |_| gateways[0].stat("selvage.remote.written") > 0);
+    becomes(|| get(&gateways[1]), Response::is_hit);
+    let before = origin.count("/fleet");
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for gateway in gateways.iter().chain(&gateways) {
+            scope.spawn(move || {
+                let mut connection = gateway.connect();
+                while begun.elapsed() < Duration::from_secs(11) {
+                    let ask = connection.get("/fleet").header("host", HOST);
+                    assert_hit(&connection.send(ask), "hot");
+                    thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+    });
+    // Each version lives for two seconds and is replaced a little later.
+    let fetches = origin.count("/fleet") - before;
+    assert!((3..=5).contains(&fetches), "{fetches} fetches");
+    let adopted: u64 = gateways.iter().map(|gateway| gateway.stat("selvage.refresh.adopted")).sum();
+    assert!(adopted >= 3, "{adopted} adopted");
+    gateways.iter().for_each(Gateway::assert_sound);
 }

@@ -14,6 +14,7 @@ mod remote;
 mod sharing;
 mod storing;
 mod validating;
+mod warming;
 
 use selvage_host_tests::{Gateway, OriginRequest, OriginResponse, Stream};
 

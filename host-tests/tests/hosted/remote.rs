@@ -414,3 +414,55 @@ fn a_claim_that_was_not_answered_is_taken_back_if_its_fetch_comes_to_nothing() {
     gateway.tick();
     assert!(only(calls(&gateway)).path().starts_with("/DEL/selvage:v1:"));
 }
+
+#[test]
+fn a_refresh_is_claimed_for_the_fleet_before_the_origin_is_called() {
+    let configuration = r#"{"remote":{"enabled":true},"defaults":{"refresh":{"cluster":"origin"},
+        "stale":{"while_revalidate":"1h"}}}"#;
+    let builder = Gateway::with(configuration).workers(1).cluster("redis").cluster("origin");
+    let gateway = builder.origin(|_| fresh("content")).start();
+    gateway.tick();
+    only(calls(&gateway)).respond(200, Headers::new(), r#"{"PING":[true,"PONG"]}"#);
+    let (record, key) = record(&gateway, "/a");
+    let expired = |content: &str| {
+        gateway.advance(61);
+        assert_hit(&gateway.get("/a").send(0), content);
+        gateway.tick();
+        let claim = only(calls(&gateway));
+        assert!(claim.path().ends_with("/NX/GET/PX/5000.bin"), "{}", claim.path());
+        assert!(claim.path().starts_with("/SET/selvage:v1:") && !claim.path().contains(&key));
+        claim
+    };
+    // Another Envoy has it: its record is looked for, and is still the old one.
+    expired("content").respond(200, Headers::new(), "claim:1");
+    assert!(calls(&gateway).is_empty());
+    gateway.advance(1);
+    gateway.tick();
+    let look = only(calls(&gateway));
+    assert_eq!(look.path(), format!("/GET/{key}.bin"));
+    look.respond(200, Headers::new(), record.clone());
+    assert!(calls(&gateway).is_empty());
+    // It never comes: the refresh is given up, and the next one gets the claim.
+    gateway.advance(6);
+    gateway.tick();
+    let claim = expired("content");
+    claim.respond(404, Headers::new(), "");
+    let look = only(calls(&gateway));
+    assert_eq!(look.path(), format!("/GET/{key}.bin"));
+    look.respond(200, Headers::new(), record);
+    let fetch = only(calls(&gateway));
+    assert_eq!((fetch.cluster(), fetch.path().as_str()), ("origin", "/a"));
+    fetch.respond(200, Headers::new().with("cache-control", "max-age=60"), "new");
+    assert_hit(&gateway.get("/a").send(0), "new");
+    // A Redis that does not answer keeps nothing from being refreshed.
+    for call in calls(&gateway) {
+        call.respond(200, Headers::new(), r#"{"SETEX":[true,"OK"]}"#);
+    }
+    gateway.tick();
+    for call in calls(&gateway) {
+        call.respond(200, Headers::new(), r#"{"SETEX":[true,"OK"]}"#);
+    }
+    expired("new").synthesise(504);
+    only(calls(&gateway)).synthesise(504);
+    assert_eq!(only(calls(&gateway)).cluster(), "origin");
+}

@@ -10,6 +10,7 @@ mod refreshes;
 mod remembered;
 mod remote;
 mod revalidation;
+mod warming;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -22,6 +23,7 @@ pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 use purging::Judged;
 use remembered::Remembered;
 pub use revalidation::Revalidation;
+pub(crate) use warming::Warmed;
 
 use crate::coding::inflated::Inflated;
 use crate::exchange::Refresh;
@@ -144,7 +146,11 @@ pub struct Cache {
     /// Keys for which the origin failed lately, each at the place its hash gives it.
     failures: Vec<(u128, Timestamp, Failure)>,
     origins: origins::Origins,
+    /// What is fetched before a client asks for it.
+    warming: warming::Warming,
     refreshes: VecDeque<Refresh>,
+    /// Refreshes about which the remote store is to be asked.
+    questions: VecDeque<Refresh>,
     /// Keys that this worker renews.
     refreshing: BTreeSet<u128>,
     /// The last of the random numbers that decide on early refreshes.
@@ -178,6 +184,7 @@ impl Cache {
         let buckets = u32::try_from(policy.node.buckets).unwrap_or(u32::MAX);
         let node = NodeStore::new(NodeLimits::within(policy.node.bytes, policy.node.object_bytes, buckets));
         let purges = Log::new(policy.namespace);
+        let warming = warming::Warming::new(&policy);
         Self {
             policy,
             table,
@@ -203,7 +210,9 @@ impl Cache {
             fills: fills::Fills::default(),
             failures: Vec::new(),
             origins,
+            warming,
             refreshes: VecDeque::new(),
+            questions: VecDeque::new(),
             refreshing: BTreeSet::new(),
             draws: 0,
             scratch: Scratch::default(),
@@ -215,12 +224,12 @@ impl Cache {
         &self.policy
     }
 
-    /// Who may purge. Nobody, before this is called.
+    /// Who is an operator. Nobody, before this is called.
     pub fn set_gate(&mut self, gate: Gate) {
         self.gate = gate;
     }
 
-    /// Who may purge.
+    /// Who is an operator.
     pub(crate) const fn gate(&self) -> &Gate {
         &self.gate
     }

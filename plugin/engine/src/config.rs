@@ -18,6 +18,7 @@ mod written;
 use std::cell::RefCell;
 use std::time::Duration;
 
+use crate::warm::Url;
 use limits::CONFIG_BYTES;
 use reader::{Object, Place};
 pub use rule::{
@@ -40,10 +41,12 @@ pub struct Config {
     pub node: Node,
     /// The store that a fleet shares, in Redis behind an HTTP bridge.
     pub remote: Remote,
-    /// Who may purge.
+    /// Who may purge and warm.
     pub admin: Admin,
     /// How purges of other nodes are judged.
     pub purge: Purge,
+    /// What is fetched before a client asks for it.
+    pub warm: Warm,
     /// What a request gets when no rule matches, and what rules inherit.
     pub defaults: Rule,
     /// In the order in which they are tried. Default: empty.
@@ -173,7 +176,8 @@ impl Default for Remote {
     }
 }
 
-/// Who may purge: `PURGE` on a URL, and `POST /.selvage/purge`. Default: nobody, and both go to the origin.
+/// Who may purge and warm: `PURGE` on a URL, and what is under `/.selvage/`. Default: nobody, and all of it goes to the
+/// origin.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Admin {
     /// Name of the environment variable of the VM that holds the token which `Authorization: Bearer` must show.
@@ -193,6 +197,25 @@ pub struct Purge {
 impl Default for Purge {
     fn default() -> Self {
         Purge { skew: Duration::from_secs(1) }
+    }
+}
+
+/// What is fetched before a client asks for it: at the start of a node, and after a purge of everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warm {
+    /// Fetched once for each node when it starts. Default: empty.
+    pub urls: Vec<Url>,
+    /// Fetches of a node in a second, whoever wants them. Default: 10.
+    pub per_second: u32,
+    /// Fetches of a worker under way at once. Default: 4.
+    pub in_flight: usize,
+    /// How many of a worker's hottest keys are fetched anew after a purge of everything. Default: 0.
+    pub after_purge_all: usize,
+}
+
+impl Default for Warm {
+    fn default() -> Self {
+        Warm { urls: Vec::new(), per_second: 10, in_flight: 4, after_purge_all: 0 }
     }
 }
 
@@ -268,6 +291,7 @@ impl Default for Config {
             remote: Remote::default(),
             admin: Admin::default(),
             purge: Purge::default(),
+            warm: Warm::default(),
             defaults: Rule::default(),
             rules: Vec::new(),
         }

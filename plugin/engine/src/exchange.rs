@@ -2,8 +2,8 @@
 //!
 //! | state | event | directive | next |
 //! |---|---|---|---|
-//! | start | an operator's request | respond, or await the body | finished, or purging |
-//! | purging | the body is complete, or too long | respond | finished |
+//! | start | an operator's request | respond, or await the body | finished, or operating |
+//! | operating | the body is complete, or too long | respond | finished |
 //! | start | a request the cache stays out of | forward | forwarding |
 //! | start | a request keyed by its body | await the body | awaiting body |
 //! | start, awaiting body | fresh, or stale use allowed | respond | finished |
@@ -25,16 +25,19 @@
 //! An event that a state does not expect lets the traffic pass and is counted.
 
 mod awaiting_body;
+mod claiming;
 mod forwarding;
 mod keying;
 mod looking_up;
 mod lookup;
+mod operating;
 mod polling;
 mod purging;
 mod refreshing;
 mod reply;
 mod storing;
 mod waiting;
+mod warming;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -51,12 +54,13 @@ use crate::time::Timestamp;
 
 use awaiting_body::AwaitingBody;
 use looking_up::LookingUp;
+use operating::Operating;
 use polling::{Claim, Polling};
-use purging::Purging;
 pub use refreshing::{NotSent, Refresh};
 use storing::Storing;
 use waiting::Waiting;
 pub use waiting::Wake;
+pub(crate) use warming::{Prepared, prepare};
 
 /// The life of one request. Feed events, obey directives.
 #[derive(Default)]
@@ -219,7 +223,7 @@ enum State {
     Start,
     AwaitingBody(Box<AwaitingBody>),
     LookingUp(Box<LookingUp>),
-    Purging(Box<Purging>),
+    Operating(Box<Operating>),
     Waiting(Box<Waiting>),
     Polling(Box<Polling>),
     Forwarding(Box<Plan>),
@@ -262,7 +266,7 @@ enum Purpose {
     /// A client.
     Client,
     /// The store alone.
-    Refresh,
+    Store,
 }
 
 /// A stored response that a forwarded request may bring back to life.
@@ -313,8 +317,8 @@ impl Exchange {
             (State::AwaitingBody(waiting), Event::RequestBody { chunk, end_of_stream }) => {
                 waiting.on_chunk(chunk, end_of_stream, cache, moment)
             }
-            (State::Purging(purging), Event::RequestBody { chunk, end_of_stream }) => {
-                purging.on_chunk(chunk, end_of_stream, cache, moment)
+            (State::Operating(operating), Event::RequestBody { chunk, end_of_stream }) => {
+                operating.on_chunk(chunk, end_of_stream, cache, moment)
             }
             (State::LookingUp(waiting), Event::Remote(answer)) => waiting.on_answer(answer, cache, moment),
             (State::Waiting(waiting), Event::Woken(wake)) => waiting.on_wake(wake, cache, moment),
@@ -382,12 +386,12 @@ impl Exchange {
 
     /// Whether the request is held for its body.
     pub fn awaits_request_body(&self) -> bool {
-        matches!(self.state, State::AwaitingBody(_) | State::Purging(_))
+        matches!(self.state, State::AwaitingBody(_) | State::Operating(_))
     }
 
     /// Whether it is an operator's, which must never go to the origin.
     pub fn is_operators(&self) -> bool {
-        matches!(self.state, State::Purging(_))
+        matches!(self.state, State::Operating(_))
     }
 
     /// Whether the request is held for the remote store.

@@ -27,6 +27,7 @@ pub mod cache;
 pub mod purge;
 pub mod remote;
 pub mod store;
+pub mod warm;
 
 pub mod coding;
 

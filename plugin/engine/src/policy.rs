@@ -6,7 +6,7 @@ mod matcher;
 pub use crate::config::{
     Admin, BodyKey, Breaker, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node,
     OriginBreaker, Purge, Query, QueryChoice, QueryName, QueryOrder, Refresh, Remote, RequestDirectives,
-    Rule, SetCookie, Stale, Tags, Ttl, Vary, Worker,
+    Rule, SetCookie, Stale, Tags, Ttl, Vary, Warm, Worker,
 };
 
 use std::time::Duration;
@@ -29,10 +29,12 @@ pub struct Policy {
     pub node: Node,
     /// The store that a fleet shares.
     pub remote: Remote,
-    /// Who may purge.
+    /// Who may purge and warm.
     pub admin: Admin,
     /// How purges of other nodes are judged.
     pub purge: Purge,
+    /// What is fetched before a client asks for it.
+    pub warm: Warm,
     /// A digest of the namespace: purges are for the caches of one.
     pub namespace: u64,
     rules: Box<[(Matcher, Rule)]>,
@@ -116,7 +118,8 @@ const ORIGIN_PROBE: Duration = Duration::from_secs(15);
 
 impl From<Config> for Policy {
     fn from(config: Config) -> Self {
-        let Config { name, namespace, mut worker, mut node, remote, admin, purge, defaults, rules } = config;
+        let Config { name, namespace, mut worker, mut node, remote, admin, purge, warm, defaults, rules } =
+            config;
         worker.object_bytes = worker.object_bytes.min(worker.bytes);
         node.object_bytes = node.object_bytes.min(usize::try_from(node.bytes).unwrap_or(usize::MAX));
         let rules: Box<[(Matcher, Rule)]> =
@@ -131,6 +134,7 @@ impl From<Config> for Policy {
             remote,
             admin,
             purge,
+            warm,
             namespace: xxh3_64(namespace.as_bytes()),
             scopes: scopes.collect(),
             rules,

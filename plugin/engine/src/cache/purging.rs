@@ -78,6 +78,7 @@ impl Cache {
 
     fn take_in(&mut self, purges: &[Purge], moment: &mut Moment<'_>) {
         for purge in purges {
+            self.note_hottest(purge, moment.now);
             self.purges.add(purge);
         }
         self.purge_ring.append(moment.host, purges, moment.now);
@@ -88,11 +89,13 @@ impl Cache {
     pub fn learn_purges(&mut self, moment: &mut Moment<'_>) {
         let news = self.purge_ring.poll(moment.host, moment.now);
         for purge in &news.purges {
+            self.note_hottest(purge, moment.now);
             self.purges.add(purge);
             self.purges.hear(purge.id);
         }
         if let Some(until) = news.missed_until.filter(|until| *until > Timestamp::default()) {
             self.stats.count("event", "purges-lost");
+            self.warm_hottest(moment.now);
             self.purges.raise_floor(until);
         }
     }

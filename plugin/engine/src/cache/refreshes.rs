@@ -1,4 +1,4 @@
-//! Refreshes that wait to be sent, and which responses are renewed before they expire.
+//! Requests of the cache's own that wait to be sent, and which responses are renewed before they expire.
 
 use std::time::Duration;
 
@@ -9,8 +9,16 @@ use crate::time::Timestamp;
 
 impl Cache {
     pub(crate) fn queue_refresh(&mut self, refresh: Refresh) {
-        self.refreshing.insert(refresh.hash);
-        self.refreshes.push_back(refresh);
+        self.begin_refresh(refresh.hash);
+        match refresh.question() {
+            Some(_) => self.questions.push_back(refresh),
+            None => self.refreshes.push_back(refresh),
+        }
+    }
+
+    /// This worker fetches for `hash` by itself, until [`Cache::end_refresh`].
+    pub(crate) fn begin_refresh(&mut self, hash: u128) {
+        self.refreshing.insert(hash);
     }
 
     /// Whether this worker renews what is stored for `hash`.
@@ -27,7 +35,27 @@ impl Cache {
         self.refreshes.len()
     }
 
-    /// The next refresh to send.
+    /// Whether so many refreshes wait, to be sent or for the fleet, that no more are taken.
+    pub(crate) fn has_enough_refreshes(&self) -> bool {
+        self.refreshes.len().saturating_add(self.questions.len()) >= MOST_QUEUED
+    }
+
+    /// The next refresh about which the remote store is to be asked. To be given back by [`Refresh::told`].
+    pub fn next_question(&mut self, moment: &mut Moment<'_>) -> Option<Refresh> {
+        for _ in 0..self.questions.len() {
+            let refresh = self.questions.pop_front()?;
+            if refresh.is_late(moment.now) {
+                refresh.drop_late(self, moment);
+            } else if refresh.asks_at() <= moment.now {
+                return Some(refresh);
+            } else {
+                self.questions.push_back(refresh);
+            }
+        }
+        None
+    }
+
+    /// The next request to send: what is to be renewed comes before what is only warmed.
     pub fn next_refresh(&mut self, moment: &mut Moment<'_>) -> Option<Refresh> {
         while let Some(refresh) = self.refreshes.pop_front() {
             if !refresh.is_late(moment.now) {
@@ -35,7 +63,7 @@ impl Cache {
             }
             refresh.drop_late(self, moment);
         }
-        None
+        self.next_warm(moment)
     }
 
     /// Whether a response that is fresh for `remaining` is to be renewed already: the more likely the nearer its end is
@@ -66,3 +94,5 @@ impl Cache {
 /// Farther from its end than so many times what a fetch takes, one response in 22,000 requests would be renewed: there the
 /// hit does without the question.
 const FARTHEST: f64 = 10.0;
+/// Refreshes of a worker that wait.
+const MOST_QUEUED: usize = 256;

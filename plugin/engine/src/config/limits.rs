@@ -48,6 +48,13 @@ pub(super) const BREAKER_PAUSE: Millis = 10..=300_000;
 
 pub(super) const PURGE_SKEW: Millis = 0..=60_000;
 
+/// Most URLs of the list, each of which may be as long as [`LONGEST_URL`](crate::warm::LONGEST_URL).
+pub(super) const WARM_URLS: usize = 256;
+pub(super) const WARM_PER_SECOND: RangeInclusive<u64> = 1..=1000;
+pub(super) const WARM_IN_FLIGHT: RangeInclusive<u64> = 1..=64;
+/// No more than may wait.
+pub(super) const WARM_AFTER_PURGE_ALL: RangeInclusive<u64> = 0..=1000;
+
 /// Lifetimes: up to ten years, so that no sum of them overflows.
 pub(super) const LIFETIME: Millis = 0..=3650 * 86_400_000;
 pub(super) const PERCENT: RangeInclusive<u64> = 0..=100;

@@ -4,6 +4,7 @@
 
 use super::limits::{HOST_CHARS, NAME_CHARS, PATH_CHARS};
 use super::rule::{DEFAULT_RULE, FieldName, QueryName};
+use crate::warm::Url;
 
 pub(super) const CACHE_NAME: &str = "1 to 128 printable ASCII characters";
 
@@ -143,6 +144,14 @@ pub(super) fn media_type(text: &str) -> Option<Box<[u8]>> {
         None => lower.strip_prefix('+').is_some_and(named),
     };
     (bounded(text, NAME_CHARS) && fits).then(|| lower.into_bytes().into())
+}
+
+pub(super) const URL: &str =
+    r#"a URL such as "https://example.com/a?b", at most 1024 visible ASCII characters, with http or https"#;
+
+/// A URL that a client could ask for.
+pub(super) fn url(text: &str) -> Option<Url> {
+    Url::parse(text.as_bytes()).filter(|_| bounded(text, PATH_CHARS))
 }
 
 /// A token of RFC 9110 §5.6.2.

@@ -3,7 +3,9 @@
 use super::limits::*;
 use super::names;
 use super::reader::Least::{Empty, One};
-use super::reader::{Object, Place, duration, each, list, map, nullable, size, switch, text, whole, word};
+use super::reader::{
+    Object, Place, duration, each, list, list_of, map, nullable, size, switch, text, whole, word,
+};
 use super::rule::*;
 use super::written::{Written, quote};
 use super::{Config, Dialect, Match, MatchedRule, Remote};
@@ -36,6 +38,13 @@ pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
     });
     object.within("purge", &mut config.purge, |object, purge| {
         object.set("skew", &mut purge.skew, duration(PURGE_SKEW));
+    });
+    object.within("warm", &mut config.warm, |object, warm| {
+        let urls = list_of(Empty, WARM_URLS, text(names::URL, names::url));
+        object.set("urls", &mut warm.urls, urls);
+        object.set("per_second", &mut warm.per_second, whole(WARM_PER_SECOND));
+        object.set("in_flight", &mut warm.in_flight, whole(WARM_IN_FLIGHT));
+        object.set("after_purge_all", &mut warm.after_purge_all, whole(WARM_AFTER_PURGE_ALL));
     });
     object.within("defaults", &mut config.defaults, settings);
     let Config { defaults, rules, .. } = &mut config;

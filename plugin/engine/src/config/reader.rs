@@ -234,18 +234,27 @@ pub(super) enum Least {
     One,
 }
 
-/// A list of different items, each read by `item`.
+/// A list of different items, at most [`LIST`], each read by `item`.
 pub(super) fn list<T: PartialEq>(
     least: Least,
     item: impl Fn(Place<'_>, &Written) -> Option<T>,
 ) -> impl Fn(Place<'_>, &Written) -> Option<Vec<T>> {
+    list_of(least, LIST, item)
+}
+
+/// A list of different items, at most so many, each read by `item`.
+pub(super) fn list_of<T: PartialEq>(
+    least: Least,
+    most: usize,
+    item: impl Fn(Place<'_>, &Written) -> Option<T>,
+) -> impl Fn(Place<'_>, &Written) -> Option<Vec<T>> {
     let allowed = match least {
-        Least::Empty => format!("a list of at most {LIST}"),
-        Least::One => format!("a list of 1 to {LIST}"),
+        Least::Empty => format!("a list of at most {most}"),
+        Least::One => format!("a list of 1 to {most}"),
     };
     move |place, written| {
         let items = match written {
-            Written::List(items) if items.len() <= LIST && (least == Least::Empty || !items.is_empty()) => {
+            Written::List(items) if items.len() <= most && (least == Least::Empty || !items.is_empty()) => {
                 items
             }
             _ => return place.refuse(written.describe(), allowed.as_str()),

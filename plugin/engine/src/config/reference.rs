@@ -35,6 +35,8 @@ pub(super) enum Form {
     Text(Pattern),
     NullableText(Pattern),
     Texts(Least, Pattern),
+    /// So many, or none.
+    ManyTexts(usize, Pattern),
     NullableTexts(Least, Pattern),
     Wholes(RangeInclusive<u64>),
     NullableWholes(RangeInclusive<u64>),
@@ -212,7 +214,7 @@ pub(super) fn top() -> Vec<Member> {
             "admin",
             Form::Object,
             "",
-            "Who may purge; without either member nobody, and `PURGE` and `/.selvage/` go to the origin.",
+            "Who may purge and warm; without either member nobody, and `PURGE` and `/.selvage/` go to the origin.",
         ),
         member(
             "admin.token_env",
@@ -232,6 +234,31 @@ pub(super) fn top() -> Vec<Member> {
             Form::Duration(PURGE_SKEW),
             "\"1s\"",
             "How far the clocks of two nodes may be apart; what comes from the remote store counts as older by so much.",
+        ),
+        member("warm", Form::Object, "", "What is fetched before a client asks for it."),
+        member(
+            "warm.urls",
+            Form::ManyTexts(WARM_URLS, urls()),
+            "[]",
+            "Fetched once for each node when it starts; see [Warming](#warming) for what a cluster is needed for.",
+        ),
+        member(
+            "warm.per_second",
+            Form::Whole(WARM_PER_SECOND),
+            "10",
+            "Fetches of a node in a second, for this list, for `/.selvage/warm` and after purges.",
+        ),
+        member(
+            "warm.in_flight",
+            Form::Whole(WARM_IN_FLIGHT),
+            "4",
+            "Such fetches of a worker under way at once.",
+        ),
+        member(
+            "warm.after_purge_all",
+            Form::Whole(WARM_AFTER_PURGE_ALL),
+            "0",
+            "How many of each worker's hottest keys are fetched anew after a purge of everything.",
         ),
         member(
             "defaults",
@@ -656,6 +683,7 @@ impl Form {
             Form::Text(pattern) => pattern.words.into(),
             Form::NullableText(pattern) => format!("{} or `null`", pattern.words),
             Form::Texts(least, pattern) => texts(least, pattern),
+            Form::ManyTexts(most, pattern) => format!("list of at most {most} {}", pattern.words),
             Form::NullableTexts(least, pattern) => format!("{}, or `null`", texts(least, pattern)),
             Form::Wholes(bounds) => format!("list of {}", ends(bounds, |number| number.to_string())),
             Form::NullableWholes(bounds) => {
@@ -680,6 +708,10 @@ fn fields() -> Pattern {
 
 fn methods() -> Pattern {
     Pattern { expression: "^[!#$%&'*+.^_`|~0-9A-Z-]+$", chars: NAME_CHARS, words: "methods" }
+}
+
+fn urls() -> Pattern {
+    Pattern { expression: "^https?://[!-~]+$", chars: PATH_CHARS, words: "URLs" }
 }
 
 fn parameters() -> Pattern {

@@ -70,7 +70,8 @@ fn tree(members: &[Member]) -> Value {
 
 fn form(form: &Form) -> Value {
     let object = |kind: Value| json!({ "type": kind, "properties": {}, "additionalProperties": false });
-    let items = |items: Value, least: u8| json!({ "items": items, "minItems": least, "maxItems": LIST, "uniqueItems": true });
+    let items_of = |items: Value, least: u8, most: usize| json!({ "items": items, "minItems": least, "maxItems": most, "uniqueItems": true });
+    let items = |items: Value, least: u8| items_of(items, least, LIST);
     let list = |mut value: Value, kind: Value| {
         merge(&mut value, json!({ "type": kind }));
         value
@@ -98,6 +99,9 @@ fn form(form: &Form) -> Value {
         Form::Text(pattern) => text(pattern, json!("string")),
         Form::NullableText(pattern) => text(pattern, json!(["string", "null"])),
         Form::Texts(least, pattern) => texts(least, pattern, json!("array")),
+        Form::ManyTexts(most, pattern) => {
+            list(items_of(text(pattern, json!("string")), 0, *most), json!("array"))
+        }
         Form::NullableTexts(least, pattern) => texts(least, pattern, json!(["array", "null"])),
         Form::Wholes(bounds) => list(items(self::form(&Form::Whole(bounds.clone())), 0), json!("array")),
         Form::NullableWholes(bounds) => {

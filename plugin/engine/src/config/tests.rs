@@ -73,7 +73,7 @@ fn all_faults_are_told_at_once_with_path_find_and_remedy() {
         }"#,
     );
     for wanted in [
-        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "defaults", "rules" (did you mean "worker"?)"#,
+        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "defaults", "rules" (did you mean "worker"?)"#,
         r#"name: found "é", allowed: 1 to 128 printable ASCII characters"#,
         r#"worker.bytes: found "701MiB", allowed: a size such as "64KiB", "64MiB", "1GiB" or whole bytes, from "0B" to "700MiB""#,
         "worker.entries: found -1, allowed: a whole number from 1 to 4194304",
@@ -181,6 +181,7 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
         "match.paths" => good(&["/a", "/a/*", "*.css"]),
         "match.methods" => good(&["GET", "M-SEARCH"]),
         "key.body.methods" => good(&["POST", "QUERY"]),
+        "warm.urls" => good(&["https://a.test", "http://a.test/b?c"]),
         "compression.types" => good(&["text/html", "text/*", "+json"]),
         _ => good(&["x-a"]),
     };
@@ -218,6 +219,18 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
             let mut good = vec![json!("a"), json!("x".repeat(pattern.chars))];
             let mut bad = vec![json!(""), json!("x".repeat(pattern.chars + 1)), json!(1)];
             if matches!(member.form, Form::NullableText(_)) { &mut good } else { &mut bad }.push(json!(null));
+            (good, bad)
+        }
+        Form::ManyTexts(most, pattern) => {
+            let url = |index| json!(format!("http://a.test/{index}"));
+            let all = |count: usize| Value::Array((0..count).map(url).collect());
+            let long = format!("http://a.test/{}", "x".repeat(pattern.chars));
+            let mut good = texts;
+            good.extend([json!([]), all(*most)]);
+            let same = good[0][0].clone();
+            let bad = ["a.test/x", "ftp://a.test/", "http:///x", "http://u@a.test/", &long];
+            let mut bad: Vec<Value> = bad.iter().map(|text| json!([text])).collect();
+            bad.extend([json!("http://a.test/"), json!(null), json!([same, same]), all(most + 1)]);
             (good, bad)
         }
         Form::Texts(least, pattern) | Form::NullableTexts(least, pattern) => {
@@ -342,7 +355,7 @@ fn the_schema_and_the_reader_know_the_same_members() {
     let schema: Value = serde_json::from_str(COMMITTED).unwrap();
     let mut found = Vec::new();
     objects(&schema, &schema, "", &mut found);
-    assert_eq!(found.len(), 10 + 2 * 11, "{found:?}");
+    assert_eq!(found.len(), 11 + 2 * 11, "{found:?}");
     for (place, names) in found {
         assert_eq!(names_known_to_the_reader(&place), names, "{place}");
     }

@@ -45,7 +45,7 @@ impl Plan {
             forward: Some(self.forward),
             forward_status: Some(status),
             detail: self.detail,
-            own: self.purpose == Purpose::Refresh,
+            own: self.purpose == Purpose::Store,
             ..Outcome::default()
         };
         if let Some(candidate) = self.stale.take() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::awaiting_body::AwaitingBody;
 use super::keying::canonical;
 use super::looking_up::{Held, LookingUp};
+use super::operating;
 use super::polling::Claim;
-use super::purging;
 use super::refreshing;
 use super::reply::{self, Shape};
 use super::waiting::Waiting;
@@ -39,7 +39,7 @@ pub(super) fn begin(
         return (State::Relaying, Directive::Pass);
     };
     let request = Request::read(fields, !end_of_stream);
-    if let Some(answered) = purging::begin(&request, end_of_stream, cache, moment) {
+    if let Some(answered) = operating::begin(&request, end_of_stream, cache, moment) {
         return answered;
     }
     let (rule_index, rule) = rule_of(&policy, &request);

@@ -58,7 +58,7 @@ impl Polling {
 }
 
 /// 30 to 90 ms, so that a fleet does not ask in step.
-fn pause(hash: u128, now: Timestamp) -> Duration {
+pub(super) fn pause(hash: u128, now: Timestamp) -> Duration {
     let mixed = (hash as u64 ^ now.as_millis()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     Duration::from_millis(30 + mixed % 60)
 }

@@ -1,12 +1,14 @@
-//! A request of the cache's own that renews a stored response, while clients are served the one that is there.
+//! A request of the cache's own: it renews a stored response, while clients are served the one that is there, or fetches
+//! what a client may ask for ([`warm`](crate::warm)).
 
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::claiming::Fleet;
 use super::lookup::{self, Keyed};
 use super::{Candidate, Directive, Event, Exchange, Plan, Purpose, Role, State};
-use crate::cache::{AnsweredBy, Cache, Failure, FillEnd, Moment, Turn};
-use crate::cache_status::Forward;
+use crate::cache::{Admitted, AnsweredBy, Cache, Failure, FillEnd, FillId, Moment, Turn, Warmed};
+use crate::cache_status::{Detail, Forward};
 use crate::fields::{FieldBlock, Fields};
 use crate::key;
 use crate::policy::{Coalesce, Rule};
@@ -14,19 +16,23 @@ use crate::remote::breaker::CallResult;
 use crate::request::{MethodKind, Request};
 use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
+use crate::warm::Item;
 
-/// A refresh that is to be sent, or under way. It is ended by one of [`Refresh::answered`], [`Refresh::unanswered`]
+/// A request that is to be sent, or under way. It is ended by one of [`Refresh::answered`], [`Refresh::unanswered`]
 /// and [`Refresh::not_sent`].
 pub struct Refresh {
-    exchange: Exchange,
+    pub(super) exchange: Exchange,
     rule: usize,
     /// The key's hash.
     pub(crate) hash: u128,
-    /// The stored response that it renews.
-    stored: u128,
+    /// The stored response that it renews, if there is one.
+    pub(super) stored: Option<u128>,
     conditional: bool,
     /// Past this it is not sent any more.
     until: Timestamp,
+    pub(super) errand: Errand,
+    /// Where it stands with the other Envoys.
+    pub(super) fleet: Fleet,
     /// The cluster to call.
     pub cluster: Rc<str>,
     /// The request's head, as a field block with its pseudo-headers. It has no body.
@@ -35,7 +41,63 @@ pub struct Refresh {
     pub timeout: Duration,
 }
 
-/// Why a refresh was not sent.
+/// What a request of the cache's own is for, and so who is told what came of it.
+pub(super) enum Errand {
+    /// A stored response that clients are served meanwhile.
+    Renew,
+    /// A URL that is to be there when clients come.
+    Warm {
+        /// The URL.
+        item: Item,
+        /// Its canonical key.
+        key: Vec<u8>,
+    },
+}
+
+/// What came of a request of the cache's own.
+pub(super) enum End {
+    Stored,
+    Freshened,
+    /// Another Envoy has fetched it.
+    Adopted,
+    /// Why, in the words of `Cache-Status`.
+    NotStorable(String),
+    Failed,
+    UnknownCluster,
+    Late,
+}
+
+impl Errand {
+    pub(super) fn end(self, hash: u128, end: End, cache: &mut Cache, moment: &mut Moment<'_>) {
+        match self {
+            Self::Renew => {
+                let word = match end {
+                    End::Stored => "stored",
+                    End::Freshened => "freshened",
+                    End::Adopted => "adopted",
+                    End::NotStorable(_) => "not-storable",
+                    End::Failed => "failed",
+                    End::UnknownCluster => "unknown-cluster",
+                    End::Late => "busy",
+                };
+                cache.stats.count("refresh", word);
+            }
+            Self::Warm { item, key } => {
+                let warmed = match end {
+                    End::Stored | End::Freshened if cache.holds(hash, &key, moment) => Warmed::Stored,
+                    End::Stored | End::Freshened => Warmed::NotKept,
+                    End::Adopted => Warmed::Fresh,
+                    End::NotStorable(reason) => Warmed::Unstored(reason),
+                    End::Failed | End::Late => Warmed::Failed,
+                    End::UnknownCluster => Warmed::Refused("unknown-cluster"),
+                };
+                cache.warmed(item, warmed, moment.now);
+            }
+        }
+    }
+}
+
+/// Why a request was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotSent {
     /// There is no such cluster.
@@ -63,28 +125,20 @@ pub(super) fn queue(
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) {
-    let Keyed { request, rule_index, rule, key, hash, .. } = *keyed;
+    let Keyed { rule_index, rule, hash, .. } = *keyed;
     let now = moment.now;
     let Some(cluster) = cache.refresh_cluster(rule_index, rule, now) else { return };
     if cache.rests(hash, now) || cache.origin_open(rule_index, rule, now).is_some() {
         cache.stats.count("refresh", "paused");
         return;
     }
-    if cache.refreshes_queued() >= MOST_QUEUED || cache.is_refreshing(hash) {
+    if cache.has_enough_refreshes() || cache.is_refreshing(hash) {
         cache.stats.count("refresh", "busy");
         return;
     }
-    let timeout = rule.refresh.timeout;
-    let bounds = Coalesce { enabled: true, wait: timeout, waiters: usize::MAX, fleet: false };
-    let leads = match cache.turn(hash, &bounds, moment) {
-        Turn::Lead(id) => Some(id),
-        Turn::Wait(fill) => {
-            cache.end_wait(hash, fill);
-            cache.stats.count("refresh", "busy");
-            return;
-        }
-        // Nobody is to wait for what was not storable lately; what is stored all the same is renewed.
-        Turn::Alone => None,
+    let Ok(leads) = take_lead(keyed, cache, moment) else {
+        cache.stats.count("refresh", "busy");
+        return;
     };
     let Ok(admitted) = cache.admit_origin(rule_index, rule, moment) else {
         if let Some(id) = leads {
@@ -93,15 +147,59 @@ pub(super) fn queue(
         cache.stats.count("refresh", "paused");
         return;
     };
+    cache.stats.count("refresh", "queued");
+    let stale = Some((Rc::clone(stored), stored_hash));
+    let mut refresh = fetch(keyed, stale, leads, admitted, cluster, Errand::Renew, now);
+    refresh.fleet = Fleet::of(stored, rule, cache.policy());
+    cache.queue_refresh(refresh);
+}
+
+/// Another request of this Envoy fetches the same.
+pub(super) struct Busy;
+
+/// Takes the lead of the fetch for a key, so that clients wait for it. `None`: nobody is to wait for what was not storable
+/// lately, but it may be fetched.
+pub(super) fn take_lead(
+    keyed: &Keyed<'_>,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> Result<Option<FillId>, Busy> {
+    let wait = keyed.rule.refresh.timeout;
+    let bounds = Coalesce { enabled: true, wait, waiters: usize::MAX, fleet: false };
+    match cache.turn(keyed.hash, &bounds, moment) {
+        Turn::Lead(id) => Ok(Some(id)),
+        Turn::Wait(fill) => {
+            cache.end_wait(keyed.hash, fill);
+            Err(Busy)
+        }
+        Turn::Alone => Ok(None),
+    }
+}
+
+/// The request for a key, with the validators of what is stored under a hash.
+pub(super) fn fetch(
+    keyed: &Keyed<'_>,
+    stale: Option<(Rc<StoredResponse>, u128)>,
+    leads: Option<FillId>,
+    admitted: Option<Admitted>,
+    cluster: Rc<str>,
+    errand: Errand,
+    now: Timestamp,
+) -> Refresh {
+    let Keyed { request, rule_index, rule, key, hash, .. } = *keyed;
+    let timeout = rule.refresh.timeout;
     let block = own_request(request, key);
     let mut head = Vec::new();
     block.write_with(&[], &mut head);
     let mut conditions: Vec<(&[u8], &[u8])> = Vec::new();
-    conditions.extend(stored.etag().map(|etag| (&b"if-none-match"[..], etag)));
-    conditions.extend(stored.last_modified().map(|date| (&b"if-modified-since"[..], date)));
+    if let Some((stored, _)) = &stale {
+        conditions.extend(stored.etag().map(|etag| (&b"if-none-match"[..], etag)));
+        conditions.extend(stored.last_modified().map(|date| (&b"if-modified-since"[..], date)));
+    }
     let conditional = !conditions.is_empty();
     let mut sent = Vec::new();
     block.write_with(&conditions, &mut sent);
+    let stored = stale.as_ref().map(|(_, hash)| *hash);
     let plan = Plan {
         rule: rule_index,
         role: Role::Fill,
@@ -112,35 +210,44 @@ pub(super) fn queue(
         asked: Fields::parse(&head)
             .map(|fields| lookup::asked(&Request::read(fields, false), rule))
             .unwrap_or_default(),
-        forward: Forward::Stale,
+        forward: if stale.is_some() { Forward::Stale } else { Forward::UriMiss },
         detail: None,
-        stale: Some(Candidate { stored: Rc::clone(stored), hash: stored_hash, conditional }),
+        stale: stale.map(|(stored, hash)| Candidate { stored, hash, conditional }),
         leads,
         claim: None,
-        purpose: Purpose::Refresh,
+        purpose: Purpose::Store,
         admitted,
         head,
     };
     let exchange = Exchange { state: State::Forwarding(Box::new(plan)) };
-    let until = now.plus(timeout);
-    cache.stats.count("refresh", "queued");
-    cache.queue_refresh(Refresh {
+    Refresh {
         exchange,
         rule: rule_index,
         hash,
-        stored: stored_hash,
+        stored,
         conditional,
-        until,
+        until: now.plus(timeout),
+        errand,
+        fleet: Fleet::Settled,
         cluster,
         request: sent,
         timeout,
-    });
+    }
 }
 
 impl Refresh {
     /// Whether it has waited so long that it is not worth sending any more.
     pub fn is_late(&self, now: Timestamp) -> bool {
         now >= self.until
+    }
+
+    /// It was sent.
+    pub fn sent(&self, cache: &mut Cache) {
+        let family = match self.errand {
+            Errand::Renew => "refresh",
+            Errand::Warm { .. } => "warm",
+        };
+        cache.stats.count(family, "sent");
     }
 
     /// The origin has answered. `moment` belongs to this answer.
@@ -152,59 +259,66 @@ impl Refresh {
             // A response that can be used goes on being used until there is a better one.
             let result = if status >= 500 { CallResult::Failure } else { CallResult::Dropped };
             self.fail(Failure { status, answered_by: AnsweredBy::Origin }, result, cache, moment);
-            cache.stats.count("refresh", "failed");
+            self.errand.end(self.hash, End::Failed, cache, moment);
             return;
         }
-        let word = match self.exchange.on(Event::Response { head, end_of_stream: false }, cache, moment) {
+        let end = match self.exchange.on(Event::Response { head, end_of_stream: false }, cache, moment) {
             Directive::Respond(reply) => {
                 cache.recycle(reply.fields);
-                "freshened"
+                End::Freshened
             }
             _ if self.exchange.wants_body() => {
                 self.exchange.on(Event::Body { chunk: body, end_of_stream: true }, cache, moment);
-                "stored"
-            }
-            _ => {
-                // The origin has something else now, which is not for the store; nor is what was stored any more.
-                if status < 400 || matches!(status, 404 | 410) {
-                    cache.invalidate(self.stored, moment);
+                match self.exchange.state {
+                    State::Relaying => End::NotStorable(Detail::TooLarge.as_str().to_owned()),
+                    _ => End::Stored,
                 }
-                "not-storable"
+            }
+            directive => {
+                // The origin has something else now, which is not for the store; nor is what was stored any more.
+                if (status < 400 || matches!(status, 404 | 410))
+                    && let Some(stored) = self.stored
+                {
+                    cache.invalidate(stored, moment);
+                }
+                End::NotStorable(reason(&directive))
             }
         };
         self.exchange.on(Event::Ended, cache, moment);
-        cache.stats.count("refresh", word);
+        self.errand.end(self.hash, end, cache, moment);
     }
 
     /// No answer has come, or one that the host made.
     pub fn unanswered(mut self, status: u16, cache: &mut Cache, moment: &mut Moment<'_>) {
         let result = if status == 504 { CallResult::Timeout } else { CallResult::Failure };
         self.fail(Failure { status, answered_by: AnsweredBy::Host }, result, cache, moment);
-        cache.stats.count("refresh", "failed");
+        self.errand.end(self.hash, End::Failed, cache, moment);
     }
 
     /// The call could not be made.
     pub fn not_sent(mut self, why: NotSent, cache: &mut Cache, moment: &mut Moment<'_>) {
-        let (result, word) = match why {
+        let (result, end) = match why {
             NotSent::UnknownCluster => {
                 cache.note_unknown_cluster(self.rule, moment.now);
-                (CallResult::Dropped, "unknown-cluster")
+                (CallResult::Dropped, End::UnknownCluster)
             }
-            NotSent::Unreachable => (CallResult::Failure, "failed"),
+            NotSent::Unreachable => (CallResult::Failure, End::Failed),
         };
         self.fail(Failure { status: 503, answered_by: AnsweredBy::Host }, result, cache, moment);
-        cache.stats.count("refresh", word);
+        self.errand.end(self.hash, end, cache, moment);
     }
 
     /// It has waited too long for others to end.
     pub(crate) fn drop_late(mut self, cache: &mut Cache, moment: &mut Moment<'_>) {
         cache.end_refresh(self.hash);
+        self.let_claim_go(cache);
         self.exchange.on(Event::Ended, cache, moment);
-        cache.stats.count("refresh", "busy");
+        self.errand.end(self.hash, End::Late, cache, moment);
     }
 
     fn fail(&mut self, failure: Failure, result: CallResult, cache: &mut Cache, moment: &mut Moment<'_>) {
         cache.end_refresh(self.hash);
+        self.let_claim_go(cache);
         if let State::Forwarding(mut plan) = std::mem::replace(&mut self.exchange.state, State::Finished) {
             cache.note_failure(plan.hash, failure, moment.now);
             if let Some(admitted) = plan.admitted.take() {
@@ -213,6 +327,13 @@ impl Refresh {
             plan.abandon(FillEnd::Died, cache, moment);
         }
     }
+}
+
+/// Why a response is not stored, from what its client would be told.
+fn reason(directive: &Directive) -> String {
+    let Directive::Relay { cache_status: Some(line), .. } = directive else { return String::from("unknown") };
+    let line = String::from_utf8_lossy(line);
+    line.rsplit_once("detail=").map_or("unknown", |(_, reason)| reason).to_owned()
 }
 
 /// Whether an answer says nothing about what is stored.
@@ -264,6 +385,3 @@ fn is_clients_own(name: &[u8]) -> bool {
                 | b"x-request-id"
         )
 }
-
-/// Refreshes of a worker that wait to be sent.
-const MOST_QUEUED: usize = 256;

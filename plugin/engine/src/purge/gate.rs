@@ -1,4 +1,4 @@
-//! Who may purge: whoever has the token, or everybody where only operators come.
+//! Who is an operator: whoever has the token, or everybody where only operators come.
 
 use crate::fields::Fields;
 

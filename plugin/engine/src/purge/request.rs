@@ -6,8 +6,6 @@ use super::tags::{LONGEST_TAG, tag_hash};
 use super::{LONGEST_PREFIX, Mode, What, split_url};
 use crate::key::uri;
 
-/// The path of the interface.
-pub const PATH: &[u8] = b"/.selvage/purge";
 /// Longest body that is read, in bytes.
 pub const LONGEST_BODY: usize = 256 << 10;
 /// Most things that one request may purge.

@@ -68,6 +68,13 @@ impl TinyLfu {
         }
     }
 
+    /// How much a stored entry is asked for; among those that were asked for equally often, whether in the long run.
+    pub fn heat<V>(&self, slab: &Slab<V>, index: u32) -> Option<u8> {
+        let lasts = u8::from(slab.queue(index)? == Queue::Protected);
+        let uses = u8::try_from(self.frequencies.estimate(slab.hash(index)?)).unwrap_or(u8::MAX);
+        Some(uses.saturating_mul(2).saturating_add(lasts))
+    }
+
     /// A stored entry was used.
     pub fn used<V>(&mut self, slab: &mut Slab<V>, index: u32) {
         match slab.queue(index) {

@@ -159,6 +159,23 @@ impl<V: Weigh + Clone> Table<V> {
         dropped
     }
 
+    /// What `of` makes of the values that are asked for most, at most so many, the hottest first. Looks at every value.
+    pub fn hottest<T>(&self, most: usize, mut of: impl FnMut(&V) -> Option<T>) -> Vec<T> {
+        // An empty slot is colder than any other.
+        let heat = |index| self.policy.heat(&self.slab, index).map_or(0, |heat| heat.saturating_add(1));
+        let heats: Vec<u8> = (0..self.slab.slots()).map(heat).collect();
+        let mut found = Vec::new();
+        for heat in (1..=heats.iter().copied().max().unwrap_or_default()).rev() {
+            let those = (0..).zip(&heats).filter(|(_, known)| **known == heat);
+            let rest = most.saturating_sub(found.len());
+            found.extend(those.filter_map(|(index, _)| of(self.slab.value(index)?)).take(rest));
+            if found.len() >= most {
+                break;
+            }
+        }
+        found
+    }
+
     /// Values stored.
     pub fn len(&self) -> usize {
         self.slab.len()
@@ -346,6 +363,20 @@ mod tests {
         }
         assert_eq!((dropped, table.len()), (50, 50));
         assert!((0..100).all(|n| table.peek(hash(n)).is_some() == (n % 2 == 0)));
+    }
+
+    #[test]
+    fn the_hottest_are_those_that_are_asked_for_most() {
+        let mut table = table(1 << 20, 1000);
+        for n in 0..100 {
+            table.insert(hash(n), body(10, n as u8)).unwrap();
+        }
+        for n in [7, 42, 42, 9, 9, 9] {
+            table.get(hash(n));
+        }
+        assert_eq!(table.hottest(3, |body| Some(body.0[0])), [9, 42, 7]);
+        assert_eq!(table.hottest(1, |body| (body.0[0] == 42).then_some(())).len(), 1);
+        assert!(table.hottest(0, |_| Some(())).is_empty());
     }
 
     #[test]

@@ -166,7 +166,26 @@ impl Gateway {
         assert!(self.next_refresh(worker, at).is_none(), "a refresh is to be sent");
     }
 
-    fn next_refresh(&mut self, worker: usize, at: u64) -> Option<Refresh> {
+    /// A worker asks the remote store about all refreshes that are to be asked about at this millisecond.
+    pub fn asks_about_refreshes(&mut self, worker: usize, millis: u64) {
+        loop {
+            let mut moment = Moment { now: self::moment(millis), host: &mut self.shared };
+            let Some(refresh) = self.workers[worker].next_question(&mut moment) else { return };
+            let (hash, claim) = refresh.question().unwrap();
+            let until = claim.map(|lasts| self::moment(millis).plus(lasts));
+            let answer = self.remote_answer(worker, hash, until);
+            let mut moment = Moment { now: self::moment(millis), host: &mut self.shared };
+            refresh.told(answer, &mut self.workers[worker], &mut moment);
+        }
+    }
+
+    /// A worker does what is due now and then about warming.
+    pub fn ticks(&mut self, worker: usize, at: u64) {
+        let mut moment = Moment { now: moment(at * 1000), host: &mut self.shared };
+        self.workers[worker].tick_warming(&mut moment);
+    }
+
+    pub fn next_refresh(&mut self, worker: usize, at: u64) -> Option<Refresh> {
         let mut moment = Moment { now: moment(at * 1000), host: &mut self.shared };
         self.workers[worker].next_refresh(&mut moment)
     }

@@ -1,0 +1,157 @@
+//! The door for operators: one gate, and behind it a table of paths.
+//!
+//! A new endpoint is one more line in [`ENDPOINTS`] and a function that answers it. What comes through the door never goes
+//! to the origin, for it may show a token; where there is no gate there is no door.
+
+use serde_json::{Value, json};
+
+use super::{Directive, Reply, State, purging, warming};
+use crate::cache::{Cache, Moment};
+use crate::fields::FieldBlock;
+use crate::purge::gate::Admission;
+use crate::purge::request::LONGEST_BODY;
+use crate::request::Request;
+use crate::store::response::Body;
+
+/// What operators may ask for.
+const ENDPOINTS: [Endpoint; 2] = [
+    Endpoint {
+        path: b"/.selvage/purge",
+        family: "purge",
+        methods: &[(b"POST", Does::Read(purging::by_body))],
+    },
+    Endpoint {
+        path: b"/.selvage/warm",
+        family: "warm",
+        methods: &[(b"GET", Does::Tell(warming::progress)), (b"POST", Does::Read(warming::by_body))],
+    },
+];
+
+/// What all their paths begin with.
+const UNDER: &[u8] = b"/.selvage/";
+
+/// One path.
+struct Endpoint {
+    path: &'static [u8],
+    /// Where what is refused is counted, as `refused`.
+    family: &'static str,
+    methods: &'static [(&'static [u8], Does)],
+}
+
+/// What answers a method of a path.
+#[derive(Clone, Copy)]
+enum Does {
+    /// At once.
+    Tell(fn(&mut Cache, &mut Moment<'_>) -> Told),
+    /// When the request's body has come.
+    Read(Reads),
+}
+
+type Reads = fn(&[u8], &mut Cache, &mut Moment<'_>) -> Told;
+
+/// An answer to an operator.
+pub(super) struct Told {
+    pub(super) status: u16,
+    pub(super) body: Value,
+}
+
+/// An operator's request whose body is still coming.
+pub(super) struct Operating {
+    body: Vec<u8>,
+    family: &'static str,
+    reads: Reads,
+}
+
+/// Takes an operator's request, if it is one and there is a gate for it.
+pub(super) fn begin(
+    request: &Request<'_>,
+    end_of_stream: bool,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> Option<(State, Directive)> {
+    let by_method = request.method == b"PURGE";
+    let path = request.path();
+    if !cache.gate().is_there() || !by_method && !path.starts_with(UNDER) {
+        return None;
+    }
+    let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.path == path);
+    let family = if by_method { "purge" } else { endpoint.map_or("admin", |endpoint| endpoint.family) };
+    let admission = cache.gate().admit(request.fields);
+    let mut refuse = |status, error: &str, field: Option<(&[u8], &[u8])>| {
+        cache.stats.count(family, "refused");
+        Some(answered(&Told { status, body: json!({ "error": error }) }, field))
+    };
+    match admission {
+        Admission::Granted => {}
+        Admission::Unauthorized => {
+            return refuse(401, "a token is wanted", Some((b"www-authenticate", b"Bearer")));
+        }
+        Admission::Forbidden => return refuse(403, "another token is wanted", None),
+    }
+    if by_method {
+        return Some(answered(&purging::by_method(request, cache, moment), None));
+    }
+    let Some(endpoint) = endpoint else { return refuse(404, "no such path", None) };
+    let Some((_, does)) = endpoint.methods.iter().find(|(method, _)| *method == request.method) else {
+        let allowed: Vec<&[u8]> = endpoint.methods.iter().map(|(method, _)| *method).collect();
+        let error = format!("{} is wanted", String::from_utf8_lossy(&allowed.join(&b" or "[..])));
+        return refuse(405, &error, Some((b"allow", &allowed.join(&b", "[..]))));
+    };
+    Some(match *does {
+        Does::Tell(tell) => answered(&tell(cache, moment), None),
+        Does::Read(reads) if end_of_stream => answered(&reads(b"", cache, moment), None),
+        Does::Read(reads) => {
+            let operating = Operating { body: Vec::new(), family, reads };
+            (State::Operating(Box::new(operating)), Directive::AwaitBody)
+        }
+    })
+}
+
+impl Operating {
+    /// A part of the body has come.
+    pub(super) fn on_chunk(
+        mut self: Box<Self>,
+        chunk: &[u8],
+        end_of_stream: bool,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        let fits = self.body.len().saturating_add(chunk.len()) <= LONGEST_BODY;
+        if !fits || self.body.try_reserve(chunk.len()).is_err() {
+            cache.stats.count(self.family, "refused");
+            let body = json!({ "error": "body: at most 256 KiB" });
+            return answered(&Told { status: 413, body }, None);
+        }
+        self.body.extend_from_slice(chunk);
+        match end_of_stream {
+            true => answered(&(self.reads)(&self.body, cache, moment), None),
+            false => (State::Operating(self), Directive::AwaitBody),
+        }
+    }
+}
+
+/// Writes down who wanted something, and what.
+pub(super) fn note(event: &str, what: Value, cache: &Cache, moment: &mut Moment<'_>) {
+    let peer = moment.host.peer().map(|peer| String::from_utf8_lossy(&peer).into_owned());
+    let mut note = json!({
+        "event": event, "at_ms": moment.now.as_millis(), "peer": peer, "token": cache.gate().credentials(),
+    });
+    if let (Some(note), Value::Object(what)) = (note.as_object_mut(), what) {
+        note.extend(what);
+    }
+    moment.host.note(&note.to_string());
+}
+
+fn answered(told: &Told, field: Option<(&[u8], &[u8])>) -> (State, Directive) {
+    let mut block = FieldBlock::new();
+    block.push(b"content-type", b"application/json");
+    block.push(b"cache-control", b"no-store");
+    if let Some((name, value)) = field {
+        block.push(name, value);
+    }
+    let mut fields = Vec::new();
+    block.write_with(&[], &mut fields);
+    let body = Body::new(told.body.to_string().into_bytes());
+    let range = 0..body.len();
+    (State::Finished, Directive::Respond(Reply { status: told.status, fields, body, range, mend: None }))
+}

@@ -1,0 +1,268 @@
+//! Warming: URLs that are fetched through the cache before a client asks for them.
+//!
+//! ```text
+//! the list of the configuration ─ one worker of the node ─┐
+//! POST /.selvage/warm ─ the worker that accepts it ───────┼─► queue ─ pace of the node ─┬ stored and fresh: nothing to do
+//! a purge of everything ─ the hottest of each worker ─────┘                             ├ being fetched, or origin left alone: later
+//!                                                                                       └ fetched: stored, not stored, failed (again, twice)
+//! ```
+//!
+//! A warm fetch is what a client would send who has nothing to tell: `GET` with `accept-encoding: gzip` and no other field.
+//! Of a response that varies only that variant is warmed. Where there is a remote store, the record is looked for first.
+//!
+//! This module is the queue and what the workers of a node agree on: [`pace`], whose [`turn`] the list is, and the
+//! [`progress`] of all. [`Cache`](crate::cache::Cache) decides what becomes of each URL.
+
+pub mod pace;
+pub mod progress;
+pub mod request;
+pub mod turn;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::key;
+use crate::purge::split_url;
+use crate::time::Timestamp;
+
+/// A URL that a client could ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// `http` or `https`: a part of every key.
+    pub scheme: &'static str,
+    /// Host, and port if it is not the scheme's.
+    pub authority: Box<[u8]>,
+    /// Path and query.
+    pub target: Box<[u8]>,
+}
+
+impl Url {
+    /// Reads a URL. The scheme must be there, for what one scheme stores does not answer the other.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = text.split(|byte| *byte == b'#').next().filter(|text| text.len() <= LONGEST_URL)?;
+        let scheme = ["http", "https"].into_iter().find(|scheme| {
+            text.strip_prefix(scheme.as_bytes()).is_some_and(|rest| rest.starts_with(b"://"))
+        })?;
+        let (authority, rest) = split_url(text)?;
+        let target = if rest.first() == Some(&b'/') { rest.to_vec() } else { [b"/", rest].concat() };
+        Some(Self { scheme, authority: authority.into(), target: target.into() })
+    }
+
+    /// The URL of a canonical key. `None` if a request needs more than a URL to have this key.
+    pub fn of_key(canonical: &[u8]) -> Option<Self> {
+        let (mut scheme, mut authority, mut target) = (None, None, None);
+        for (tag, part) in key::parts(canonical) {
+            match tag {
+                key::Tag::Scheme => scheme = ["http", "https"].into_iter().find(|s| s.as_bytes() == part),
+                key::Tag::Authority => authority = Some(part),
+                key::Tag::Target => target = Some(part),
+                key::Tag::Scope => {}
+                _ => return None,
+            }
+        }
+        Some(Self { scheme: scheme?, authority: authority?.into(), target: target?.into() })
+    }
+
+    /// Tells it from every other, but for an accident.
+    pub fn digest(&self) -> u64 {
+        xxh3_64(&[self.scheme.as_bytes(), b"://", &self.authority, &self.target].concat())
+    }
+}
+
+/// A URL that waits to be fetched, or is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The URL.
+    pub url: Url,
+    /// It is of the configuration's list.
+    pub listed: bool,
+    /// How often it was fetched in vain.
+    pub tries: u8,
+    digest: u64,
+    not_before: Timestamp,
+}
+
+/// What became of adding a URL to the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It waits.
+    Queued,
+    /// It waits already, or is under way.
+    Already,
+    /// There is no room.
+    Full,
+}
+
+/// The URLs of one worker, at most [`MOST_QUEUED`].
+#[derive(Debug, Default)]
+pub struct Queue {
+    waiting: VecDeque<Item>,
+    /// Their digests.
+    under_way: Vec<u64>,
+    /// How many of all are of the configuration's list.
+    listed: usize,
+}
+
+impl Queue {
+    /// Adds a URL, to be fetched no earlier than this.
+    pub fn add(&mut self, url: Url, listed: bool, not_before: Timestamp) -> Added {
+        let digest = url.digest();
+        if self.waiting.iter().any(|item| item.digest == digest) || self.under_way.contains(&digest) {
+            return Added::Already;
+        }
+        if self.waiting.len().saturating_add(self.under_way.len()) >= MOST_QUEUED {
+            return Added::Full;
+        }
+        self.listed += usize::from(listed);
+        self.waiting.push_back(Item { url, listed, tries: 0, digest, not_before });
+        Added::Queued
+    }
+
+    /// Takes the first URL that may be fetched now. To be given back by [`Queue::later`] or [`Queue::end`].
+    pub fn take(&mut self, now: Timestamp) -> Option<Item> {
+        let at = self.waiting.iter().position(|item| item.not_before <= now || item.is_far_off(now))?;
+        let item = self.waiting.remove(at)?;
+        self.under_way.push(item.digest);
+        Some(item)
+    }
+
+    /// It is not fetched now: first of all when the time has come.
+    pub fn later(&mut self, item: Item, not_before: Timestamp) {
+        self.lands(&item);
+        self.waiting.push_front(Item { not_before, ..item });
+    }
+
+    /// It was fetched in vain: after the others once more. `None` if it was tried often enough, and is still to be ended.
+    pub fn again(&mut self, item: Item, now: Timestamp) -> Option<Item> {
+        if item.tries.saturating_add(1) >= MOST_TRIES {
+            return Some(item);
+        }
+        self.lands(&item);
+        let not_before = now.plus(RETRY.saturating_mul(1 << item.tries));
+        self.waiting.push_back(Item { tries: item.tries + 1, not_before, ..item });
+        None
+    }
+
+    /// It is done with.
+    pub fn end(&mut self, item: &Item) {
+        self.lands(item);
+        self.listed = self.listed.saturating_sub(usize::from(item.listed));
+    }
+
+    fn lands(&mut self, item: &Item) {
+        self.under_way.retain(|digest| *digest != item.digest);
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many are under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// How many of the configuration's list are not done with.
+    pub fn listed(&self) -> usize {
+        self.listed
+    }
+}
+
+impl Item {
+    /// A moment so far off is of a clock that was set back.
+    fn is_far_off(&self, now: Timestamp) -> bool {
+        self.not_before.since(now) > FARTHEST
+    }
+}
+
+/// Longest URL, in bytes.
+pub const LONGEST_URL: usize = 8192;
+/// URLs of a worker that wait or are under way.
+pub const MOST_QUEUED: usize = 1024;
+/// How often a URL is fetched whose origin fails.
+const MOST_TRIES: u8 = 3;
+/// The pause before the second try; the next is twice as long.
+const RETRY: Duration = Duration::from_secs(1);
+const FARTHEST: Duration = Duration::from_secs(60);
+/// Only if the key is missing, as no value has this number.
+const ABSENT: u32 = u32::MAX;
+/// How often a place in shared data is tried to be written when others write it too.
+const TRIES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(path: &str) -> Url {
+        Url::parse(format!("https://a.test{path}").as_bytes()).unwrap()
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(100_000_000 + millis)
+    }
+
+    #[test]
+    fn a_url_has_a_scheme_and_comes_back_from_its_key() {
+        for (text, expected) in [
+            ("https://A.test:443/x?y#z", Some(("https", "a.test", "/x?y"))),
+            ("http://a.test", Some(("http", "a.test", "/"))),
+            ("http://a.test?q", Some(("http", "a.test", "/?q"))),
+            ("a.test/x", None),
+            ("HTTPS://a.test/", None),
+            ("https:///x", None),
+            ("https://u@a.test/", None),
+            ("https://a.test/a b", None),
+        ] {
+            let url = Url::parse(text.as_bytes());
+            let parts = url.as_ref().map(|url| (url.scheme, &*url.authority, &*url.target));
+            let expected = expected.map(|(s, a, t)| (s, a.as_bytes(), t.as_bytes()));
+            assert_eq!(parts, expected, "{text}");
+        }
+        let mut canonical = Vec::new();
+        let mut key = key::KeyBuilder::new(&mut canonical);
+        key.resource(b"https", b"a.test", b"/x", &Default::default());
+        key.scope(7);
+        assert_eq!(Url::of_key(&canonical), Some(url("/x")));
+        let mut variant = Vec::new();
+        key::variant_key(&canonical, b"", &mut variant);
+        assert_eq!(Url::of_key(&variant), None);
+        assert_eq!(Url::of_key(b""), None);
+    }
+
+    #[test]
+    fn each_url_waits_once_until_it_is_done_with() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.add(url("/a"), true, at(0)), Added::Queued);
+        assert_eq!(queue.add(url("/a"), false, at(0)), Added::Already);
+        let item = queue.take(at(0)).unwrap();
+        assert_eq!(queue.add(url("/a"), false, at(0)), Added::Already);
+        assert_eq!((queue.waiting(), queue.under_way(), queue.listed()), (0, 1, 1));
+        queue.end(&item);
+        assert_eq!((queue.under_way(), queue.listed()), (0, 0));
+        for nth in 0..MOST_QUEUED {
+            assert_eq!(queue.add(url(&format!("/{nth}")), false, at(0)), Added::Queued);
+        }
+        assert_eq!(queue.add(url("/a"), false, at(0)), Added::Full);
+    }
+
+    #[test]
+    fn one_that_fails_comes_again_after_the_others_and_a_pause_and_not_for_ever() {
+        let mut queue = Queue::default();
+        queue.add(url("/a"), false, at(0));
+        queue.add(url("/b"), false, at(5));
+        let first = queue.take(at(0)).unwrap();
+        assert_eq!(queue.take(at(4)), None);
+        assert_eq!(queue.again(first, at(0)), None);
+        assert_eq!(queue.take(at(1000)).map(|item| item.url), Some(url("/b")));
+        let second = queue.take(at(1000)).unwrap();
+        assert_eq!(queue.again(second, at(1000)), None);
+        assert_eq!(queue.take(at(2999)), None);
+        let third = queue.take(at(3000)).unwrap();
+        let item = queue.again(third, at(3000)).expect("often enough");
+        queue.end(&item);
+        assert_eq!((queue.waiting(), queue.under_way()), (0, 1));
+    }
+}
