@@ -1,6 +1,5 @@
 //! The circuit breakers of a VM, one for each cluster that it calls. The workers share what they find out.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use selvage_engine::registry::{self, Limits, Registry};
@@ -26,8 +25,11 @@ struct Shared {
 
 impl Default for Breakers {
     fn default() -> Self {
-        let random = RandomState::new().build_hasher().finish();
-        Self { registry: Registry::new(LIMITS), random, counted: registry::Counters::default() }
+        Self {
+            registry: Registry::new(LIMITS),
+            random: host::random(),
+            counted: registry::Counters::default(),
+        }
     }
 }
 

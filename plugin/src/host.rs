@@ -2,6 +2,8 @@
 //!
 //! A wrapper never panics: what the host refuses is `None` or `false`, and its caller goes on without.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use selvage_engine::cache::Host;
 use selvage_engine::store::node::{CasMismatch, SharedData};
 use selvage_engine::time::Timestamp;
@@ -158,6 +160,11 @@ pub fn now() -> Timestamp {
     // SAFETY: the host writes to `nanoseconds` during the call.
     unsafe { proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
     Timestamp::from_millis(nanoseconds / 1_000_000)
+}
+
+/// A number that no other VM is likely to get.
+pub fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Asks for a tick every `milliseconds`.

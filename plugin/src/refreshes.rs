@@ -69,6 +69,11 @@ impl Refreshes {
         self.asking.remove(&token)
     }
 
+    /// How many are under way.
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
     /// The refresh that a token stands for, if it is one of ours.
     pub fn take(&mut self, token: u32) -> Option<Refresh> {
         self.pending.remove(&token)

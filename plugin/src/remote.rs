@@ -259,6 +259,11 @@ impl Remote {
         }
     }
 
+    /// Calls that have not been answered.
+    pub fn calls(&self) -> usize {
+        self.pending.len()
+    }
+
     /// The call that a token stands for, if it is one of ours.
     pub fn take(&mut self, token: u32) -> Option<Pending> {
         let pending = self.pending.remove(&token)?;

@@ -499,6 +499,32 @@ impl Vm {
     }
 }
 
+/// For leak watches: the simulation of the host tests asks.
+#[allow(dead_code, reason = "nobody asks in the module itself")]
+impl Vm {
+    /// Whether anything is kept of a stream.
+    pub fn keeps(&self, context: u32) -> bool {
+        self.streams.contains_key(&context)
+    }
+
+    /// The caches of the roots.
+    pub fn caches(&mut self) -> impl Iterator<Item = &mut Cache> {
+        self.roots.iter_mut().map(|root| &mut root.cache)
+    }
+
+    /// What is kept of streams and calls that have not ended, by a word for it.
+    pub fn kept(&self) -> [(&'static str, usize); 5] {
+        let sum = |count: fn(&Root) -> usize| self.roots.iter().map(count).sum();
+        [
+            ("streams", self.streams.len()),
+            ("held bodies", self.held.len()),
+            ("waiters", sum(|root| root.waiters.len())),
+            ("calls to the remote store", sum(|root| root.remote.calls())),
+            ("refreshes", sum(|root| root.refreshes.len() + root.cache.refreshes_queued())),
+        ]
+    }
+}
+
 /// What has become of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {

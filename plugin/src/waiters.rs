@@ -88,6 +88,11 @@ impl Waiters {
         self.awake.drain(..few).collect()
     }
 
+    /// Streams that wait, ask again or are to be woken.
+    pub fn len(&self) -> usize {
+        self.by_hash.values().map(Vec::len).sum::<usize>() + self.polling.len() + self.awake.len()
+    }
+
     /// Whether there are streams to wake.
     pub fn any_awake(&self) -> bool {
         !self.awake.is_empty()

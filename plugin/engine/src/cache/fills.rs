@@ -115,11 +115,34 @@ impl Fills {
 impl Cache {
     /// What a request for `hash` does that found nothing to answer with.
     pub fn turn(&mut self, hash: u128, bounds: &Coalesce, moment: &mut Moment<'_>) -> Turn {
+        self.turn_among(hash, bounds, self.policy.worker.waiters, moment)
+    }
+
+    /// As [`Cache::turn`], for a request of the cache's own that lasts so long. It need not wait, however many do: `None` if
+    /// another fetches. `Some(None)` if nobody is to wait for it.
+    pub(crate) fn turn_to_renew(
+        &mut self,
+        hash: u128,
+        wait: Duration,
+        moment: &mut Moment<'_>,
+    ) -> Option<Option<FillId>> {
+        let bounds = Coalesce { enabled: true, wait, waiters: usize::MAX, fleet: false };
+        match self.turn_among(hash, &bounds, usize::MAX, moment) {
+            Turn::Lead(id) => Some(Some(id)),
+            Turn::Alone => Some(None),
+            Turn::Wait(fill) => {
+                self.end_wait(hash, fill);
+                None
+            }
+        }
+    }
+
+    /// `in_all`: most requests of this worker that wait.
+    fn turn_among(&mut self, hash: u128, bounds: &Coalesce, in_all: usize, moment: &mut Moment<'_>) -> Turn {
         let now = moment.now;
         if !bounds.enabled || self.fills.is_not_storable(hash, now) {
             return Turn::Alone;
         }
-        let in_all = self.policy.worker.waiters;
         if let Some(fill) = self.fills.under_way.get(&hash) {
             if now < fill.until {
                 return self.wait_for(hash, bounds.waiters, in_all);

@@ -32,8 +32,9 @@ impl Cache {
         slot
     }
 
-    /// Takes in what the remote store gave for `hash`. `false` if it is of no use.
-    pub fn adopt(&mut self, hash: u128, slot: Slot, moment: &mut Moment<'_>) -> bool {
+    /// Takes in what the remote store gave for `hash`, which is that of `key` or of one of its variants. `false` if it is of
+    /// no use.
+    pub fn adopt(&mut self, key: u128, hash: u128, slot: Slot, moment: &mut Moment<'_>) -> bool {
         self.learn(moment);
         let slot = match slot {
             // Another clock has said when it was asked for.
@@ -49,7 +50,8 @@ impl Cache {
             return false;
         }
         // The deletion of what was invalidated here may not have reached the remote store yet.
-        if self.invalidated_since(hash, made) {
+        // An index may be younger than the variants it knows, so these are asked about on their own.
+        if self.invalidated_since(hash, made) || self.invalidated_since(key, made) {
             return false;
         }
         self.put_local(hash, slot.clone(), expires, moment);

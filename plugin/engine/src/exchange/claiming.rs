@@ -61,6 +61,14 @@ impl Fleet {
         if policy.remote.enabled && rule.remote { Self::LooksFirst } else { Self::Settled }
     }
 
+    /// How long it may take in all where a call to the origin takes so long: before it, another Envoy's may be waited for.
+    pub(super) fn lasts(&self, timeout: Duration) -> Duration {
+        match self {
+            Self::Settled => timeout,
+            _ => timeout.saturating_mul(2).saturating_add(ASKING),
+        }
+    }
+
     /// Whether a refresh of what is stored asks the others.
     pub(super) fn of(stored: &StoredResponse, rule: &Rule, policy: &Policy) -> Self {
         let shared = policy.remote.enabled && rule.remote && !stored.terms.contains(Terms::LOCAL);
@@ -154,7 +162,7 @@ impl Refresh {
             return false;
         }
         let (record, key) = (self.record(), found.key.clone());
-        let taken = cache.adopt(record, slot, moment) && cache.holds(record, &key, moment);
+        let taken = cache.adopt(self.hash, record, slot, moment) && cache.holds(record, &key, moment);
         cache.swap_adopted(Vec::new());
         taken
     }
@@ -176,3 +184,6 @@ impl Refresh {
         }
     }
 }
+
+/// What the questions to the remote store before a refresh may take.
+const ASKING: Duration = Duration::from_millis(500);

@@ -56,6 +56,8 @@ impl Plan {
                         _ if usable => FillEnd::Stored,
                         // Those who wait get the same; the next ones may try again.
                         Some(Detail::StaleIfError | Detail::Disconnected) => FillEnd::Died,
+                        // Invalidated, purged or replaced meanwhile: they may look again.
+                        Some(Detail::Validated) if !outcome.stored => FillEnd::Died,
                         _ => FillEnd::NotStorable,
                     };
                     self.end_fill(end, cache, moment);

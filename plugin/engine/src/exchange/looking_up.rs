@@ -77,7 +77,7 @@ impl LookingUp {
         cache.swap_adopted(adopted);
         let mut fetch = fetch;
         let found = match answer {
-            RemoteAnswer::Found(slot) => cache.adopt(asked, slot, moment),
+            RemoteAnswer::Found(slot) => cache.adopt(held.hash, asked, slot, moment),
             RemoteAnswer::Nothing => false,
             RemoteAnswer::Claimed { until } => {
                 if let Fetch::Leads { claim, .. } = &mut fetch {

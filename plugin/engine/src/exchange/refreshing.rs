@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::claiming::Fleet;
 use super::lookup::{self, Keyed};
 use super::{Candidate, Directive, Event, Exchange, Plan, Purpose, Role, State};
-use crate::cache::{Admitted, AnsweredBy, Cache, Failure, FillEnd, FillId, Moment, Turn, Warmed};
+use crate::cache::{Admitted, AnsweredBy, Cache, Failure, FillEnd, FillId, Moment, Warmed};
 use crate::cache_status::{Detail, Forward};
 use crate::fields::{FieldBlock, Fields};
 use crate::key;
-use crate::policy::{Coalesce, Rule};
+use crate::policy::Rule;
 use crate::remote::breaker::CallResult;
 use crate::request::{MethodKind, Request};
 use crate::store::response::StoredResponse;
@@ -136,7 +136,9 @@ pub(super) fn queue(
         cache.stats.count("refresh", "busy");
         return;
     }
-    let Ok(leads) = take_lead(keyed, cache, moment) else {
+    let fleet = Fleet::of(stored, rule, cache.policy());
+    // Nobody is to wait for what was not storable lately; what is stored all the same is renewed.
+    let Some(leads) = cache.turn_to_renew(hash, fleet.lasts(rule.refresh.timeout), moment) else {
         cache.stats.count("refresh", "busy");
         return;
     };
@@ -150,30 +152,8 @@ pub(super) fn queue(
     cache.stats.count("refresh", "queued");
     let stale = Some((Rc::clone(stored), stored_hash));
     let mut refresh = fetch(keyed, stale, leads, admitted, cluster, Errand::Renew, now);
-    refresh.fleet = Fleet::of(stored, rule, cache.policy());
+    refresh.fleet = fleet;
     cache.queue_refresh(refresh);
-}
-
-/// Another request of this Envoy fetches the same.
-pub(super) struct Busy;
-
-/// Takes the lead of the fetch for a key, so that clients wait for it. `None`: nobody is to wait for what was not storable
-/// lately, but it may be fetched.
-pub(super) fn take_lead(
-    keyed: &Keyed<'_>,
-    cache: &mut Cache,
-    moment: &mut Moment<'_>,
-) -> Result<Option<FillId>, Busy> {
-    let wait = keyed.rule.refresh.timeout;
-    let bounds = Coalesce { enabled: true, wait, waiters: usize::MAX, fleet: false };
-    match cache.turn(keyed.hash, &bounds, moment) {
-        Turn::Lead(id) => Ok(Some(id)),
-        Turn::Wait(fill) => {
-            cache.end_wait(keyed.hash, fill);
-            Err(Busy)
-        }
-        Turn::Alone => Ok(None),
-    }
 }
 
 /// The request for a key, with the validators of what is stored under a hash.

@@ -122,7 +122,10 @@ pub(crate) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -
         return Prepared::TooFast;
     }
     let keyed = Keyed { request: &request, rule_index, rule, key: &key, hash, changed };
-    let Ok(leads) = refreshing::take_lead(&keyed, cache, moment) else { return Prepared::Later(BUSY) };
+    let fleet = Fleet::of_warmed(rule, &policy);
+    let Some(leads) = cache.turn_to_renew(hash, fleet.lasts(rule.refresh.timeout), moment) else {
+        return Prepared::Later(BUSY);
+    };
     let Ok(admitted) = cache.admit_origin(rule_index, rule, moment) else {
         if let Some(id) = leads {
             cache.end_fill(hash, id, FillEnd::Died, moment);
@@ -132,7 +135,7 @@ pub(crate) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -
     cache.begin_refresh(hash);
     let errand = Errand::Warm { item: item.clone(), key: key.clone() };
     let mut fetch = refreshing::fetch(&keyed, stale, leads, admitted, cluster, errand, now);
-    fetch.fleet = Fleet::of_warmed(rule, &policy);
+    fetch.fleet = fleet;
     Prepared::Fetch(Box::new(fetch))
 }
 

@@ -1,5 +1,7 @@
 //! Unsafe methods: RFC 9111 §4.4.
 
+use selvage_engine::exchange::Wake;
+
 use crate::gateway::{Gateway, fresh_for, origin};
 
 fn stored(paths: &[&str]) -> Gateway {
@@ -114,6 +116,24 @@ fn a_304_that_was_requested_before_an_invalidation_freshens_nothing() {
     gateway.post("/a").at(11).forwarded(origin(204));
     gateway.answers(early, 12, origin(304)).status(200).content("old").says_nothing_of("stored");
     gateway.get("/a").at(13).miss(fresh_for(60).body("new"));
+}
+
+#[test]
+fn those_who_wait_for_a_304_that_freshens_nothing_wait_for_the_next_fetch() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(fresh_for(10).header("etag", "\"1\"").body("old"));
+    let early = gateway.get("/a").at(10).leaves();
+    let mut waiters: Vec<_> = (0..3).map(|_| gateway.get("/a").at(10).waits()).collect();
+    gateway.post("/a").at(11).forwarded(origin(204));
+    gateway.answers(early, 12, origin(304)).status(200);
+    let next = gateway.wakes(waiters.remove(0), Wake::Ended, 12).left();
+    let waiters: Vec<_> =
+        waiters.into_iter().map(|waiter| gateway.wakes(waiter, Wake::Ended, 12).waiting()).collect();
+    gateway.answers(next, 13, fresh_for(60).body("new")).stored();
+    for waiter in waiters {
+        gateway.wakes(waiter, Wake::Ended, 13).answered().content("new").says("collapsed");
+    }
+    gateway.assert_nobody_waits();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The cache renews what it has by requests of its own: stale-while-revalidate (RFC 5861 §3), early refreshes, and
 //! lifetimes that do not end together.
 
-use selvage_engine::exchange::{NotSent, Refresh};
+use selvage_engine::exchange::{NotSent, Refresh, Wake};
 use selvage_engine::fields::Fields;
 
 use crate::gateway::{Gateway, Origin, fresh_for, origin, unreachable};
@@ -301,4 +301,22 @@ fn lifetimes_are_shortened_by_a_share_so_that_they_do_not_end_together() {
 
 fn ttl(line: &str) -> u64 {
     line.split("; ").find_map(|part| part.strip_prefix("ttl=")).unwrap().parse().unwrap()
+}
+
+#[test]
+fn nothing_is_renewed_while_a_client_fetches_it_however_many_wait() {
+    let mut gateway =
+        Gateway::with(r#"{"worker":{"waiters":1},"defaults":{"refresh":{"cluster":"origin"}}}"#);
+    let of = |language: &str| stale(language).header("vary", "accept-language");
+    gateway.get("/a").header("accept-language", "en").at(0).miss(of("en"));
+    let leader = gateway.get("/a").header("accept-language", "fr").at(11).leaves();
+    let waiter = gateway.get("/a").header("accept-language", "fr").at(11).waits();
+    gateway.get("/a").header("accept-language", "en").at(11).hit().detail("stale-while-revalidate");
+    gateway.refreshes_nothing(0, 11);
+    gateway.answers(leader, 12, of("fr")).stored();
+    gateway.wakes(waiter, Wake::Ended, 12).answered().content("fr");
+    gateway.get("/a").header("accept-language", "en").at(12).hit();
+    let refresh = gateway.refreshes(0, 12);
+    gateway.renews(0, refresh, 13, of("en"));
+    gateway.assert_nobody_waits();
 }

@@ -1,6 +1,9 @@
 //! The store that a fleet shares: looked into on a miss, written to after the response, and never needed.
 
-use crate::gateway::{Gateway, Origin, fresh_for, origin};
+use selvage_engine::exchange::Event;
+use selvage_engine::fields::Fields;
+
+use crate::gateway::{Gateway, Origin, block, fresh_for, origin};
 
 const REMOTE: &str = r#"{"remote":{"enabled":true}}"#;
 
@@ -194,4 +197,21 @@ fn an_index_does_not_outlast_an_invalidation_while_its_variant_is_asked_for() {
     second.post("/a").at(2).forwarded(origin(204));
     let flight = second.remote_answers(asking, 2).left();
     second.answers(flight, 3, in_language("new")).stored();
+}
+
+#[test]
+fn a_variant_that_is_older_than_an_invalidation_is_not_believed_though_its_index_is_younger() {
+    let mut first = Gateway::with(REMOTE);
+    let mut second = Gateway::with(REMOTE);
+    let mut flight = first.get("/a").header("accept-language", "en").at(0).leaves();
+    let fields = [(":status", "200"), ("cache-control", "max-age=60"), ("vary", "accept-language")];
+    let block = block(&fields);
+    let head = Fields::parse(&block).unwrap();
+    first.feed(0, &mut flight.exchange, 1000, Event::Response { head, end_of_stream: false });
+    second.post("/a").at(2).forwarded(origin(204));
+    // The index is made when the body has come.
+    first.feed(0, &mut flight.exchange, 3000, Event::Body { chunk: b"old", end_of_stream: true });
+    first.sends();
+    second.redis = first.redis.clone();
+    second.get("/a").header("accept-language", "en").at(4).forwarded(in_language("new")).content("new");
 }

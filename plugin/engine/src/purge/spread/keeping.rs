@@ -47,8 +47,11 @@ pub(super) struct Outcome {
 }
 
 impl Keeping {
-    /// This is under a number of the log.
+    /// This is under a number of the log. What is no entry, whoever has put it there, is not written again.
     pub(super) fn note(&mut self, number: u64, text: &[u8], now: Timestamp) {
+        if !text.iter().all(u8::is_ascii_alphanumeric) {
+            return;
+        }
         if self.recent.is_empty() {
             self.look_at = now.plus(LOOK_EVERY);
         }

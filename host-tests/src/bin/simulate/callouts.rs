@@ -1,0 +1,199 @@
+//! Calls of the filter's own: to Redis, and to the origin for a refresh.
+
+use selvage_engine::fields::Fields;
+
+use crate::client::{Asked, text_block};
+use crate::events::{Event, Reply, VmId};
+use crate::host::{self, Given};
+use crate::node::{By, Fetch};
+use crate::redis::{Command, Mood};
+use crate::streams::{Phase, ROOT, stream_of};
+use crate::world::World;
+
+/// A call on its way to Redis.
+pub struct Call {
+    vm: VmId,
+    token: u32,
+    command: Command,
+    /// The stream that waits for it.
+    stream: Option<usize>,
+    sent: u64,
+    /// When its answer is back; `None` if nobody waits for it any more by then.
+    back: Option<u64>,
+}
+
+/// A request of the cache's own.
+pub struct Refresh {
+    pub vm: VmId,
+    token: u32,
+    asked: Asked,
+    sent: u64,
+    timeout: u64,
+    /// The version that the origin answered with.
+    version: usize,
+    over: bool,
+}
+
+impl World {
+    /// The filter calls a cluster.
+    pub fn call_out(&mut self, vm: VmId, call: host::Call) {
+        let fields = Fields::parse(&call.headers).unwrap_or_default();
+        if call.cluster == "origin" {
+            let asked = Asked::read(fields.iter());
+            return self.refresh(vm, call.token, call.timeout, asked);
+        }
+        let path = String::from_utf8_lossy(fields.get(b":path").unwrap_or_default()).into_owned();
+        match Command::read(&path, &call.body) {
+            Some(command) => self.ask_redis(vm, &call, command),
+            None => self.violate("Redis is asked what it knows", path),
+        }
+    }
+
+    fn ask_redis(&mut self, vm: VmId, call: &host::Call, command: Command) {
+        let stream = stream_of(call.context).filter(|_| command.is_lookup());
+        if let Some(stream) = stream {
+            self.note(|_| format!("stream {stream} asks Redis: {command:?}"));
+            self.lookups.insert(call.token, (stream, matches!(command, Command::Claim { .. })));
+            if let Some(stream) = self.streams.get_mut(stream).filter(|stream| stream.phase == Phase::Held) {
+                stream.turn.get_or_insert(self.now);
+            }
+        }
+        let (timeout, token) = (call.timeout, call.token);
+        self.unanswered.insert((vm, token));
+        let (dice, losses) = (&mut self.dice, self.setting.losses);
+        let late = self.redis.mood == Mood::Slow || dice.chance(losses);
+        let reach = if late { 2 * timeout } else { 4 };
+        let (there, back) = (1 + dice.below(reach), 1 + dice.below(reach));
+        let lost = self.redis.mood == Mood::Dead || dice.chance(losses);
+        let in_time = !lost && there + back < timeout;
+        if !in_time {
+            self.note_unsure(&command);
+            let (delay, reply) = match self.dice.below(4) {
+                0 if lost => (1, Reply::made_up(503)),
+                1 if lost => (1, Reply::default()),
+                _ => (timeout, Reply::made_up(504)),
+            };
+            self.after(delay, Event::FromRedis { vm, token, reply });
+        }
+        if !lost {
+            let id = self.calls.last_key_value().map_or(0, |(last, _)| last + 1);
+            let back = in_time.then_some(self.now + there + back);
+            self.calls.insert(id, Call { vm, token, command, stream, sent: self.now, back });
+            self.after(there, Event::AtRedis { call: id });
+        }
+    }
+
+    /// A call reaches Redis. What it changes is changed even if nobody waits for the answer any more.
+    pub fn at_redis(&mut self, call: usize) {
+        let Some(Call { vm, token, command, stream, sent, back }) = self.calls.remove(&call) else { return };
+        self.check_claim(vm, &command, stream, sent);
+        let mut reply = self.redis.apply(&command, self.now);
+        if !command.is_lookup() {
+            self.note(|_| match &command {
+                Command::Set { key, value, .. } => {
+                    format!("Redis does what {vm:?} wants: sets {key}, {} bytes", value.len())
+                }
+                other => format!("Redis does what {vm:?} wants: {other:?}"),
+            });
+        }
+        if self.redis.mood == Mood::Garbled {
+            self.note_unsure(&command);
+            reply = self.redis.garble(reply, &mut self.dice);
+        }
+        if let Some(back) = back {
+            self.schedule(back, Event::FromRedis { vm, token, reply });
+        }
+    }
+
+    /// The answer to a call is back, or Envoy has made one up.
+    pub fn redis_answers(&mut self, vm: VmId, token: u32, reply: Reply) {
+        self.unanswered.remove(&(vm, token));
+        let text = String::from_utf8_lossy(&reply.body[..reply.body.len().min(24)]).into_owned();
+        self.note(|_| {
+            let status = reply.fields.first().map_or("nothing", |(_, status)| status);
+            format!("Redis answers call {token} of {vm:?}: {status} {text:?}")
+        });
+        self.summary.remote += u64::from(text.starts_with("SLVG"));
+        self.redis_said_fetching = text.starts_with("claim:") && text != "claim:!";
+        if let Some((stream, claims)) = self.lookups.remove(&token) {
+            let stream = &mut self.streams[stream];
+            if text == "claim:!" {
+                // The node goes by that, whoever has said it.
+                let until = self.now + crate::fetches::NOT_STORABLE_FOR;
+                let known = self.nodes[vm.node].not_storable.entry(stream.ask.page).or_default();
+                *known = until.max(*known);
+            }
+            if self.redis_said_fetching && claims {
+                stream.polls_since.get_or_insert(self.now);
+            } else {
+                stream.polls_since = None;
+            }
+        }
+        self.answered(vm, token, reply);
+        self.redis_said_fetching = false;
+    }
+
+    fn answered(&mut self, vm: VmId, token: u32, reply: Reply) {
+        if !self.lives(vm) {
+            return;
+        }
+        let count = reply.fields.len() as u32;
+        let (answer, size) = (text_block(&reply.fields), reply.body.len());
+        let given = Given { context: ROOT, answer, body: reply.body, ..Given::default() };
+        self.enter(vm, given, |vm| vm.answered(token, count, size));
+    }
+
+    fn refresh(&mut self, vm: VmId, token: u32, timeout: u64, asked: Asked) {
+        let id = self.refreshes.len();
+        self.summary.refreshed += 1;
+        self.note(|_| format!("{vm:?} refreshes ({id}): {asked:?}"));
+        let page = asked.page;
+        let over = false;
+        self.refreshes.push(Refresh { vm, token, asked, sent: self.now, timeout, version: 0, over });
+        self.check_one_refresh(vm.node, page, Fetch { by: By::Refresh(id), since: self.now, lasts: timeout });
+        let delay = self.dice.below(self.setting.origin_delay / 2);
+        self.after(delay, Event::RefreshAtOrigin { refresh: id });
+        // It is answered before that, or not at all.
+        self.after(timeout, Event::FromOrigin { refresh: id, reply: Reply::made_up(504) });
+    }
+
+    /// What the origin does with a request of the cache's own.
+    pub fn refresh_at_origin(&mut self, id: usize) {
+        let Refresh { asked, vm, sent, timeout, .. } = &self.refreshes[id];
+        let (asked, node, sent, latest) = (asked.clone(), vm.node, *sent, sent + timeout);
+        let (version, answer, delay) = self.origin_does(&asked, node, sent, None);
+        self.refreshes[id].version = version;
+        if self.now + delay >= latest {
+            return;
+        }
+        let reply = if answer.unreachable {
+            Reply::made_up(503)
+        } else if answer.cut {
+            Reply::default()
+        } else {
+            let mut reply = Reply::came(answer.status, &answer.body);
+            reply.fields.extend(answer.fields);
+            reply
+        };
+        self.after(delay, Event::FromOrigin { refresh: id, reply });
+    }
+
+    /// The answer to a request of the cache's own is back, or Envoy has made one up.
+    pub fn refresh_ends(&mut self, id: usize, reply: Reply) {
+        let refresh = &mut self.refreshes[id];
+        if std::mem::replace(&mut refresh.over, true) {
+            return;
+        }
+        let (vm, token, version, page, sent) =
+            (refresh.vm, refresh.token, refresh.version, refresh.asked.page, refresh.sent);
+        let status = reply.fields.first().map_or("nothing", |(_, status)| status).to_owned();
+        self.note(|_| format!("refresh {id} gets {status}"));
+        self.nodes[vm.node].received.entry(page).or_default().push((self.now, version));
+        let stored = matches!(&*status, "200" | "304") && self.is_worth_waiting_for(page, sent);
+        if !stored && !matches!(&*status, "nothing" | "500" | "502" | "503" | "504") {
+            self.exempt(vm.node, page);
+        }
+        self.answered(vm, token, reply);
+        self.fetch_ended(vm.node, page, By::Refresh(id));
+    }
+}

@@ -1,0 +1,159 @@
+//! One fetch for all: who goes to the origin, and whether somebody was there for it already.
+
+use crate::events::VmId;
+use crate::node::{By, Fetch};
+use crate::redis::Command;
+use crate::streams::Stream;
+use crate::world::World;
+
+impl World {
+    /// A request that might have waited goes to the origin: is nobody there for it already?
+    pub fn check_one_fetch(&mut self, id: usize) {
+        let now = self.now;
+        let fetching = self.redis_said_fetching && self.redis_answering;
+        let stream = &mut self.streams[id];
+        let turn = stream.turn.take().unwrap_or(now);
+        let (page, node, wait) = (stream.ask.page, stream.vm.node, self.setting.wait);
+        // It has waited as often or as long as it may.
+        let waited = stream.wakes >= MOST_WAITS || now >= stream.begun + wait;
+        let free = self.nodes[node].not_storable.get(&page).is_some_and(|until| turn < *until);
+        if !stream.ask.coalesces() || stream.alone || free {
+            return;
+        }
+        if fetching && stream.polls_since.is_some_and(|since| now + LONGEST_POLL < since + wait) {
+            return self
+                .violate(ONE_CLAIM, format!("stream {id} fetches page {page} though another Envoy does"));
+        }
+        if !waited {
+            let fetch = Fetch { by: By::Stream(id), since: turn, lasts: wait };
+            self.check_other(node, page, fetch);
+        }
+    }
+
+    /// The cache renews a page by itself.
+    pub fn check_one_refresh(&mut self, node: usize, page: usize, fetch: Fetch) {
+        if self.nodes[node].not_storable.get(&page).is_none_or(|until| self.now >= *until) {
+            self.check_other(node, page, fetch);
+        }
+    }
+
+    fn check_other(&mut self, node: usize, page: usize, fetch: Fetch) {
+        let fetches = self.nodes[node].fetches.entry(page).or_default();
+        let other = fetches.iter().find(|other| fetch.since < other.since + other.lasts).copied();
+        fetches.push(fetch);
+        if let Some(other) = other {
+            self.violate(ONE_FETCH, format!("page {page} on node {node}: {fetch:?}, and there is {other:?}"));
+        }
+    }
+
+    /// Nobody waits any more for what somebody fetches.
+    pub fn fetch_ended(&mut self, node: usize, page: usize, by: By) {
+        if let Some(fetches) = self.nodes[node].fetches.get_mut(&page) {
+            fetches.retain(|fetch| fetch.by != by);
+        }
+    }
+
+    /// A VM has died, and with it what it knew of its fetches.
+    pub fn forget_fetches(&mut self, vm: VmId) {
+        let (streams, refreshes) = (&self.streams, &self.refreshes);
+        for fetches in self.nodes[vm.node].fetches.values_mut() {
+            fetches.retain(|fetch| match fetch.by {
+                By::Stream(id) => streams[id].vm != vm,
+                By::Refresh(id) => refreshes[id].vm != vm,
+            });
+        }
+    }
+
+    /// The filter may have nothing more to do with a stream, though its response goes on.
+    pub fn check_fetch_ended(&mut self, id: usize) {
+        if !self.keeps(id) {
+            let Stream { ask, vm, .. } = &self.streams[id];
+            self.fetch_ended(vm.node, ask.page, By::Stream(id));
+        }
+    }
+
+    /// Takes note if the answer to a stream is not stored, so that the next ones need not wait.
+    pub fn note_storable(&mut self, id: usize) {
+        let Stream { ask, vm, cache_status, answer, .. } = &self.streams[id];
+        let mut parts = cache_status.split("; ");
+        let stored = cache_status.split("; ").any(|part| part == "stored");
+        let ttl = parts.find_map(|part| part.strip_prefix("ttl=")?.parse::<i64>().ok());
+        // After an error one of the others asks again, as after a confirmation of what was invalidated meanwhile.
+        let failed = answer.as_ref().is_some_and(|answer| answer.status >= 500);
+        let again = failed || !stored && cache_status.ends_with("detail=validated");
+        if ask.coalesces() && !again && (!stored || ttl.is_some_and(|ttl| ttl < 1)) {
+            self.exempt(vm.node, ask.page);
+        }
+    }
+
+    /// Whether what was asked for at a moment is still fresh now. If not, it serves nobody who waits.
+    pub fn is_worth_waiting_for(&self, page: usize, sent: u64) -> bool {
+        // Jitter takes a fifth at most.
+        self.now + 1000 < sent + self.pages[page].lifetime * 800
+    }
+
+    /// For a while nobody need wait for a page: an answer was not storable.
+    pub fn exempt(&mut self, node: usize, page: usize) {
+        self.note(|_| format!("node {node} need not wait for page {page} for a while"));
+        let until = self.now + NOT_STORABLE_FOR;
+        let told = |at: usize| at == node || self.setting.remote;
+        for (_, node) in self.nodes.iter_mut().enumerate().filter(|(at, _)| told(*at)) {
+            // The claim tells the others, as late as its end.
+            node.not_storable.insert(page, until + if self.setting.remote { CLAIM_LASTS } else { 0 });
+        }
+    }
+
+    /// No proper answer will come to a call. A claim may have been left all the same, and its Envoy takes it away in the
+    /// end; a deletion is repeated. Redis compares nothing when it deletes, so that may hit the claim of another Envoy,
+    /// which costs one more fetch.
+    pub fn note_unsure(&mut self, command: &Command) {
+        self.trouble.push(self.now);
+        if let Command::Claim { key, .. } | Command::Delete(key) = command {
+            self.unsure.insert(key.clone(), self.now + CLAIMED_FOR);
+        }
+    }
+
+    /// A call is about to change Redis: it must not take away what another Envoy has claimed.
+    pub fn check_claim(&mut self, vm: VmId, command: &Command, stream: Option<usize>, sent: u64) {
+        match command {
+            Command::Claim { claim, .. } => {
+                if let Some(stream) = stream {
+                    self.claims.insert(claim.clone(), stream);
+                }
+            }
+            // One that was late on its way may meet anything: claims last longer than their fetch for that.
+            Command::Delete(key) if self.now < sent + CLAIM_MARGIN => {
+                let Some(claim) = self.redis.claim(key, self.now) else { return };
+                let Some(owner) = self.claims.get(&claim).copied() else { return };
+                let Stream { vm: of, ask, .. } = &self.streams[owner];
+                // What empties Redis or deletes the key lets another Envoy claim before the first has done.
+                let invalidated = self.headed.contains(&ask.page)
+                    || self.nodes.iter().any(|node| node.invalidated.contains_key(&ask.page));
+                let unsure = self.unsure.get(key).is_some_and(|until| self.now < *until);
+                if of.node != vm.node && !invalidated && !unsure && self.summary.flushed == 0 {
+                    let text =
+                        format!("{vm:?} deletes {claim}, which stream {owner} left for page {}", ask.page);
+                    self.violate(FENCED, text);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+const ONE_FETCH: &str = "one request at a time fetches for all that may wait";
+const ONE_CLAIM: &str = "one Envoy at a time fetches for all that may wait";
+const FENCED: &str = "an Envoy ends its own claims only";
+/// See `exchange/waiting.rs` of the engine.
+const MOST_WAITS: u32 = 3;
+/// See `exchange/polling.rs` of the engine: one that would ask again after its time goes at once.
+const LONGEST_POLL: u64 = 90;
+/// See `exchange/forwarding.rs` of the engine.
+const CLAIM_MARGIN: u64 = 100;
+/// Longer than any claim, its fetch and the deletion.
+const CLAIMED_FOR: u64 = 10_000;
+/// See `cache/fills.rs` and `store/node/leases.rs` of the engine: ten seconds, and as long again on a worker that is told
+/// late.
+pub const NOT_STORABLE_FOR: u64 = 20_000;
+/// See `cache/remote.rs` of the engine.
+const CLAIM_LASTS: u64 = 10_000;

@@ -1,0 +1,357 @@
+//! What Envoy offers to the adapter, simulated: the functions of `plugin/src/host.rs` by the same names.
+//!
+//! A call into a VM runs between [`enter`] and [`leave`]. What the adapter asks for and Envoy would do when the call has
+//! ended (answer, resume, call, ring) is an [`Effect`], and the simulation does it then.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use selvage_engine::cache::Host;
+use selvage_engine::store::node::{CasMismatch, SharedData};
+use selvage_engine::time::Timestamp;
+
+use crate::shared::Shared;
+
+/// Which header map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Map {
+    Request,
+    Response,
+    /// Of the answer to a call.
+    Answer,
+}
+
+/// Which buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffer {
+    RequestBody,
+    ResponseBody,
+    Answer,
+    PluginConfiguration,
+}
+
+/// How loud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+/// Kinds of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    Counter,
+    Gauge,
+}
+
+/// Why a call could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotCalled {
+    UnknownCluster,
+    Unreachable,
+}
+
+/// What the adapter has asked for, in the order in which it did.
+#[derive(Debug)]
+pub enum Effect {
+    /// A stream is answered.
+    Reply {
+        context: u32,
+        status: u16,
+        fields: Vec<u8>,
+        body: Vec<u8>,
+    },
+    /// A held request goes on.
+    Resume {
+        context: u32,
+    },
+    /// A field of a map of the effective context gets one value (`Some`), or goes.
+    Field {
+        context: u32,
+        map: Map,
+        name: String,
+        value: Option<Vec<u8>>,
+    },
+    Call(Call),
+    /// Something enters a queue.
+    Ring {
+        queue: u32,
+    },
+    /// The adapter acts for a stream that is there.
+    ActsFor {
+        context: u32,
+    },
+    /// The adapter acts for one that is gone.
+    ActsForGone {
+        context: u32,
+    },
+    Log {
+        level: Level,
+        message: String,
+    },
+}
+
+/// A call to a cluster.
+#[derive(Debug)]
+pub struct Call {
+    /// The context that was effective.
+    pub context: u32,
+    pub token: u32,
+    pub cluster: String,
+    pub headers: Vec<u8>,
+    pub body: Vec<u8>,
+    pub timeout: u64,
+}
+
+/// What is at hand while a callback runs.
+#[derive(Debug, Default)]
+pub struct Given {
+    pub node: usize,
+    pub worker: usize,
+    /// The context that the callback is for.
+    pub context: u32,
+    pub request: Vec<u8>,
+    pub response: Vec<u8>,
+    /// The head of the answer to a call, and its body.
+    pub answer: Vec<u8>,
+    /// The part of a body at hand, or the configuration.
+    pub body: Vec<u8>,
+    /// The host has made the response.
+    pub unreachable: bool,
+}
+
+/// All that the simulated hosts have, of all nodes.
+#[derive(Default)]
+pub struct Hosts {
+    /// Milliseconds since 1970.
+    pub now: u64,
+    /// One for each node.
+    pub shared: Vec<Shared>,
+    /// Calls of a thousand that cannot be made.
+    pub refused: u64,
+    /// Streams that exist.
+    pub streams: BTreeSet<u32>,
+    /// The tick that the VM has asked for in this callback.
+    tick: Option<u64>,
+    last_token: u32,
+    given: Given,
+    effects: Vec<Effect>,
+    metrics: Vec<String>,
+    /// What counters of the family `coalesce` have been increased by during the callback, as (metric, by).
+    counted: Vec<(u32, i64)>,
+}
+
+thread_local! {
+    static HOSTS: RefCell<Hosts> = RefCell::default();
+}
+
+/// Looks at, or changes, the hosts between callbacks.
+pub fn with<R>(f: impl FnOnce(&mut Hosts) -> R) -> R {
+    HOSTS.with(|hosts| f(&mut hosts.borrow_mut()))
+}
+
+/// A callback begins.
+pub fn enter(given: Given) {
+    with(|hosts| {
+        hosts.given = given;
+        hosts.effects.clear();
+        hosts.tick = None;
+        hosts.counted.clear();
+    });
+}
+
+/// What a callback has left.
+pub struct Left {
+    pub effects: Vec<Effect>,
+    /// The sum of a counter's increments.
+    pub counted: i64,
+    /// The tick that the VM wants from now on.
+    pub tick: Option<u64>,
+}
+
+/// The callback has returned.
+pub fn leave(counter: impl Fn(&str) -> bool) -> Left {
+    with(|hosts| {
+        let counted = hosts.counted.iter().filter(|(id, _)| counter(&hosts.metrics[*id as usize]));
+        let counted = counted.map(|(_, by)| by).sum();
+        Left { effects: std::mem::take(&mut hosts.effects), counted, tick: hosts.tick.take() }
+    })
+}
+
+impl Hosts {
+    pub fn new(now: u64, shared: Vec<Shared>, refused: u64) -> Self {
+        Self { now, shared, refused, ..Self::default() }
+    }
+
+    fn push(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    fn here(&mut self) -> &mut Shared {
+        &mut self.shared[self.given.node]
+    }
+}
+
+pub fn log(level: Level, message: &str) {
+    with(|hosts| hosts.push(Effect::Log { level, message: message.to_owned() }));
+}
+
+pub fn now() -> Timestamp {
+    with(|hosts| Timestamp::from_millis(hosts.now))
+}
+
+pub fn random() -> u64 {
+    with(|hosts| hosts.here().dice.next())
+}
+
+pub fn set_tick_period(milliseconds: u32) {
+    with(|hosts| hosts.tick = Some(u64::from(milliseconds)));
+}
+
+pub fn buffer(_kind: Buffer, start: usize, size: usize) -> Option<Vec<u8>> {
+    with(|hosts| {
+        let body = &hosts.given.body;
+        let end = start.saturating_add(size).min(body.len());
+        (start < end).then(|| body[start..end].to_vec())
+    })
+}
+
+pub fn header_pairs(map: Map) -> Option<Vec<u8>> {
+    with(|hosts| match map {
+        Map::Request => Some(hosts.given.request.clone()),
+        Map::Response => Some(hosts.given.response.clone()),
+        Map::Answer => Some(hosts.given.answer.clone()),
+    })
+}
+
+pub fn add_header(map: Map, name: &str, value: &[u8]) {
+    set_header(map, name, value);
+}
+
+pub fn set_header(map: Map, name: &str, value: &[u8]) {
+    with(|hosts| {
+        let (context, name, value) = (hosts.given.context, name.to_owned(), Some(value.to_vec()));
+        hosts.push(Effect::Field { context, map, name, value });
+    });
+}
+
+pub fn remove_header(map: Map, name: &str) {
+    with(|hosts| {
+        let (context, name) = (hosts.given.context, name.to_owned());
+        hosts.push(Effect::Field { context, map, name, value: None });
+    });
+}
+
+pub fn reply(status: u16, _details: &str, fields: &[u8], body: &[u8]) {
+    with(|hosts| {
+        let context = hosts.given.context;
+        hosts.push(Effect::Reply { context, status, fields: fields.to_vec(), body: body.to_vec() });
+    });
+}
+
+pub fn act_for(context: u32) -> bool {
+    with(|hosts| {
+        hosts.given.context = context;
+        let there = hosts.streams.contains(&context);
+        hosts.push(if there { Effect::ActsFor { context } } else { Effect::ActsForGone { context } });
+        there
+    })
+}
+
+pub fn resume_request() {
+    with(|hosts| {
+        let context = hosts.given.context;
+        hosts.push(Effect::Resume { context });
+    });
+}
+
+pub fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: Duration) -> Result<u32, NotCalled> {
+    with(|hosts| {
+        if !matches!(cluster, "redis" | "origin") {
+            return Err(NotCalled::UnknownCluster);
+        }
+        let refused = hosts.refused;
+        if hosts.here().dice.chance(refused) {
+            return Err(NotCalled::Unreachable);
+        }
+        hosts.last_token += 1;
+        let token = hosts.last_token;
+        hosts.push(Effect::Call(Call {
+            context: hosts.given.context,
+            token,
+            cluster: cluster.to_owned(),
+            headers: headers.to_vec(),
+            body: body.to_vec(),
+            timeout: timeout.as_millis() as u64,
+        }));
+        Ok(token)
+    })
+}
+
+pub fn register_queue(name: &str) -> Option<u32> {
+    with(|hosts| {
+        let worker = hosts.given.worker;
+        Some(hosts.here().register_queue(name, worker))
+    })
+}
+
+pub fn ring(queue: u32) {
+    with(|hosts| {
+        hosts.here().enqueue(queue);
+        hosts.push(Effect::Ring { queue });
+    });
+}
+
+pub fn answer(queue: u32) -> bool {
+    with(|hosts| hosts.here().dequeue(queue))
+}
+
+pub fn define_metric(_kind: Metric, name: &str) -> Option<u32> {
+    with(|hosts| {
+        let known = hosts.metrics.iter().position(|metric| metric == name);
+        let id = known.unwrap_or_else(|| {
+            hosts.metrics.push(name.to_owned());
+            hosts.metrics.len() - 1
+        });
+        Some(id as u32)
+    })
+}
+
+pub fn increment(id: u32, by: i64) {
+    with(|hosts| hosts.counted.push((id, by)));
+}
+
+pub fn record(_id: u32, _value: u64) {}
+
+/// The host of a simulated Envoy.
+pub struct Envoy;
+
+impl SharedData for Envoy {
+    fn get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
+        with(|hosts| hosts.here().get(key))
+    }
+
+    fn set(&mut self, key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch> {
+        with(|hosts| hosts.here().set(key, value, cas))
+    }
+}
+
+impl Host for Envoy {
+    fn origin_answered(&mut self) -> bool {
+        with(|hosts| !hosts.given.unreachable)
+    }
+
+    fn cluster_name(&mut self) -> Option<Vec<u8>> {
+        Some(b"origin".to_vec())
+    }
+
+    fn peer(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn note(&mut self, line: &str) {
+        log(Level::Info, line);
+    }
+}

@@ -1,0 +1,229 @@
+//! What must always hold of answers, memory and streams, and what must hold at the end.
+
+use selvage_engine::fields::Fields;
+use selvage_engine::store::node::NodeLimits;
+
+use crate::events::{Event, VmId};
+use crate::host;
+use crate::node::By;
+use crate::origin::Stamp;
+use crate::purges::{STRIPPED, TAGS};
+use crate::streams::{Phase, Stream};
+use crate::world::World;
+
+/// Something that did not hold.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    pub invariant: &'static str,
+    pub found: String,
+}
+
+impl World {
+    /// Ends the run, if nothing else has before.
+    pub fn violate(&mut self, invariant: &'static str, found: String) {
+        self.note(|_| format!("VIOLATED: {invariant}: {found}"));
+        self.violation.get_or_insert(Violation { invariant, found });
+    }
+
+    /// The cache answers a request: is it the right answer? `validated`: the origin has just had its say.
+    pub fn respond(&mut self, id: usize, status: u16, fields: &[u8], body: &[u8], validated: bool) {
+        let stream = &mut self.streams[id];
+        let was = stream.phase;
+        stream.answers += 1;
+        let (answers, gone, vm, page) = (stream.answers, stream.client_gone, stream.vm, stream.ask.page);
+        self.summary.answered += 1;
+        if answers != 1 || gone || was == Phase::Over {
+            self.violate(ONCE, format!("stream {id} has {answers} answers; its client has left: {gone}"));
+        }
+        let fields = Fields::parse(fields).unwrap_or_default();
+        let show = |name: &[u8]| String::from_utf8_lossy(fields.get(name).unwrap_or_default()).into_owned();
+        let line = show(b"cache-status");
+        self.note(|_| format!("stream {id} gets {status} from the cache: {} {line}", show(b"x-stamp")));
+        if fields.get(TAGS.as_bytes()).is_some() {
+            self.violate(STRIPPED, format!("stream {id} got {TAGS} from the cache"));
+        }
+        match fields.get(b"x-stamp").and_then(Stamp::parse) {
+            _ if self.streams[id].purge.is_some() => self.purged(id, status),
+            Some(stamp) => {
+                self.check_purged(id, &stamp, &line, validated);
+                self.check_owner(id, &stamp, status, body);
+                self.check_valid(id, &stamp, validated);
+            }
+            None if matches!(status, 304 | 416) => {}
+            None if status == 503 && self.setting.breaker && line.contains("origin-open") => {}
+            None => self.violate(OWN, format!("stream {id} got {status} without a stamp: {line}")),
+        }
+        self.streams[id].cache_status = line;
+        if was == Phase::Held {
+            self.streams[id].phase = Phase::Relaying;
+            let delay = self.dice.below(3);
+            self.after(delay, Event::Sent { stream: id });
+            self.fetch_ended(vm.node, page, By::Stream(id));
+        }
+    }
+
+    fn check_owner(&mut self, id: usize, stamp: &Stamp, status: u16, body: &[u8]) {
+        let Stream { ask, .. } = &self.streams[id];
+        let Some(page) = self.pages.get(stamp.page) else {
+            return self.violate(OWN, format!("stream {id} got {stamp:?}"));
+        };
+        let language = if page.by_language { ask.language } else { 0 };
+        let user = if page.personal { ask.user } else { 0 };
+        let wrong = stamp.page != ask.page || stamp.language != language || stamp.user != user;
+        let content = stamp.content(page.bytes);
+        let expected = match (ask.method, status) {
+            ("GET", 200) => &content[..],
+            ("GET", 206) => &content[..content.len().min(10)],
+            _ => body,
+        };
+        if wrong {
+            let text = format!("stream {id} asked {ask:?} and got {stamp:?}");
+            self.violate(OWN, text);
+        } else if expected != body {
+            let text = format!("stream {id} got {} bytes of {}", body.len(), expected.len());
+            self.violate(OWN, text);
+        }
+    }
+
+    fn check_valid(&mut self, id: usize, stamp: &Stamp, validated: bool) {
+        let Stream { ask, vm, answer, .. } = &self.streams[id];
+        let page = &self.pages[ask.page];
+        // What the origin has just confirmed is as valid as what it sends.
+        if validated && answer.as_ref().is_some_and(|answer| answer.status == 304) {
+            return;
+        }
+        if let Some(superseded) = page.published.get(stamp.version + 1) {
+            let stale = (page.while_revalidate.max(page.if_error) * 1000).max(self.setting.disconnected);
+            let until = superseded + self.setting.longest_answer() + page.lifetime * 1000 + stale + 2000;
+            if self.now > until {
+                let text = format!("stream {id} got {stamp:?}, of no use since {until} ms");
+                return self.violate(LIFETIME, text);
+            }
+        }
+        let known = &self.nodes[vm.node];
+        let invalid = known.invalidated.get(&ask.page).into_iter().flatten().find(|done| {
+            let bound = if done.worker == vm.worker { 0 } else { self.setting.staleness() };
+            self.now > done.at + bound && stamp.version < done.version
+        });
+        if let Some(done) = invalid
+            && !self.is_excused(vm.node, ask.page, stamp, done.at)
+        {
+            let text = format!("stream {id} got {stamp:?} in spite of {done:?}");
+            self.violate(INVALID, text);
+        }
+    }
+
+    /// Whether Redis may have brought back what this node invalidated: within the lifetime, that is allowed.
+    ///
+    /// Both are real limits of what one node's invalidation can do, and no shortcuts of the simulation: without Redis
+    /// nothing is excused.
+    fn is_excused(&self, node: usize, page: usize, stamp: &Stamp, invalidated: u64) -> bool {
+        // A VM that dies takes its deletions with it, and the next one knows nothing of what was invalidated before.
+        let restarted = self.nodes[node].restarted.is_some_and(|restarted| restarted >= invalidated);
+        // Another node may have got, or confirmed, the same version after that: to it, it is as good as new.
+        let elsewhere = self.nodes.iter().enumerate().filter(|(other, _)| *other != node);
+        let mut received = elsewhere.filter_map(|(_, other)| other.received.get(&page)).flatten();
+        let confirmed = received.any(|(at, version)| *at >= invalidated && *version == stamp.version);
+        self.setting.remote && (restarted || confirmed)
+    }
+
+    /// Whether a VM keeps anything of a stream.
+    pub fn keeps(&self, id: usize) -> bool {
+        let vm = self.streams[id].vm;
+        self.lives(vm) && self.nodes[vm.node].workers[vm.worker].vm.keeps(crate::streams::context_of(id))
+    }
+
+    pub fn check_budgets(&mut self, node: usize, worker: usize) {
+        let policy = &self.setting.policy;
+        let most = policy.worker.bytes;
+        let buckets = u32::try_from(policy.node.buckets).unwrap_or(u32::MAX);
+        let limits = NodeLimits::within(policy.node.bytes, policy.node.object_bytes, buckets);
+        let vm = &mut self.nodes[node].workers[worker].vm;
+        let used = vm.caches().map(|cache| cache.worker_usage().1).max().unwrap_or(0);
+        let (shared, values) =
+            host::with(|hosts| (hosts.shared[node].data_bytes(), hosts.shared[node].count()));
+        if used > most {
+            self.violate(BUDGET, format!("{used} bytes in node {node} worker {worker}"));
+        } else if shared as u64 > limits.bytes {
+            self.violate(BUDGET, format!("{shared} bytes in the shared data of node {node}"));
+        } else if values > MOST_VALUES {
+            self.violate(BUDGET, format!("{values} values in the shared data of node {node}"));
+        }
+    }
+
+    /// A VM counts no more waiters than there are.
+    pub fn check_waiters(&mut self, id: VmId) {
+        let vm = &mut self.nodes[id.node].workers[id.worker].vm;
+        let counted: usize = vm.caches().map(|cache| cache.fills_under_way().1).sum();
+        let kept = vm.kept().iter().find(|(word, _)| *word == "waiters").map_or(0, |(_, count)| *count);
+        if counted == 0 && kept == 0 {
+            return;
+        }
+        let waits = |stream: &&Stream| stream.vm == id && stream.phase == Phase::Held;
+        let there = self.streams.iter().filter(waits).count();
+        if counted > there {
+            self.violate(LEFT, format!("{counted} waiters are counted in {id:?}, and {there} are there"));
+        }
+    }
+
+    pub fn check_answered(&mut self, id: usize) {
+        let stream = &self.streams[id];
+        if stream.answers == 0 && !stream.client_gone {
+            let text = format!("stream {id} of {} ms is {:?}", stream.begun, stream.phase);
+            self.violate(HANGS, text);
+        }
+    }
+
+    /// With everything drained.
+    pub fn check_end(&mut self) -> Result<(), Violation> {
+        for (id, stream) in self.streams.iter().enumerate() {
+            let Stream { phase, answers, client_gone, .. } = stream;
+            if *phase != Phase::Over || *answers > 1 || (*answers == 0 && !client_gone) {
+                let found = format!("stream {id} is {phase:?} with {answers} answers");
+                return Err(Violation { invariant: ONCE, found });
+            }
+        }
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            for (nth, worker) in node.workers.iter_mut().enumerate() {
+                let id = VmId { node: at, worker: nth, life: worker.life };
+                // It goes on asking for the purges of other nodes.
+                let asked = self.unanswered.iter().filter(|(vm, _)| *vm == id).count();
+                let allowed = |word: &str| if word == CALLS { asked } else { 0 };
+                let mut kept = worker.vm.kept().into_iter().filter(|(word, count)| *count > allowed(word));
+                let mut left = kept.next().map(|left| format!("{left:?}"));
+                for cache in worker.vm.caches() {
+                    let room = cache.policy().worker.filling_bytes;
+                    if cache.fills_under_way() != (0, 0) {
+                        left = Some(format!("{:?} fills and waiters", cache.fills_under_way()));
+                    } else if !cache.begin_filling(room) {
+                        left = Some("room for bodies that are stored".to_owned());
+                    }
+                }
+                if let Some(left) = left {
+                    let found = format!("node {at} worker {nth}: {left}");
+                    return Err(Violation { invariant: LEFT, found });
+                }
+            }
+            // A VM that died may have held some; these have ended by themselves.
+            let leases = host::with(|hosts| hosts.shared[at].leases());
+            if let Some(lease) = leases.first().filter(|_| node.restarted.is_none()) {
+                let found = format!("node {at}: the lease {lease:x?}");
+                return Err(Violation { invariant: LEFT, found });
+            }
+        }
+        Ok(())
+    }
+}
+
+pub const ONCE: &str = "every request is answered exactly once, or its client has left";
+const OWN: &str = "a response is the one that was asked for";
+const INVALID: &str = "what was invalidated is not served";
+const LIFETIME: &str = "nothing is served after its lifetime";
+const HANGS: &str = "no request waits for ever";
+const BUDGET: &str = "memory stays within its budget";
+const LEFT: &str = "nothing is left behind";
+/// See `kept` in `plugin/src/vm.rs`.
+const CALLS: &str = "calls to the remote store";
+/// Values of shared data are never deleted: 16 buckets with their records, leases of at most a few pages and variants,
+/// and some of each kind that there is one of.
+const MOST_VALUES: usize = 16 * 256 + 256;

@@ -1,0 +1,135 @@
+//! Deterministic simulation: a fleet of Envoys on one virtual clock, with everything that can go wrong.
+//!
+//! ```text
+//! clients ─► nodes × workers: the adapter's own files (plugin/src) and the real engine, on a simulated host
+//!                ├─► shared data and queues of the node (other threads are sometimes first, calls get lost)
+//!                ├─► Redis of the fleet behind webdis (delays, losses, time-outs, late writes, death, garbage)
+//!                └─► origin (versions, errors, resets, slow and uncacheable answers)
+//! ```
+//!
+//! `cargo run --release -p selvage-host-tests --bin simulate -- --seeds 10000` runs seeds 0 to 9,999; `--from N` begins
+//! elsewhere. It ends with 1 at the first seed that fails: the last line says which invariant did not hold (they are in
+//! `invariants`, `fetches` and `purges`), the lines above it what happened before.
+//!
+//! To read a failing seed: `--seed N --events 1000` replays it with more of the past. Everything random comes from the
+//! seed, so it fails again and in the same way, until the code or the order of the dice changes. Streams are numbered in
+//! the order in which they began; follow the one that is named (`grep 'stream 17 '`), then the key it shares with others,
+//! then what their VM was told. `--requests N` makes the run shorter, which is another run, but often an easier one.
+//!
+//! `./host-tests/planted` shows that it finds bugs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken run must stop loudly.
+
+mod abi;
+mod callouts;
+mod client;
+mod dice;
+mod effects;
+mod events;
+mod fetches;
+mod host;
+mod invariants;
+mod node;
+mod origin;
+mod purges;
+mod redis;
+mod runs;
+mod setting;
+mod shared;
+mod streams;
+mod traffic;
+mod world;
+
+// The adapter's own files. What they name `crate::host` and `crate::abi` is simulated here.
+#[path = "../../../../plugin/src/breakers.rs"]
+mod breakers;
+#[path = "../../../../plugin/src/metrics.rs"]
+mod metrics;
+#[path = "../../../../plugin/src/pace.rs"]
+mod pace;
+#[path = "../../../../plugin/src/refreshes.rs"]
+mod refreshes;
+#[path = "../../../../plugin/src/remote.rs"]
+mod remote;
+#[path = "../../../../plugin/src/stream.rs"]
+mod stream;
+#[allow(dead_code, reason = "Envoy's own way in is not used here")]
+#[path = "../../../../plugin/src/vm.rs"]
+mod vm;
+#[path = "../../../../plugin/src/waiters.rs"]
+mod waiters;
+#[path = "../../../../plugin/src/wake.rs"]
+mod wake;
+#[path = "../../../../plugin/src/warm_up.rs"]
+mod warm_up;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use runs::{Options, run_all};
+
+struct Arguments {
+    first: u64,
+    count: u64,
+    options: Options,
+}
+
+fn main() -> ExitCode {
+    let arguments = match read(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("selvage: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    // The simulation reports a panic itself.
+    std::panic::set_hook(Box::new(|_| {}));
+    let begun = Instant::now();
+    let all = match run_all(arguments.first, arguments.count, arguments.options) {
+        Ok(all) => all,
+        Err(failure) => {
+            failure.events.iter().for_each(|event| println!("{event}"));
+            println!("\nseed {}: violated: {}", failure.seed, failure.invariant);
+            println!("{}", failure.found);
+            return ExitCode::FAILURE;
+        }
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    println!(
+        "{} seeds, {} requests and {} events in {seconds:.1} s, 0 violations",
+        arguments.count, all.requests, all.events
+    );
+    println!(
+        "{} answered by the cache, {} woken after another's fetch, {} requests at the origin ({} of them the cache's own), \
+         {} records from Redis, {} clients left early, {} invalidations, {} purges, {} VMs replaced",
+        all.answered,
+        all.waited,
+        all.fetched,
+        all.refreshed,
+        all.remote,
+        all.left,
+        all.invalidated,
+        all.purged,
+        all.restarted
+    );
+    ExitCode::SUCCESS
+}
+
+fn read(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments = Arguments { first: 0, count: 1000, options: Options::default() };
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or_else(|| format!("{word} wants a value"))?;
+        let number = || value.parse::<u64>().map_err(|_| format!("{word} wants a number, not {value:?}"));
+        match word.as_str() {
+            "--seeds" => arguments.count = number()?,
+            "--from" => arguments.first = number()?,
+            "--seed" => (arguments.first, arguments.count) = (number()?, 1),
+            "--events" => arguments.options.events = Some(number()? as usize),
+            "--requests" => arguments.options.requests = Some(number()? as usize),
+            _ => {
+                return Err(format!("{word} is not known: --seeds, --from, --seed, --requests, --events"));
+            }
+        }
+    }
+    Ok(arguments)
+}

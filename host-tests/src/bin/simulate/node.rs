@@ -1,0 +1,63 @@
+//! One simulated Envoy: its VMs, and what the simulation knows about it.
+
+use std::collections::BTreeMap;
+
+use crate::events::VmId;
+use crate::vm::Vm;
+
+/// The place of one VM.
+pub struct Worker {
+    pub vm: Vm,
+    /// VMs before this one.
+    pub life: u32,
+    /// Its tick, and how often that was set.
+    pub period: u64,
+    pub armed: u32,
+}
+
+/// One Envoy. Its shared data is with the hosts.
+#[derive(Default)]
+pub struct Node {
+    pub workers: Vec<Worker>,
+    /// By page: what unsafe requests have made invalid.
+    pub invalidated: BTreeMap<usize, Vec<Invalidation>>,
+    /// Fetches that others wait for, by page.
+    pub fetches: BTreeMap<usize, Vec<Fetch>>,
+    /// By page: until when nobody need wait, since an answer was not storable.
+    pub not_storable: BTreeMap<usize, u64>,
+    /// By page: versions that came from the origin, and when.
+    pub received: BTreeMap<usize, Vec<(u64, usize)>>,
+    /// The last restart of one of its workers.
+    pub restarted: Option<u64>,
+}
+
+impl Node {
+    pub fn vm(&self, node: usize, worker: usize) -> VmId {
+        VmId { node, worker, life: self.workers[worker].life }
+    }
+}
+
+/// A fetch that others wait for.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetch {
+    pub by: By,
+    /// When it got the lease, and how long that lasts.
+    pub since: u64,
+    pub lasts: u64,
+}
+
+/// Who fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    Stream(usize),
+    Refresh(usize),
+}
+
+/// What a successful unsafe request has done.
+#[derive(Clone, Copy, Debug)]
+pub struct Invalidation {
+    pub at: u64,
+    pub worker: usize,
+    /// The first version that is valid.
+    pub version: usize,
+}
