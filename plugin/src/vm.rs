@@ -401,7 +401,7 @@ impl Vm {
                 answer(reply, &mut root.cache);
                 Action::Pause
             }
-            Directive::Relay { cache_status, vary, strip } => {
+            Directive::Relay { cache_status, vary, strip, explanation } => {
                 for name in &strip {
                     if let Ok(name) = std::str::from_utf8(name) {
                         host::remove_header(Map::Response, name);
@@ -412,6 +412,9 @@ impl Vm {
                 }
                 if vary {
                     host::add_header(Map::Response, "vary", b"accept-encoding");
+                }
+                if let Some(line) = explanation {
+                    host::add_header(Map::Response, "selvage-explanation", &line);
                 }
                 Action::Continue
             }

@@ -13,6 +13,7 @@ mod codings;
 mod configuration;
 mod defences;
 mod directives;
+mod explaining;
 mod failing;
 mod fleet;
 mod fuzz;

@@ -5,6 +5,7 @@
 mod budget;
 mod coalescing;
 mod configuration;
+mod explaining;
 mod failing;
 mod hostile;
 mod purging;

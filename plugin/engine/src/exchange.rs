@@ -26,6 +26,7 @@
 
 mod awaiting_body;
 mod claiming;
+mod explaining;
 mod forwarding;
 mod keying;
 mod looking_up;
@@ -53,6 +54,7 @@ use crate::store::response::{Body, StoredResponse};
 use crate::time::Timestamp;
 
 use awaiting_body::AwaitingBody;
+use explaining::Explaining;
 use looking_up::LookingUp;
 use operating::Operating;
 use polling::{Claim, Polling};
@@ -62,10 +64,16 @@ use waiting::Waiting;
 pub use waiting::Wake;
 pub(crate) use warming::{Prepared, prepare};
 
+pub(crate) use forwarding::{content_length, status_of};
+pub(crate) use keying::canonical;
+pub(crate) use lookup::{Usable, asked, asks_of, matched, rule_of, stays_out, usable, view_of};
+
 /// The life of one request. Feed events, obey directives.
 #[derive(Default)]
 pub struct Exchange {
     state: State,
+    /// Somebody wants this one to be explained.
+    explaining: Option<Box<Explaining>>,
 }
 
 /// What happened to the stream.
@@ -161,6 +169,8 @@ pub enum Directive {
         vary: bool,
         /// Fields that the client does not get.
         strip: Vec<FieldName>,
+        /// The value of `Selvage-Explanation`, for a client that may have it.
+        explanation: Option<Vec<u8>>,
     },
     /// Answer in the origin's place.
     Respond(Reply),
@@ -309,10 +319,11 @@ impl Exchange {
 
     /// Takes one event in.
     pub fn on(&mut self, event: Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Directive {
+        let said = self.explaining.as_ref().and_then(|explaining| explaining.on_event(&event, cache, moment));
         let state = std::mem::replace(&mut self.state, State::Finished);
-        let (state, directive) = match (state, event) {
+        let (state, mut directive) = match (state, event) {
             (State::Start, Event::Request { head, end_of_stream }) => {
-                lookup::begin(head, end_of_stream, cache, moment)
+                lookup::begin(head, end_of_stream, &mut self.explaining, cache, moment)
             }
             (State::AwaitingBody(waiting), Event::RequestBody { chunk, end_of_stream }) => {
                 waiting.on_chunk(chunk, end_of_stream, cache, moment)
@@ -376,6 +387,9 @@ impl Exchange {
             }
         };
         self.state = state;
+        if let Some(explaining) = &self.explaining {
+            explaining.add_to(&mut directive, said, cache, moment);
+        }
         directive
     }
 

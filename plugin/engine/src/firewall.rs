@@ -142,6 +142,21 @@ fn inspect_fields(request: &RequestView<'_>) -> Verdict {
     taint.map_or(Verdict::Pass, Verdict::Taint)
 }
 
+/// The field for which a request is refused with this vector: a tainting one, or what the others are about. `None` if it
+/// is the target or the request as a whole.
+pub fn culprit<'a>(vector: Vector, request: &RequestView<'a>) -> Option<&'a [u8]> {
+    let about: &[&[u8]] = match vector {
+        Vector::UnkeyedHeader | Vector::MethodOverride => {
+            let mut names = request.fields.iter().map(|(name, _)| name);
+            return names.find(|name| taint_of(name, request) == Some(vector));
+        }
+        Vector::AmbiguousLength | Vector::GetWithBody => &[b"transfer-encoding", b"content-length"],
+        Vector::AmbiguousAuthority => &[b"host"],
+        Vector::AmbiguousPath | Vector::ControlBytes => &[],
+    };
+    request.fields.iter().map(|(name, _)| name).find(|name| about.contains(name))
+}
+
 fn taint_of(name: &[u8], request: &RequestView<'_>) -> Option<Vector> {
     let listed = |names: &[Box<[u8]>]| names.iter().any(|listed| **listed == *name);
     if !listed(request.tainting) || listed(request.keyed_headers) {

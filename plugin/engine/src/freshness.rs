@@ -60,12 +60,7 @@ impl Schedule {
 
     /// The moment from which the age of a response counts: `received - corrected_initial_age` (§4.2.3).
     pub fn birth(response: Fields<'_>, requested: Timestamp, received: Timestamp) -> Timestamp {
-        let date = date_of(response).unwrap_or(received);
-        // Date has whole seconds: within the second of its making a response is not yet a second old.
-        let apparent_age = Duration::from_secs(received.as_secs().saturating_sub(date.as_secs()));
-        let response_delay = received.since(requested);
-        let corrected_age = age_field(response).saturating_add(response_delay);
-        let initial_age = apparent_age.max(corrected_age);
+        let initial_age = InitialAge::of(response, requested, received).corrected();
         let millis = u64::try_from(initial_age.as_millis()).unwrap_or(u64::MAX);
         Timestamp::from_millis(received.as_millis().saturating_sub(millis))
     }
@@ -111,6 +106,32 @@ impl Schedule {
     }
 }
 
+/// What the age of a response is made of when it arrives (§4.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InitialAge {
+    /// Since its `Date`.
+    pub apparent: Duration,
+    /// Its `Age`.
+    pub field: Duration,
+    /// Since it was asked for.
+    pub delay: Duration,
+}
+
+impl InitialAge {
+    /// Of a response whose request left at `requested` and whose head came at `received`.
+    pub fn of(response: Fields<'_>, requested: Timestamp, received: Timestamp) -> Self {
+        let date = date_of(response).unwrap_or(received);
+        // Date has whole seconds: within the second of its making a response is not yet a second old.
+        let apparent = Duration::from_secs(received.as_secs().saturating_sub(date.as_secs()));
+        Self { apparent, field: age_field(response), delay: received.since(requested) }
+    }
+
+    /// The age that counts: `corrected_initial_age`.
+    pub fn corrected(&self) -> Duration {
+        self.apparent.max(self.field.saturating_add(self.delay))
+    }
+}
+
 /// The outcome of comparing lifetime and age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
@@ -140,19 +161,36 @@ pub struct Lifetime {
     pub length: Duration,
     /// Who said so.
     pub source: LifetimeSource,
+    /// How long that would be without the rule's `ttl.max`.
+    pub uncapped: Duration,
 }
 
 /// Where a freshness lifetime came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifetimeSource {
-    /// The origin: `s-maxage`, `max-age` or `Expires`.
-    Origin,
-    /// The rule: `ttl.override`, `ttl.default` or `ttl.statuses`.
-    Rule,
+    /// The origin's `s-maxage`.
+    SMaxage,
+    /// The origin's `max-age`.
+    MaxAge,
+    /// The origin's `Expires`.
+    Expires,
+    /// The rule's `ttl.override`.
+    Override,
+    /// The rule's `ttl.statuses`.
+    Status,
+    /// The rule's `ttl.default`.
+    Default,
     /// The heuristic of §4.2.2.
     Heuristic,
     /// Nobody: stale at once.
     None,
+}
+
+impl LifetimeSource {
+    /// Whether the origin said so outright.
+    pub const fn is_origin(self) -> bool {
+        matches!(self, Self::SMaxage | Self::MaxAge | Self::Expires)
+    }
 }
 
 /// Freshness lifetime (§4.2.1): the rule's override, then `s-maxage`, `max-age`, `Expires` minus `Date`, then the
@@ -180,7 +218,7 @@ fn uncapped_lifetime(
     rule: &Rule,
     date: Timestamp,
 ) -> Lifetime {
-    let of = |length, source| Lifetime { length, source };
+    let of = |length, source| Lifetime { length, source, uncapped: length };
     let explicit = directives.s_maxage.or(directives.max_age).is_some()
         || !directives.targeted && response.get(b"expires").is_some();
     let listed = status_ttl(rule, status).is_some()
@@ -191,20 +229,26 @@ fn uncapped_lifetime(
     if let Some(length) = rule.ttl.r#override
         && (explicit || suits)
     {
-        return of(length, LifetimeSource::Rule);
+        return of(length, LifetimeSource::Override);
     }
-    if let Some(length) = directives.s_maxage.or(directives.max_age) {
-        return of(length, LifetimeSource::Origin);
+    if let Some(length) = directives.s_maxage {
+        return of(length, LifetimeSource::SMaxage);
+    }
+    if let Some(length) = directives.max_age {
+        return of(length, LifetimeSource::MaxAge);
     }
     if !directives.targeted
         && let Some(expires) = response.get(b"expires")
     {
         // Only the first of several lines counts, and an invalid date is one in the past (§5.3).
         let length = Timestamp::parse_http_date(expires).map(|at| at.since(date)).unwrap_or_default();
-        return of(length, LifetimeSource::Origin);
+        return of(length, LifetimeSource::Expires);
     }
-    if let Some(length) = status_ttl(rule, status).or(rule.ttl.default.filter(|_| suits)) {
-        return of(length, LifetimeSource::Rule);
+    if let Some(length) = status_ttl(rule, status) {
+        return of(length, LifetimeSource::Status);
+    }
+    if let Some(length) = rule.ttl.default.filter(|_| suits) {
+        return of(length, LifetimeSource::Default);
     }
     if rule.ttl.heuristic
         && (directives.public || firewall::heuristically_storable_status(status))

@@ -41,6 +41,7 @@ pub mod storability;
 pub mod validation;
 
 pub mod cache_status;
+pub mod explain;
 pub mod registry;
 pub mod stats;
 

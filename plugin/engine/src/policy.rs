@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::Config;
 use crate::remote::breaker;
+pub use matcher::Fit;
 use matcher::Matcher;
 
 /// The rules, ready to be asked, and the bounds of the stores.
@@ -49,9 +50,25 @@ impl Policy {
     /// `host` is in lower case without port, `path` ends before the `?`. Takes no memory. Without rules it costs
     /// nothing; otherwise its time grows with the rules and the path's length, whatever the patterns are.
     pub fn rule_for(&self, host: &[u8], path: &[u8], method: &[u8]) -> (usize, &Rule) {
-        let found = self.rules.iter().position(|(matcher, _)| matcher.matches(host, path, method));
+        let found = self.rules.iter().position(|(matcher, _)| matcher.fit(host, path, method).is_ok());
         let index = found.unwrap_or(self.rules.len());
         (index, self.rule(index))
+    }
+
+    /// How [`rule_for`](Policy::rule_for) comes to its answer: for each written rule up to the one that matches, what fits
+    /// or the list in which nothing does.
+    pub fn tries<'a>(
+        &'a self,
+        host: &'a [u8],
+        path: &'a [u8],
+        method: &'a [u8],
+    ) -> impl Iterator<Item = (&'a Rule, Result<Fit, &'static str>)> {
+        let mut over = false;
+        self.rules.iter().map_while(move |(matcher, rule)| {
+            let fit = (!over).then(|| matcher.fit(host, path, method))?;
+            over = fit.is_ok();
+            Some((rule, fit))
+        })
     }
 
     /// Whether there are rules beside the default one.

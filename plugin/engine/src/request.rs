@@ -35,6 +35,8 @@ pub struct Request<'a> {
     pub expect: bool,
     /// The client wants to change the protocol.
     pub upgrade: bool,
+    /// `Selvage-Explain`: somebody wants to know, and shows a token.
+    pub explain: Option<&'a [u8]>,
     /// A body follows the head.
     pub has_body: bool,
 }
@@ -65,6 +67,7 @@ impl<'a> Request<'a> {
                 b"upgrade" => request.upgrade = true,
                 b"range" => request.range = Some(value),
                 b"if-range" => request.if_range = Some(value),
+                b"selvage-explain" => request.explain = Some(value),
                 _ => {}
             }
         }

@@ -1,10 +1,12 @@
 //! Whether a response may be stored: RFC 9111 §3, as a shared cache that would rather not.
 
 use crate::cache_control::ResponseDirectives;
+use crate::cache_status::Detail;
 use crate::fields::Fields;
 use crate::firewall;
 use crate::freshness::{Lifetime, LifetimeSource};
 use crate::policy::{Rule, SetCookie};
+use crate::vary::Vary;
 
 /// What storability depends on about the request that brought the response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +47,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::RequestNoStore,
+        Self::NoStore,
+        Self::Private,
+        Self::Authorization,
+        Self::SetCookie,
+        Self::VaryStar,
+        Self::Partial,
+        Self::Status,
+        Self::MustUnderstand,
+        Self::NoFreshness,
+        Self::NoCache,
+    ];
+
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -121,6 +138,38 @@ pub fn judge(
     Ok(())
 }
 
+/// As [`judge`], and by what else decides when the head of a response has come: whether the origin made it, what it varies
+/// on, and the length that it promises against the largest that any store takes. Gives the fields of its `Vary`.
+///
+/// # Errors
+/// The first reason not to store it.
+#[expect(clippy::too_many_arguments, reason = "the whole situation is needed to decide")]
+pub fn judge_head(
+    asked: Asked,
+    status: u16,
+    response: Fields<'_>,
+    directives: &ResponseDirectives,
+    rule: &Rule,
+    lifetime: impl FnOnce() -> Lifetime,
+    by_origin: impl FnOnce() -> bool,
+    (length, largest): (Option<usize>, usize),
+) -> Result<Vec<Box<[u8]>>, Detail> {
+    judge(asked, status, response, directives, rule, lifetime).map_err(Detail::NotStored)?;
+    // An error that another filter or Envoy itself made says nothing about the origin's resource.
+    if status >= 400 && !by_origin() {
+        return Err(Detail::NotStored(Refusal::Status));
+    }
+    let names = match Vary::parse(response) {
+        Vary::None => Vec::new(),
+        Vary::Fields(names) => names,
+        Vary::Star => return Err(Detail::NotStored(Refusal::VaryStar)),
+    };
+    if length.is_some_and(|length| length > largest) {
+        return Err(Detail::TooLarge);
+    }
+    Ok(names)
+}
+
 /// The final statuses of RFC 9110 §15, whose meaning for caches this one implements.
 pub fn is_understood(status: u16) -> bool {
     matches!(status, 200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
@@ -145,6 +194,7 @@ pub fn is_kept_out(name: &[u8], response: Fields<'_>) -> bool {
                 | b"upgrade"
                 | b"age"
                 | b"x-envoy-upstream-service-time"
+                | b"selvage-explanation"
         )
         || response.members(b"connection").any(|nominated| nominated.eq_ignore_ascii_case(name))
 }

@@ -127,6 +127,14 @@ impl Cache {
         self.purges.judge(stored) == Verdict::Gone
     }
 
+    /// Since when a response counts as stale because it was purged softly.
+    pub(crate) fn softly_purged(&self, stored: &StoredResponse) -> Option<Timestamp> {
+        match self.purges.judge(stored) {
+            Verdict::Stale { since } => Some(since),
+            Verdict::Stands | Verdict::Gone => None,
+        }
+    }
+
     /// Whether a slot holds a response that was purged.
     pub(super) fn holds_purged(&self, slot: &Slot) -> bool {
         matches!(slot, Slot::Response(stored) if self.is_purged(stored))

@@ -12,7 +12,7 @@ use crate::cache::{AnsweredBy, Cache, Failure, FillEnd, Moment};
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Outcome, Ttl};
 use crate::fields::Fields;
-use crate::freshness::{self, Freshness, LifetimeSource, Schedule};
+use crate::freshness::{self, Freshness, Schedule};
 use crate::key::{Changed, uri};
 use crate::policy::{Cookies, Rule, SetCookie};
 use crate::purge::tags::{self, group_hash, groups_of};
@@ -257,22 +257,23 @@ impl Plan {
         let now = moment.now;
         let directives = ResponseDirectives::read(head, &rule.targeted);
         let lifetime = || freshness::lifetime(status, head, &directives, rule, now);
-        if let Err(refusal) = storability::judge(self.asked, status, head, &directives, rule, lifetime) {
-            return Err((self, Detail::NotStored(refusal)));
-        }
-        // An error that another filter or Envoy itself made says nothing about the origin's resource.
-        if status >= 400 && !moment.host.origin_answered() {
-            return Err((self, Detail::NotStored(Refusal::Status)));
-        }
-        let vary = match Vary::parse(head) {
-            Vary::None => Vec::new(),
-            Vary::Fields(names) => names,
-            Vary::Star => return Err((self, Detail::NotStored(Refusal::VaryStar))),
-        };
+        let by_origin = || moment.host.origin_answered();
         let expected = content_length(head);
-        if expected.is_some_and(|length| length > cache.largest_object()) {
-            return Err((self, Detail::TooLarge));
-        }
+        let lengths = (expected, cache.largest_object());
+        let judged = storability::judge_head(
+            self.asked,
+            status,
+            head,
+            &directives,
+            rule,
+            lifetime,
+            by_origin,
+            lengths,
+        );
+        let vary = match judged {
+            Ok(names) => names,
+            Err(detail) => return Err((self, detail)),
+        };
         let Some(request) = Fields::parse(&self.head).map(|fields| Request::read(fields, false)) else {
             return Err((self, Detail::NotStored(Refusal::Status)));
         };
@@ -352,7 +353,7 @@ impl Plan {
         let directives = ResponseDirectives::read(head, &rule.targeted);
         let lifetime = freshness::lifetime(200, head, &directives, rule, moment.now);
         if rule.bypass
-            || lifetime.source != LifetimeSource::Origin
+            || !lifetime.source.is_origin()
             || lookup::refusal(&request, rule).is_some()
             || rule.cookies == Cookies::Bypass && request.cookie
         {
@@ -412,7 +413,7 @@ pub(super) fn relay(outcome: &Outcome, rule: &Rule, head: Fields<'_>, cache: &mu
     if rule.tags.strip && !rule.bypass {
         strip.extend(rule.tags.headers.iter().filter(|name| head.get(name).is_some()).cloned());
     }
-    Directive::Relay { cache_status: Some(line), vary: false, strip }
+    Directive::Relay { cache_status: Some(line), vary: false, strip, explanation: None }
 }
 
 fn ttl(stored: &StoredResponse, moment: &Moment<'_>) -> Ttl {
@@ -423,11 +424,11 @@ fn ttl(stored: &StoredResponse, moment: &Moment<'_>) -> Ttl {
 }
 
 /// The status code; 0 if there is none, which nothing stores.
-pub(super) fn status_of(head: Fields<'_>) -> u16 {
+pub(crate) fn status_of(head: Fields<'_>) -> u16 {
     head.get(b":status").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0)
 }
 
 /// The length the response promises.
-fn content_length(head: Fields<'_>) -> Option<usize> {
+pub(crate) fn content_length(head: Fields<'_>) -> Option<usize> {
     std::str::from_utf8(head.get(b"content-length")?).ok()?.parse().ok()
 }

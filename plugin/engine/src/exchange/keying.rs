@@ -6,7 +6,7 @@ use crate::request::Request;
 
 /// Writes the canonical key of `target` into `out`, with the parts that the rule takes from `request`, for responses of its `scope`. Says
 /// whether the canonical target differs from the given one.
-pub(super) fn canonical(
+pub(crate) fn canonical(
     request: &Request<'_>,
     target: &[u8],
     rule: &Key,

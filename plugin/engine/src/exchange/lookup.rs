@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::awaiting_body::AwaitingBody;
+use super::explaining::Explaining;
 use super::keying::canonical;
 use super::looking_up::{Held, LookingUp};
 use super::operating;
@@ -15,6 +16,7 @@ use super::{Candidate, Directive, Plan, Purpose, RequestEdit, Role, State};
 use crate::cache::{
     AnsweredBy, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Revalidation, Tier, Turn,
 };
+use crate::cache_control::RequestDirectives;
 use crate::cache_status::{Detail, Forward, Outcome, Ttl};
 use crate::coding::etag;
 use crate::fields::Fields;
@@ -31,6 +33,7 @@ use crate::time::Timestamp;
 pub(super) fn begin(
     head: Vec<u8>,
     end_of_stream: bool,
+    explaining: &mut Option<Box<Explaining>>,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
@@ -41,6 +44,9 @@ pub(super) fn begin(
     let request = Request::read(fields, !end_of_stream);
     if let Some(answered) = operating::begin(&request, end_of_stream, cache, moment) {
         return answered;
+    }
+    if let Some(token) = request.explain {
+        *explaining = Explaining::begin(token, &head, request.has_body, cache, moment);
     }
     let (rule_index, rule) = rule_of(&policy, &request);
     let edits = preconditions(&request, rule);
@@ -67,27 +73,18 @@ pub(super) fn begin(
         };
         (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
     };
-    let method = request.method_kind();
-    if rule.bypass {
-        return forward(Forward::Bypass, Some(Detail::Rule), bystander_or_invalidate(method), head);
-    }
-    let body_keyed =
-        rule.key.body.as_ref().is_some_and(|body| body.methods.iter().any(|m| **m == *request.method));
-    if !body_keyed && !matches!(method, MethodKind::Get | MethodKind::Head) {
-        return forward(Forward::Method, None, Role::of(method), head);
-    }
-    if let Some(vector) = refusal(&request, rule) {
-        return forward(Forward::Bypass, Some(Detail::Firewall(vector)), Role::Bystander, head);
-    }
-    if request.upgrade {
-        return forward(Forward::Bypass, Some(Detail::Upgrade), Role::Bystander, head);
-    }
-    if request.origin_precondition {
-        return forward(Forward::Bypass, Some(Detail::Precondition), Role::Bystander, head);
-    }
-    if rule.cookies == Cookies::Bypass && request.cookie {
-        return forward(Forward::Bypass, Some(Detail::Cookie), Role::Bystander, head);
-    }
+    let body_keyed = match stays_out(&request, rule) {
+        Ok(body_keyed) => body_keyed,
+        Err((reason, detail)) => {
+            let method = request.method_kind();
+            let role = match detail {
+                Some(Detail::Rule) => bystander_or_invalidate(method),
+                None => Role::of(method),
+                Some(_) => Role::Bystander,
+            };
+            return forward(reason, detail, role, head);
+        }
+    };
     match &rule.key.body {
         Some(body) if body_keyed && request.has_body => {
             let waiting = AwaitingBody::new(head, rule_index, body, moment.now);
@@ -99,6 +96,33 @@ pub(super) fn begin(
             with_head(keyed, head)
         }
     }
+}
+
+/// Why the cache stays out of a request from the first; if it does not, whether the request's body is in its key.
+#[inline]
+pub(crate) fn stays_out(request: &Request<'_>, rule: &Rule) -> Result<bool, (Forward, Option<Detail>)> {
+    let bypass = |detail| Err((Forward::Bypass, Some(detail)));
+    if rule.bypass {
+        return bypass(Detail::Rule);
+    }
+    let body_keyed =
+        rule.key.body.as_ref().is_some_and(|body| body.methods.iter().any(|m| **m == *request.method));
+    if !body_keyed && !matches!(request.method_kind(), MethodKind::Get | MethodKind::Head) {
+        return Err((Forward::Method, None));
+    }
+    if let Some(vector) = refusal(request, rule) {
+        return bypass(Detail::Firewall(vector));
+    }
+    if request.upgrade {
+        return bypass(Detail::Upgrade);
+    }
+    if request.origin_precondition {
+        return bypass(Detail::Precondition);
+    }
+    if rule.cookies == Cookies::Bypass && request.cookie {
+        return bypass(Detail::Cookie);
+    }
+    Ok(body_keyed)
 }
 
 /// Gives a request that goes on its head back: the plan needs it for a `Vary` still to come.
@@ -422,7 +446,13 @@ fn after_failure(found: &Found, keyed: &Keyed<'_>, cache: &Cache, now: Timestamp
 
 /// Why the firewall keeps a request away from the cache.
 pub(super) fn refusal(request: &Request<'_>, rule: &Rule) -> Option<Vector> {
-    let view = RequestView {
+    firewall::inspect(&view_of(request, rule)).vector()
+}
+
+/// What the firewall sees of a request.
+#[inline]
+pub(crate) fn view_of<'a>(request: &Request<'a>, rule: &'a Rule) -> RequestView<'a> {
+    RequestView {
         method: request.method,
         target: request.target,
         authority: request.authority,
@@ -430,12 +460,11 @@ pub(super) fn refusal(request: &Request<'_>, rule: &Rule) -> Option<Vector> {
         fields: request.fields,
         tainting: &rule.tainting_headers,
         keyed_headers: &rule.key.headers,
-    };
-    firewall::inspect(&view).vector()
+    }
 }
 
 /// What storability depends on about a request.
-pub(super) fn asked(request: &Request<'_>, rule: &Rule) -> Asked {
+pub(crate) fn asked(request: &Request<'_>, rule: &Rule) -> Asked {
     let credentials_keyed = rule.key.headers.iter().any(|name| **name == *b"authorization");
     Asked {
         authorization: request.authorization && !credentials_keyed,
@@ -445,10 +474,16 @@ pub(super) fn asked(request: &Request<'_>, rule: &Rule) -> Asked {
 }
 
 /// The rule for a request and its index.
-pub(super) fn rule_of<'p>(policy: &'p Policy, request: &Request<'_>) -> (usize, &'p Rule) {
+pub(crate) fn rule_of<'p>(policy: &'p Policy, request: &Request<'_>) -> (usize, &'p Rule) {
     if !policy.has_rules() {
         return policy.rule_for(b"", b"", b"");
     }
+    matched(request, |host, path, method| policy.rule_for(host, path, method))
+}
+
+/// Asks with what rules are matched with: host, path and method of a request.
+#[inline]
+pub(crate) fn matched<R>(request: &Request<'_>, ask: impl FnOnce(&[u8], &[u8], &[u8]) -> R) -> R {
     let host = uri::host_of(request.authority);
     let path = request.path();
     // The path that is keyed and forwarded chooses the rule, not another spelling of it.
@@ -462,9 +497,15 @@ pub(super) fn rule_of<'p>(policy: &'p Policy, request: &Request<'_>) -> (usize, 
     // GET and HEAD share a stored response, so they share a rule.
     let method = if request.is_head() { b"GET" } else { request.method };
     if host.iter().any(u8::is_ascii_uppercase) {
-        return policy.rule_for(&host.to_ascii_lowercase(), path, method);
+        return ask(&host.to_ascii_lowercase(), path, method);
     }
-    policy.rule_for(host, path, method)
+    ask(host, path, method)
+}
+
+/// What a request asks of caches, as far as its rule obeys it.
+#[inline]
+pub(crate) fn asks_of(request: &Request<'_>, rule: &Rule) -> RequestDirectives {
+    if rule.request_directives == Obey::Honour { request.directives } else { RequestDirectives::default() }
 }
 
 /// What to do about what was found.
@@ -486,8 +527,7 @@ enum Decision {
 
 fn decide(found: Found, keyed: &Keyed<'_>, cache: &mut Cache, moment: &Moment<'_>) -> Decision {
     let Keyed { request, rule_index, rule, .. } = *keyed;
-    let obey = rule.request_directives == Obey::Honour;
-    let asks = if obey { request.directives } else { Default::default() };
+    let asks = asks_of(request, rule);
     let (stored, tier, hash) = match found {
         Found::Response { stored, tier, hash } => (stored, tier, hash),
         _ if asks.only_if_cached => return Decision::GatewayTimeout,
@@ -502,46 +542,32 @@ fn decide(found: Found, keyed: &Keyed<'_>, cache: &mut Cache, moment: &Moment<'_
             return Decision::Forward { forward: Forward::UriMiss, detail, stale: None };
         }
     };
-    let freshness = stored.freshness(moment.now);
-    let age = stored.schedule.age(moment.now);
     let use_it = |ttl, detail, renew| {
         let outcome = Outcome { hit: true, ttl: Some(ttl), detail, ..Outcome::default() };
         Decision::Use { stored: Rc::clone(&stored), tier, outcome, kind: reply::Kind::Negotiable, renew }
     };
-    let too_old = asks.max_age.is_some_and(|limit| age > limit || limit.is_zero());
-    let forward = match freshness {
-        Freshness::Fresh { remaining } => {
-            let enough = asks.min_fresh.is_none_or(|wanted| remaining >= wanted);
-            if !asks.no_cache && !asks.no_store && !too_old && enough {
-                let early = rule.refresh.early > 0
-                    && tier == Tier::Worker
-                    && cache.is_due_early(&stored, remaining, rule.refresh.early, moment.now)
-                    && refreshing::is_possible(keyed, cache, moment.now);
-                return use_it(Ttl::Fresh(remaining), None, early.then_some(hash));
-            }
-            Forward::Request
+    let forward = match usable(&stored, &asks, moment.now) {
+        Usable::Fresh { remaining } => {
+            let early = rule.refresh.early > 0
+                && tier == Tier::Worker
+                && cache.is_due_early(&stored, remaining, rule.refresh.early, moment.now)
+                && refreshing::is_possible(keyed, cache, moment.now);
+            return use_it(Ttl::Fresh(remaining), None, early.then_some(hash));
         }
-        Freshness::Stale { by } => {
-            let may = !asks.no_cache && !asks.no_store && !too_old;
-            // max-age without max-stale asks for fresh responses only (§5.2.1.1).
-            let unasked = asks.max_age.is_none() && asks.min_fresh.is_none();
-            let forbidden = stored.terms.contains(Terms::FORBIDS_STALE);
-            if may && !forbidden && asks.max_stale.is_some_and(|accepted| by <= accepted) {
-                return use_it(Ttl::Stale(by), Some(Detail::MaxStale), None);
-            }
-            if may && unasked && within(by, stored.schedule.while_revalidate) {
-                let renew = !asks.only_if_cached && refreshing::is_possible(keyed, cache, moment.now);
-                // Where the cache cannot call the origin by itself, one of the clients has to wait for it.
-                if asks.only_if_cached
-                    || renew
-                    || cache.origin_open(rule_index, rule, moment.now).is_some()
-                    || cache.revalidation(hash, moment.now) == Revalidation::Later
-                {
-                    return use_it(Ttl::Stale(by), Some(Detail::StaleWhileRevalidate), renew.then_some(hash));
-                }
+        Usable::MaxStale { by } => return use_it(Ttl::Stale(by), Some(Detail::MaxStale), None),
+        Usable::WhileRevalidate { by } => {
+            let renew = !asks.only_if_cached && refreshing::is_possible(keyed, cache, moment.now);
+            // Where the cache cannot call the origin by itself, one of the clients has to wait for it.
+            if asks.only_if_cached
+                || renew
+                || cache.origin_open(rule_index, rule, moment.now).is_some()
+                || cache.revalidation(hash, moment.now) == Revalidation::Later
+            {
+                return use_it(Ttl::Stale(by), Some(Detail::StaleWhileRevalidate), renew.then_some(hash));
             }
             Forward::Stale
         }
+        Usable::Not(forward) => forward,
     };
     if asks.only_if_cached {
         return Decision::GatewayTimeout;
@@ -549,6 +575,53 @@ fn decide(found: Found, keyed: &Keyed<'_>, cache: &mut Cache, moment: &Moment<'_
     let conditional = stored.has_validator() && !asks.no_store;
     let detail = None;
     Decision::Forward { forward, detail, stale: Some(Candidate { stored, hash, conditional }) }
+}
+
+/// What a request may do with the stored response that it selects.
+pub(crate) enum Usable {
+    /// It is fresh enough.
+    Fresh {
+        /// Freshness that is left.
+        remaining: Duration,
+    },
+    /// It is stale, which the client accepts (RFC 9111 §5.2.1.2).
+    MaxStale {
+        /// For how long.
+        by: Duration,
+    },
+    /// It is stale, and may be served while it is being revalidated (RFC 5861 §3).
+    WhileRevalidate {
+        /// For how long.
+        by: Duration,
+    },
+    /// The origin has to be asked.
+    Not(Forward),
+}
+
+/// Judges a stored response by its freshness and by what the request asks of caches, as far as that is obeyed.
+#[inline]
+pub(crate) fn usable(stored: &StoredResponse, asks: &RequestDirectives, now: Timestamp) -> Usable {
+    let age = stored.schedule.age(now);
+    let too_old = asks.max_age.is_some_and(|limit| age > limit || limit.is_zero());
+    let may = !asks.no_cache && !asks.no_store && !too_old;
+    match stored.freshness(now) {
+        Freshness::Fresh { remaining } => {
+            let enough = asks.min_fresh.is_none_or(|wanted| remaining >= wanted);
+            if may && enough { Usable::Fresh { remaining } } else { Usable::Not(Forward::Request) }
+        }
+        Freshness::Stale { by } => {
+            // max-age without max-stale asks for fresh responses only (§5.2.1.1).
+            let unasked = asks.max_age.is_none() && asks.min_fresh.is_none();
+            let forbidden = stored.terms.contains(Terms::FORBIDS_STALE);
+            if may && !forbidden && asks.max_stale.is_some_and(|accepted| by <= accepted) {
+                Usable::MaxStale { by }
+            } else if may && unasked && within(by, stored.schedule.while_revalidate) {
+                Usable::WhileRevalidate { by }
+            } else {
+                Usable::Not(Forward::Stale)
+            }
+        }
+    }
 }
 
 /// Whether a response that is stale by `by` is within a window of stale use.

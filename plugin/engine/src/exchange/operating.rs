@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Directive, Reply, State, purging, warming};
+use super::{Directive, Reply, State, explaining, purging, warming};
 use crate::cache::{Cache, Moment};
 use crate::fields::FieldBlock;
 use crate::purge::gate::Admission;
@@ -14,7 +14,12 @@ use crate::request::Request;
 use crate::store::response::Body;
 
 /// What operators may ask for.
-const ENDPOINTS: [Endpoint; 2] = [
+const ENDPOINTS: [Endpoint; 3] = [
+    Endpoint {
+        path: b"/.selvage/explain",
+        family: "explain",
+        methods: &[(b"GET", Does::Ask(explaining::by_query)), (b"POST", Does::Read(explaining::by_body))],
+    },
     Endpoint {
         path: b"/.selvage/purge",
         family: "purge",
@@ -43,6 +48,8 @@ struct Endpoint {
 enum Does {
     /// At once.
     Tell(fn(&mut Cache, &mut Moment<'_>) -> Told),
+    /// At once, from the request's head.
+    Ask(fn(&Request<'_>, &mut Cache, &mut Moment<'_>) -> Told),
     /// When the request's body has come.
     Read(Reads),
 }
@@ -99,6 +106,7 @@ pub(super) fn begin(
     };
     Some(match *does {
         Does::Tell(tell) => answered(&tell(cache, moment), None),
+        Does::Ask(ask) => answered(&ask(request, cache, moment), None),
         Does::Read(reads) if end_of_stream => answered(&reads(b"", cache, moment), None),
         Does::Read(reads) => {
             let operating = Operating { body: Vec::new(), family, reads };

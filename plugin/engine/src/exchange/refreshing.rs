@@ -199,7 +199,7 @@ pub(super) fn fetch(
         admitted,
         head,
     };
-    let exchange = Exchange { state: State::Forwarding(Box::new(plan)) };
+    let exchange = Exchange { state: State::Forwarding(Box::new(plan)), explaining: None };
     Refresh {
         exchange,
         rule: rule_index,
@@ -363,5 +363,6 @@ fn is_clients_own(name: &[u8]) -> bool {
                 | b"content-length"
                 | b"upgrade"
                 | b"x-request-id"
+                | b"selvage-explain"
         )
 }

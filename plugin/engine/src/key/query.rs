@@ -38,8 +38,7 @@ fn write_chosen(query: &[u8], rule: &Query, out: &mut Vec<u8>) {
         let separator = out.len();
         out.push(if separator == start { b'?' } else { b'&' });
         let begin = out.len();
-        normalize_escapes(parameter, out);
-        if !rule.choice.keeps(name(out.get(begin..).unwrap_or_default())) {
+        if !write_kept(parameter, &rule.choice, out) {
             out.truncate(separator);
         } else if rule.order == QueryOrder::Sort {
             places.push(begin..out.len());
@@ -48,6 +47,19 @@ fn write_chosen(query: &[u8], rule: &Query, out: &mut Vec<u8>) {
     if rule.order == QueryOrder::Sort {
         sort(&mut places, start, out);
     }
+}
+
+/// Appends a parameter in its normal form. Says whether it stays.
+fn write_kept(parameter: &[u8], choice: &QueryChoice, out: &mut Vec<u8>) -> bool {
+    let begin = out.len();
+    normalize_escapes(parameter, out);
+    choice.keeps(name(out.get(begin..).unwrap_or_default()))
+}
+
+/// The parameters that [`write_query`] leaves out.
+pub fn dropped<'a>(query: &'a [u8], rule: &'a Query) -> impl Iterator<Item = &'a [u8]> {
+    let parameters = query.split(|byte| *byte == b'&');
+    parameters.filter(|parameter| !write_kept(parameter, &rule.choice, &mut Vec::new()))
 }
 
 /// Puts the parameters at `places` into order; they begin at `start` of `out` and reach to its end.

@@ -3,6 +3,17 @@
 use super::glob::Glob;
 use crate::config::Match;
 
+/// The places of the patterns that a request fits; `None` where the rule has no list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fit {
+    /// In `match.hosts`.
+    pub hosts: Option<usize>,
+    /// In `match.paths`.
+    pub paths: Option<usize>,
+    /// In `match.methods`.
+    pub methods: Option<usize>,
+}
+
 /// The patterns of one rule. All that are given must fit.
 #[derive(Debug, Clone)]
 pub(super) struct Matcher {
@@ -29,11 +40,14 @@ impl Matcher {
         }
     }
 
-    pub(super) fn matches(&self, host: &[u8], path: &[u8], method: &[u8]) -> bool {
+    /// Which pattern of each list fits, or the first list in which none does.
+    #[inline]
+    pub(super) fn fit(&self, host: &[u8], path: &[u8], method: &[u8]) -> Result<Fit, &'static str> {
         // The cheap questions come first.
-        fits(&self.methods, |allowed| **allowed == *method)
-            && fits(&self.hosts, |pattern| pattern.matches(host))
-            && fits(&self.paths, |pattern| pattern.matches(path))
+        let methods = fits(&self.methods, |allowed| **allowed == *method).ok_or("methods")?;
+        let hosts = fits(&self.hosts, |pattern| pattern.matches(host)).ok_or("hosts")?;
+        let paths = fits(&self.paths, |pattern| pattern.matches(path)).ok_or("paths")?;
+        Ok(Fit { hosts, paths, methods })
     }
 }
 
@@ -55,6 +69,11 @@ impl Host {
     }
 }
 
-fn fits<P>(patterns: &Option<Box<[P]>>, matches: impl Fn(&P) -> bool) -> bool {
-    patterns.as_deref().is_none_or(|patterns| patterns.iter().any(matches))
+/// The place of the first pattern that matches, `None` in it if there is no list; `None` if there is one and none does.
+#[expect(clippy::option_option, reason = "no list is another thing than no match")]
+fn fits<P>(patterns: &Option<Box<[P]>>, matches: impl Fn(&P) -> bool) -> Option<Option<usize>> {
+    match patterns.as_deref() {
+        None => Some(None),
+        Some(patterns) => patterns.iter().position(matches).map(Some),
+    }
 }

@@ -52,6 +52,15 @@ impl Gate {
         if same(shown.trim_ascii(), token) { Admission::Granted } else { Admission::Forbidden }
     }
 
+    /// Whether this is the token; where only operators come, everything is.
+    pub fn is_token(&self, shown: &[u8]) -> bool {
+        match self {
+            Self::Absent => false,
+            Self::Open => true,
+            Self::Token { token, .. } => same(shown.trim_ascii(), token),
+        }
+    }
+
     /// What the log calls the credentials.
     pub fn credentials(&self) -> Option<&str> {
         match self {

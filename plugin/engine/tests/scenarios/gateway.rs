@@ -130,7 +130,13 @@ impl Gateway {
             self.feed(worker, exchange, millis, Event::Response { head, end_of_stream: bodiless });
         let (cache_status, vary, strip) = match directive {
             Directive::Respond(reply) => return Answer::of_reply(&reply),
-            Directive::Relay { cache_status, vary, strip } => (cache_status, vary, strip),
+            Directive::Relay { cache_status, vary, strip, explanation } => {
+                fields.extend(
+                    explanation
+                        .map(|line| ("selvage-explanation".to_owned(), String::from_utf8(line).unwrap())),
+                );
+                (cache_status, vary, strip)
+            }
             other => panic!("a response was answered with {other:?}"),
         };
         let body = origin.body.concat();

@@ -20,6 +20,7 @@ mod codings;
 mod coherence;
 mod credentials;
 mod directives;
+mod explaining;
 mod firewall;
 mod fleet;
 mod freshness;

@@ -1,0 +1,142 @@
+//! Says what the cache would do with a request and its response under a configuration, and why; no Envoy needed.
+//!
+//! ```text
+//! cargo run -p selvage-host-tests --bin explain -- --config F --request R [--response S] [--scheme https] [--json]
+//! cargo run -p selvage-host-tests --bin explain -- --config F --url https://example.com/a [--response S]
+//! ```
+//!
+//! `R` and `S` are HTTP/1 messages as `curl -i` shows them, `-` is standard input. The response counts as just come. Ends
+//! with 1 when the configuration is refused, with 2 when the command line or a message cannot be read.
+
+mod message;
+mod nowhere;
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use std::{env, fs, io};
+
+use selvage_engine::cache::{Cache, Moment};
+use selvage_engine::config::Config;
+use selvage_engine::explain::{Answer, Explanation, Subject, explain};
+use selvage_engine::freshness::date_of;
+use selvage_engine::policy::Policy;
+use selvage_engine::request::Request;
+use selvage_engine::time::Timestamp;
+
+use message::{Message, Problem};
+use nowhere::Nowhere;
+
+/// What the command line says.
+#[derive(Default)]
+struct Arguments {
+    config: Option<String>,
+    request: Option<String>,
+    url: Option<String>,
+    response: Option<String>,
+    scheme: Option<String>,
+    json: bool,
+}
+
+/// What went wrong, and what the program ends with.
+enum Failure {
+    Refused(Vec<String>),
+    Unreadable(Problem),
+}
+
+fn main() -> ExitCode {
+    match Arguments::read(env::args().skip(1)).map_err(Failure::Unreadable).and_then(|told| run(&told)) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Refused(faults)) => {
+            for fault in faults {
+                eprintln!("configuration refused: {fault}");
+            }
+            ExitCode::from(1)
+        }
+        Err(Failure::Unreadable(problem)) => {
+            eprintln!("selvage: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(told: &Arguments) -> Result<String, Failure> {
+    let written = match &told.config {
+        Some(path) => contents(path)?,
+        None => Vec::new(),
+    };
+    let config = Config::parse(&written)
+        .map_err(|faults| Failure::Refused(faults.iter().map(ToString::to_string).collect()))?;
+    let scheme = told.scheme.as_deref().unwrap_or("https");
+    let request = match (&told.request, &told.url) {
+        (Some(path), None) => Message::request(&contents(path)?, scheme),
+        (None, Some(url)) => {
+            Message::request(format!("GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes(), scheme)
+        }
+        _ => Err(Problem::new("give --request or --url, and one of them only")),
+    };
+    let request = request.map_err(Failure::Unreadable)?;
+    let response = match &told.response {
+        Some(path) => Some(Message::response(&contents(path)?).map_err(Failure::Unreadable)?),
+        None => None,
+    };
+    let explanation = explained(config, &request, response.as_ref());
+    Ok(if told.json { format!("{:#}\n", explanation.to_json()) } else { explanation.to_text() })
+}
+
+fn explained(config: Config, request: &Message, response: Option<&Message>) -> Explanation {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // A response in a file has come when it says so, not when somebody looks at it.
+    let dated = response.and_then(|response| date_of(response.head.fields()));
+    let now = dated.unwrap_or_else(|| Timestamp::from_secs(since.as_secs()));
+    let body = request.body.as_slice();
+    let answer = response.map(|response| Answer {
+        head: response.head.fields(),
+        // A head alone, as `curl -I` shows it, says nothing about the length.
+        length: Some(response.body.len()).filter(|length| *length > 0),
+        requested: now,
+        by_origin: true,
+    });
+    let mut cache = Cache::new(Rc::new(Policy::from(config)));
+    let request = Request::read(request.head.fields(), !body.is_empty());
+    let subject = Subject { request: &request, body: Some(body), response: answer };
+    explain(&subject, &mut cache, &mut Moment { now, host: &mut Nowhere })
+}
+
+fn contents(path: &str) -> Result<Vec<u8>, Failure> {
+    let mut read = Vec::new();
+    let done = match path {
+        "-" => io::stdin().lock().read_to_end(&mut read).map(|_| ()),
+        path => fs::read(path).map(|bytes| read = bytes),
+    };
+    done.map_err(|error| Failure::Unreadable(Problem(format!("{path}: {error}"))))?;
+    Ok(read)
+}
+
+impl Arguments {
+    fn read(mut given: impl Iterator<Item = String>) -> Result<Self, Problem> {
+        let mut told = Self::default();
+        while let Some(argument) = given.next() {
+            let place = match argument.as_str() {
+                "--json" => {
+                    told.json = true;
+                    continue;
+                }
+                "--config" => &mut told.config,
+                "--request" => &mut told.request,
+                "--url" => &mut told.url,
+                "--response" => &mut told.response,
+                "--scheme" => &mut told.scheme,
+                _ => return Err(Problem::new(USAGE)),
+            };
+            *place = Some(given.next().ok_or_else(|| Problem(format!("{argument} needs a value; {USAGE}")))?);
+        }
+        Ok(told)
+    }
+}
+
+const USAGE: &str = "explain [--config F] (--request R | --url URL) [--response S] [--scheme http|https] [--json]; - is standard input";

@@ -1,0 +1,121 @@
+//! One exchange that is explained to whoever shows the operators' token in `Selvage-Explain`, and what operators ask at
+//! `/.selvage/explain`.
+
+use serde_json::json;
+
+use super::operating::Told;
+use super::{Directive, Event, RequestEdit, status_of};
+use crate::cache::{Cache, Moment};
+use crate::explain::operators::Question;
+use crate::explain::{Answer, Subject, explain};
+use crate::fields::{FieldBlock, Fields};
+use crate::purge::request::Fault;
+use crate::request::Request;
+use crate::time::Timestamp;
+
+/// A request with `Selvage-Explain`, where there is a gate.
+pub(super) struct Explaining {
+    /// Its head; `None` if it showed another token, so that it is only kept from the origin.
+    head: Option<Vec<u8>>,
+    has_body: bool,
+    requested: Timestamp,
+}
+
+impl Explaining {
+    /// Judges the token. Without a gate the field is one like any other.
+    #[cold]
+    pub(super) fn begin(
+        token: &[u8],
+        head: &[u8],
+        has_body: bool,
+        cache: &mut Cache,
+        moment: &Moment<'_>,
+    ) -> Option<Box<Self>> {
+        if !cache.gate().is_there() {
+            return None;
+        }
+        let granted = cache.gate().is_token(token);
+        cache.stats.count("explain", if granted { "granted" } else { "refused" });
+        Some(Box::new(Self { head: granted.then(|| head.to_vec()), has_body, requested: moment.now }))
+    }
+
+    /// What there is to say when the origin has answered, before that changes what is stored.
+    #[cold]
+    pub(super) fn on_event(
+        &self,
+        event: &Event<'_>,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Option<Vec<u8>> {
+        let Event::Response { head, .. } = event else { return None };
+        // A 304 confirms what is stored, which is explained when it is sent.
+        if status_of(*head) == 304 {
+            return None;
+        }
+        let by_origin = moment.host.origin_answered();
+        let answer = Answer { head: *head, length: None, requested: self.requested, by_origin };
+        self.line(Some(answer), cache, moment)
+    }
+
+    /// Adds to a directive what is to be said, and takes the token off what goes to the origin.
+    #[cold]
+    pub(super) fn add_to(
+        &self,
+        directive: &mut Directive,
+        said: Option<Vec<u8>>,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) {
+        match directive {
+            Directive::Forward(edits) => edits.push(RequestEdit::Remove("selvage-explain")),
+            Directive::Relay { explanation, .. } => *explanation = said,
+            Directive::Respond(reply) => {
+                let Some(line) = self.line(None, cache, moment) else { return };
+                let Some(fields) = Fields::parse(&reply.fields) else { return };
+                let block = FieldBlock::copy_of(fields);
+                reply.fields.clear();
+                let field: (&[u8], &[u8]) = (b"selvage-explanation", &line);
+                block.write_with(&[field], &mut reply.fields);
+            }
+            _ => {}
+        }
+    }
+
+    fn line(
+        &self,
+        response: Option<Answer<'_>>,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Option<Vec<u8>> {
+        let fields = Fields::parse(self.head.as_deref()?)?;
+        let request = Request::read(fields, self.has_body);
+        let subject = Subject { request: &request, body: None, response };
+        Some(explain(&subject, cache, moment).to_line(LONGEST_LINE))
+    }
+}
+
+/// What an operator asks in a query.
+pub(super) fn by_query(request: &Request<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+    told(Question::of_query(request), cache, moment)
+}
+
+/// What an operator asks in JSON.
+pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+    told(Question::of_json(body), cache, moment)
+}
+
+fn told(question: Result<Question, Fault>, cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+    match question {
+        Ok(question) => {
+            cache.stats.count("explain", "asked");
+            Told { status: 200, body: question.answer(cache, moment) }
+        }
+        Err(fault) => {
+            cache.stats.count("explain", "refused");
+            Told { status: 400, body: json!({ "error": fault.allowed, "path": fault.path }) }
+        }
+    }
+}
+
+/// Longest explanation in a field of a response, in bytes.
+const LONGEST_LINE: usize = 2048;

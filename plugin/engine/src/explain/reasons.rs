@@ -1,0 +1,297 @@
+//! Why, by which rule, and what would change it: one entry for each word of `Cache-Status`.
+
+use crate::cache_status::{Detail, Forward};
+use crate::firewall::Vector;
+use crate::storability::Refusal;
+
+/// What there is to say about a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The word.
+    pub word: &'static str,
+    /// What it means, in one line.
+    pub why: &'static str,
+    /// Where that is laid down; empty where the cache decides for itself.
+    pub reference: &'static str,
+    /// The configuration or the header that would change it; empty where nothing needs to be changed.
+    pub change: &'static str,
+}
+
+/// The reason behind a detail.
+pub fn of_detail(detail: Detail) -> Reason {
+    let (why, reference, change) = match detail {
+        Detail::Worker => ("it is in this worker's store", "RFC 9111 §4", ""),
+        Detail::Node => ("it is in the store of all workers", "RFC 9111 §4", ""),
+        Detail::Remote => ("it is in the store of the fleet", "RFC 9111 §4", ""),
+        Detail::Validated => ("the origin has confirmed it with 304", "RFC 9111 §4.3.4", ""),
+        Detail::StaleWhileRevalidate => (
+            "it is stale and served while it is renewed",
+            "RFC 5861 §3",
+            "stale-while-revalidate of the origin, or stale.while_revalidate",
+        ),
+        Detail::StaleIfError => (
+            "it is stale and stands in for an error of the origin",
+            "RFC 5861 §4",
+            "stale-if-error of the origin, or stale.if_error and stale.error_statuses",
+        ),
+        Detail::Disconnected => (
+            "it is stale and stands in for an origin that cannot be reached",
+            "RFC 9111 §4.2.4",
+            "stale.disconnected, or must-revalidate of the origin",
+        ),
+        Detail::MaxStale => (
+            "it is stale and the client accepts that",
+            "RFC 9111 §5.2.1.2",
+            "request_directives: \"ignore\", or must-revalidate of the origin",
+        ),
+        Detail::OnlyIfCached => (
+            "the client wants only what is stored, and nothing is that it may have",
+            "RFC 9111 §5.2.1.7",
+            "the request without only-if-cached, or request_directives: \"ignore\"",
+        ),
+        Detail::OriginOpen => (
+            "the origin fails or is slow and is left alone for a while",
+            "",
+            "mend the origin; origin_breaker says when and for how long",
+        ),
+        Detail::Rule => ("the rule bypasses the cache", "", "bypass: false in the rule, or a rule before it"),
+        Detail::Cookie => (
+            "the request has a cookie and the rule bypasses those",
+            "",
+            "cookies: \"isolate\" or \"ignore\" in the rule",
+        ),
+        Detail::Precondition => (
+            "only the origin can judge If-Match and If-Unmodified-Since",
+            "RFC 9110 §13.1",
+            "the request without them",
+        ),
+        Detail::Upgrade => {
+            ("the client wants another protocol", "RFC 9110 §7.8", "the request without Upgrade")
+        }
+        Detail::Firewall(vector) => of_vector(vector),
+        Detail::NotStored(refusal) => of_refusal(refusal),
+        Detail::TooLarge => (
+            "it is larger than any store takes",
+            "",
+            "worker.object_bytes, node.object_bytes or remote.object_bytes (each at most its store's bytes)",
+        ),
+        Detail::FillingLimit => {
+            ("too many bodies are being stored at this moment", "", "worker.filling_bytes")
+        }
+        Detail::RequestBodyTooLarge => {
+            ("the body that is in the key is longer than the rule allows", "", "key.body.max_bytes")
+        }
+        Detail::Purged => {
+            ("what was stored has been purged", "", "nothing: the next response is stored anew")
+        }
+    };
+    Reason { word: detail.as_str(), why, reference, change }
+}
+
+/// The reason behind a forward.
+pub fn of_forward(forward: Forward) -> Reason {
+    let (why, reference, change) = match forward {
+        Forward::Bypass => ("the cache stays out of it", "RFC 9211 §2.2", ""),
+        Forward::Method => (
+            "the method is not one that the cache answers",
+            "RFC 9110 §9.2.3",
+            "key.body.methods with this method, if its responses depend on the request alone; or the origin answers POST with \
+             Content-Location and a lifetime, which is stored for GET",
+        ),
+        Forward::UriMiss => ("nothing is stored under the key", "RFC 9111 §4", ""),
+        Forward::VaryMiss => (
+            "something is stored under the key, but not for these selecting fields or credentials",
+            "RFC 9111 §4.1",
+            "vary.ignore for fields that do not matter; public or s-maxage of the origin where cookies do not",
+        ),
+        Forward::Request => (
+            "what is stored is fresh, but the request's Cache-Control asks for more",
+            "RFC 9111 §5.2.1",
+            "request_directives: \"ignore\"",
+        ),
+        Forward::Stale => (
+            "what is stored is stale",
+            "RFC 9111 §4.2",
+            "a longer max-age or s-maxage of the origin, ttl.override or ttl.default; stale.while_revalidate to serve it \
+             while it is renewed",
+        ),
+    };
+    Reason { word: forward.as_str(), why, reference, change }
+}
+
+type Texts = (&'static str, &'static str, &'static str);
+
+fn of_vector(vector: Vector) -> Texts {
+    match vector {
+        Vector::GetWithBody => (
+            "GET or HEAD with content, which the origin may heed and the key does not have",
+            "RFC 9110 §9.3.1",
+            "the request without content",
+        ),
+        Vector::AmbiguousPath => (
+            "origins may read the path in another way than the cache: a backslash, a fragment, a broken escape, or a dot \
+             segment in disguise",
+            "RFC 3986 §3.3",
+            "a plain target: backslash, # and % escaped",
+        ),
+        Vector::ControlBytes => (
+            "the target has bytes that no URI has, or an escaped control character in its path",
+            "RFC 3986 §2",
+            "a target of visible ASCII, everything else escaped",
+        ),
+        Vector::AmbiguousAuthority => (
+            "the authority is not one host with at most one port, or Host contradicts it",
+            "RFC 9110 §7.2",
+            "one Host that is the authority",
+        ),
+        Vector::AmbiguousLength => (
+            "Content-Length comes twice, is no number, or comes with Transfer-Encoding",
+            "RFC 9112 §6.3",
+            "one Content-Length of digits",
+        ),
+        Vector::UnkeyedHeader => (
+            "a field that may change the response is not in the key",
+            "RFC 9111 §7.1",
+            "key.headers with the field, tainting_headers without it, or an Envoy filter that removes it before",
+        ),
+        Vector::MethodOverride => (
+            "a field tells the origin to take the request for another method",
+            "RFC 9111 §7.1",
+            "the request without the field, key.headers with it, or tainting_headers without it",
+        ),
+    }
+}
+
+fn of_refusal(refusal: Refusal) -> Texts {
+    match refusal {
+        Refusal::RequestNoStore => (
+            "the request says no-store",
+            "RFC 9111 §5.2.1.5",
+            "the request without it, or request_directives: \"ignore\"",
+        ),
+        Refusal::NoStore => (
+            "the response says no-store",
+            "RFC 9111 §5.2.2.5",
+            "max-age in place of no-store at the origin, or CDN-Cache-Control beside it for the cache alone (RFC 9213; targeted)",
+        ),
+        Refusal::Private => (
+            "the response is for one user only",
+            "RFC 9111 §5.2.2.7",
+            "public or s-maxage in place of private at the origin, or CDN-Cache-Control beside it for the cache alone \
+             (RFC 9213; targeted)",
+        ),
+        Refusal::Authorization => (
+            "the request has Authorization and the response does not say that it may be shared",
+            "RFC 9111 §3.5",
+            "public, s-maxage or must-revalidate at the origin; or key.headers: [\"authorization\"], a response for each",
+        ),
+        Refusal::SetCookie => (
+            "the response sets a cookie, which every later client would be given",
+            "RFC 9111 §7.3",
+            "set_cookie: \"strip\" (stored without it) or \"store\" in the rule, or no Set-Cookie at the origin",
+        ),
+        Refusal::VaryStar => (
+            "Vary is *, has what is no field name, or has more than 16 fields",
+            "RFC 9111 §4.1",
+            "Vary at the origin with the fields that matter",
+        ),
+        Refusal::Partial => (
+            "206, 304 and 416 are no whole response",
+            "RFC 9111 §3.3",
+            "a request without Range: parts are served from what is stored whole",
+        ),
+        Refusal::Status => (
+            "the rule does not list the status, it is not final, the origin did not make it, or it answers a request with \
+             Range or Expect",
+            "RFC 9111 §3",
+            "statuses in the rule",
+        ),
+        Refusal::MustUnderstand => (
+            "must-understand, and the cache does not know the status",
+            "RFC 9111 §5.2.2.3",
+            "no must-understand at the origin",
+        ),
+        Refusal::NoFreshness => (
+            "nothing says for how long it is fresh, or that is zero, and nothing can validate it",
+            "RFC 9111 §3",
+            "max-age or s-maxage at the origin, ttl.default or ttl.statuses in the rule, or an ETag or Last-Modified",
+        ),
+        Refusal::NoCache => (
+            "no-cache without ETag or Last-Modified: every use would fetch it again",
+            "RFC 9111 §5.2.2.4",
+            "an ETag at the origin, or max-age in place of no-cache",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every detail. The match makes the compiler ask for the new ones.
+    fn details() -> Vec<Detail> {
+        let plain = [
+            Detail::Worker,
+            Detail::Node,
+            Detail::Remote,
+            Detail::Validated,
+            Detail::StaleWhileRevalidate,
+            Detail::StaleIfError,
+            Detail::Disconnected,
+            Detail::MaxStale,
+            Detail::OnlyIfCached,
+            Detail::OriginOpen,
+            Detail::Rule,
+            Detail::Cookie,
+            Detail::Precondition,
+            Detail::Upgrade,
+            Detail::TooLarge,
+            Detail::FillingLimit,
+            Detail::RequestBodyTooLarge,
+            Detail::Purged,
+        ];
+        let vectors = Vector::ALL.into_iter().map(Detail::Firewall);
+        plain.into_iter().chain(vectors).chain(Refusal::ALL.into_iter().map(Detail::NotStored)).collect()
+    }
+
+    const FORWARDS: [Forward; 6] = [
+        Forward::Bypass,
+        Forward::Method,
+        Forward::UriMiss,
+        Forward::VaryMiss,
+        Forward::Request,
+        Forward::Stale,
+    ];
+
+    #[test]
+    fn every_word_has_its_entry_and_every_refusal_says_what_would_change_it() {
+        for detail in details() {
+            let Reason { word, why, change, .. } = of_detail(detail);
+            assert_eq!(word, detail.as_str());
+            assert!((10..200).contains(&why.len()), "{word}: {why}");
+            let served = matches!(detail, Detail::Worker | Detail::Node | Detail::Remote | Detail::Validated);
+            assert_eq!(change.is_empty(), served, "{word}");
+        }
+        for forward in FORWARDS {
+            assert!(!of_forward(forward).why.is_empty());
+        }
+    }
+
+    #[test]
+    fn references_are_to_sections_and_changes_name_settings_that_exist() {
+        let table = crate::config::reference::markdown();
+        let reasons = details().into_iter().map(of_detail).chain(FORWARDS.map(of_forward));
+        for Reason { word, reference, change, .. } in reasons {
+            assert!(
+                reference.is_empty() || reference.starts_with("RFC ") && reference.contains(" §"),
+                "{word}"
+            );
+            for named in change.split(|c: char| !(c.is_ascii_lowercase() || c == '.' || c == '_')) {
+                if named.contains(['.', '_']) && named.len() > 1 {
+                    let exists = ["", "rules[]."].iter().any(|of| table.contains(&format!("`{of}{named}`")));
+                    assert!(exists, "{word}: {named} is no setting");
+                }
+            }
+        }
+    }
+}
