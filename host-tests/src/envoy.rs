@@ -79,6 +79,11 @@ impl Gateway {
         self.address
     }
 
+    /// Where Envoy's admin interface listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// The body of Envoy's admin page at this path.
     pub fn admin(&self, path: &str) -> String {
         Ask::new(self.admin, "GET", path).send().text()
@@ -290,7 +295,7 @@ pub fn repository() -> &'static Path {
 }
 
 /// Writes a file of its own for this text.
-fn scratch_file(text: &str) -> PathBuf {
+pub(crate) fn scratch_file(text: &str) -> PathBuf {
     static FILES: AtomicUsize = AtomicUsize::new(0);
     let number = FILES.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("selvage-{}-{number}", std::process::id()));

@@ -35,6 +35,7 @@ mod worker;
 
 pub mod envoy;
 pub mod measured;
+pub mod prometheus;
 pub mod redis;
 pub mod scripted;
 pub mod tls;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use selvage_engine::stats::list::{self, Kind};
+
 use crate::Status;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +22,18 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
+    /// # Panics
+    /// The filter defines one that is not in its list.
     pub(crate) fn define(&mut self, kind: u32, name: &str) -> Option<u32> {
-        let kind = match kind {
-            0 => MetricKind::Counter,
-            1 => MetricKind::Gauge,
-            2 => MetricKind::Histogram,
+        let (kind, listed) = match kind {
+            0 => (MetricKind::Counter, Kind::Counter),
+            1 => (MetricKind::Gauge, Kind::Gauge),
+            2 => (MetricKind::Histogram, Kind::Histogram),
             _ => return None,
         };
+        if let Some((family, word)) = name.strip_prefix("selvage.").and_then(|own| own.split_once('.')) {
+            assert!(list::has(listed, family, word), "{name} is not in the filter's list of metrics");
+        }
         self.ids.push((name.to_owned(), kind));
         self.values.entry(name.to_owned()).or_default();
         Some(self.ids.len() as u32 - 1)

@@ -54,6 +54,8 @@ pub enum Metric {
     Counter = 0,
     /// Goes both ways.
     Gauge = 1,
+    /// Counts values by their size.
+    Histogram = 2,
 }
 
 #[link(wasm_import_module = "env")]
@@ -165,6 +167,23 @@ pub fn now() -> Timestamp {
 /// A number that no other VM is likely to get.
 pub fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+/// The time in microseconds, for durations.
+pub fn micros() -> u64 {
+    let mut nanoseconds = 0;
+    // SAFETY: the host writes to `nanoseconds` during the call.
+    unsafe { proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
+    nanoseconds / 1000
+}
+
+/// Bytes of memory that this VM has taken from the host. It never gives any back.
+pub fn memory_bytes() -> usize {
+    #[cfg(target_arch = "wasm32")]
+    let pages = core::arch::wasm32::memory_size::<0>();
+    #[cfg(not(target_arch = "wasm32"))]
+    let pages = 0_usize;
+    pages.saturating_mul(65_536)
 }
 
 /// Asks for a tick every `milliseconds`.
@@ -320,7 +339,7 @@ pub fn increment(id: u32, by: i64) {
     unsafe { proxy_increment_metric(id, by) };
 }
 
-/// Sets a gauge, for all workers.
+/// Sets a gauge, for all workers, or gives a histogram a value.
 pub fn record(id: u32, value: u64) {
     // SAFETY: no memory is passed.
     unsafe { proxy_record_metric(id, value) };
@@ -357,6 +376,10 @@ impl Host for Envoy {
 
     fn cluster_name(&mut self) -> Option<Vec<u8>> {
         property("xds\0cluster_name").or_else(|| property("cluster_name")).filter(|name| !name.is_empty())
+    }
+
+    fn micros(&mut self) -> u64 {
+        micros()
     }
 
     fn peer(&mut self) -> Option<Vec<u8>> {

@@ -10,6 +10,7 @@
 
 mod abi;
 mod breakers;
+mod gauges;
 mod host;
 mod metrics;
 mod pace;

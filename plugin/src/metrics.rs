@@ -1,6 +1,6 @@
 //! Brings the engine's counts into Envoy's stats, at every tick rather than at every request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use selvage_engine::cache::Cache;
 use selvage_engine::remote::breaker::State;
@@ -8,102 +8,108 @@ use selvage_engine::stats::Word;
 
 use crate::host::{self, Metric};
 
-/// The metrics defined so far; each is defined when it is first needed, once.
+/// The metrics of one plugin; each is defined when it is first needed, once. What there may be is listed in
+/// [`selvage_engine::stats::list`].
 #[derive(Default)]
 pub struct Metrics {
-    counters: BTreeMap<Word, u32>,
-    gauges: BTreeMap<&'static str, Gauge>,
-    ready: Option<(u32, bool)>,
+    known: BTreeMap<Word, Known>,
 }
 
-struct Gauge {
+/// A metric that has been defined.
+#[derive(Clone, Copy)]
+struct Known {
     id: u32,
-    /// What this worker has put into the sum of all workers.
-    share: i64,
+    /// What a gauge was told last: of one that is a sum, this worker's share.
+    told: Option<i64>,
+    is_sum: bool,
 }
 
 impl Metrics {
-    /// Exports what was counted since the last time, and this worker's share of the gauges.
+    /// Exports what was counted and measured since the last time.
     pub fn export(&mut self, cache: &mut Cache) {
-        let (entries, bytes) = cache.worker_usage();
-        self.gauge("worker.entries", entries);
-        self.gauge("worker.bytes", bytes);
+        if !self.known.contains_key(&FROM_THE_START[0]) {
+            for word in FROM_THE_START {
+                self.known(Metric::Counter, word);
+            }
+        }
+        cache.count_departures();
         let stats = cache.stats.take();
-        self.add(("requests", "hit"), stats.worker_hits);
+        self.add(("requests", "hit.worker"), stats.worker_hits);
         self.add(("detail", "worker"), stats.worker_hits);
+        self.add(("served_bytes", "worker"), stats.worker_bytes);
         for (word, count) in stats.words {
             self.add(word, count);
+        }
+        for (word, value) in stats.samples {
+            if let Some(histogram) = self.known(Metric::Histogram, word) {
+                host::record(histogram.id, value);
+            }
         }
     }
 
     /// Exports in how many workers the breaker for the remote store is in each state.
     pub fn export_breaker(&mut self, state: State) {
-        self.gauge("breaker.closed", usize::from(state == State::Closed));
-        self.gauge("breaker.half-open", usize::from(state == State::HalfOpen));
-        self.gauge("breaker.open", usize::from(matches!(state, State::Open { .. })));
+        self.gauge(("breaker_state", "closed"), usize::from(state == State::Closed));
+        self.gauge(("breaker_state", "half-open"), usize::from(state == State::HalfOpen));
+        self.gauge(("breaker_state", "open"), usize::from(matches!(state, State::Open { .. })));
     }
 
-    /// Exports how many origins this worker leaves alone, all workers' numbers summed up.
-    pub fn export_origins(&mut self, left_alone: usize) {
-        self.gauge("origin.open", left_alone);
+    /// Exports this worker's share of a gauge. One that has always been 0 is not defined.
+    pub fn gauge(&mut self, word: Word, value: usize) {
+        if value == 0 && !self.known.contains_key(&word) {
+            return;
+        }
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        let Some(gauge) = self.known(Metric::Gauge, word) else { return };
+        gauge.is_sum = true;
+        let told = gauge.told.unwrap_or(0);
+        if value != told {
+            host::increment(gauge.id, value - told);
+            gauge.told = Some(value);
+        }
     }
 
-    /// Exports whether the remote store has shown that it can be used. All workers know the same, so the last one
-    /// that says it is right.
-    pub fn export_ready(&mut self, ready: bool) {
-        let id = match self.ready {
-            Some((_, told)) if told == ready => return,
-            Some((id, _)) => Some(id),
-            None => host::define_metric(Metric::Gauge, "selvage.remote.ready"),
-        };
-        let Some(id) = id else { return };
-        host::record(id, u64::from(ready));
-        self.ready = Some((id, ready));
+    /// Exports a gauge of which all workers know the same, so that the last one that says it is right.
+    pub fn set(&mut self, word: Word, value: u64) {
+        let Some(gauge) = self.known(Metric::Gauge, word) else { return };
+        // What a root of before has said may still be there, so the first 0 is said too.
+        let told = i64::try_from(value).ok();
+        if told != gauge.told {
+            host::record(gauge.id, value);
+            gauge.told = told;
+        }
     }
 
     fn add(&mut self, word: Word, count: u64) {
-        if count == 0 {
-            return;
+        if count > 0
+            && let Some(counter) = self.known(Metric::Counter, word)
+        {
+            host::increment(counter.id, i64::try_from(count).unwrap_or(i64::MAX));
         }
-        let id = match self.counters.get(&word) {
-            Some(id) => *id,
-            None => {
-                let (family, word_itself) = word;
-                let name = format!("selvage.{family}.{word_itself}");
-                let Some(id) = host::define_metric(Metric::Counter, &name) else { return };
-                self.counters.insert(word, id);
-                id
-            }
-        };
-        host::increment(id, i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    fn gauge(&mut self, name: &'static str, value: usize) {
-        let value = i64::try_from(value).unwrap_or(i64::MAX);
-        let gauge = match self.gauges.get_mut(name) {
-            Some(gauge) => gauge,
-            None => {
-                if value == 0 {
-                    return;
-                }
-                let Some(id) = host::define_metric(Metric::Gauge, &format!("selvage.{name}")) else {
-                    return;
-                };
-                self.gauges.entry(name).or_insert(Gauge { id, share: 0 })
+    fn known(&mut self, kind: Metric, word: Word) -> Option<&mut Known> {
+        match self.known.entry(word) {
+            Entry::Occupied(known) => Some(known.into_mut()),
+            Entry::Vacant(place) => {
+                let (family, of_family) = word;
+                let id = host::define_metric(kind, &format!("selvage.{family}.{of_family}"))?;
+                Some(place.insert(Known { id, told: None, is_sum: false }))
             }
-        };
-        if value != gauge.share {
-            host::increment(gauge.id, value - gauge.share);
-            gauge.share = value;
         }
     }
 }
 
+/// Counters that alerts watch for their first event: one that begins with it shows no increase.
+const FROM_THE_START: [Word; 2] = [("remote", "dropped"), ("purge", "dropped")];
+
 impl Drop for Metrics {
     /// A root that goes takes its share of the sums with it.
     fn drop(&mut self) {
-        for gauge in self.gauges.values().filter(|gauge| gauge.share != 0) {
-            host::increment(gauge.id, -gauge.share);
+        for gauge in self.known.values().filter(|known| known.is_sum) {
+            if let Some(share) = gauge.told.filter(|share| *share != 0) {
+                host::increment(gauge.id, -share);
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::stream::BuildIdHasher;
 /// The requests of one plugin that are under way.
 #[derive(Default)]
 pub struct Refreshes {
-    pending: HashMap<u32, Refresh, BuildIdHasher>,
+    pending: HashMap<u32, (Refresh, u64), BuildIdHasher>,
     /// Those about which the remote store is being asked.
     asking: HashMap<u32, Refresh, BuildIdHasher>,
     complained: bool,
@@ -31,7 +31,7 @@ impl Refreshes {
             match host::http_call(&refresh.cluster, &refresh.request, &[], refresh.timeout) {
                 Ok(token) => {
                     refresh.sent(cache);
-                    self.pending.insert(token, refresh);
+                    self.pending.insert(token, (refresh, host::micros()));
                 }
                 Err(NotCalled::UnknownCluster) => {
                     if !std::mem::replace(&mut self.complained, true) {
@@ -69,14 +69,14 @@ impl Refreshes {
         self.asking.remove(&token)
     }
 
-    /// How many are under way.
-    pub fn len(&self) -> usize {
-        self.pending.len()
+    /// The refresh that a token stands for, if it is one of ours, and when it was sent.
+    pub fn take(&mut self, token: u32) -> Option<(Refresh, u64)> {
+        self.pending.remove(&token)
     }
 
-    /// The refresh that a token stands for, if it is one of ours.
-    pub fn take(&mut self, token: u32) -> Option<Refresh> {
-        self.pending.remove(&token)
+    /// Calls under way.
+    pub fn calls(&self) -> usize {
+        self.pending.len()
     }
 
     /// Takes in the answer, of which there is no head if the connection broke.

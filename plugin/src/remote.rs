@@ -52,6 +52,8 @@ pub struct Pending {
     step: Option<Step>,
     admitted: Admit,
     since: Timestamp,
+    /// The same in microseconds.
+    sent: u64,
 }
 
 impl Remote {
@@ -191,7 +193,10 @@ impl Remote {
                 }
                 Task::Delete { .. } => Command::Delete { key: &key },
             };
-            if self.call(None, task.hash(), &command, admitted, now).is_none() {
+            let sent = if let Task::Replicate { record, .. } = &task { record.len() } else { 0 };
+            if self.call(None, task.hash(), &command, admitted, now).is_some() {
+                cache.stats.add("stored_bytes", "remote", sent as u64);
+            } else {
                 self.not_called(admitted, breakers, cache, now);
             }
         }
@@ -247,7 +252,16 @@ impl Remote {
                     self.about_purges += 1;
                     self.pending.insert(
                         token,
-                        Pending { context: None, hash: 0, kind, claim: None, step, admitted, since: now },
+                        Pending {
+                            context: None,
+                            hash: 0,
+                            kind,
+                            claim: None,
+                            step,
+                            admitted,
+                            since: now,
+                            sent: host::micros(),
+                        },
                     );
                 }
                 None => {
@@ -295,6 +309,11 @@ impl Remote {
             return RemoteAnswer::Nothing;
         }
         let latency = now.since(pending.since);
+        let took = host::micros().saturating_sub(pending.sent);
+        if pending.step.is_none() {
+            let step = if pending.kind.writes() { "remote-write" } else { "remote-lookup" };
+            cache.stats.sample("duration_us", step, took);
+        }
         let success = CallResult::Success { latency };
         if let Some(step) = &pending.step {
             let result = match &answer {
@@ -383,7 +402,8 @@ impl Remote {
             _ => None,
         };
         let kind = command.kind();
-        self.pending.insert(token, Pending { context, hash, kind, claim, step: None, admitted, since: now });
+        let (step, since, sent) = (None, now, host::micros());
+        self.pending.insert(token, Pending { context, hash, kind, claim, step, admitted, since, sent });
         Some(token)
     }
 

@@ -15,6 +15,7 @@ use selvage_engine::time::Timestamp;
 
 use crate::abi::Action;
 use crate::breakers::Breakers;
+use crate::gauges::{self, Gauges};
 use crate::host::{self, Buffer, Envoy, Level, Map};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
@@ -36,6 +37,8 @@ pub struct Vm {
     uncounted_root: Option<u32>,
     /// Streams held for their request's body.
     held: Vec<Held>,
+    /// Streams that have begun and not ended.
+    contexts: usize,
     breakers: Breakers,
 }
 
@@ -48,19 +51,20 @@ struct Held {
 }
 
 /// One configured plugin.
-struct Root {
+pub struct Root {
     id: u32,
-    cache: Cache,
-    wake: Wake,
-    waiters: Waiters,
+    pub(crate) cache: Cache,
+    pub(crate) wake: Wake,
+    pub(crate) waiters: Waiters,
     /// When it looks next for what others did.
     pace: Pace,
     learns_at: Timestamp,
     /// A call of this worker by itself is on its way.
     called_self: bool,
-    remote: Remote,
-    refreshes: Refreshes,
-    metrics: Metrics,
+    pub(crate) remote: Remote,
+    pub(crate) refreshes: Refreshes,
+    pub(crate) metrics: Metrics,
+    pub(crate) gauges: Gauges,
 }
 
 impl Root {
@@ -100,6 +104,7 @@ pub fn with<R>(call: impl FnOnce(&mut Vm) -> R) -> Option<R> {
 impl Vm {
     /// A context begins. Roots are made when their configuration comes.
     pub fn create(&mut self, context: u32, parent: u32) {
+        self.contexts += usize::from(parent != 0);
         if parent != 0 && self.roots.len() > 1 {
             self.parents.insert(context, parent);
         }
@@ -140,6 +145,8 @@ impl Vm {
         cache.seed_purges(self.breakers.random());
         // A VM that starts knows what was purged before its first request.
         cache.learn_purges(&mut Moment { now: host::now(), host: &mut Envoy });
+        // How long ago they were is no measure of how long purges take to get about.
+        cache.stats.samples.clear();
         let mut root = Root {
             id,
             cache,
@@ -151,6 +158,7 @@ impl Vm {
             remote,
             refreshes: Refreshes::default(),
             metrics: Metrics::default(),
+            gauges: Gauges::default(),
         };
         if let Some(at) = self.roots.iter().position(|known| known.id == id) {
             let mut before = self.roots.swap_remove(at);
@@ -176,6 +184,10 @@ impl Vm {
     pub fn tick(&mut self, id: u32) {
         let now = host::now();
         self.release_held(now);
+        // What belongs to the whole VM is shown by one root.
+        let shows_all = self.roots.first().is_some_and(|first| first.id == id);
+        let held =
+            gauges::Held { contexts: self.contexts, streams: self.streams.len(), bodies: self.held.len() };
         let Some(root) = root_of(&mut self.roots, id) else { return };
         root.waiters.poll_due(now);
         if !root.pace.is_ordinary(root.waiters.any_polling(), now) {
@@ -198,9 +210,10 @@ impl Vm {
         root.remote.tick(&mut self.breakers, &mut root.cache, now);
         if root.remote.is_enabled() {
             root.metrics.export_breaker(root.remote.state(&self.breakers, now));
-            root.metrics.export_ready(root.remote.is_ready());
+            root.metrics.set(("remote_state", "ready"), u64::from(root.remote.is_ready()));
         }
-        root.metrics.export_origins(root.cache.origins_left_alone(now));
+        root.metrics.gauge(("origin_state", "open"), root.cache.origins_left_alone(now));
+        gauges::export(root, shows_all.then_some(held), now);
         root.metrics.export(&mut root.cache);
         root.waiters.expire(now);
         self.wake_some(id, now);
@@ -311,7 +324,11 @@ impl Vm {
     pub fn answered(&mut self, token: u32, headers: u32, size: usize) {
         let now = host::now();
         let refreshed = |root: &mut Root| root.refreshes.take(token).map(|refresh| (root.id, refresh));
-        if let Some((id, refresh)) = self.roots.iter_mut().find_map(refreshed) {
+        if let Some((id, (refresh, sent))) = self.roots.iter_mut().find_map(refreshed) {
+            if let Some(root) = root_of(&mut self.roots, id) {
+                let took = host::micros().saturating_sub(sent);
+                root.cache.stats.sample("duration_us", "refresh", took);
+            }
             return self.refreshed(id, refresh, headers, size, now);
         }
         let Some((root, pending)) =
@@ -457,8 +474,10 @@ impl Vm {
     /// A context is gone, however it ended.
     pub fn delete(&mut self, context: u32) {
         self.end(context, Event::Ended);
-        if self.parents.remove(&context).is_none() {
+        if self.parents.remove(&context).is_none() && self.roots.iter().any(|root| root.id == context) {
             self.roots.retain(|root| root.id != context);
+        } else {
+            self.contexts = self.contexts.saturating_sub(1);
         }
     }
 
@@ -523,7 +542,7 @@ impl Vm {
             ("held bodies", self.held.len()),
             ("waiters", sum(|root| root.waiters.len())),
             ("calls to the remote store", sum(|root| root.remote.calls())),
-            ("refreshes", sum(|root| root.refreshes.len() + root.cache.refreshes_queued())),
+            ("refreshes", sum(|root| root.refreshes.calls() + root.cache.refreshes_queued())),
         ]
     }
 }

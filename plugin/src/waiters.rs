@@ -34,6 +34,11 @@ impl Waiters {
         !self.polling.is_empty()
     }
 
+    /// Streams that are to ask the remote store again.
+    pub fn polling(&self) -> usize {
+        self.polling.len()
+    }
+
     /// The fetch of a hash has ended.
     pub fn wake(&mut self, hash: u128) {
         let waiting = self.by_hash.remove(&hash).unwrap_or_default();

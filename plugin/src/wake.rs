@@ -44,6 +44,11 @@ impl Wake {
         }
     }
 
+    /// Whether this worker has served a request.
+    pub const fn has_joined(&self) -> bool {
+        self.place.is_some()
+    }
+
     /// Shows that this worker lives.
     pub fn tick(&mut self, now: Timestamp) {
         if let Some(place) = &mut self.place

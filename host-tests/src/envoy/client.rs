@@ -48,7 +48,7 @@ pub struct Connection {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Ask<'_> {
-    pub(super) fn new(address: SocketAddr, method: &str, target: &str) -> Self {
+    pub(crate) fn new(address: SocketAddr, method: &str, target: &str) -> Self {
         Self {
             address,
             method: method.to_owned(),

@@ -23,13 +23,13 @@ fn member(origin: &Origin, bridge: u16, stores: &str) -> Gateway {
 
 /// Waits until a gateway has written so many records.
 fn written(gateway: &Gateway, count: u64) {
-    counts(gateway, "written", count);
+    counts(gateway, "remote.written", count);
 }
 
 /// Waits until a gateway has counted a word so often.
 fn counts(gateway: &Gateway, word: &str, count: u64) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while gateway.stat(&format!("selvage.remote.{word}")) < count {
+    while gateway.stat(&format!("selvage.{word}")) < count {
         assert!(std::time::Instant::now() < deadline, "{:?}", gateway.stats("selvage.remote"));
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
@@ -91,7 +91,7 @@ fn variants_are_found_and_an_invalidation_reaches_the_remote_store() {
     assert_eq!(ask(&second, "en").text(), "in en, GET");
     assert_eq!(origin.count("/page"), 2);
     assert_eq!(first.ask("POST", "/page").header("host", "fleet.example").send().status, 200);
-    counts(&first, "deleted", 1);
+    counts(&first, "remote.deleted", 1);
     let third = member(&origin, bridge.port(), "");
     assert_says(&ask(&third, "de"), "fwd=uri-miss");
 }
@@ -202,7 +202,7 @@ fn an_upstash_shares_with_envoys_and_with_its_own_client() {
     let redis = Bridge::start();
     let bridge = Upstash::start(redis.redis_port(), "t0ken");
     let first = upstash_member(&origin, &bridge, "t0ken");
-    counts(&first, "ready", 1);
+    counts(&first, "remote_state.ready", 1);
     get(&first, "/binary");
     written(&first, 1);
 
@@ -223,7 +223,7 @@ fn an_upstash_shares_with_envoys_and_with_its_own_client() {
     let third = upstash_member(&origin, &bridge, "t0ken");
     let stored = get(&third, "/binary");
     assert_says(&stored, "fwd=uri-miss");
-    counts(&third, "malformed", 1);
+    counts(&third, "remote.malformed", 1);
     written(&third, 1);
     client(&bridge, &["move", "elsewhere", key]);
     assert_says(&get(&upstash_member(&origin, &bridge, "t0ken"), "/binary"), "detail=remote");
@@ -247,10 +247,10 @@ fn an_upstash_that_refuses_or_changes_values_is_not_used_until_it_is_mended() {
             || get(gateway, &format!("/{}", gateway.stat("selvage.fwd.uri-miss"))),
             |_| gateway.stat("selvage.remote.unfit") > 1,
         );
-        assert_eq!(gateway.stat("selvage.remote.ready"), 0);
+        assert_eq!(gateway.stat("selvage.remote_state.ready"), 0);
     }
     bridge.ignore_encoding(false);
-    counts(&spoilt, "ready", 1);
+    counts(&spoilt, "remote_state.ready", 1);
     written(&spoilt, 1);
     stranger.assert_sound();
 }

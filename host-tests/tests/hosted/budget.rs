@@ -57,7 +57,51 @@ fn what_happened_is_counted_for_the_operator_at_each_tick() {
     }
     gateway.advance(1);
     gateway.tick();
-    assert_eq!(gateway.metric("selvage.requests.hit"), Some(3), "{:?}", gateway.metrics());
+    let metric = |name: &str| gateway.metric(&format!("selvage.{name}")).unwrap_or_default();
+    let requests = ["miss.origin", "hit.worker", "hit.node"].map(|word| metric(&format!("requests.{word}")));
+    assert_eq!(requests, [1, 2, 1], "{:?}", gateway.metrics());
+    let served = ["origin", "worker", "node"].map(|tier| metric(&format!("served_bytes.{tier}")));
+    assert_eq!(served, [1, 2, 1]);
+    assert_eq!((metric("entries.worker"), metric("bytes_limit.worker")), (2, 2 * (64 << 20)));
+    assert!(metric("bytes.worker") > 0 && metric("bytes.node") > 0 && metric("stored_bytes.node") > 0);
+    assert_eq!(gateway.samples("selvage.duration_us.store").len(), 1);
+    assert_eq!((metric("live.contexts"), metric("live.fills"), metric("live.streams")), (0, 0, 0));
+    assert!(
+        metric("heap_bytes.used") >= 1 << 20 && metric("heap_bytes.budget") > metric("bytes_limit.worker")
+    );
+}
+
+#[test]
+fn the_clock_is_read_for_few_requests() {
+    let gateway = gateway(|_| fresh("a"));
+    for _ in 0..640 {
+        gateway.get("/a").send(0);
+    }
+    gateway.advance(1);
+    gateway.tick();
+    for step in ["key", "lookup"] {
+        assert_eq!(gateway.samples(&format!("selvage.duration_us.{step}")).len(), 10, "{step}");
+    }
+}
+
+#[test]
+fn what_is_under_way_is_shown_and_goes_away_with_it() {
+    let gateway = gateway(|_| fresh("a"));
+    let live = || {
+        gateway.advance(1);
+        gateway.tick();
+        let live = |what: &str| gateway.metric(&format!("selvage.live.{what}")).unwrap_or_default();
+        ["contexts", "streams", "fills", "waiters"].map(live)
+    };
+    let streams = [gateway.get("/a").open(0), gateway.get("/a").open(0)];
+    streams.iter().for_each(|stream| {
+        stream.request_headers();
+    });
+    assert_eq!(live(), [2, 2, 1, 1]);
+    streams.iter().for_each(|stream| {
+        stream.disconnect();
+    });
+    assert_eq!(live(), [0, 0, 0, 0]);
 }
 
 #[test]

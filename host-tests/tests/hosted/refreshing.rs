@@ -55,7 +55,7 @@ fn a_stale_response_is_renewed_by_a_call_after_its_stream_has_ended() {
         gateway.tick();
         let word = if status == 200 { "selvage.refresh.stored" } else { "selvage.refresh.freshened" };
         assert_eq!(gateway.metric(word), Some(1));
-        assert_eq!(gateway.metric("selvage.requests.stored"), Some(1));
+        assert_eq!(gateway.metric("selvage.responses.stored"), Some(1));
     }
 }
 
@@ -169,7 +169,7 @@ fn a_failing_origin_is_left_alone_by_all_workers_and_used_again_when_it_is_back(
     assert_eq!(gateway.origin().fetches(), before);
     assert!(gateway.logs().iter().any(|line| line.message.contains("fails; it is left alone")));
     gateway.tick();
-    assert_eq!(gateway.metric("selvage.origin.open"), Some(2));
+    assert_eq!(gateway.metric("selvage.origin_state.open"), Some(2));
     gateway.advance(5);
     gateway.origin().answer_with(|_| fresh("well again"));
     // The first probes may meet what was queued for the failing origin: each of them begins another pause.
@@ -180,5 +180,5 @@ fn a_failing_origin_is_left_alone_by_all_workers_and_used_again_when_it_is_back(
     assert!(well, "{:?}", gateway.metrics());
     gateway.tick();
     assert_forwarded(&gateway.get("/other").send(0), "uri-miss");
-    assert_eq!(gateway.metric("selvage.origin.open"), Some(0));
+    assert_eq!(gateway.metric("selvage.origin_state.open"), Some(0));
 }

@@ -175,7 +175,7 @@ fn a_store_that_fails_is_left_alone_by_all_workers_and_used_again_when_it_answer
         assert_eq!((metric(&format!("remote.{word}")), metric("remote.open")), (10, 2));
         assert_eq!((metric("breaker.opened-by-failures"), metric("breaker.adopted")), (1, 2));
         // The two workers and the main thread.
-        assert_eq!((metric("breaker.open"), metric("breaker.closed")), (3, 0));
+        assert_eq!((metric("breaker_state.open"), metric("breaker_state.closed")), (3, 0));
         gateway.advance(1);
         for (nth, worker) in [1, 0, 1].into_iter().enumerate() {
             lookup(&gateway, worker, &format!("/probe/{nth}"), absent);
@@ -279,13 +279,13 @@ fn the_node_probes_once_and_an_upstash_that_changes_values_is_not_used_until_it_
         assert!(calls(&gateway).is_empty());
         gateway.tick();
         assert_eq!(gateway.metric("selvage.remote.unfit"), Some(2));
-        assert_eq!(gateway.metric("selvage.remote.ready"), Some(0));
+        assert_eq!(gateway.metric("selvage.remote_state.ready"), Some(0));
         assert_eq!(logged(&gateway, why), 1, "{:?}", gateway.logs());
         gateway.advance(11);
         gateway.tick();
         only(calls(&gateway)).respond(200, Headers::new(), r#"{"result":"c2VsdmFnZQ=="}"#);
         gateway.tick();
-        assert_eq!(gateway.metric("selvage.remote.ready"), Some(1));
+        assert_eq!(gateway.metric("selvage.remote_state.ready"), Some(1));
         // What was stored meanwhile is sent now.
         assert!(calls(&gateway).iter().all(|call| call.path().starts_with("/set/selvage:v1:")));
         assert!(gateway.logs().iter().all(|line| !line.message.contains("s3cret")));
@@ -300,7 +300,7 @@ fn a_webdis_that_may_not_be_probed_is_used_all_the_same() {
     gateway.tick();
     only(calls(&gateway)).respond(403, Headers::new(), "Forbidden");
     gateway.tick();
-    assert_eq!(gateway.metric("selvage.remote.ready"), Some(0));
+    assert_eq!(gateway.metric("selvage.remote_state.ready"), Some(0));
     waiting(&gateway, "/a");
 }
 

@@ -44,7 +44,7 @@ use crate::store::Slot;
 use crate::store::node::{NodeLimits, NodeStore, SharedData};
 use crate::store::record::{self, Verify};
 use crate::store::response::{StoredResponse, Terms};
-use crate::store::table::{Limits, Table};
+use crate::store::table::{Limits, Table, Weigh as _};
 use crate::store::variants::VariantIndex;
 use crate::time::Timestamp;
 
@@ -61,6 +61,11 @@ pub trait Host: SharedData {
     /// The address that the request at hand came from, if it is known.
     fn peer(&mut self) -> Option<Vec<u8>> {
         None
+    }
+
+    /// Microseconds by a clock that need not tell the time of day: for durations only. A host without one gives 0.
+    fn micros(&mut self) -> u64 {
+        0
     }
 
     /// Writes a line down for operators.
@@ -119,6 +124,8 @@ pub struct Cache {
     inflated: Inflated,
     /// Counters since they were last taken.
     pub stats: Stats,
+    /// Evictions from the table that have been counted.
+    evictions_counted: u64,
     /// Bytes of bodies that are being stored at this moment.
     filling: usize,
     /// Stale responses that were served, by hash: `Some` while a request validates one.
@@ -161,6 +168,21 @@ pub struct Cache {
     pub(crate) scratch: Scratch,
 }
 
+/// What is under way or waits at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Tasks that wait for the remote store.
+    pub remote_queue: usize,
+    /// Purges of which the fleet has not been told.
+    pub purge_queue: usize,
+    /// Fetches under way that others may wait for.
+    pub fills: usize,
+    /// Requests that wait for one.
+    pub waiters: usize,
+    /// Bytes of bodies that are being stored.
+    pub filling_bytes: usize,
+}
+
 /// Buffers used again from request to request.
 #[derive(Default)]
 pub(crate) struct Scratch {
@@ -193,6 +215,7 @@ impl Cache {
             node,
             inflated: Inflated::new(inflated_bytes),
             stats: Stats::default(),
+            evictions_counted: 0,
             filling: 0,
             revalidations: BTreeMap::new(),
             invalidated: VecDeque::new(),
@@ -239,6 +262,38 @@ impl Cache {
     /// Entries and bytes in the worker store.
     pub fn worker_usage(&self) -> (usize, usize) {
         (self.table.len(), self.table.bytes())
+    }
+
+    /// Entries of the node store, as this worker's audits have counted them, and its bytes. Both are 0 before the first use.
+    pub fn node_usage(&mut self, moment: &mut Moment<'_>) -> (u64, u64) {
+        self.node.usage(moment.host)
+    }
+
+    /// What is under way or waits, for gauges.
+    pub fn load(&self) -> Load {
+        let (fills, waiters) = self.fills_under_way();
+        let (remote_queue, purge_queue) = (self.remote_queue.len(), self.spread.waiting());
+        Load { remote_queue, purge_queue, fills, waiters, filling_bytes: self.filling }
+    }
+
+    /// Bytes that the policy lets the stores and queues of this worker take.
+    pub fn worker_budget(&self) -> usize {
+        let worker = &self.policy.worker;
+        let remote = &self.policy.remote;
+        let queue = if remote.enabled { remote.queue_bytes } else { 0 };
+        [worker.filling_bytes, worker.inflated_bytes, queue]
+            .into_iter()
+            .fold(worker.bytes, usize::saturating_add)
+    }
+
+    /// Counts what has left the stores since the last time.
+    pub fn count_departures(&mut self) {
+        let evictions = self.table.evictions();
+        self.stats.add("evicted", "worker", evictions.saturating_sub(self.evictions_counted));
+        self.evictions_counted = evictions;
+        let left = self.node.take_departures();
+        self.stats.add("evicted", "node", left.evicted);
+        self.stats.add("expired", "node", left.expired);
     }
 
     /// The largest response any store takes, in bytes.
@@ -520,14 +575,19 @@ impl Cache {
     fn put_local(&mut self, hash: u128, slot: Slot, expires: Timestamp, moment: &mut Moment<'_>) {
         if self.policy.node.bytes > 0 {
             let (bytes, now) = (record::encode(&slot), moment.now.as_millis());
-            if self.node.put(moment.host, hash, &bytes, expires.as_millis(), now).is_err() {
+            if self.node.put(moment.host, hash, &bytes, expires.as_millis(), now).is_ok() {
+                self.stats.add("stored_bytes", "node", bytes.len() as u64);
+            } else {
                 // A node that cannot take it must not go on offering what was there before.
                 self.node.remove(moment.host, hash, now);
                 self.stats.count("event", "node-refused");
             }
             self.put_since_learning.push(hash);
         }
-        if self.table.insert(hash, slot).is_err() {
+        let weight = slot.weight();
+        if self.table.insert(hash, slot).is_ok() {
+            self.stats.add("stored_bytes", "worker", weight as u64);
+        } else {
             self.table.remove(hash);
         }
     }
@@ -544,9 +604,7 @@ impl Cache {
             Slot::Response(stored) => stored.dead_at() < now,
             Slot::Index(_) => false,
         });
-        if swept > 0 {
-            self.stats.count("event", "swept");
-        }
+        self.stats.add("expired", "worker", swept as u64);
         if now >= self.next_audit {
             self.node.audit(moment.host, now.as_millis(), 1);
             // A region grows with the number of buckets; the audit's share of the time does not.

@@ -109,6 +109,17 @@ impl Detail {
     }
 }
 
+/// The store that an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// This worker's own.
+    Worker,
+    /// The one that all workers of this Envoy share.
+    Node,
+    /// The one that the fleet shares.
+    Remote,
+}
+
 /// What happened, worked out once; the header, the metrics and the log all read it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -122,6 +133,8 @@ pub struct Outcome {
     pub stored: bool,
     /// The request waited for another one's answer.
     pub collapsed: bool,
+    /// Where a stored response was found, for the metrics.
+    pub source: Option<Source>,
     /// The cache made the request for itself: it is not counted among those of clients.
     pub own: bool,
     /// Freshness that is left.

@@ -1,48 +1,70 @@
-//! Counts what happened, in the words of `Cache-Status`. The adapter exports the counts.
+//! Counts what happened, in the words of `Cache-Status`. The adapter exports the counts at every tick.
+//!
+//! Everything that is counted, measured or shown is in [`list`], which is also what `plugin/METRICS.md`, the labels of the
+//! bootstraps and the tests of dashboards and alerts are made of. A word that is not in it stops a debug build.
+
+pub mod list;
 
 use std::collections::BTreeMap;
 
-use crate::cache_status::{Detail, Outcome};
+use crate::cache_status::{Detail, Forward, Outcome, Source, Ttl};
+use list::Kind;
 
-/// Counters since they were last taken. Gauges are read from the stores.
+/// Counters and samples since they were last taken. Gauges are read from the stores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Hits from the worker store.
+    /// Hits from the worker store: `requests.hit.worker` and `detail.worker`.
     pub worker_hits: u64,
-    /// All other requests and events, by their word: `fwd.<reason>`, `detail.<word>`, `stored`, `event.<word>`.
+    /// Bytes of their bodies.
+    pub worker_bytes: u64,
+    /// All other requests and events.
     pub words: BTreeMap<Word, u64>,
+    /// What was measured.
+    pub samples: Vec<(Word, u64)>,
+    /// Requests so far, for [`Stats::is_sampled`].
+    turn: u32,
 }
 
 /// What is counted: a family and a word of its closed set.
 pub type Word = (&'static str, &'static str);
 
 impl Stats {
-    /// Counts one request.
+    /// Counts one request that is answered without a body of ours.
     #[inline]
     pub fn record(&mut self, outcome: &Outcome) {
-        // The hot path first: one addition.
+        self.record_reply(outcome, 0);
+    }
+
+    /// Counts one request, and the bytes of the body that it is answered with from a store.
+    #[inline]
+    pub fn record_reply(&mut self, outcome: &Outcome, bytes: usize) {
+        // The hot path first: two additions.
         if outcome.hit && outcome.detail == Some(Detail::Worker) {
             self.worker_hits += 1;
+            self.worker_bytes += bytes as u64;
             return;
         }
+        self.record_other(outcome, bytes);
+    }
+
+    fn record_other(&mut self, outcome: &Outcome, bytes: usize) {
         if outcome.own {
             return;
         }
-        if outcome.hit {
-            self.count("requests", "hit");
-        }
+        self.count("requests", request(outcome));
         if let Some(forward) = outcome.forward {
             self.count("fwd", forward.as_str());
         }
-        if outcome.collapsed {
-            self.count("requests", "collapsed");
-        }
         if outcome.stored {
-            self.count("requests", "stored");
+            self.count("responses", "stored");
         }
         if let Some(detail) = outcome.detail {
             self.count("detail", detail.as_str());
+            if let Detail::Firewall(vector) = detail {
+                self.count("firewall", vector.as_str());
+            }
         }
+        self.add("served_bytes", tier(outcome), bytes as u64);
     }
 
     /// Counts one event that is not a request's outcome.
@@ -52,19 +74,146 @@ impl Stats {
 
     /// Adds to a counter: several events, or bytes. Nothing leaves no trace.
     pub fn add(&mut self, family: &'static str, word: &'static str, amount: u64) {
+        debug_assert!(list::has(Kind::Counter, family, word), "{family}.{word} is not in the list");
         if amount > 0 {
             let counter = self.words.entry((family, word)).or_default();
             *counter = counter.saturating_add(amount);
         }
     }
 
-    /// The counts since the last call.
-    pub fn take(&mut self) -> Self {
-        std::mem::take(self)
+    /// Takes in one value of a histogram. Past a bound there are enough of them until the next tick.
+    pub fn sample(&mut self, family: &'static str, word: &'static str, value: u64) {
+        debug_assert!(list::has(Kind::Histogram, family, word), "{family}.{word} is not in the list");
+        if self.samples.len() < MOST_SAMPLES {
+            self.samples.push(((family, word), value));
+        }
     }
 
-    /// Whether nothing was counted.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+    /// Whether the clock is to be read for this request: one in 64, because that costs more than a hit may.
+    #[inline]
+    pub const fn is_sampled(&mut self) -> bool {
+        self.turn = self.turn.wrapping_add(1);
+        self.turn.is_multiple_of(SAMPLED_OF)
+    }
+
+    /// The counts since the last call.
+    pub fn take(&mut self) -> Self {
+        let turn = self.turn;
+        let taken = std::mem::take(self);
+        self.turn = turn;
+        taken
+    }
+}
+
+/// The result and tier of a request, as `requests` counts it.
+fn request(outcome: &Outcome) -> &'static str {
+    let stale = matches!(outcome.ttl, Some(Ttl::Stale(_)));
+    let asked = match (outcome.forward, outcome.detail) {
+        _ if outcome.collapsed => ["collapsed.worker", "collapsed.node", "collapsed.remote"],
+        _ if outcome.hit && stale => ["stale.worker", "stale.node", "stale.remote"],
+        _ if outcome.hit => ["hit.worker", "hit.node", "hit.remote"],
+        (None, _) => return "refused.none",
+        (_, Some(Detail::Validated)) => return "validated.origin",
+        (_, Some(Detail::StaleIfError | Detail::Disconnected)) => return "stale.origin",
+        (Some(Forward::Bypass | Forward::Method), _) => return "bypass.origin",
+        _ => return "miss.origin",
+    };
+    let [worker, node, remote] = asked;
+    match outcome.source {
+        None | Some(Source::Worker) => worker,
+        Some(Source::Node) => node,
+        Some(Source::Remote) => remote,
+    }
+}
+
+/// The store that a body came from. After a question to the origin it is the worker that has it.
+const fn tier(outcome: &Outcome) -> &'static str {
+    match outcome.source {
+        None | Some(Source::Worker) => "worker",
+        Some(Source::Node) => "node",
+        Some(Source::Remote) => "remote",
+    }
+}
+
+/// Samples kept between two ticks.
+const MOST_SAMPLES: usize = 1024;
+/// Of so many requests the durations of one are measured.
+const SAMPLED_OF: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::firewall::Vector;
+
+    fn counted(outcome: Outcome) -> Vec<String> {
+        let mut stats = Stats::default();
+        stats.record_reply(&outcome, 10);
+        stats.words.keys().map(|(family, word)| format!("{family}.{word}")).collect()
+    }
+
+    #[test]
+    fn a_hit_of_the_worker_is_two_additions() {
+        let hit = Outcome { hit: true, detail: Some(Detail::Worker), ..Outcome::default() };
+        let mut stats = Stats::default();
+        stats.record_reply(&hit, 10);
+        stats.record_reply(&hit, 10);
+        assert_eq!((stats.worker_hits, stats.worker_bytes, stats.words.len()), (2, 20, 0));
+    }
+
+    #[test]
+    fn every_request_has_one_result_and_the_tier_that_it_had_to_go_to() {
+        let stale = Some(Ttl::Stale(Duration::from_secs(1)));
+        let node = Outcome { source: Some(Source::Node), ..Outcome::default() };
+        let fwd = |forward, detail| Outcome { forward: Some(forward), detail, ..Outcome::default() };
+        for (outcome, word) in [
+            (Outcome { hit: true, detail: Some(Detail::Node), ..node }, "hit.node"),
+            (
+                Outcome { hit: true, ttl: stale, detail: Some(Detail::StaleWhileRevalidate), ..node },
+                "stale.node",
+            ),
+            (
+                Outcome { collapsed: true, source: Some(Source::Remote), ..fwd(Forward::UriMiss, None) },
+                "collapsed.remote",
+            ),
+            (fwd(Forward::Stale, Some(Detail::Validated)), "validated.origin"),
+            (fwd(Forward::Stale, Some(Detail::StaleIfError)), "stale.origin"),
+            (fwd(Forward::UriMiss, None), "miss.origin"),
+            (fwd(Forward::Request, None), "miss.origin"),
+            (fwd(Forward::Method, None), "bypass.origin"),
+            (Outcome { detail: Some(Detail::OnlyIfCached), ..Outcome::default() }, "refused.none"),
+        ] {
+            let counted = counted(outcome);
+            let requests: Vec<_> = counted.iter().filter(|name| name.starts_with("requests.")).collect();
+            assert_eq!(requests, [&format!("requests.{word}")], "{counted:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_defence_refuses_is_counted_by_its_vector() {
+        let detail = Some(Detail::Firewall(Vector::ControlBytes));
+        let counted = counted(Outcome { forward: Some(Forward::Bypass), detail, ..Outcome::default() });
+        assert!(counted.contains(&"firewall.control-bytes".into()), "{counted:?}");
+    }
+
+    #[test]
+    fn samples_are_bounded_and_few_requests_are_measured() {
+        let mut stats = Stats::default();
+        (0..5000).for_each(|value| stats.sample("duration_us", "lookup", value));
+        assert_eq!(stats.samples.len(), MOST_SAMPLES);
+        let measured = (0..6400)
+            .filter(|_| {
+                stats.take();
+                stats.is_sampled()
+            })
+            .count();
+        assert_eq!(measured, 100);
+    }
+
+    #[test]
+    #[should_panic(expected = "not in the list")]
+    fn a_word_that_is_not_in_the_list_is_noticed() {
+        Stats::default().count("requests", "hti.worker");
     }
 }

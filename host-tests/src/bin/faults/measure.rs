@@ -106,7 +106,7 @@ fn sleep_until(instant: Instant) {
 fn counters(stage: &Stage) -> BTreeMap<String, u64> {
     let named = stage.gateway.stats("selvage").into_iter().filter_map(|(name, value)| {
         let (_, word) = name.split_once("selvage.")?;
-        let about = ["remote.", "breaker", "event.bad-record"].iter().any(|part| word.starts_with(part));
+        let about = ["remote", "breaker", "event.bad-record"].iter().any(|part| word.starts_with(part));
         about.then(|| (word.to_owned(), value))
     });
     named.collect()

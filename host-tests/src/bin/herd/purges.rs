@@ -144,7 +144,7 @@ impl Purges {
         };
         fill(&mut swarm, FEW, &|number, _| format!("/few/{number}"));
         fill(&mut swarm, MANY, &|number, _| format!("/many/{number}"));
-        self.entries = gateways.iter().map(|gateway| gateway.stat("selvage.worker.entries")).sum();
+        self.entries = gateways.iter().map(|gateway| gateway.stat("selvage.entries.worker")).sum();
         for _ in 0..REPEATED {
             for (body, times) in
                 [(r#"{"tags":["few"]}"#, &mut self.few), (r#"{"tags":["many"]}"#, &mut self.many)]

@@ -44,6 +44,7 @@ pub enum Level {
 pub enum Metric {
     Counter,
     Gauge,
+    Histogram,
 }
 
 /// Why a call could not be made.
@@ -200,6 +201,14 @@ pub fn log(level: Level, message: &str) {
 
 pub fn now() -> Timestamp {
     with(|hosts| Timestamp::from_millis(hosts.now))
+}
+
+pub fn micros() -> u64 {
+    with(|hosts| hosts.now.saturating_mul(1000))
+}
+
+pub fn memory_bytes() -> usize {
+    0
 }
 
 pub fn random() -> u64 {

@@ -43,6 +43,8 @@ mod world;
 // The adapter's own files. What they name `crate::host` and `crate::abi` is simulated here.
 #[path = "../../../../plugin/src/breakers.rs"]
 mod breakers;
+#[path = "../../../../plugin/src/gauges.rs"]
+mod gauges;
 #[path = "../../../../plugin/src/metrics.rs"]
 mod metrics;
 #[path = "../../../../plugin/src/pace.rs"]

@@ -46,6 +46,7 @@ impl Cache {
         names: &[Box<[u8]>],
         request: Fields<'_>,
         rule: &Rule,
+        moment: &mut Moment<'_>,
     ) -> StoredResponse {
         let (fields, body) = (response.fields.fields(), response.body.as_slice());
         // The variant of those that take no gzip would be inflated for each of them.
@@ -54,14 +55,16 @@ impl Cache {
         if selected || !eligible(response.status, fields, body.len(), &rule.compression) {
             return response;
         }
+        let begun = moment.host.micros();
         let compressed = gzip::compress(body, rule.compression.level);
+        self.stats.sample("duration_us", "compress", moment.host.micros().saturating_sub(begun));
         let [before, after] = words_for(fields.get(b"content-type").unwrap_or_default());
         let (whole, small) = (body.len(), compressed.len());
         let kept = if gzip::worth_it(whole, small) { response.compressed(compressed) } else { None };
         self.stats.count("compression", if kept.is_some() { "kept" } else { "not-worth-it" });
         if kept.is_some() {
-            self.stats.add("compression", before, whole as u64);
-            self.stats.add("compression", after, small as u64);
+            self.stats.add("compression_bytes", before, whole as u64);
+            self.stats.add("compression_bytes", after, small as u64);
         }
         kept.unwrap_or(response)
     }
@@ -71,18 +74,18 @@ impl Cache {
 fn words_for(content_type: &[u8]) -> [&'static str; 2] {
     let has = |part: &[u8]| content_type.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
     if has(b"json") {
-        ["json-bytes-in", "json-bytes-out"]
+        ["in.json", "out.json"]
     } else if has(b"html") {
-        ["html-bytes-in", "html-bytes-out"]
+        ["in.html", "out.html"]
     } else if has(b"javascript") || has(b"ecmascript") {
-        ["script-bytes-in", "script-bytes-out"]
+        ["in.script", "out.script"]
     } else if has(b"css") {
-        ["css-bytes-in", "css-bytes-out"]
+        ["in.css", "out.css"]
     } else if has(b"xml") {
-        ["xml-bytes-in", "xml-bytes-out"]
+        ["in.xml", "out.xml"]
     } else if has(b"image/") || has(b"font") {
-        ["image-bytes-in", "image-bytes-out"]
+        ["in.image", "out.image"]
     } else {
-        ["other-bytes-in", "other-bytes-out"]
+        ["in.other", "out.other"]
     }
 }

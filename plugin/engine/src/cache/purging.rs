@@ -58,6 +58,10 @@ impl Cache {
         self.learn_purges(moment);
         purges.retain(|purge| !self.purges.hear(purge.id));
         for purge in &mut purges {
+            if since == Since::Now {
+                let took = moment.now.millis_since(purge.at);
+                self.stats.sample("propagation_ms", "node", took.into());
+            }
             purge.at = match since {
                 Since::Now => moment.now,
                 Since::Then => purge.at.plus(self.policy.purge.skew).min(moment.now),
@@ -89,6 +93,7 @@ impl Cache {
     pub fn learn_purges(&mut self, moment: &mut Moment<'_>) {
         let news = self.purge_ring.poll(moment.host, moment.now);
         for purge in &news.purges {
+            self.stats.sample("propagation_ms", "worker", moment.now.millis_since(purge.at).into());
             self.note_hottest(purge, moment.now);
             self.purges.add(purge);
             self.purges.hear(purge.id);

@@ -152,6 +152,8 @@ impl Cache {
     /// The origin has begun to answer a GET with this status.
     pub(crate) fn note_origin_latency(&mut self, status: u16, latency: Duration, now: Timestamp) {
         // A quick error is no sign of a quick origin.
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.stats.sample("duration_us", "origin", micros);
         if self.policy.remote.enabled && status < 500 {
             self.origin_latency.record(latency, now);
         }

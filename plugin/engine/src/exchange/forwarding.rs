@@ -81,6 +81,7 @@ impl Plan {
             }
             Role::Invalidate | Role::Bystander => {}
         }
+        self.count_relayed(status, head, cache);
         (State::Relaying, relay(&outcome, rule, head, cache))
     }
 
@@ -199,9 +200,10 @@ impl Plan {
     ) -> Option<Directive> {
         let request = Request::read(Fields::parse(&self.head)?, false);
         let form = cache.form_of(stored, &request)?;
-        cache.stats.record(outcome);
         let shape = Shape::for_request(&request, stored, &form, kind);
-        Some(Directive::Respond(reply::from_store(stored, &form, shape, outcome, extra, cache, moment.now)))
+        let reply = reply::from_store(stored, &form, shape, outcome, extra, cache, moment.now);
+        cache.stats.record_reply(outcome, reply::sent(&reply, &request));
+        Some(Directive::Respond(reply))
     }
 
     /// Begins to store the response, if it may be stored.
@@ -241,6 +243,7 @@ impl Plan {
                     cache.note_unstorable(plan.hash, moment.now);
                 }
                 outcome.detail = Some(detail);
+                plan.count_relayed(status, head, cache);
                 (State::Relaying, relay(&outcome, rule, head, cache))
             }
         }
@@ -372,6 +375,20 @@ impl Plan {
         // This very response has just invalidated what was there before.
         self.valid_from = moment.now.plus(Duration::from_millis(1));
         true
+    }
+
+    /// Counts the body of a response that passes by, as far as its length is told.
+    fn count_relayed(&self, status: u16, head: Fields<'_>, cache: &mut Cache) {
+        if self.role != Role::Head && self.purpose == Purpose::Client && status != 304 {
+            cache.stats.add("served_bytes", "origin", content_length(head).unwrap_or(0) as u64);
+        }
+    }
+
+    /// Counts the body of a response that was copied on its way.
+    pub(super) fn count_copied(&self, bytes: usize, cache: &mut Cache) {
+        if self.purpose == Purpose::Client {
+            cache.stats.add("served_bytes", "origin", bytes as u64);
+        }
     }
 
     /// Those who wait for what this request fetches need not do so any more.

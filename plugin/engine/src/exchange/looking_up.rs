@@ -34,8 +34,15 @@ impl Held {
         let policy = Rc::clone(cache.policy());
         let Some(fields) = Fields::parse(&head) else { return (State::Relaying, Directive::Pass) };
         let request = Request::read(fields, false);
-        let keyed =
-            Keyed { request: &request, rule_index: rule, rule: policy.rule(rule), key: &key, hash, changed };
+        let keyed = Keyed {
+            request: &request,
+            rule_index: rule,
+            rule: policy.rule(rule),
+            key: &key,
+            hash,
+            changed,
+            sampled: false,
+        };
         let settled = lookup::settle(&keyed, remote, fetch, cache, moment);
         lookup::with_head(settled, head)
     }

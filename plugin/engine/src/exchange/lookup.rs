@@ -17,7 +17,7 @@ use crate::cache::{
     AnsweredBy, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Revalidation, Tier, Turn,
 };
 use crate::cache_control::RequestDirectives;
-use crate::cache_status::{Detail, Forward, Outcome, Ttl};
+use crate::cache_status::{Detail, Forward, Outcome, Source, Ttl};
 use crate::coding::etag;
 use crate::fields::Fields;
 use crate::firewall::{self, RequestView, Vector};
@@ -155,9 +155,15 @@ pub(super) fn keyed(
 ) -> (State, Directive) {
     let mut key = std::mem::take(&mut cache.scratch.key);
     let scope = cache.policy().scope(rule_index);
+    let sampled = cache.stats.is_sampled();
+    let begun = if sampled { moment.host.micros() } else { 0 };
     let changed = canonical(request, request.target, &rule.key, scope, body, &mut key);
     let hash = key::hash(&key);
-    let keyed = Keyed { request, rule_index, rule, key: &key, hash, changed };
+    if sampled {
+        let took = moment.host.micros().saturating_sub(begun);
+        cache.stats.sample("duration_us", "key", took);
+    }
+    let keyed = Keyed { request, rule_index, rule, key: &key, hash, changed, sampled };
     let result =
         settle(&keyed, RemoteUse::Possible, Fetch::Undecided { waited: 0, until: None }, cache, moment);
     cache.scratch.key = key;
@@ -172,6 +178,8 @@ pub(super) struct Keyed<'a> {
     pub(super) key: &'a [u8],
     pub(super) hash: u128,
     pub(super) changed: Changed,
+    /// It is one of the few for which the clock is asked.
+    pub(super) sampled: bool,
 }
 
 /// Where a request stands with the remote store.
@@ -263,8 +271,13 @@ pub(super) fn settle(
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
-    let Keyed { request, rule_index, rule, key, hash, changed } = *keyed;
+    let Keyed { request, rule_index, rule, key, hash, changed, .. } = *keyed;
+    let begun = if keyed.sampled { moment.host.micros() } else { 0 };
     let found = cache.find(key, hash, request, rule, moment);
+    if keyed.sampled {
+        let took = moment.host.micros().saturating_sub(begun);
+        cache.stats.sample("duration_us", "lookup", took);
+    }
     let (found, form) = cache.in_a_form(found, request, moment);
     let nothing = matches!(found, Found::Nothing);
     let waited = fetch.has_waited();
@@ -313,10 +326,15 @@ pub(super) fn settle(
                 Tier::Worker => Detail::Worker,
                 Tier::Node => Detail::Node,
             }));
-            let outcome = Outcome { detail, ..outcome };
-            cache.stats.record(&outcome);
+            let source = Some(match tier {
+                _ if matches!(remote, RemoteUse::FoundFirst | RemoteUse::Found) => Source::Remote,
+                Tier::Worker => Source::Worker,
+                Tier::Node => Source::Node,
+            });
+            let outcome = Outcome { detail, source, ..outcome };
             let shape = Shape::for_request(request, &stored, &form, kind);
             let reply = reply::from_store(&stored, &form, shape, &outcome, &[], cache, moment.now);
+            cache.stats.record_reply(&outcome, reply::sent(&reply, request));
             (State::Finished, Directive::Respond(reply))
         }
         Decision::GatewayTimeout => {
@@ -401,9 +419,9 @@ fn refuse(
         && let Some(form) = cache.form_of(stored, keyed.request)
     {
         let outcome = Outcome { hit: true, ttl: Some(Ttl::Stale(by)), detail, ..Outcome::default() };
-        cache.stats.record(&outcome);
         let shape = Shape::for_request(keyed.request, stored, &form, reply::Kind::Whole);
         let reply = reply::from_store(stored, &form, shape, &outcome, &[], cache, moment.now);
+        cache.stats.record_reply(&outcome, reply::sent(&reply, keyed.request));
         return (State::Finished, Directive::Respond(reply));
     }
     let outcome = Outcome { detail, ..Outcome::default() };

@@ -133,6 +133,12 @@ pub(super) fn from_store(
     reply
 }
 
+/// Bytes of the body that a reply sends.
+#[inline]
+pub(super) fn sent(reply: &Reply, request: &Request<'_>) -> usize {
+    if request.is_head() { 0 } else { reply.range.len() }
+}
+
 /// 504 for a client that wants only what is stored.
 pub(super) fn gateway_timeout(outcome: &Outcome, cache: &mut Cache) -> Reply {
     let mut line = Vec::new();

@@ -105,6 +105,7 @@ impl Storing {
             return (State::Finished, Directive::Pass);
         }
         cache.end_filling(self.taken);
+        self.plan.count_copied(self.body.len(), cache);
         // What others have invalidated while this was on its way must be known before it is stored.
         cache.learn(moment);
         if cache.invalidated_since(self.plan.hash, self.plan.valid_from) || cache.is_purged(&self.response) {
@@ -121,10 +122,13 @@ impl Storing {
         response.took_millis = moment.now.millis_since(plan.requested);
         let request = Fields::parse(&plan.head).unwrap_or_default();
         let policy = Rc::clone(cache.policy());
-        let response = cache.coded(response, &names, request, policy.rule(plan.rule));
+        let response = cache.coded(response, &names, request, policy.rule(plan.rule), moment);
         // One that has to be validated before every use serves nobody who waits.
         let usable = !response.freshness(moment.now).is_stale();
+        let begun = moment.host.micros();
         cache.store(plan.hash, response, names, request, moment);
+        let took = moment.host.micros().saturating_sub(begun);
+        cache.stats.sample("duration_us", "store", took);
         plan.end_fill(if usable { FillEnd::Stored } else { FillEnd::NotStorable }, cache, moment);
         // What the new response replaces under another variant's key is found stale there in its own time.
         if let Some(candidate) = &plan.stale {
@@ -136,6 +140,7 @@ impl Storing {
     /// The response will not be complete.
     pub(super) fn abandon(&self, end: FillEnd, cache: &mut Cache, moment: &mut Moment<'_>) {
         cache.end_filling(self.taken);
+        self.plan.count_copied(self.body.len(), cache);
         self.plan.abandon(end, cache, moment);
     }
 }

@@ -121,7 +121,7 @@ pub(crate) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -
     if !cache.may_warm(moment) {
         return Prepared::TooFast;
     }
-    let keyed = Keyed { request: &request, rule_index, rule, key: &key, hash, changed };
+    let keyed = Keyed { request: &request, rule_index, rule, key: &key, hash, changed, sampled: false };
     let fleet = Fleet::of_warmed(rule, &policy);
     let Some(leads) = cache.turn_to_renew(hash, fleet.lasts(rule.refresh.timeout), moment) else {
         return Prepared::Later(BUSY);

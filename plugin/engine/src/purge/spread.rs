@@ -122,6 +122,11 @@ impl Spread {
         self.outgoing.take_dropped()
     }
 
+    /// Purges that the other nodes have not been told of.
+    pub fn waiting(&self) -> usize {
+        self.outgoing.waiting()
+    }
+
     /// By tick: whether this worker is the one that reads for its node is looked after in shared data.
     pub fn tick(&mut self, data: &mut dyn SharedData, key: &str, now: Timestamp) {
         let place = self.reading.tick(data, key, now);

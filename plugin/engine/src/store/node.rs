@@ -93,6 +93,18 @@ pub struct NodeStore {
     audit_at: u32,
     /// How far this worker has read the changes.
     cursor: u64,
+    departures: Departures,
+    /// Records that this worker's last audit counted in each region.
+    counted: [u32; REGIONS as usize],
+}
+
+/// Records that left to make room for others, or because they were of no more use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Departures {
+    /// To make room.
+    pub evicted: u64,
+    /// Of no more use.
+    pub expired: u64,
 }
 
 /// Why a record was not stored.
@@ -148,7 +160,22 @@ impl NodeStore {
             hand: None,
             audit_at: 0,
             cursor: 0,
+            departures: Departures::default(),
+            counted: [0; REGIONS as usize],
         }
+    }
+
+    /// What this worker has put out since the last call.
+    pub fn take_departures(&mut self) -> Departures {
+        std::mem::take(&mut self.departures)
+    }
+
+    /// Records, as this worker's audits have counted them, and bytes. Both are 0 before the first use.
+    pub fn usage(&mut self, data: &mut dyn SharedData) -> (u64, u64) {
+        if self.buckets.is_none() || self.limits.bytes == 0 {
+            return (0, 0);
+        }
+        (self.counted.iter().map(|count| u64::from(*count)).sum(), self.bytes_used(data))
     }
 
     /// Changes the limits; the number of buckets stays as it is.

@@ -202,8 +202,8 @@ fn head_describes_the_form_that_get_would_give() {
 fn what_was_saved_is_counted_by_type() {
     let mut gateway = Gateway::with("{}");
     gateway.get("/a").at(0).miss(page(60));
-    assert_eq!(gateway.counted(0, "compression", "json-bytes-in"), text().len() as u64);
-    let after = gateway.counted(0, "compression", "json-bytes-out");
+    assert_eq!(gateway.counted(0, "compression_bytes", "in.json"), text().len() as u64);
+    let after = gateway.counted(0, "compression_bytes", "out.json");
     assert!(after > 0 && after < text().len() as u64 / 2, "{after}");
 }
 

@@ -17,6 +17,7 @@ use selvage_engine::exchange::{
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::Policy;
 use selvage_engine::remote::claim::{self, Claim};
+use selvage_engine::stats::list;
 use selvage_engine::time::Timestamp;
 
 use crate::redis::Redis;
@@ -313,6 +314,7 @@ impl Gateway {
 
     /// How often a worker has counted a word.
     pub fn counted(&self, worker: usize, family: &'static str, word: &'static str) -> u64 {
+        assert!(list::has(list::Kind::Counter, family, word), "{family}.{word} is not in the list");
         self.workers[worker].stats.words.get(&(family, word)).copied().unwrap_or_default()
     }
 

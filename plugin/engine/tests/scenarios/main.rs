@@ -26,6 +26,7 @@ mod fleet;
 mod freshness;
 mod invalidating;
 mod keys;
+mod metrics;
 mod order;
 mod partial;
 mod purging;

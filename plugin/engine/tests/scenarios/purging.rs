@@ -413,3 +413,17 @@ fn a_purge_by_method_is_no_more_than_that_while_requests_do_not_wait() {
     gateway.request("PURGE", "/none").at(1).answered().status(200);
     gateway.get("/a").at(2).hit();
 }
+
+#[test]
+fn how_long_a_purge_takes_to_the_other_workers_is_measured() {
+    let mut gateway = open(2, "{}");
+    purge(&mut gateway, 1, r#"{"all":true}"#);
+    for worker in [0, 1, 1] {
+        gateway.learns(worker, 3);
+    }
+    let samples = |worker: usize| {
+        let samples = &gateway.workers[worker].stats.samples;
+        samples.iter().filter(|(word, _)| word.0 == "propagation_ms").copied().collect::<Vec<_>>()
+    };
+    assert_eq!((samples(0), samples(1)), (vec![], vec![(("propagation_ms", "worker"), 2000)]));
+}

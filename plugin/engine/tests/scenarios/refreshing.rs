@@ -44,7 +44,7 @@ fn stale_is_served_at_once_and_renewed_without_a_client() {
     assert_eq!(gateway.counted(0, "refresh", "stored"), 1);
     assert_eq!(gateway.counted(0, "refresh", "queued"), 1);
     // Clients asked the origin once.
-    assert_eq!(gateway.counted(0, "requests", "stored"), 1);
+    assert_eq!(gateway.counted(0, "responses", "stored"), 1);
 }
 
 #[test]

@@ -62,6 +62,11 @@ impl Outgoing {
         self.waiting.push_back(purge);
     }
 
+    /// Purges of which nothing has been written.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
     }

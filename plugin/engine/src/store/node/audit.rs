@@ -1,6 +1,7 @@
 //! The audit: a recount that heals the account after a VM died half way through an update.
 
 use super::account::REGIONS;
+use super::bucket::State;
 use super::{NodeStore, SharedData, TRIES, names};
 
 impl NodeStore {
@@ -24,13 +25,19 @@ impl NodeStore {
         let over = before.total().saturating_sub(self.limits.bytes);
         let mut releases = Vec::new();
         let mut counted = Some(0u64);
+        let mut records = 0u32;
         for n in (region..buckets).step_by(REGIONS as usize) {
             let freed = releases
                 .iter()
                 .fold(0u64, |sum: u64, release: &super::Release| sum.saturating_add(release.bytes));
             let wanted = over.saturating_sub(freed);
             let index = self.evict_from(data, n, wanted, now_ms, &before, &mut releases);
+            let ready = index.iter().flat_map(|index| &index.ways).filter(|way| way.state == State::Ready);
+            records = records.saturating_add(u32::try_from(ready.count()).unwrap_or(u32::MAX));
             counted = counted.zip(index).map(|(sum, index)| sum.saturating_add(index.data_bytes()));
+        }
+        if let Some(last) = self.counted.get_mut(region as usize) {
+            *last = records;
         }
         let unchanged = before.region(region);
         for _ in 0..TRIES {

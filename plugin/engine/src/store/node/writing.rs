@@ -2,7 +2,7 @@
 
 use super::account::{Account, REGIONS, Release};
 use super::bucket::{self, Bucket, State, TRAILER, WAYS, Way};
-use super::{ABSENT, NodeStore, PutError, SharedData, TRIES, names, release, seconds};
+use super::{ABSENT, Departures, NodeStore, PutError, SharedData, TRIES, names, release, seconds};
 
 /// A way that this worker has taken to write to.
 struct Claim {
@@ -137,6 +137,7 @@ impl NodeStore {
             let before = index.clone();
             let mut freed = Vec::new();
             let mut freed_bytes = 0u64;
+            let mut left = Departures::default();
             let mut by_age: Vec<(u32, usize)> =
                 index.ways.iter().enumerate().map(|(at, way)| (way.since_s, at)).collect();
             by_age.sort_unstable();
@@ -158,6 +159,7 @@ impl NodeStore {
                         freed_bytes = freed_bytes.saturating_add(u64::from(way.bytes));
                         if way.state == State::Ready {
                             freed.push(release(account, n, way));
+                            *(if due { &mut left.expired } else { &mut left.evicted }) += 1;
                         }
                         *way = Way::EMPTY;
                     }
@@ -168,6 +170,8 @@ impl NodeStore {
             }
             if self.store(data, n, &index, cas).is_ok() {
                 releases.append(&mut freed);
+                self.departures.evicted += left.evicted;
+                self.departures.expired += left.expired;
                 return Some(index);
             }
         }
@@ -224,6 +228,11 @@ impl NodeStore {
             if self.store(data, n, &index, cas).is_ok() {
                 if victim.state == State::Ready {
                     ledger.releases.push(release(&ledger.account, n, &victim));
+                    if victim.expired(now_ms) {
+                        self.departures.expired += 1;
+                    } else if victim.hash != way.hash {
+                        self.departures.evicted += 1;
+                    }
                 }
                 let Way { hash, generation, bytes, .. } = way;
                 return Ok(Claim { n, at, hash, generation, bytes, data_cas });

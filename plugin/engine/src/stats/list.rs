@@ -1,0 +1,62 @@
+//! Every metric there is, in the order in which operators read about them.
+
+mod families;
+
+pub use families::FAMILIES;
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only goes up.
+    Counter,
+    /// Goes both ways.
+    Gauge,
+    /// Counts values by their size.
+    Histogram,
+}
+
+/// Metrics with one meaning, told apart by words. Envoy calls one `wasmcustom.selvage.<family>.<word>`, and Prometheus sees
+/// `selvage_<family>` with a label for each part of the word.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// What is counted, or the unit.
+    pub unit: &'static str,
+    /// What the parts of a word are called, which have dots between them.
+    pub labels: &'static [&'static str],
+    /// The words.
+    pub words: &'static [&'static str],
+    /// What it says.
+    pub meaning: &'static str,
+}
+
+impl Family {
+    /// Its name in Prometheus, without what that adds to histograms.
+    pub fn prometheus(&self) -> String {
+        format!("selvage_{}", self.name)
+    }
+
+    /// The values that a label has.
+    pub fn values(&self, label: &str) -> Vec<&'static str> {
+        let Some(at) = self.labels.iter().position(|own| *own == label) else { return Vec::new() };
+        let mut values: Vec<_> = self.words.iter().filter_map(|word| word.split('.').nth(at)).collect();
+        values.dedup();
+        values
+    }
+}
+
+/// The family of this name.
+pub fn family(name: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.name == name)
+}
+
+/// Whether there is such a metric.
+pub fn has(kind: Kind, name: &str, word: &str) -> bool {
+    family(name).is_some_and(|family| family.kind == kind && family.words.contains(&word))
+}
+
+#[cfg(test)]
+mod tests;
