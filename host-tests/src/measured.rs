@@ -200,11 +200,31 @@ fn own_ticks() -> u64 {
     own.map(|(_, _, ticks)| ticks).sum()
 }
 
+/// The processor time that a process has used.
+pub fn processor_time(process: u32) -> Option<Duration> {
+    // Ticks are of 10 ms for whoever looks at them, on every Linux.
+    stat(process).map(|(_, ticks)| Duration::from_millis(ticks * 10))
+}
+
+/// The memory of a process that is resident, in KiB.
+pub fn resident_kib(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// A process, its parent, and its time in user and system mode, of an entry of `/proc`.
 fn process_ticks(entry: fs::DirEntry) -> Option<(u32, u32, u64)> {
     let process = entry.file_name().to_str()?.parse().ok()?;
-    let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+    let (parent, ticks) = stat(process)?;
+    Some((process, parent, ticks))
+}
+
+/// The parent of a process, and its time in user and system mode.
+fn stat(process: u32) -> Option<(u32, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name in parentheses may have spaces.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    Some((process, fields.get(1)?.parse().ok()?, ticks(11)? + ticks(12)?))
+    Some((fields.get(1)?.parse().ok()?, ticks(11)? + ticks(12)?))
 }

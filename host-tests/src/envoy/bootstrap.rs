@@ -56,6 +56,7 @@ fn launch(
     command.arg("--config-path").arg(&bootstrap).arg("--admin-address-path").arg(&address_file);
     command.args(["--concurrency", &builder.workers.to_string(), "--disable-hot-restart"]);
     command.args(["--log-level", "warning"]);
+    command.envs(builder.environment.iter().map(|(name, value)| (name, value)));
     let ready = |_: &Running| {
         let admin = fs::read_to_string(&address_file).ok()?.trim().parse().ok()?;
         let ready = Ask::new(admin, "GET", "/ready").try_send().ok()?;

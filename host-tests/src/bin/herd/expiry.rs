@@ -6,12 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use selvage_host_tests::crowd::{Origin, Plan, Swarm};
 use selvage_host_tests::measured::{Phase, Sample, Ticks, commonest, counted, errors, late, moved, verdict};
 
 use crate::load::Load;
-use crate::origin::{Origin, Plan};
 use crate::subjects::Subject;
-use crate::swarm::Swarm;
 
 /// What is tried, the highest first. The first that the machine can send and answer is taken.
 const RATES: [u32; 5] = [5000, 4000, 3000, 2000, 1000];

@@ -7,11 +7,10 @@ use std::{
 };
 
 use httpdate::fmt_http_date;
+use selvage_host_tests::crowd::{Finished, Origin, Plan, Swarm, get};
 use selvage_host_tests::measured::{Phase, Sample, Ticks, commonest, counted, errors, moved, verdict};
 
-use crate::origin::{Origin, Plan};
 use crate::subjects::{Stage, Subject};
-use crate::swarm::{Finished, Swarm};
 
 /// How many clients there are.
 pub const CLIENTS: usize = 4000;
@@ -164,13 +163,13 @@ fn herd(subject: Subject, scenario: Scenario, again: u32, stage: &Stage, origin:
     let mut leaves = None;
     match scenario {
         Scenario::Stored => {
-            swarm.ask(0, path, begun);
+            swarm.ask(0, &get(path), begun);
             swarm_until(&mut swarm, Instant::now() + PATIENCE, 1, |_| {});
             thread::sleep(Duration::from_millis(200));
             begun = Instant::now();
         }
         Scenario::LeaderLeaves => {
-            swarm.ask(0, path, begun);
+            swarm.ask(0, &get(path), begun);
             while origin.fetches(path).is_empty() && begun.elapsed() < PATIENCE {
                 thread::sleep(Duration::from_millis(1));
             }
@@ -181,7 +180,7 @@ fn herd(subject: Subject, scenario: Scenario, again: u32, stage: &Stage, origin:
     }
     let ticks = Ticks::now();
     for client in first..CLIENTS {
-        swarm.ask(client, path, Instant::now());
+        swarm.ask(client, &get(path), Instant::now());
     }
     let wanted = body(path);
     let mut take = |finished: Finished| samples.push(sample(finished, &wanted));
@@ -234,7 +233,7 @@ fn sample(finished: Finished, wanted: &[u8]) -> Sample {
     let outcome = match finished.answer {
         Err(problem) => Err(problem.to_owned()),
         Ok(answer) if answer.status != 200 => Err(format!("status {}", answer.status)),
-        Ok(answer) if answer.body != wanted => Err("wrong body".to_owned()),
+        Ok(answer) if answer.body() != wanted => Err("wrong body".to_owned()),
         Ok(answer) => Ok(answer.cache_status()),
     };
     Sample { due: Duration::ZERO, late: Duration::ZERO, latency: finished.latency, outcome }

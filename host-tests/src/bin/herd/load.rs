@@ -5,9 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use selvage_host_tests::crowd::{Finished, Swarm, get};
 use selvage_host_tests::measured::Sample;
-
-use crate::swarm::{Finished, Swarm};
 
 /// What is asked, and when.
 pub struct Load<'a> {
@@ -45,7 +44,7 @@ impl Load<'_> {
                 let Some(client) = idle.pop_front() else { break };
                 let target = (self.target)(next, due);
                 let late = start.elapsed() - due;
-                let failed = swarm.ask(client, &target, start + due);
+                let failed = swarm.ask(client, &get(&target), start + due);
                 asked[client] = Some((due, late, target));
                 finished.extend(failed);
                 next += 1;
@@ -58,7 +57,7 @@ impl Load<'_> {
                     Ok(answer) if answer.status != 200 => {
                         Err(format!("status {} {}", answer.status, answer.cache_status()))
                     }
-                    Ok(answer) if answer.body != (self.wanted)(&target) => Err("wrong body".to_owned()),
+                    Ok(answer) if answer.body() != (self.wanted)(&target) => Err("wrong body".to_owned()),
                     Ok(answer) => Ok(answer.cache_status()),
                 };
                 samples.push(Sample { due, late, latency: done.latency, outcome });

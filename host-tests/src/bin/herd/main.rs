@@ -8,11 +8,9 @@
 mod expiry;
 mod herds;
 mod load;
-mod origin;
 mod outage;
 mod purges;
 mod subjects;
-mod swarm;
 
 use std::{env, fs, process::ExitCode};
 

@@ -5,12 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use selvage_host_tests::crowd::{Origin, Plan, Swarm};
 use selvage_host_tests::measured::{Phase, Sample, commonest, counted, errors, gist, late, moved, verdict};
 
 use crate::load::Load;
-use crate::origin::{Origin, Plan};
 use crate::subjects::Subject;
-use crate::swarm::Swarm;
 
 const RATE: u32 = 500;
 const KEYS: usize = 200;

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use selvage_host_tests::crowd::{Origin, Plan, Swarm};
 use selvage_host_tests::envoy::{Connection, Gateway};
 use selvage_host_tests::measured::{Ticks, verdict};
 
 use crate::load::Load;
-use crate::origin::{Origin, Plan};
 use crate::subjects::{Subject, TOKEN};
-use crate::swarm::Swarm;
 
 const PURGES: usize = 1000;
 /// To each Envoy: all on one worker once in a hundred thousand times.

@@ -8,10 +8,9 @@ use std::{
     process::Command,
 };
 
+use selvage_host_tests::crowd::Origin;
 use selvage_host_tests::envoy::{Gateway, Running, repository};
 use selvage_host_tests::redis::{Bridge, free_port};
-
-use crate::origin::Origin;
 
 /// The operators' token of ours, for a configuration that asks for it.
 pub const TOKEN: &str = "a-token-of-some-length";

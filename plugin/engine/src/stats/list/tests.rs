@@ -107,8 +107,13 @@ fn the_table_of_metrics_is_as_the_list() {
 
 #[test]
 fn the_bootstraps_make_labels_of_the_words() {
-    for name in ["local.yaml", "redis-tls.yaml"] {
-        let path = repository().join("envoy/bootstrap").join(name);
+    for name in [
+        "bootstrap/local.yaml",
+        "bootstrap/redis-tls.yaml",
+        "examples/routes.yaml",
+        "examples/compose/envoy.yaml",
+    ] {
+        let path = repository().join("envoy").join(name);
         let text = std::fs::read_to_string(&path).unwrap();
         let block = stats_config();
         let with = match text.split_once(BLOCK_BEGINS) {

@@ -31,9 +31,11 @@ struct State {
 pub struct Plan {
     /// Before the head.
     pub delay: Duration,
+    /// Of the head.
     pub status: u16,
     /// Field lines, each with its end.
     pub fields: String,
+    /// The content.
     pub body: Vec<u8>,
     /// It sends so much of the body, and resets the connection after this pause.
     pub breaks: Option<(usize, Duration)>,

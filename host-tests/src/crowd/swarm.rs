@@ -9,13 +9,16 @@ use std::{
 
 use rustix::event::{Timespec, epoll};
 use rustix::net::sockopt::set_socket_linger;
-use selvage_host_tests::envoy::{Response, read_response};
+
+use super::answer::{Answer, Parsed};
 
 /// Connections that are kept, each with one request at a time.
 pub struct Swarm {
     epoll: OwnedFd,
     clients: Vec<Client>,
     ready: Vec<epoll::Event>,
+    /// What is read at once.
+    piece: Box<[u8]>,
 }
 
 struct Client {
@@ -33,17 +36,29 @@ pub struct Finished {
     /// Since it was due.
     pub latency: Duration,
     /// The whole response, or what was wrong.
-    pub answer: Result<Response, &'static str>,
+    pub answer: Result<Answer, &'static str>,
+}
+
+/// A GET of this target.
+pub fn get(target: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nhost: herd.example\r\n\r\n").into_bytes()
 }
 
 impl Swarm {
+    /// So many clients of these addresses in turns. Each connects when it first asks.
+    pub fn new(addresses: &[SocketAddr], count: usize) -> Self {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let client =
+            |address: &SocketAddr| Client { address: *address, stream: None, input: Vec::new(), asked: None };
+        let clients = addresses.iter().cycle().take(count).map(client).collect();
+        let piece = vec![0; 64 << 10].into_boxed_slice();
+        Self { epoll, clients, ready: Vec::with_capacity(512), piece }
+    }
+
     /// Opens so many connections, to these addresses in turns.
     pub fn open(addresses: &[SocketAddr], count: usize) -> Self {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-        let mut swarm = Self { epoll, clients: Vec::new(), ready: Vec::with_capacity(512) };
+        let mut swarm = Self::new(addresses, count);
         for number in 0..count {
-            let address = addresses[number % addresses.len()];
-            swarm.clients.push(Client { address, stream: None, input: Vec::new(), asked: None });
             swarm.connect(number).unwrap();
         }
         swarm
@@ -61,7 +76,7 @@ impl Swarm {
     }
 
     /// Sends a request of a client that has none under way. Latency counts from `due`.
-    pub fn ask(&mut self, number: usize, target: &str, due: Instant) -> Option<Finished> {
+    pub fn ask(&mut self, number: usize, request: &[u8], due: Instant) -> Option<Finished> {
         if self.clients[number].stream.is_none() && self.connect(number).is_err() {
             return Some(self.clients[number].finish(number, due, Err("cannot connect")));
         }
@@ -69,9 +84,8 @@ impl Swarm {
         let mut stream = client.stream.as_ref()?;
         client.asked = Some(due);
         client.input.clear();
-        let request = format!("GET {target} HTTP/1.1\r\nhost: herd.example\r\n\r\n");
         // What is written into an idle connection fits. A connection that is closed is seen when it is read.
-        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.write_all(request);
         None
     }
 
@@ -93,7 +107,7 @@ impl Swarm {
         }
         for event in &self.ready {
             let number = event.data.u64() as usize;
-            if let Some(done) = self.clients[number].read(number) {
+            if let Some(done) = self.clients[number].read(number, &mut self.piece) {
                 finished(done);
             }
         }
@@ -102,38 +116,39 @@ impl Swarm {
 
 impl Client {
     /// Reads what is there; gives the response when it is whole.
-    fn read(&mut self, number: usize) -> Option<Finished> {
+    fn read(&mut self, number: usize, piece: &mut [u8]) -> Option<Finished> {
         let stream = self.stream.as_mut()?;
-        let mut piece = [0; 16 << 10];
         let ended = loop {
-            match stream.read(&mut piece) {
+            match stream.read(piece) {
                 Ok(0) => break Some("closed"),
-                Ok(length) => self.input.extend_from_slice(&piece[..length]),
+                Ok(length) => {
+                    self.input.extend_from_slice(&piece[..length]);
+                    // Less than there was room for is all there is; if more has come since, it is told of anew.
+                    if length < piece.len() {
+                        break None;
+                    }
+                }
                 Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => break None,
                 Err(_) => break Some("reset"),
             }
         };
-        let due = self.asked;
-        let whole =
-            read_response(&mut self.input.as_slice(), false).ok().filter(|response| response.complete);
-        let answer = match (whole, ended) {
-            (Some(response), _) => Ok(response),
-            (None, Some(_)) if !self.input.is_empty() => Err("broken off"),
-            (None, Some(problem)) => Err(problem),
-            (None, None) => return None,
+        let answer = match (Answer::take(&mut self.input), ended) {
+            (Parsed::Whole(answer), _) => Ok(answer),
+            (Parsed::Strange, _) => Err("no HTTP/1.1, or more than was promised"),
+            (Parsed::Partial, Some(_)) if !self.input.is_empty() => Err("broken off"),
+            (Parsed::Partial, Some(problem)) => Err(problem),
+            (Parsed::Partial, None) => return None,
         };
         let closes = ended.is_some()
-            || answer
-                .as_ref()
-                .is_ok_and(|response| response.header("connection").as_deref() == Some("close"));
+            || answer.as_ref().map_or(true, |answer| answer.field("connection") == Some(b"close"));
         if closes {
             self.stream = None;
         }
-        self.asked.take();
-        due.map(|due| self.finish(number, due, answer))
+        let due = self.asked.take()?;
+        Some(self.finish(number, due, answer))
     }
 
-    fn finish(&self, client: usize, due: Instant, answer: Result<Response, &'static str>) -> Finished {
+    fn finish(&self, client: usize, due: Instant, answer: Result<Answer, &'static str>) -> Finished {
         Finished { client, latency: due.elapsed(), answer }
     }
 }

@@ -1,0 +1,223 @@
+//! What a run measured, what it should have, and what an earlier one did.
+
+use serde_json::{Map, Value, json};
+
+use crate::arguments::Plan;
+
+/// The bounds; one that is missing is not judged.
+pub struct Targets {
+    p95: Option<f64>,
+    rate: Option<f64>,
+    hit_rate: Option<f64>,
+    memory: Option<f64>,
+    failures: Option<f64>,
+}
+
+/// What a run measured.
+pub struct Figures {
+    /// Answers a second.
+    pub rate: f64,
+    /// Latencies in milliseconds, from when a request was due to its last byte.
+    pub p50: f64,
+    /// 95 of 100 are below.
+    pub p95: f64,
+    /// 99 of 100 are.
+    pub p99: f64,
+    /// The longest.
+    pub longest: f64,
+    /// Percent of all requests but purges that the cache answered.
+    pub hit_rate: f64,
+    /// Percent of all requests.
+    pub failures: f64,
+    /// The most memory of the Envoy that was resident, in MiB, if it is known.
+    pub memory: Option<f64>,
+    /// Envoy's processor time for a request, in microseconds, if it is known. Others on the machine do not change it much.
+    pub envoy: Option<f64>,
+    /// The same of the users and the origin.
+    pub users: Option<f64>,
+}
+
+/// A figure as the table has it.
+struct Row {
+    name: &'static str,
+    unit: &'static str,
+    value: Option<f64>,
+    /// Its bound, and whether more is better.
+    bound: Option<f64>,
+    more_is_better: bool,
+    /// A difference from the baseline that is too small to matter. The longest of all is chance, and shown only.
+    slight: f64,
+    decimals: usize,
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self {
+            p95: Some(100.0),
+            rate: Some(15_000.0),
+            hit_rate: Some(90.0),
+            memory: Some(512.0),
+            failures: Some(0.1),
+        }
+    }
+}
+
+impl Targets {
+    /// None at all.
+    pub fn off() -> Self {
+        Self { p95: None, rate: None, hit_rate: None, memory: None, failures: None }
+    }
+
+    /// The bound that this argument sets.
+    pub fn named(&mut self, word: &str) -> Option<&mut Option<f64>> {
+        Some(match word {
+            "--p95" => &mut self.p95,
+            "--rate" => &mut self.rate,
+            "--hit-rate" => &mut self.hit_rate,
+            "--memory" => &mut self.memory,
+            "--failures" => &mut self.failures,
+            _ => return None,
+        })
+    }
+
+    /// The table, and what in it is not as it should be. A figure may be worse than the baseline's by `tolerance` percent.
+    pub fn judge(
+        &self,
+        figures: &Figures,
+        baseline: Option<&Value>,
+        tolerance: f64,
+    ) -> (String, Vec<String>) {
+        let mut faults = Vec::new();
+        let compared = if baseline.is_some() { (" earlier | change |", "---|---|") } else { ("", "") };
+        let mut table = format!("| | measured | target |{} |\n|---|---|---|{}---|\n", compared.0, compared.1);
+        for row in self.rows(figures) {
+            let Some(value) = row.value else {
+                // Unknown is not within bounds.
+                if row.bound.is_some() {
+                    faults.push(format!("{} is unknown", row.name));
+                }
+                table += &format!("| {} | unknown | |\n", row.name);
+                continue;
+            };
+            let mut verdict = "";
+            let target = row.bound.map_or_else(String::new, |bound| {
+                let kept = if row.more_is_better { value > bound } else { value < bound };
+                verdict = if kept { "ok" } else { "**missed**" };
+                if !kept {
+                    faults.push(format!("{} is {}", row.name, row.shown(value)));
+                }
+                format!("{} {bound}{}", if row.more_is_better { '>' } else { '<' }, row.unit)
+            });
+            let mut change = String::new();
+            if let Some(baseline) = baseline {
+                let earlier = baseline.get("figures").and_then(|figures| figures.get(row.name)?.as_f64());
+                change = earlier.map_or_else(
+                    || " | |".to_owned(),
+                    |earlier| {
+                        let percent = (value - earlier) / earlier.abs().max(f64::MIN_POSITIVE) * 100.0;
+                        let worse = if row.more_is_better { -percent } else { percent };
+                        if worse > tolerance && (value - earlier).abs() > row.slight {
+                            verdict = "**worse**";
+                            faults.push(format!("{} was {}", row.name, row.shown(earlier)));
+                        }
+                        let percent = if earlier == 0.0 { String::new() } else { format!("{percent:+.1} %") };
+                        format!(" {} | {percent} |", row.shown(earlier))
+                    },
+                );
+            }
+            table += &format!("| {} | {} | {target} |{change} {verdict} |\n", row.name, row.shown(value));
+        }
+        (table, faults)
+    }
+
+    fn rows(&self, figures: &Figures) -> [Row; 10] {
+        let row = |name, unit, value, bound, more_is_better, slight, decimals| Row {
+            name,
+            unit,
+            value,
+            bound,
+            more_is_better,
+            slight,
+            decimals,
+        };
+        [
+            row("requests/s", "", Some(figures.rate), self.rate, true, 0.0, 0),
+            row("p50", " ms", Some(figures.p50), None, false, 1.0, 2),
+            row("p95", " ms", Some(figures.p95), self.p95, false, 1.0, 2),
+            row("p99", " ms", Some(figures.p99), None, false, 2.0, 2),
+            row("longest", " ms", Some(figures.longest), None, false, f64::INFINITY, 1),
+            row("hit rate", " %", Some(figures.hit_rate), self.hit_rate, true, 0.5, 2),
+            row("failures", " %", Some(figures.failures), self.failures, false, 0.01, 4),
+            row("resident memory", " MiB", figures.memory, self.memory, false, 8.0, 0),
+            row("Envoy's processor time a request", " µs", figures.envoy, None, false, 2.0, 1),
+            row("the users' and the origin's", " µs", figures.users, None, false, f64::INFINITY, 1),
+        ]
+    }
+
+    /// What `--save` writes.
+    pub fn saved(&self, figures: &Figures, plan: &Plan) -> Value {
+        let rows = self.rows(figures).into_iter();
+        let figures: Map<String, Value> = rows.map(|row| (row.name.to_owned(), json!(row.value))).collect();
+        json!({ "selvage_load": 1, "plan": described(plan), "figures": figures })
+    }
+}
+
+impl Row {
+    fn shown(&self, value: f64) -> String {
+        format!("{value:.*}{}", self.decimals, self.unit)
+    }
+}
+
+/// What two runs must have in common to be compared.
+pub fn described(plan: &Plan) -> Value {
+    json!({
+        "connections": plan.connections,
+        "seconds": plan.lasting.as_secs_f64(),
+        "ramp": plan.ramp.as_secs_f64(),
+        "think_ms": plan.think.as_secs_f64() * 1000.0,
+        "objects": plan.objects,
+        "skew": plan.skew,
+        "seed": plan.seed,
+        "uncacheable": plan.uncacheable,
+        "purges": plan.purges,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures() -> Figures {
+        Figures {
+            rate: 16_000.0,
+            p50: 1.0,
+            p95: 20.0,
+            p99: 40.0,
+            longest: 90.0,
+            hit_rate: 95.0,
+            failures: 0.0,
+            memory: Some(200.0),
+            envoy: Some(40.0),
+            users: Some(10.0),
+        }
+    }
+
+    #[test]
+    fn a_figure_out_of_bounds_is_a_fault_and_so_is_an_unknown_one() {
+        assert!(Targets::default().judge(&figures(), None, 20.0).1.is_empty());
+        let slow = Figures { p95: 100.0, rate: 15_000.0, memory: None, ..figures() };
+        let (table, faults) = Targets::default().judge(&slow, None, 20.0);
+        assert_eq!(faults, ["requests/s is 15000", "p95 is 100.00 ms", "resident memory is unknown"]);
+        assert!(table.contains("| p95 | 100.00 ms | < 100 ms | **missed** |"), "{table}");
+        assert!(Targets::off().judge(&slow, None, 20.0).1.is_empty());
+    }
+
+    #[test]
+    fn what_is_worse_than_the_baseline_by_more_than_the_tolerance_is_a_fault() {
+        let baseline = json!({ "figures": { "requests/s": 20_000.0, "p95": 19.5, "hit rate": 90.0 } });
+        let (table, faults) = Targets::off().judge(&figures(), Some(&baseline), 10.0);
+        assert_eq!(faults, ["requests/s was 20000"]);
+        assert!(table.contains("| requests/s | 16000 |  | 20000 | -20.0 % | **worse** |"), "{table}");
+        assert!(Targets::off().judge(&figures(), Some(&baseline), 25.0).1.is_empty());
+    }
+}
