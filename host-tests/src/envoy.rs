@@ -32,6 +32,7 @@ pub struct Gateway {
 
 /// What a [`Gateway`] is started with.
 pub struct Builder {
+    /// Empty for the one that `envoy/run` has.
     configuration: String,
     origin: Option<String>,
     bridge: Option<u16>,
@@ -59,6 +60,11 @@ impl Gateway {
             arguments: Vec::new(),
             environment: Vec::new(),
         }
+    }
+
+    /// Begins to build an Envoy with two workers and the configuration that `envoy/run` has of itself.
+    pub fn by_default() -> Builder {
+        Self::with("")
     }
 
     /// Begins a request with this method and target on a new connection.
@@ -226,17 +232,11 @@ impl Builder {
     /// It ended instead.
     pub fn try_start(self) -> Result<Gateway, Refused> {
         let mut command = Command::new(repository().join("envoy/run"));
-        let file = scratch_file(&self.configuration);
-        command.args([
-            "--port",
-            "0",
-            "--admin-port",
-            "0",
-            "--workers",
-            &self.workers.to_string(),
-            "--config",
-        ]);
-        command.arg(&file);
+        let file = (!self.configuration.is_empty()).then(|| scratch_file(&self.configuration));
+        command.args(["--port", "0", "--admin-port", "0", "--workers", &self.workers.to_string()]);
+        if let Some(file) = &file {
+            command.arg("--config").arg(file);
+        }
         if let Some(bridge) = self.bridge {
             command.args(["--bridge", &bridge.to_string()]);
         }
@@ -248,7 +248,7 @@ impl Builder {
         let started =
             Running::start(&command).ready(|running| running.output().contains("Ctrl-C").then_some(()));
         // It has been read by now.
-        fs::remove_file(file).unwrap();
+        file.iter().for_each(|file| fs::remove_file(file).unwrap());
         let (running, ()) = started?;
         let output = running.output();
         let address = |word: &str| {

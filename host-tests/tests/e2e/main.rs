@@ -24,6 +24,7 @@ mod keys;
 mod load;
 mod memory;
 mod metrics;
+mod page;
 mod partial;
 mod prometheus;
 mod purging;

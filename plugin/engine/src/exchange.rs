@@ -32,6 +32,7 @@ mod keying;
 mod looking_up;
 mod lookup;
 mod operating;
+mod page;
 mod polling;
 mod purging;
 mod refreshing;

@@ -1,11 +1,12 @@
 //! The door for operators: one gate, and behind it a table of paths.
 //!
 //! A new endpoint is one more line in [`ENDPOINTS`] and a function that answers it. What comes through the door never goes
-//! to the origin, for it may show a token; where there is no gate there is no door.
+//! to the origin, for it may show a token; where there is no gate there is no door. Only the page, which holds nothing, is
+//! before the gate.
 
 use serde_json::{Value, json};
 
-use super::{Directive, Reply, State, explaining, purging, warming};
+use super::{Directive, Reply, State, explaining, page, purging, warming};
 use crate::cache::{Cache, Moment};
 use crate::fields::FieldBlock;
 use crate::purge::gate::Admission;
@@ -76,9 +77,15 @@ pub(super) fn begin(
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> Option<(State, Directive)> {
+    if !cache.gate().is_there() {
+        return None;
+    }
+    if let Some(page) = page::answer(request) {
+        return Some(page);
+    }
     let by_method = request.method == b"PURGE";
     let path = request.path();
-    if !cache.gate().is_there() || !by_method && !path.starts_with(UNDER) {
+    if !by_method && !path.starts_with(UNDER) {
         return None;
     }
     let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.path == path);

@@ -28,6 +28,7 @@ mod invalidating;
 mod keys;
 mod metrics;
 mod order;
+mod page;
 mod partial;
 mod purging;
 mod refreshing;
