@@ -38,6 +38,7 @@ pub mod envoy;
 pub mod measured;
 pub mod prometheus;
 pub mod redis;
+pub mod schema;
 pub mod scripted;
 pub mod tls;
 pub mod upstash;

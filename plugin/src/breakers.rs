@@ -71,6 +71,19 @@ impl Breakers {
         self.registry.sweep(now, SWEEP_STEPS);
     }
 
+    /// A cluster is called again, whatever is known of it. The other workers are told.
+    pub fn reset(&mut self, cluster: &str, now: Timestamp) {
+        if let Some(shared) = self.registry.peek_mut(cluster) {
+            shared.breaker.reset(now);
+            shared.breaker.sync(&mut Envoy, &shared.key, now);
+        }
+    }
+
+    /// How long a cluster takes to answer, on average.
+    pub fn latency(&self, cluster: &str) -> Option<Duration> {
+        self.registry.peek(cluster)?.value.breaker.latency().mean()
+    }
+
     /// What a cluster's breaker does.
     pub fn state(&self, cluster: &str, now: Timestamp) -> State {
         self.registry.peek(cluster).map_or(State::Closed, |entry| entry.value.breaker.state(now))

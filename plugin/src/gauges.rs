@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use selvage_engine::cache::Moment;
+use selvage_engine::insight::held::{Held, Outside};
 use selvage_engine::time::Timestamp;
 
+use crate::breakers::Breakers;
 use crate::host::{self, Envoy};
 use crate::vm::Root;
 
 /// What the VM holds beside its roots.
 #[derive(Clone, Copy)]
-pub struct Held {
+pub struct InVm {
     /// Streams that Envoy has told of and not ended.
     pub contexts: usize,
     /// Streams with something still to come.
-    pub streams: usize,
+    pub streams: Held,
     /// Streams held for their request's body.
     pub bodies: usize,
 }
@@ -26,7 +28,7 @@ pub struct Gauges {
 }
 
 /// Shows what a root holds, and what the VM holds if the root is to say it: one has to.
-pub fn export(root: &mut Root, held: Option<Held>, now: Timestamp) {
+pub fn export(root: &mut Root, held: Option<InVm>, breakers: &Breakers, now: Timestamp) {
     let metrics = &mut root.metrics;
     let policy = root.cache.policy();
     // Envoy's main thread has a VM too, which serves nobody and stores nothing.
@@ -49,10 +51,20 @@ pub fn export(root: &mut Root, held: Option<Held>, now: Timestamp) {
     if let Some(held) = held {
         metrics.gauge(("heap_bytes", "used"), if serves { host::memory_bytes() } else { 0 });
         metrics.gauge(("live", "contexts"), held.contexts);
-        metrics.gauge(("live", "streams"), held.streams);
+        metrics.gauge(("live", "streams"), held.streams.count);
         metrics.gauge(("live", "held"), held.bodies);
     }
     if serves && now >= root.gauges.next_look {
+        root.cache.note_held(Outside {
+            at: now,
+            heap_bytes: host::memory_bytes() as u64,
+            contexts: Held { count: held.map_or(0, |held| held.contexts), ..Held::default() },
+            streams: held.map(|held| held.streams).unwrap_or_default(),
+            waiters: root.waiters.held(now),
+            remote_calls: root.remote.held(now),
+            refresh_calls: root.refreshes.held(now),
+            remote_latency: root.remote.latency(breakers),
+        });
         root.gauges.next_look = now.plus(LOOK_EVERY);
         let (entries, bytes) = root.cache.node_usage(&mut Moment { now, host: &mut Envoy });
         // Each worker has counted at another time; the numbers are near each other.

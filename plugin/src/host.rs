@@ -5,8 +5,11 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use selvage_engine::cache::Host;
+use selvage_engine::stats::Word;
 use selvage_engine::store::node::{CasMismatch, SharedData};
 use selvage_engine::time::Timestamp;
+
+use crate::metrics;
 
 /// Which header map.
 #[derive(Clone, Copy)]
@@ -126,6 +129,7 @@ unsafe extern "C" {
     fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
+    fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
 }
 
 /// Memory that the host fills and [`adopt`] takes over. Null if there is none.
@@ -345,6 +349,13 @@ pub fn record(id: u32, value: u64) {
     unsafe { proxy_record_metric(id, value) };
 }
 
+/// The value of a counter or gauge, of all workers together.
+pub fn metric(id: u32) -> Option<u64> {
+    let mut value = 0;
+    // SAFETY: the host writes to `value` during the call.
+    (unsafe { proxy_get_metric(id, &raw mut value) } == OK).then_some(value)
+}
+
 /// The host of a real Envoy.
 pub struct Envoy;
 
@@ -388,6 +399,10 @@ impl Host for Envoy {
 
     fn note(&mut self, line: &str) {
         log(Level::Info, line);
+    }
+
+    fn metric(&mut self, word: Word) -> u64 {
+        metrics::read(word)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Brings the engine's counts into Envoy's stats, at every tick rather than at every request.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use selvage_engine::cache::Cache;
 use selvage_engine::remote::breaker::State;
 use selvage_engine::stats::Word;
+use selvage_engine::stats::list::{self, Kind};
 
 use crate::host::{self, Metric};
 
@@ -92,8 +94,7 @@ impl Metrics {
         match self.known.entry(word) {
             Entry::Occupied(known) => Some(known.into_mut()),
             Entry::Vacant(place) => {
-                let (family, of_family) = word;
-                let id = host::define_metric(kind, &format!("selvage.{family}.{of_family}"))?;
+                let id = define(kind, word)?;
                 Some(place.insert(Known { id, told: None, is_sum: false }))
             }
         }
@@ -102,6 +103,30 @@ impl Metrics {
 
 /// Counters that alerts watch for their first event: one that begins with it shows no increase.
 const FROM_THE_START: [Word; 2] = [("remote", "dropped"), ("purge", "dropped")];
+
+fn define(kind: Metric, (family, word): Word) -> Option<u32> {
+    host::define_metric(kind, &format!("selvage.{family}.{word}"))
+}
+
+/// The value of a counter or gauge, of all workers together; 0 for what is neither. One that is read shows in Envoy's stats
+/// from then on.
+pub fn read(word: Word) -> u64 {
+    let kind = match list::family(word.0).map(|family| family.kind) {
+        Some(Kind::Counter) => Metric::Counter,
+        Some(Kind::Gauge) => Metric::Gauge,
+        Some(Kind::Histogram) | None => return 0,
+    };
+    let id = READ.with_borrow_mut(|ids| match ids.entry(word) {
+        Entry::Occupied(known) => Some(*known.get()),
+        Entry::Vacant(place) => define(kind, word).map(|id| *place.insert(id)),
+    });
+    id.and_then(host::metric).unwrap_or_default()
+}
+
+thread_local! {
+    /// The ids of what this VM has read. Envoy gives every definition an id of its own.
+    static READ: RefCell<BTreeMap<Word, u32>> = const { RefCell::new(BTreeMap::new()) };
+}
 
 impl Drop for Metrics {
     /// A root that goes takes its share of the sums with it.

@@ -5,6 +5,7 @@ use hashbrown::HashMap;
 use selvage_engine::cache::{Cache, Host, Moment};
 use selvage_engine::exchange::{NotSent, Refresh, RemoteAnswer};
 use selvage_engine::fields::Fields;
+use selvage_engine::insight::held::Held;
 use selvage_engine::store::node::{CasMismatch, SharedData};
 use selvage_engine::time::Timestamp;
 
@@ -77,6 +78,13 @@ impl Refreshes {
     /// Calls under way.
     pub fn calls(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Calls under way and since when the oldest is.
+    pub fn held(&self, now: Timestamp) -> Held {
+        let oldest = self.pending.values().map(|(_, sent)| *sent).min();
+        let oldest = oldest.map(|micros| Timestamp::from_millis(micros / 1000));
+        Held::since(self.pending.len(), oldest, now)
     }
 
     /// Takes in the answer, of which there is no head if the connection broke.

@@ -7,6 +7,7 @@ use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::config::ConfigError;
 use selvage_engine::exchange::RemoteAnswer;
 use selvage_engine::fields::{FieldBlock, Fields};
+use selvage_engine::insight::held::Held;
 use selvage_engine::policy;
 use selvage_engine::purge::spread::{KEPT_FOR, LONGEST_ENTRY, Step};
 use selvage_engine::remote::breaker::{self, Admit, CallResult, State};
@@ -112,6 +113,9 @@ impl Remote {
     pub fn tick(&mut self, breakers: &mut Breakers, cache: &mut Cache, now: Timestamp) {
         if !self.settings.enabled {
             return;
+        }
+        if cache.take_breaker_reset() {
+            breakers.reset(&self.settings.cluster, now);
         }
         breakers.tick(&self.settings.cluster, cache.origin_latency(), now);
         if self.readiness.claim(&mut Envoy, &self.readiness_key, now)
@@ -285,6 +289,16 @@ impl Remote {
             self.about_purges = self.about_purges.saturating_sub(1);
         }
         Some(pending)
+    }
+
+    /// Calls under way and since when the oldest is.
+    pub fn held(&self, now: Timestamp) -> Held {
+        Held::since(self.pending.len(), self.pending.values().map(|call| call.since).min(), now)
+    }
+
+    /// How long the store takes to answer, on average.
+    pub fn latency(&self, breakers: &Breakers) -> Option<Duration> {
+        breakers.latency(&self.settings.cluster)
     }
 
     fn under_way(&self) -> usize {

@@ -9,6 +9,7 @@ use selvage_engine::cache::{Cache, Moment, OriginNews, OriginTurn};
 use selvage_engine::config::{Config, ConfigError};
 use selvage_engine::exchange::{Directive, Event, Exchange, Refresh, RemoteAnswer, Reply, RequestEdit};
 use selvage_engine::fields::Fields;
+use selvage_engine::insight::held::Held;
 use selvage_engine::policy::{self, Policy};
 use selvage_engine::purge::gate::Gate;
 use selvage_engine::time::Timestamp;
@@ -36,14 +37,16 @@ pub struct Vm {
     /// Whose the streams are that `parents` does not know.
     uncounted_root: Option<u32>,
     /// Streams held for their request's body.
-    held: Vec<Held>,
+    held: Vec<HeldBody>,
     /// Streams that have begun and not ended.
     contexts: usize,
+    /// The oldest stream with something still to come, and when it was first seen to be that.
+    oldest: Option<(u32, Timestamp)>,
     breakers: Breakers,
 }
 
 /// A stream held for its request's body.
-struct Held {
+struct HeldBody {
     context: u32,
     since: Timestamp,
     /// Bytes of the body taken in so far. Envoy shows all parts that are held, the earlier ones too.
@@ -186,8 +189,11 @@ impl Vm {
         self.release_held(now);
         // What belongs to the whole VM is shown by one root.
         let shows_all = self.roots.first().is_some_and(|first| first.id == id);
-        let held =
-            gauges::Held { contexts: self.contexts, streams: self.streams.len(), bodies: self.held.len() };
+        let held = gauges::InVm {
+            contexts: self.contexts,
+            streams: Held::since(self.streams.len(), self.note_oldest(now), now),
+            bodies: self.held.len(),
+        };
         let Some(root) = root_of(&mut self.roots, id) else { return };
         root.waiters.poll_due(now);
         if !root.pace.is_ordinary(root.waiters.any_polling(), now) {
@@ -213,10 +219,21 @@ impl Vm {
             root.metrics.set(("remote_state", "ready"), u64::from(root.remote.is_ready()));
         }
         root.metrics.gauge(("origin_state", "open"), root.cache.origins_left_alone(now));
-        gauges::export(root, shows_all.then_some(held), now);
+        gauges::export(root, shows_all.then_some(held), &self.breakers, now);
         root.metrics.export(&mut root.cache);
+        root.cache.keep_history(&mut Moment { now, host: &mut Envoy });
         root.waiters.expire(now);
         self.wake_some(id, now);
+    }
+
+    /// Since when the oldest stream with something still to come is known to be that. Ids are given out in order.
+    fn note_oldest(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let oldest = self.streams.keys().min().copied();
+        self.oldest = oldest.map(|id| match self.oldest {
+            Some((known, since)) if known == id => (id, since),
+            _ => (id, now),
+        });
+        self.oldest.map(|(_, since)| since)
     }
 
     /// Another worker has written down a change.
@@ -269,7 +286,7 @@ impl Vm {
         root.after_event();
         root.remote.send_purges(&mut self.breakers, &mut root.cache, now);
         if step == Step::AwaitsBody {
-            self.held.push(Held { context, since: now, seen: 0 });
+            self.held.push(HeldBody { context, since: now, seen: 0 });
         }
         step.action()
     }
@@ -605,7 +622,7 @@ fn obey(
             Step::AwaitsFill
         }
         Directive::AwaitFill { hash, until } => {
-            root.waiters.add(hash, context, until);
+            root.waiters.add(hash, context, until, now);
             streams.insert(context, Stream::Exchange(exchange));
             Step::AwaitsFill
         }

@@ -6,22 +6,37 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use selvage_engine::exchange::Wake;
+use selvage_engine::insight::held::Held;
 use selvage_engine::time::Timestamp;
 
 /// The waiting streams of one plugin.
 #[derive(Default)]
 pub struct Waiters {
-    by_hash: BTreeMap<u128, Vec<(u32, Timestamp)>>,
+    by_hash: BTreeMap<u128, Vec<Waiter>>,
     /// Those that ask the remote store again, and when.
     polling: Vec<(u32, Timestamp)>,
     /// To be woken, in the order in which they came.
     awake: VecDeque<(u32, Wake)>,
 }
 
+/// A stream that waits.
+struct Waiter {
+    context: u32,
+    since: Timestamp,
+    until: Timestamp,
+}
+
 impl Waiters {
     /// A stream waits for the fetch of a hash, until a moment.
-    pub fn add(&mut self, hash: u128, context: u32, until: Timestamp) {
-        self.by_hash.entry(hash).or_default().push((context, until));
+    pub fn add(&mut self, hash: u128, context: u32, until: Timestamp, now: Timestamp) {
+        self.by_hash.entry(hash).or_default().push(Waiter { context, since: now, until });
+    }
+
+    /// How many streams wait for a fetch, or to ask the remote store again, and since when the oldest of the first does.
+    pub fn held(&self, now: Timestamp) -> Held {
+        let waiters = self.by_hash.values().flatten();
+        let oldest = waiters.clone().map(|waiter| waiter.since).min();
+        Held::since(waiters.count().saturating_add(self.polling.len()), oldest, now)
     }
 
     /// A stream asks the remote store again at a moment.
@@ -42,13 +57,13 @@ impl Waiters {
     /// The fetch of a hash has ended.
     pub fn wake(&mut self, hash: u128) {
         let waiting = self.by_hash.remove(&hash).unwrap_or_default();
-        self.awake.extend(waiting.into_iter().map(|(context, _)| (context, Wake::Ended)));
+        self.awake.extend(waiting.into_iter().map(|waiter| (waiter.context, Wake::Ended)));
     }
 
     /// A stream has ended.
     pub fn forget(&mut self, context: u32) {
         for waiting in self.by_hash.values_mut() {
-            waiting.retain(|(known, _)| *known != context);
+            waiting.retain(|waiter| waiter.context != context);
         }
         self.polling.retain(|(known, _)| *known != context);
     }
@@ -76,10 +91,10 @@ impl Waiters {
     pub fn expire(&mut self, now: Timestamp) {
         let awake = &mut self.awake;
         self.by_hash.retain(|_, waiting| {
-            waiting.retain(|(context, until)| {
-                let enough = now >= *until;
+            waiting.retain(|waiter| {
+                let enough = now >= waiter.until;
                 if enough {
-                    awake.push_back((*context, Wake::Enough));
+                    awake.push_back((waiter.context, Wake::Enough));
                 }
                 !enough
             });

@@ -18,6 +18,7 @@ mod explaining;
 mod failing;
 mod fleet;
 mod fuzz;
+mod informing;
 mod invalidation;
 mod isolation;
 mod keys;

@@ -8,6 +8,7 @@ mod configuration;
 mod explaining;
 mod failing;
 mod hostile;
+mod informing;
 mod purging;
 mod refreshing;
 mod reloading;

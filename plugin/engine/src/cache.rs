@@ -5,6 +5,7 @@ mod coherence;
 mod failures;
 mod fills;
 mod holdings;
+mod insight;
 mod origins;
 mod purging;
 mod refreshes;
@@ -39,7 +40,7 @@ use crate::purge::spread::Spread;
 use crate::remote::breaker::Latency;
 use crate::remote::queue::{Queue, Task};
 use crate::request::Request;
-use crate::stats::Stats;
+use crate::stats::{Stats, Word};
 use crate::store::Slot;
 use crate::store::node::{NodeLimits, NodeStore, SharedData};
 use crate::store::record::{self, Verify};
@@ -70,6 +71,11 @@ pub trait Host: SharedData {
 
     /// Writes a line down for operators.
     fn note(&mut self, _line: &str) {}
+
+    /// The value of a counter or gauge, of all workers together. A host that keeps none gives 0.
+    fn metric(&mut self, _word: Word) -> u64 {
+        0
+    }
 }
 
 /// The surroundings of one event.
@@ -162,6 +168,7 @@ pub struct Cache {
     questions: VecDeque<Refresh>,
     /// Keys that this worker renews.
     refreshing: BTreeSet<u128>,
+    insight: insight::Insight,
     /// The last of the random numbers that decide on early refreshes.
     draws: u64,
     /// Buffers that requests pass on to each other, so that a hit takes no memory.
@@ -239,6 +246,7 @@ impl Cache {
             refreshes: VecDeque::new(),
             questions: VecDeque::new(),
             refreshing: BTreeSet::new(),
+            insight: insight::Insight::default(),
             draws: 0,
             scratch: Scratch::default(),
         }

@@ -12,6 +12,7 @@ mod reader;
 pub mod reference;
 mod rule;
 pub mod schema;
+pub(crate) mod shown;
 mod units;
 mod written;
 

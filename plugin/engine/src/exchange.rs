@@ -28,6 +28,7 @@ mod awaiting_body;
 mod claiming;
 mod explaining;
 mod forwarding;
+mod informing;
 mod keying;
 mod looking_up;
 mod lookup;

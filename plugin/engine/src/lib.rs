@@ -42,6 +42,7 @@ pub mod validation;
 
 pub mod cache_status;
 pub mod explain;
+pub mod insight;
 pub mod registry;
 pub mod stats;
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::Config;
+use crate::config::{Config, Match};
 use crate::remote::breaker;
 pub use matcher::Fit;
 use matcher::Matcher;
@@ -24,6 +24,8 @@ pub struct Policy {
     /// The cache's identifier as it stands in `Cache-Status` (RFC 9211 §2): a structured-field token, or a string
     /// with its quotation marks.
     pub cache_status_name: Box<str>,
+    /// The same as it was written.
+    pub name: Box<str>,
     /// The store of each worker; `object_bytes` is no more than `bytes`.
     pub worker: Worker,
     /// The store that all workers share; `object_bytes` is no more than `bytes`.
@@ -38,6 +40,10 @@ pub struct Policy {
     pub warm: Warm,
     /// A digest of the namespace: purges are for the caches of one.
     pub namespace: u64,
+    /// The namespace itself.
+    pub namespace_name: Box<str>,
+    /// Which requests the rules are for, as it was written; empty where there is no operator to show it to.
+    matches: Box<[Match]>,
     rules: Box<[(Matcher, Rule)]>,
     default_rule: Rule,
     /// One for each rule, the default rule's last.
@@ -85,6 +91,16 @@ impl Policy {
     /// of the settings that decide who may be given a response.
     pub fn scope(&self, index: usize) -> u64 {
         self.scopes.get(index).or(self.scopes.last()).copied().unwrap_or_default()
+    }
+
+    /// The rule for requests that no written one matches.
+    pub const fn default_rule(&self) -> &Rule {
+        &self.default_rule
+    }
+
+    /// The written rules and which requests they are for. None where there is no operator to show them to.
+    pub(crate) fn written_rules(&self) -> impl Iterator<Item = (&Match, &Rule)> {
+        self.matches.iter().zip(self.rules.iter().map(|(_, rule)| rule))
     }
 
     /// All rules in the order of their indices, the default rule last.
@@ -139,11 +155,17 @@ impl From<Config> for Policy {
             config;
         worker.object_bytes = worker.object_bytes.min(worker.bytes);
         node.object_bytes = node.object_bytes.min(usize::try_from(node.bytes).unwrap_or(usize::MAX));
+        let has_operators = admin.open || admin.token_env.is_some();
+        let matches = rules.iter().filter(|_| has_operators).map(|one| one.matching.clone()).collect();
         let rules: Box<[(Matcher, Rule)]> =
             rules.into_iter().map(|one| (Matcher::new(one.matching), resolved(one.rule))).collect();
         let default_rule = resolved(defaults);
-        let scopes =
-            rules.iter().map(|(_, rule)| rule).chain([&default_rule]).map(|rule| scope(&namespace, rule));
+        let scopes = rules
+            .iter()
+            .map(|(_, rule)| rule)
+            .chain([&default_rule])
+            .map(|rule| scope(&namespace, rule))
+            .collect();
         Policy {
             cache_status_name: cache_status_name(&name),
             worker,
@@ -153,7 +175,10 @@ impl From<Config> for Policy {
             purge,
             warm,
             namespace: xxh3_64(namespace.as_bytes()),
-            scopes: scopes.collect(),
+            namespace_name: namespace,
+            name,
+            matches,
+            scopes,
             rules,
             default_rule,
         }

@@ -8,6 +8,7 @@ pub mod list;
 use std::collections::BTreeMap;
 
 use crate::cache_status::{Detail, Forward, Outcome, Source, Ttl};
+use crate::insight::busiest::ONE_OF;
 use list::Kind;
 
 /// Counters and samples since they were last taken. Gauges are read from the stores.
@@ -94,6 +95,13 @@ impl Stats {
     pub const fn is_sampled(&mut self) -> bool {
         self.turn = self.turn.wrapping_add(1);
         self.turn.is_multiple_of(SAMPLED_OF)
+    }
+
+    /// Whether this request counts for what operators see of keys: one in [`ONE_OF`], which
+    /// a rhythm of the requests does not decide. To be asked after [`Stats::is_sampled`].
+    #[inline]
+    pub const fn is_noted(&self) -> bool {
+        self.turn.wrapping_mul(0x9e37_79b1) < u32::MAX / ONE_OF
     }
 
     /// The counts since the last call.

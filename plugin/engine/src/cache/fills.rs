@@ -72,13 +72,21 @@ struct Fill {
     /// Nobody waits for longer.
     until: Timestamp,
     waiting: usize,
+    since: Timestamp,
 }
 
 impl Fills {
-    fn add(&mut self, hash: u128, own: bool, lease: Option<u32>, until: Timestamp) -> FillId {
+    fn add(
+        &mut self,
+        hash: u128,
+        own: bool,
+        lease: Option<u32>,
+        until: Timestamp,
+        since: Timestamp,
+    ) -> FillId {
         self.count += 1;
         let id = FillId(self.count);
-        self.under_way.insert(hash, Fill { id, own, lease, until, waiting: 0 });
+        self.under_way.insert(hash, Fill { id, own, lease, until, waiting: 0, since });
         id
     }
 
@@ -165,7 +173,7 @@ impl Cache {
             Lease::Taken { token } => Some(token),
             Lease::Unavailable => None,
             Lease::Held => {
-                self.fills.add(hash, false, None, until);
+                self.fills.add(hash, false, None, until, now);
                 // Without a place in the list it is woken by the call alone, or has waited enough.
                 if self.fills.foreign.len() < MOST_FILLS {
                     self.fills.foreign.push_back(hash);
@@ -177,7 +185,7 @@ impl Cache {
                 return Turn::Alone;
             }
         };
-        Turn::Lead(self.fills.add(hash, true, lease, until))
+        Turn::Lead(self.fills.add(hash, true, lease, until, now))
     }
 
     fn wait_for(&mut self, hash: u128, most: usize, in_all: usize) -> Turn {
@@ -259,6 +267,11 @@ impl Cache {
     /// Whether there are keys whose waiters may be woken.
     pub fn has_ended_fills(&self) -> bool {
         !self.fills.ended.is_empty()
+    }
+
+    /// When the oldest fill under way began.
+    pub(super) fn oldest_fill(&self) -> Option<Timestamp> {
+        self.fills.under_way.values().map(|fill| fill.since).min()
     }
 
     /// Fills under way and requests that wait, for leak watches.

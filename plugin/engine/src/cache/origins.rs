@@ -221,6 +221,21 @@ impl Cache {
         news
     }
 
+    /// No origin is left alone any more. Returns how many were.
+    pub(crate) fn reset_origins(&mut self, moment: &mut Moment<'_>) -> usize {
+        let names: Vec<String> = self.origins.breakers.iter().map(|(name, _)| name.to_owned()).collect();
+        let mut reset = 0;
+        for name in names {
+            let Some(origin) = self.origins.breakers.peek_mut(&name) else { continue };
+            if origin.breaker.state(moment.now) != State::Closed {
+                origin.breaker.reset(moment.now);
+                origin.breaker.sync(moment.host, &origin.key, moment.now);
+                reset += 1;
+            }
+        }
+        reset
+    }
+
     /// How many origins are left alone, half-open ones included.
     pub fn origins_left_alone(&self, now: Timestamp) -> usize {
         let open = |origin: &Origin| origin.breaker.state(now) != State::Closed;

@@ -41,6 +41,12 @@ impl Inflated {
         Some(identity)
     }
 
+    /// Forgets all of them. Returns the bytes that were in use.
+    pub fn clear(&mut self) -> usize {
+        self.entries = VecDeque::new();
+        std::mem::take(&mut self.bytes)
+    }
+
     /// Bytes in use.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -166,6 +166,9 @@ pub(super) fn keyed(
     let keyed = Keyed { request, rule_index, rule, key: &key, hash, changed, sampled };
     let result =
         settle(&keyed, RemoteUse::Possible, Fetch::Undecided { waited: 0, until: None }, cache, moment);
+    if cache.stats.is_noted() {
+        cache.note_asked(hash, request, matches!(result.0, State::Finished));
+    }
     cache.scratch.key = key;
     result
 }

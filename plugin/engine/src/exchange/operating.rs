@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Directive, Reply, State, explaining, page, purging, warming};
+use super::{Directive, Reply, State, explaining, informing, page, purging, warming};
 use crate::cache::{Cache, Moment};
 use crate::fields::FieldBlock;
 use crate::purge::gate::Admission;
@@ -15,7 +15,7 @@ use crate::request::Request;
 use crate::store::response::Body;
 
 /// What operators may ask for.
-const ENDPOINTS: [Endpoint; 3] = [
+const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: b"/.selvage/explain",
         family: "explain",
@@ -30,6 +30,41 @@ const ENDPOINTS: [Endpoint; 3] = [
         path: b"/.selvage/warm",
         family: "warm",
         methods: &[(b"GET", Does::Tell(warming::progress)), (b"POST", Does::Read(warming::by_body))],
+    },
+    Endpoint {
+        path: b"/.selvage/health",
+        family: "admin",
+        methods: &[(b"GET", Does::Tell(informing::health))],
+    },
+    Endpoint {
+        path: b"/.selvage/stats",
+        family: "admin",
+        methods: &[(b"GET", Does::Tell(informing::stats))],
+    },
+    Endpoint {
+        path: b"/.selvage/report",
+        family: "admin",
+        methods: &[(b"GET", Does::Tell(informing::report))],
+    },
+    Endpoint {
+        path: b"/.selvage/recommendations",
+        family: "admin",
+        methods: &[(b"GET", Does::Tell(informing::recommendations))],
+    },
+    Endpoint {
+        path: b"/.selvage/resources",
+        family: "admin",
+        methods: &[(b"GET", Does::Tell(informing::resources))],
+    },
+    Endpoint {
+        path: b"/.selvage/config",
+        family: "admin",
+        methods: &[(b"GET", Does::Tell(informing::config))],
+    },
+    Endpoint {
+        path: b"/.selvage/optimize",
+        family: "admin",
+        methods: &[(b"POST", Does::Read(informing::optimize))],
     },
 ];
 
@@ -169,4 +204,33 @@ fn answered(told: &Told, field: Option<(&[u8], &[u8])>) -> (State, Directive) {
     let body = Body::new(told.body.to_string().into_bytes());
     let range = 0..body.len();
     (State::Finished, Directive::Respond(Reply { status: told.status, fields, body, range, mend: None }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Not in the table: the page, which is before the gate.
+    const OTHERS: [&str; 2] = ["/.selvage", "/.selvage/"];
+
+    #[test]
+    fn the_openapi_document_describes_every_endpoint_and_no_other() {
+        let document: Value = serde_json::from_str(include_str!("../../../openapi.json")).unwrap();
+        let mut described: Vec<String> = Vec::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            let methods = methods.as_object().unwrap().keys();
+            described.extend(methods.map(|method| format!("{path} {}", method.to_uppercase())));
+        }
+        described.retain(|one| !OTHERS.contains(&one.split(' ').next().unwrap()));
+        let methods = |endpoint: &Endpoint| {
+            let name = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            let path = name(endpoint.path);
+            endpoint.methods.iter().map(|(method, _)| format!("{path} {}", name(method))).collect::<Vec<_>>()
+        };
+        let mut there: Vec<String> = ENDPOINTS.iter().flat_map(methods).collect();
+        there.retain(|one| !OTHERS.contains(&one.split(' ').next().unwrap()));
+        described.sort_unstable();
+        there.sort_unstable();
+        assert_eq!(described, there);
+    }
 }

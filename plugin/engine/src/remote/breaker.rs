@@ -201,6 +201,12 @@ impl Breaker {
         self.config = config;
     }
 
+    /// Closes it, whatever it knows, and forgets that: an operator says so. To be told to the others by [`Breaker::sync`].
+    pub fn reset(&mut self, now: Timestamp) {
+        self.openings = 0;
+        self.close(now);
+    }
+
     /// Whether a call may be made now, for a breaker that no other worker shares.
     ///
     /// `random` is any number; it moves the end of pauses about. What is admitted is answered by one

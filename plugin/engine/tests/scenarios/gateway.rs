@@ -312,6 +312,19 @@ impl Gateway {
         self.workers[worker].learn_purges(&mut moment);
     }
 
+    /// All workers export what they have counted, as at each tick.
+    pub fn exports(&mut self) {
+        for worker in &mut self.workers {
+            let stats = worker.stats.take();
+            let hits =
+                [(("requests", "hit.worker"), stats.worker_hits), (("detail", "worker"), stats.worker_hits)];
+            let bytes = [(("served_bytes", "worker"), stats.worker_bytes)];
+            for (word, count) in stats.words.into_iter().chain(hits).chain(bytes) {
+                *self.shared.metrics.entry(word).or_default() += count;
+            }
+        }
+    }
+
     /// How often a worker has counted a word.
     pub fn counted(&self, worker: usize, family: &'static str, word: &'static str) -> u64 {
         assert!(list::has(list::Kind::Counter, family, word), "{family}.{word} is not in the list");

@@ -24,6 +24,7 @@ mod explaining;
 mod firewall;
 mod fleet;
 mod freshness;
+mod informing;
 mod invalidating;
 mod keys;
 mod metrics;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use selvage_engine::cache::Host;
+use selvage_engine::stats::Word;
 use selvage_engine::store::node::{CasMismatch, SharedData};
 
 /// What all workers of one Envoy share, and what the host knows of the response at hand.
@@ -23,6 +24,8 @@ pub struct Shared {
     pub micros: u64,
     /// Lines for operators.
     pub notes: Vec<String>,
+    /// What all workers have counted, and gauges that a test sets.
+    pub metrics: BTreeMap<Word, u64>,
 }
 
 impl Shared {
@@ -74,6 +77,10 @@ impl Host for Shared {
 
     fn peer(&mut self) -> Option<Vec<u8>> {
         Some(b"192.0.2.1:5".to_vec())
+    }
+
+    fn metric(&mut self, word: Word) -> u64 {
+        self.metrics.get(&word).copied().unwrap_or_default()
     }
 
     fn note(&mut self, line: &str) {

@@ -237,6 +237,20 @@ fn one_workers_discovery_spares_the_other() {
 }
 
 #[test]
+fn one_that_an_operator_resets_is_closed_in_all_workers() {
+    let mut data = Data::default();
+    let (mut a, mut b) = (opened(), breaker());
+    assert!(a.sync(&mut data, KEY, at(1)) && b.sync(&mut data, KEY, at(1)));
+    assert_eq!(b.state(at(1)), State::Open { until: at(500) });
+    b.reset(at(2));
+    assert!(b.needs_sync() && b.sync(&mut data, KEY, at(2)) && a.sync(&mut data, KEY, at(3)));
+    for worker in [&mut a, &mut b] {
+        assert_eq!(worker.state(at(3)), State::Closed);
+        assert_eq!(call(worker, CallResult::Failure, at(3)), Admit::Pass, "what was before is forgotten");
+    }
+}
+
+#[test]
 fn few_failures_of_each_worker_together_open_all() {
     let mut data = Data::default();
     let mut workers = [breaker(), breaker(), breaker()];

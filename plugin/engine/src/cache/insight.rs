@@ -1,0 +1,107 @@
+//! What this worker knows for operators, and what they may have it do.
+
+use std::time::Duration;
+
+use super::{Cache, Moment};
+use crate::insight::advice::Seen;
+use crate::insight::busiest::{Busiest, Key};
+use crate::insight::held::{Held, Here, Outside};
+use crate::insight::history::History;
+use crate::request::Request;
+use crate::store::Slot;
+
+/// See [`crate::insight`].
+#[derive(Debug, Default)]
+pub(super) struct Insight {
+    busiest: Busiest,
+    history: History,
+    outside: Outside,
+    /// The remote store's breaker is to be reset.
+    reset_wanted: bool,
+}
+
+impl Cache {
+    /// By tick: sees to the node's history.
+    pub fn keep_history(&mut self, moment: &mut Moment<'_>) {
+        self.insight.history.keep(moment.host, moment.now);
+    }
+
+    /// What the adapter holds.
+    pub fn note_held(&mut self, outside: Outside) {
+        self.insight.outside = outside;
+    }
+
+    /// Whether the breaker of the remote store is to be reset, since the last call.
+    pub fn take_breaker_reset(&mut self) -> bool {
+        std::mem::take(&mut self.insight.reset_wanted)
+    }
+
+    /// Counts a request for its key; `answered` from a store.
+    pub(crate) fn note_asked(&mut self, hash: u128, request: &Request<'_>, answered: bool) {
+        self.insight.busiest.note(hash, request, answered);
+    }
+
+    pub(crate) fn busiest(&self, most: usize) -> Vec<Key> {
+        self.insight.busiest.keys(most)
+    }
+
+    pub(crate) const fn held_outside(&self) -> &Outside {
+        &self.insight.outside
+    }
+
+    /// What this worker itself holds.
+    pub(crate) fn held_here(&self, moment: &Moment<'_>) -> Here {
+        let load = self.load();
+        Here {
+            fills: Held::since(load.fills, self.oldest_fill(), moment.now),
+            filling_bytes: load.filling_bytes,
+            remote_queue: load.remote_queue,
+            purges_queue: self.spread.waiting(),
+            refresh_queue: self.refreshes.len(),
+            warm_queue: self.warms_left(),
+            budget_bytes: self.worker_budget(),
+        }
+    }
+
+    /// What this worker has seen beside the metrics.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen {
+            wide: self.insight.busiest.wide().collect(),
+            origin_us: self.origin_latency.mean().map(micros),
+            remote_us: self.insight.outside.remote_latency.map(micros),
+        }
+    }
+
+    /// Drops everything that is of no more use from the worker store, and has the node store checked. Returns how many
+    /// responses went from this worker.
+    pub(crate) fn sweep_all(&mut self, moment: &mut Moment<'_>) -> usize {
+        let now = moment.now;
+        let dead = |slot: &Slot| matches!(slot, Slot::Response(stored) if stored.dead_at() < now);
+        let swept = self.table.sweep(usize::MAX, dead);
+        self.stats.add("expired", "worker", swept as u64);
+        let buckets = self.node.buckets().unwrap_or(1) as usize;
+        self.node.audit(moment.host, now.as_millis(), BUCKETS_AUDITED / buckets.max(1));
+        swept
+    }
+
+    /// Gives up what this worker could make anew. Returns the bytes.
+    pub(crate) fn shrink(&mut self) -> usize {
+        let scratch = std::mem::take(&mut self.scratch);
+        let buffers = [&scratch.key, &scratch.variant, &scratch.status, &scratch.reply];
+        let buffers: usize = buffers.into_iter().map(Vec::capacity).sum();
+        self.inflated.clear().saturating_add(buffers)
+    }
+
+    /// No breaker leaves anything alone any more. Returns how many origins were; the remote store's is reset at the next tick.
+    pub(crate) fn reset_breakers(&mut self, moment: &mut Moment<'_>) -> usize {
+        self.insight.reset_wanted = self.policy.remote.enabled;
+        self.reset_origins(moment)
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// An audit's step looks at one bucket in 32: so many buckets are looked at in all, where the store is not smaller.
+const BUCKETS_AUDITED: usize = 32 * (16 << 10);

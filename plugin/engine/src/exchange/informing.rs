@@ -1,0 +1,176 @@
+//! What operators are told of the cache, and what they may have it do at once. `plugin/openapi.json` describes the answers.
+
+use serde_json::{Map, Value};
+
+use super::operating::{Told, note};
+use crate::cache::{Cache, Moment};
+use crate::config::shown;
+use crate::insight::health::{self, Status};
+use crate::insight::history::Point;
+use crate::insight::members::{Members, members};
+use crate::insight::numbers::{self, Requests, Tier, share};
+use crate::insight::{advice, held, history};
+use crate::stats::list::Kind;
+
+/// Of the interface: a change that a program which reads it would have to know gets another one.
+const VERSION: u64 = 1;
+
+/// Whether the cache does its work. 503 where nothing can be stored.
+pub(super) fn health(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+    let leaks = held::leaks(cache.held_outside(), &cache.held_here(moment), cache.policy());
+    let reasons = health::reasons(moment.host, cache.policy(), &leaks);
+    let status = reasons.iter().map(|reason| reason.status).max().unwrap_or_default();
+    let reasons =
+        reasons.iter().map(|reason| members! { "code": reason.code, "text": reason.text }).collect();
+    let code = if status == Status::Failing { 503 } else { 200 };
+    told(code, members! { "status": status.as_str(); "reasons" => reasons }, moment)
+}
+
+/// Every counter and gauge.
+pub(super) fn stats(_: &mut Cache, moment: &mut Moment<'_>) -> Told {
+    let mut of_kind = |kind| -> Value {
+        let values = numbers::all(moment.host, kind);
+        let named = values.map(|((family, word), value)| ([family, ".", word].concat(), value.into()));
+        Value::Object(named.collect())
+    };
+    let (counters, gauges) = (of_kind(Kind::Counter), of_kind(Kind::Gauge));
+    told(200, members! { ; "counters" => counters, "gauges" => gauges }, moment)
+}
+
+/// How well the cache does.
+pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+    let host = &mut *moment.host;
+    let requests = Requests::read(host);
+    let (from_stores, bytes) = numbers::served_bytes(host);
+    let (calls, failures) = numbers::remote_calls(host);
+    let seen = cache.seen();
+    let top = cache.busiest(TOP).into_iter();
+    let top = top
+        .map(|key| members! { "key": key.url, "requests": key.requests, "at_least": key.at_least })
+        .collect();
+    let points = history::points(host).iter().map(point).collect();
+    let useful = requests.all() - requests.bypass - requests.refused;
+    let body = members! {
+        "hit_rate": share(requests.from_store(), requests.all()),
+        "byte_hit_rate": share(from_stores, bytes),
+        "efficiency": share(requests.from_store(), useful),
+        "requests": requests.all(),
+        "top_of": "worker";
+        "outcomes" => members! {
+            "hit": requests.hit,
+            "stale": requests.stale,
+            "collapsed": requests.collapsed,
+            "validated": requests.validated,
+            "miss": requests.miss,
+            "bypass": requests.bypass,
+            "refused": requests.refused,
+        },
+        "bytes" => members! { "from_stores": from_stores, "all": bytes },
+        "tiers" => members! {
+            ;
+            "worker" => tier(&Tier::read(host, "worker")),
+            "node" => tier(&Tier::read(host, "node"))
+        },
+        "top" => top,
+        "latency" => members! {
+            "of": "worker";
+            "origin" => mean(seen.origin_us),
+            "remote" => mean(seen.remote_us)
+        },
+        "remote" => members! {
+            "enabled": cache.policy().remote.enabled,
+            "ready": numbers::is_remote_ready(host),
+            "breaker": numbers::remote_breaker(host),
+            "calls": calls,
+            "failures": failures,
+        },
+        "origin" => members! { "open": numbers::origins_open(host) },
+        "history" => members! { "resolution_ms": history::RESOLUTION_MS; "points" => points }
+    };
+    told(200, body, moment)
+}
+
+fn tier(tier: &Tier) -> Value {
+    members! { "entries": tier.entries, "bytes": tier.bytes, "bound": tier.bound }
+}
+
+fn mean(micros: Option<u64>) -> Value {
+    micros.map_or(Value::Null, |micros| members! { "mean_us": micros })
+}
+
+fn point(point: &Point) -> Value {
+    members! {
+        "at_ms": point.at_ms,
+        "requests": point.requests,
+        "hits": point.hits,
+        "origin": point.origin,
+        "errors": point.errors,
+    }
+}
+
+/// What should be changed.
+pub(super) fn recommendations(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+    let list = advice::recommendations(moment.host, cache.policy(), &cache.seen());
+    told(200, members! { ; "recommendations" => list.into() }, moment)
+}
+
+/// What this worker holds that must go away again.
+pub(super) fn resources(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+    let (held, own) = (*cache.held_outside(), cache.held_here(moment));
+    let leaks = held::leaks(&held, &own, cache.policy());
+    let mut body = held::show(&held, &own, &leaks);
+    if let Some(body) = body.as_object_mut() {
+        body.insert("version".into(), VERSION.into());
+    }
+    Told { status: 200, body }
+}
+
+/// The configuration in force.
+pub(super) fn config(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+    told(200, members! { ; "config" => shown::shown(cache.policy()) }, moment)
+}
+
+/// What is done at once: `{"sweep":true,"shrink":true,"reset_breakers":true}`, each of which may be left out.
+pub(super) fn optimize(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+    let wanted = match serde_json::from_slice(body) {
+        Ok(Value::Object(members)) if is_known(&members) => members,
+        _ => {
+            cache.stats.count("admin", "refused");
+            let error = "an object with sweep, shrink or reset_breakers: true or false, and one of them true";
+            return Told { status: 400, body: members! { "error": error, "path": "body" } };
+        }
+    };
+    let is_wanted = |name: &str| wanted.get(name) == Some(&Value::Bool(true));
+    let mut done = Members::default();
+    if is_wanted("sweep") {
+        done.give("sweep", members! { "of": "worker", "dropped": cache.sweep_all(moment) });
+    }
+    if is_wanted("shrink") {
+        done.give("shrink", members! { "of": "worker", "bytes": cache.shrink() });
+    }
+    if is_wanted("reset_breakers") {
+        let origins = cache.reset_breakers(moment);
+        let remote = cache.policy().remote.enabled;
+        done.give("reset_breakers", members! { "origins": origins, "remote": remote });
+    }
+    let body = members! { ; "done" => done.end() };
+    note("optimize", body.clone(), cache, moment);
+    told(200, body, moment)
+}
+
+fn is_known(members: &Map<String, Value>) -> bool {
+    let known = ["sweep", "shrink", "reset_breakers"];
+    members.iter().all(|(name, value)| known.contains(&&**name) && value.is_boolean())
+        && members.values().any(|value| *value == Value::Bool(true))
+}
+
+fn told(status: u16, mut body: Value, moment: &Moment<'_>) -> Told {
+    if let Some(body) = body.as_object_mut() {
+        body.insert("version".into(), VERSION.into());
+        body.insert("at_ms".into(), moment.now.as_millis().into());
+    }
+    Told { status, body }
+}
+
+/// Keys in a report.
+const TOP: usize = 20;

@@ -1,0 +1,212 @@
+//! What an operator should change, each with the figures behind it and the member of the configuration.
+//!
+//! A rule says something only where there is enough to judge by; counters are those since Envoy started.
+
+use serde_json::{Map, Value};
+
+use super::busiest::Wide;
+use super::members::members;
+use super::numbers::{Requests, Tier, share};
+use crate::cache::Host;
+use crate::policy::Policy;
+use crate::stats::Word;
+
+/// What the rules look at beside the metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Paths that fall apart into many keys, of this worker.
+    pub wide: Vec<Wide>,
+    /// How long the origin takes on average, in microseconds, of this worker.
+    pub origin_us: Option<u64>,
+    /// The same of the remote store.
+    pub remote_us: Option<u64>,
+}
+
+/// A rule that needs no more than a counter: often enough, and enough of all requests.
+struct Often {
+    code: &'static str,
+    /// Their sum.
+    words: &'static [Word],
+    least: u64,
+    percent: u64,
+    text: &'static str,
+    change: fn(&Policy) -> String,
+}
+
+/// All recommendations that there is reason for.
+pub fn recommendations(host: &mut dyn Host, policy: &Policy, seen: &Seen) -> Vec<Value> {
+    let requests = Requests::read(host);
+    let mut list = Vec::new();
+    lifetimes(host, &requests, &mut list);
+    for wide in &seen.wide {
+        key_too_wide(wide, &mut list);
+    }
+    for rule in &OFTEN {
+        often(rule, host, policy, &requests, &mut list);
+    }
+    compression(host, &mut list);
+    remote(host, policy, seen, &mut list);
+    budget(host, policy, &mut list);
+    list
+}
+
+/// Most of what expires is confirmed by the origin: it could have been kept for longer.
+fn lifetimes(host: &mut dyn Host, requests: &Requests, list: &mut Vec<Value>) {
+    let confirmed = requests.validated + host.metric(("refresh", "freshened"));
+    let expired = host.metric(("fwd", "stale")) + host.metric(("refresh", "sent"));
+    if confirmed >= 100 && confirmed * 2 >= expired && confirmed * 10 >= requests.all() {
+        let figures = members! { "confirmed": confirmed, "expired": expired, "requests": requests.all() };
+        let text = "Most stored responses that expire have not changed: the origin answers 304. A longer lifetime would spare \
+                    it these requests; purge what changes.";
+        say(list, "ttl-too-short", text, figures, r#""ttl": { "override": "10m" }"#.into());
+    }
+}
+
+fn key_too_wide(wide: &Wide, list: &mut Vec<Value>) {
+    let figures = members! { "path": wide.path, "requests_counted": wide.spread.requests, "keys": wide.spread.keys,
+    "answered_from_store": wide.spread.answered };
+    let text = "Nearly every request of this path has a query of its own, and hardly any is answered from a store. Leave the \
+                parameters that do not change the response out of the key.";
+    let change = r#""key": { "query": { "except": ["utm_*", "the parameters that change nothing"] } }"#;
+    say(list, "key-too-wide", text, figures, change.into());
+}
+
+fn often(rule: &Often, host: &mut dyn Host, policy: &Policy, requests: &Requests, list: &mut Vec<Value>) {
+    let mut figures = Map::new();
+    let mut sum = 0u64;
+    for word in rule.words {
+        let value = host.metric(*word);
+        sum = sum.saturating_add(value);
+        figures.insert([word.0, ".", word.1].concat(), value.into());
+    }
+    if sum >= rule.least && sum.saturating_mul(100) >= requests.all().saturating_mul(rule.percent) {
+        figures.insert("requests".into(), requests.all().into());
+        say(list, rule.code, rule.text, Value::Object(figures), (rule.change)(policy));
+    }
+}
+
+fn compression(host: &mut dyn Host, list: &mut Vec<Value>) {
+    let (kept, useless) =
+        (host.metric(("compression", "kept")), host.metric(("compression", "not-worth-it")));
+    if useless >= 100 && useless > kept {
+        let figures = members! { "kept": kept, "not_worth_it": useless };
+        let text = "Most responses are compressed in vain: they hardly become smaller. Name only the types that do, or compress \
+                    only longer ones.";
+        say(list, "compression-useless", text, figures, r#""compression": { "min_bytes": "8KiB" }"#.into());
+    }
+}
+
+fn remote(host: &mut dyn Host, policy: &Policy, seen: &Seen, list: &mut Vec<Value>) {
+    if !policy.remote.enabled {
+        return;
+    }
+    let lookups = host.metric(("remote", "lookups"));
+    let found = host.metric(("remote", "found"));
+    let opened = host.metric(("breaker", "opened-by-slowness"));
+    let slower = matches!((seen.remote_us, seen.origin_us), (Some(remote), Some(origin)) if remote > origin);
+    if lookups >= 100 && (slower || opened > 0) {
+        let figures = members! { "remote_us": seen.remote_us, "origin_us": seen.origin_us,
+        "opened_by_slowness": opened, "lookups": lookups, "found": share(found, lookups) };
+        let text = "The remote store takes longer than the origin it is to spare, or than remote.breaker.slow_after. Bring it \
+                    nearer, or do without it where the origin is quick.";
+        say(list, "remote-slower-than-origin", text, figures, r#""defaults": { "remote": false }"#.into());
+    }
+    let late = host.metric(("remote", "timeout"));
+    if late >= 20 && late * 20 >= lookups {
+        let figures = members! { "timeouts": late, "lookups": lookups };
+        let text = "Many questions to the remote store are given up before it answers.";
+        let twice = policy.remote.timeout.as_millis().saturating_mul(2);
+        say(list, "remote-timeouts", text, figures, format!(r#""remote": {{ "timeout": "{twice}ms" }}"#));
+    }
+}
+
+/// The test of the age at eviction: more leaves while it could still be used than because its time is over.
+fn budget(host: &mut dyn Host, policy: &Policy, list: &mut Vec<Value>) {
+    let tier = if policy.node.bytes > 0 { "node" } else { "worker" };
+    let (evicted, expired) = (host.metric(("evicted", tier)), host.metric(("expired", tier)));
+    let Tier { bytes, bound, .. } = Tier::read(host, tier);
+    if evicted >= 100 && evicted > expired && bytes.saturating_mul(10) >= bound.saturating_mul(7) {
+        let figures = members! { "evicted": evicted, "expired": expired, "bytes": bytes, "bound": bound };
+        let text = "More responses leave the store for want of room than because their lifetime is over: it is too small for \
+                    what is asked for.";
+        let own = if tier == "node" { policy.node.bytes } else { policy.worker.bytes as u64 };
+        let change = format!(r#""{tier}": {{ "bytes": "{}MiB" }}"#, (own.saturating_mul(2) >> 20).max(1));
+        say(list, "budget-too-small", text, figures, change);
+    }
+}
+
+fn say(list: &mut Vec<Value>, code: &str, text: &str, figures: Value, change: String) {
+    list.push(members! { "code": *code, "text": *text, "change": change; "figures" => figures });
+}
+
+/// Twice of what is there, in MiB.
+fn twice(section: &str, member: &str, bytes: usize) -> String {
+    let twice = (bytes.saturating_mul(2) >> 20).max(1);
+    format!(r#""{section}": {{ "{member}": "{twice}MiB" }}"#)
+}
+
+const OFTEN: [Often; 7] = [
+    Often {
+        code: "object-bound-too-small",
+        words: &[("detail", "too-large"), ("event", "outgrown")],
+        least: 20,
+        percent: 1,
+        text: "Many responses are not stored because they are larger than a store takes.",
+        change: |policy| {
+            twice("node", "object_bytes", policy.node.object_bytes.max(policy.worker.object_bytes))
+        },
+    },
+    Often {
+        code: "filling-bound-too-small",
+        words: &[("detail", "filling-limit"), ("event", "filling-limit")],
+        least: 20,
+        percent: 1,
+        text: "Many responses are not stored because too many others are being stored at that moment.",
+        change: |policy| twice("worker", "filling_bytes", policy.worker.filling_bytes),
+    },
+    Often {
+        code: "no-lifetime",
+        words: &[("detail", "no-freshness")],
+        least: 100,
+        percent: 20,
+        text: "Many responses are not stored because the origin says nothing of how long they are fresh. Let it send \
+               Cache-Control, or give them a lifetime here.",
+        change: |_| r#""ttl": { "default": "1m" }"#.into(),
+    },
+    Often {
+        code: "set-cookie",
+        words: &[("detail", "set-cookie")],
+        least: 100,
+        percent: 10,
+        text: "Many responses are not stored because they set a cookie. Where the cookie is of no use, store them without it.",
+        change: |_| r#""set_cookie": "strip""#.into(),
+    },
+    Often {
+        code: "unkeyed-headers",
+        words: &[("firewall", "unkeyed-header")],
+        least: 100,
+        percent: 5,
+        text: "Many requests are kept from the store because they have a field that the origin might answer differently for. \
+               Put it into the key, take it away before the cache, or say that it plays no part.",
+        change: |_| r#""key": { "headers": ["x-forwarded-host"] }"#.into(),
+    },
+    Often {
+        code: "queue-too-small",
+        words: &[("remote", "dropped")],
+        least: 20,
+        percent: 0,
+        text: "Responses on their way to the remote store were dropped because too many waited.",
+        change: |policy| twice("remote", "queue_bytes", policy.remote.queue_bytes),
+    },
+    Often {
+        code: "waiters-bound-too-small",
+        words: &[("coalesce", "too-many-waiters"), ("coalesce", "too-many-fills")],
+        least: 20,
+        percent: 1,
+        text: "Many requests went to the origin by themselves because too many waited for another's fetch already.",
+        change: |policy| format!(r#""worker": {{ "waiters": {} }}"#, policy.worker.waiters.saturating_mul(2)),
+    },
+];
+
+#[cfg(test)]
+mod tests;

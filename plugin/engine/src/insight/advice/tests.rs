@@ -1,0 +1,160 @@
+//! Each rule where there is reason for it, and where there is just not.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::*;
+use crate::config::Config;
+use crate::insight::busiest::Spread;
+use crate::stats::list;
+use crate::store::node::{CasMismatch, SharedData};
+
+/// A node of which only the metrics are known.
+#[derive(Default)]
+struct Node(BTreeMap<Word, u64>);
+
+impl SharedData for Node {
+    fn get(&mut self, _: &str) -> Option<(Vec<u8>, u32)> {
+        None
+    }
+
+    fn set(&mut self, _: &str, _: &[u8], _: u32) -> Result<(), CasMismatch> {
+        Ok(())
+    }
+}
+
+impl Host for Node {
+    fn origin_answered(&mut self) -> bool {
+        true
+    }
+
+    fn metric(&mut self, (family, word): Word) -> u64 {
+        let known = list::family(family).is_some_and(|family| family.words.contains(&word));
+        assert!(known, "{family}.{word} is not in the list");
+        self.0.get(&(family, word)).copied().unwrap_or_default()
+    }
+}
+
+fn advised(config: &str, metrics: &[(Word, u64)], seen: &Seen) -> Vec<Value> {
+    let policy = Policy::from(Config::parse(config.as_bytes()).unwrap());
+    recommendations(&mut Node(metrics.iter().copied().collect()), &policy, seen)
+}
+
+/// Of two sets of metrics the second gives this recommendation and the first gives none.
+#[track_caller]
+fn begins(config: &str, before: &[(Word, u64)], after: &[(Word, u64)], code: &str) -> Value {
+    let none = advised(config, before, &Seen::default());
+    assert!(none.is_empty(), "{none:?}");
+    let one = advised(config, after, &Seen::default());
+    let [one] = one.as_slice() else { panic!("{code}: {one:?}") };
+    assert_eq!(one["code"], code);
+    // The line is a member that the reader takes, at the top or for all rules.
+    let change = one["change"].as_str().unwrap();
+    let read = |json: String| Config::parse(json.as_bytes()).is_ok();
+    assert!(read(format!("{{{change}}}")) || read(format!("{{\"defaults\":{{{change}}}}}")), "{change}");
+    assert!(!one["figures"].as_object().unwrap().is_empty());
+    one.clone()
+}
+
+const HIT: Word = ("requests", "hit.worker");
+const MISS: Word = ("requests", "miss.origin");
+
+#[test]
+fn nothing_is_said_of_a_node_that_nobody_has_asked() {
+    assert!(advised("{}", &[], &Seen::default()).is_empty());
+    assert!(advised(r#"{"remote":{"enabled":true}}"#, &[(HIT, 1_000_000)], &Seen::default()).is_empty());
+}
+
+#[test]
+fn a_lifetime_is_too_short_if_the_origin_confirms_most_of_what_expires() {
+    let metrics = |validated, stale, hits| {
+        [(("requests", "validated.origin"), validated), (("fwd", "stale"), stale), (HIT, hits)]
+    };
+    begins("{}", &metrics(99, 100, 0), &metrics(100, 100, 0), "ttl-too-short");
+    begins("{}", &metrics(100, 201, 0), &metrics(100, 200, 0), "ttl-too-short");
+    begins("{}", &metrics(100, 100, 901), &metrics(100, 100, 900), "ttl-too-short");
+    let by_refresh =
+        |freshened| [(("refresh", "freshened"), freshened), (("refresh", "sent"), 110), (HIT, 500)];
+    begins("{}", &by_refresh(99), &by_refresh(101), "ttl-too-short");
+}
+
+#[test]
+fn a_key_is_too_wide_where_requests_differ_in_the_query_alone() {
+    let spread = Spread { requests: 64, answered: 3, keys: 60 };
+    let seen = Seen { wide: vec![Wide { path: "https://a.test/search".into(), spread }], ..Seen::default() };
+    let advice = advised("{}", &[], &seen);
+    assert_eq!((advice.len(), &advice[0]["code"]), (1, &json!("key-too-wide")));
+    assert_eq!(advice[0]["figures"]["path"], "https://a.test/search");
+    assert_eq!(advice[0]["figures"]["keys"], 60);
+}
+
+#[test]
+fn rules_of_one_counter_need_enough_of_it_and_enough_of_all_requests() {
+    for rule in &OFTEN {
+        let word = rule.words[0];
+        let config = r#"{"remote":{"enabled":true}}"#;
+        begins(config, &[(word, rule.least - 1)], &[(word, rule.least)], rule.code);
+        if rule.percent > 0 {
+            let requests = |more: u64| [(word, rule.least), (MISS, rule.least * 100 / rule.percent + more)];
+            begins(config, &requests(1), &requests(0), rule.code);
+        }
+        for word in rule.words {
+            assert!(list::has(list::Kind::Counter, word.0, word.1), "{word:?}");
+        }
+    }
+}
+
+#[test]
+fn a_bound_that_is_too_small_is_to_be_doubled() {
+    let metrics = [(("detail", "too-large"), 20), (MISS, 100)];
+    let change = |config| advised(config, &metrics, &Seen::default())[0]["change"].clone();
+    assert_eq!(change("{}"), r#""node": { "object_bytes": "8MiB" }"#);
+    assert_eq!(change(r#"{"node":{"object_bytes":"16MiB"}}"#), r#""node": { "object_bytes": "32MiB" }"#);
+}
+
+#[test]
+fn compression_is_useless_if_it_saves_too_little_most_of_the_time() {
+    let metrics =
+        |kept, useless| [(("compression", "kept"), kept), (("compression", "not-worth-it"), useless)];
+    begins("{}", &metrics(0, 99), &metrics(0, 100), "compression-useless");
+    begins("{}", &metrics(100, 100), &metrics(100, 101), "compression-useless");
+}
+
+#[test]
+fn a_remote_store_is_slower_than_the_origin_by_what_this_worker_measures_or_by_the_breaker() {
+    let remote = r#"{"remote":{"enabled":true}}"#;
+    let metrics =
+        |lookups, opened| [(("remote", "lookups"), lookups), (("breaker", "opened-by-slowness"), opened)];
+    begins(remote, &metrics(99, 1), &metrics(100, 1), "remote-slower-than-origin");
+    for (remote_us, origin_us, wanted) in [(2000, 1000, 1), (1000, 2000, 0)] {
+        let seen = Seen { remote_us: Some(remote_us), origin_us: Some(origin_us), ..Seen::default() };
+        assert_eq!(advised(remote, &metrics(100, 0), &seen).len(), wanted);
+        assert_eq!(advised("{}", &metrics(100, 0), &seen).len(), 0, "there is none");
+    }
+    let late = |late| [(("remote", "lookups"), 400), (("remote", "timeout"), late)];
+    let advice = begins(remote, &late(19), &late(20), "remote-timeouts");
+    assert_eq!(advice["change"], r#""remote": { "timeout": "100ms" }"#);
+}
+
+#[test]
+fn a_budget_is_too_small_if_more_is_evicted_than_expires() {
+    let metrics = |tier, evicted, expired, bytes| {
+        [
+            (("evicted", tier), evicted),
+            (("expired", tier), expired),
+            (("bytes", tier), bytes),
+            (("bytes_limit", tier), 100),
+        ]
+    };
+    let of_node = |evicted, expired, bytes| metrics("node", evicted, expired, bytes);
+    let advice = begins("{}", &of_node(99, 0, 100), &of_node(100, 0, 100), "budget-too-small");
+    assert_eq!(advice["change"], r#""node": { "bytes": "512MiB" }"#);
+    begins("{}", &of_node(100, 100, 100), &of_node(101, 100, 100), "budget-too-small");
+    begins("{}", &of_node(100, 0, 69), &of_node(100, 0, 70), "budget-too-small");
+    // What leaves a worker is still in the node.
+    assert!(advised("{}", &metrics("worker", 1000, 0, 100), &Seen::default()).is_empty());
+    let alone = r#"{"node":{"bytes":0}}"#;
+    let advice = begins(alone, &of_node(100, 0, 100), &metrics("worker", 100, 0, 100), "budget-too-small");
+    assert_eq!(advice["change"], r#""worker": { "bytes": "128MiB" }"#);
+}
