@@ -82,6 +82,32 @@ pub enum Detail {
 }
 
 impl Detail {
+    /// Every one of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let plain = [
+            Self::Worker,
+            Self::Node,
+            Self::Remote,
+            Self::Validated,
+            Self::StaleWhileRevalidate,
+            Self::StaleIfError,
+            Self::Disconnected,
+            Self::MaxStale,
+            Self::OnlyIfCached,
+            Self::OriginOpen,
+            Self::Rule,
+            Self::Cookie,
+            Self::Precondition,
+            Self::Upgrade,
+            Self::TooLarge,
+            Self::FillingLimit,
+            Self::RequestBodyTooLarge,
+            Self::Purged,
+        ];
+        let vectors = Vector::ALL.into_iter().map(Self::Firewall);
+        plain.into_iter().chain(vectors).chain(Refusal::ALL.into_iter().map(Self::NotStored))
+    }
+
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {

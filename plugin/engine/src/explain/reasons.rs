@@ -228,32 +228,6 @@ fn of_refusal(refusal: Refusal) -> Texts {
 mod tests {
     use super::*;
 
-    /// Every detail. The match makes the compiler ask for the new ones.
-    fn details() -> Vec<Detail> {
-        let plain = [
-            Detail::Worker,
-            Detail::Node,
-            Detail::Remote,
-            Detail::Validated,
-            Detail::StaleWhileRevalidate,
-            Detail::StaleIfError,
-            Detail::Disconnected,
-            Detail::MaxStale,
-            Detail::OnlyIfCached,
-            Detail::OriginOpen,
-            Detail::Rule,
-            Detail::Cookie,
-            Detail::Precondition,
-            Detail::Upgrade,
-            Detail::TooLarge,
-            Detail::FillingLimit,
-            Detail::RequestBodyTooLarge,
-            Detail::Purged,
-        ];
-        let vectors = Vector::ALL.into_iter().map(Detail::Firewall);
-        plain.into_iter().chain(vectors).chain(Refusal::ALL.into_iter().map(Detail::NotStored)).collect()
-    }
-
     const FORWARDS: [Forward; 6] = [
         Forward::Bypass,
         Forward::Method,
@@ -265,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_word_has_its_entry_and_every_refusal_says_what_would_change_it() {
-        for detail in details() {
+        for detail in Detail::all() {
             let Reason { word, why, change, .. } = of_detail(detail);
             assert_eq!(word, detail.as_str());
             assert!((10..200).contains(&why.len()), "{word}: {why}");
@@ -280,7 +254,7 @@ mod tests {
     #[test]
     fn references_are_to_sections_and_changes_name_settings_that_exist() {
         let table = crate::config::reference::markdown();
-        let reasons = details().into_iter().map(of_detail).chain(FORWARDS.map(of_forward));
+        let reasons = Detail::all().map(of_detail).chain(FORWARDS.map(of_forward));
         for Reason { word, reference, change, .. } in reasons {
             assert!(
                 reference.is_empty() || reference.starts_with("RFC ") && reference.contains(" §"),

@@ -7,7 +7,6 @@ use super::Kind::{Counter, Histogram};
 use super::*;
 use crate::cache_status::{Detail, Forward};
 use crate::firewall::Vector;
-use crate::storability::Refusal;
 
 #[test]
 fn every_family_is_well_made() {
@@ -36,54 +35,10 @@ fn every_word_of_cache_status_is_in_the_list() {
     for forward in [Bypass, Method, UriMiss, VaryMiss, Request, Stale] {
         assert!(has(Counter, "fwd", forward.as_str()), "{forward:?}");
     }
-    let vectors = [
-        Vector::GetWithBody,
-        Vector::AmbiguousPath,
-        Vector::ControlBytes,
-        Vector::AmbiguousAuthority,
-        Vector::AmbiguousLength,
-        Vector::UnkeyedHeader,
-        Vector::MethodOverride,
-    ];
-    let refusals = [
-        Refusal::RequestNoStore,
-        Refusal::NoStore,
-        Refusal::Private,
-        Refusal::Authorization,
-        Refusal::SetCookie,
-        Refusal::VaryStar,
-        Refusal::Partial,
-        Refusal::Status,
-        Refusal::MustUnderstand,
-        Refusal::NoFreshness,
-        Refusal::NoCache,
-    ];
-    let details = [
-        Detail::Worker,
-        Detail::Node,
-        Detail::Remote,
-        Detail::Validated,
-        Detail::StaleWhileRevalidate,
-        Detail::StaleIfError,
-        Detail::Disconnected,
-        Detail::MaxStale,
-        Detail::OnlyIfCached,
-        Detail::OriginOpen,
-        Detail::Rule,
-        Detail::Cookie,
-        Detail::Precondition,
-        Detail::Upgrade,
-        Detail::TooLarge,
-        Detail::FillingLimit,
-        Detail::RequestBodyTooLarge,
-        Detail::Purged,
-    ];
-    let details =
-        details.into_iter().chain(vectors.map(Detail::Firewall)).chain(refusals.map(Detail::NotStored));
-    for detail in details {
+    for detail in Detail::all() {
         assert!(has(Counter, "detail", detail.as_str()), "{detail:?}");
     }
-    for vector in vectors {
+    for vector in Vector::ALL {
         assert!(has(Counter, "firewall", vector.as_str()), "{vector:?}");
     }
 }
