@@ -162,10 +162,7 @@ pub fn log(level: Level, message: &str) {
 
 /// The time of day.
 pub fn now() -> Timestamp {
-    let mut nanoseconds = 0;
-    // SAFETY: the host writes to `nanoseconds` during the call.
-    unsafe { proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
-    Timestamp::from_millis(nanoseconds / 1_000_000)
+    Timestamp::from_millis(nanoseconds() / 1_000_000)
 }
 
 /// A number that no other VM is likely to get.
@@ -175,10 +172,14 @@ pub fn random() -> u64 {
 
 /// The time in microseconds, for durations.
 pub fn micros() -> u64 {
+    nanoseconds() / 1000
+}
+
+fn nanoseconds() -> u64 {
     let mut nanoseconds = 0;
     // SAFETY: the host writes to `nanoseconds` during the call.
     unsafe { proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
-    nanoseconds / 1000
+    nanoseconds
 }
 
 /// Bytes of memory that this VM has taken from the host. It never gives any back.

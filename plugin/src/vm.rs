@@ -187,6 +187,12 @@ impl Vm {
     pub fn tick(&mut self, id: u32) {
         let now = host::now();
         self.release_held(now);
+        let Some(root) = root_of(&mut self.roots, id) else { return };
+        root.waiters.poll_due(now);
+        if !root.pace.is_ordinary(root.waiters.any_polling(), now) {
+            self.wake_some(id, now);
+            return;
+        }
         // What belongs to the whole VM is shown by one root.
         let shows_all = self.roots.first().is_some_and(|first| first.id == id);
         let held = gauges::InVm {
@@ -195,11 +201,6 @@ impl Vm {
             bodies: self.held.len(),
         };
         let Some(root) = root_of(&mut self.roots, id) else { return };
-        root.waiters.poll_due(now);
-        if !root.pace.is_ordinary(root.waiters.any_polling(), now) {
-            self.wake_some(id, now);
-            return;
-        }
         root.wake.tick(now);
         let mut moment = Moment { now, host: &mut Envoy };
         if now >= root.learns_at {

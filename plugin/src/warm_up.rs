@@ -3,11 +3,10 @@
 
 use std::rc::Rc;
 
-use selvage_engine::cache::{Cache, Host, Moment};
+use selvage_engine::cache::{Cache, Moment, Nowhere};
 use selvage_engine::exchange::{Directive, Event, Exchange};
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::Policy;
-use selvage_engine::store::node::{CasMismatch, SharedData};
 use selvage_engine::time::Timestamp;
 
 /// Stores a response in a cache of its own and finds it again. Nothing outside notices.
@@ -38,23 +37,4 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     fields.write_with(&[], &mut block);
     block
-}
-
-/// A host that has nothing and forgets everything.
-struct Nowhere;
-
-impl SharedData for Nowhere {
-    fn get(&mut self, _key: &str) -> Option<(Vec<u8>, u32)> {
-        None
-    }
-
-    fn set(&mut self, _key: &str, _value: &[u8], _cas: u32) -> Result<(), CasMismatch> {
-        Ok(())
-    }
-}
-
-impl Host for Nowhere {
-    fn origin_answered(&mut self) -> bool {
-        true
-    }
 }

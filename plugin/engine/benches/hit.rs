@@ -6,30 +6,11 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Instant;
 
-use selvage_engine::cache::{Cache, Host, Moment};
+use selvage_engine::cache::{Cache, Moment, Nowhere};
 use selvage_engine::exchange::{Directive, Event, Exchange};
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::Policy;
-use selvage_engine::store::node::{CasMismatch, SharedData};
 use selvage_engine::time::Timestamp;
-
-struct Nowhere;
-
-impl SharedData for Nowhere {
-    fn get(&mut self, _key: &str) -> Option<(Vec<u8>, u32)> {
-        None
-    }
-
-    fn set(&mut self, _key: &str, _value: &[u8], _cas: u32) -> Result<(), CasMismatch> {
-        Ok(())
-    }
-}
-
-impl Host for Nowhere {
-    fn origin_answered(&mut self) -> bool {
-        true
-    }
-}
 
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let fields: FieldBlock = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();

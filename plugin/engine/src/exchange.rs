@@ -203,6 +203,12 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// A reply that is made here and not from the store, all of its content sent.
+    pub(crate) fn made(status: u16, fields: Vec<u8>, content: Vec<u8>) -> Self {
+        let range = 0..content.len();
+        Self { status, fields, body: Body::new(content), range, mend: None }
+    }
+
     /// The content to send.
     pub fn content(&self) -> &[u8] {
         self.body.as_slice().get(self.range.clone()).unwrap_or_default()

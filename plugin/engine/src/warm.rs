@@ -187,8 +187,6 @@ const MOST_TRIES: u8 = 3;
 /// The pause before the second try; the next is twice as long.
 const RETRY: Duration = Duration::from_secs(1);
 const FARTHEST: Duration = Duration::from_secs(60);
-/// Only if the key is missing, as no value has this number.
-const ABSENT: u32 = u32::MAX;
 /// How often a place in shared data is tried to be written when others write it too.
 const TRIES: usize = 8;
 

@@ -9,7 +9,6 @@
 //! with 1 when the configuration is refused, with 2 when the command line or a message cannot be read.
 
 mod message;
-mod nowhere;
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -17,7 +16,7 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fs, io};
 
-use selvage_engine::cache::{Cache, Moment};
+use selvage_engine::cache::{Cache, Moment, Nowhere};
 use selvage_engine::config::Config;
 use selvage_engine::explain::{Answer, Explanation, Subject, explain};
 use selvage_engine::freshness::date_of;
@@ -26,7 +25,6 @@ use selvage_engine::request::Request;
 use selvage_engine::time::Timestamp;
 
 use message::{Message, Problem};
-use nowhere::Nowhere;
 
 /// What the command line says.
 #[derive(Default)]

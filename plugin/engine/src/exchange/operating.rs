@@ -12,7 +12,6 @@ use crate::fields::FieldBlock;
 use crate::purge::gate::Admission;
 use crate::purge::request::LONGEST_BODY;
 use crate::request::Request;
-use crate::store::response::Body;
 
 /// What operators may ask for.
 const ENDPOINTS: &[Endpoint] = &[
@@ -201,9 +200,8 @@ fn answered(told: &Told, field: Option<(&[u8], &[u8])>) -> (State, Directive) {
     }
     let mut fields = Vec::new();
     block.write_with(&[], &mut fields);
-    let body = Body::new(told.body.to_string().into_bytes());
-    let range = 0..body.len();
-    (State::Finished, Directive::Respond(Reply { status: told.status, fields, body, range, mend: None }))
+    let content = told.body.to_string().into_bytes();
+    (State::Finished, Directive::Respond(Reply::made(told.status, fields, content)))
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use crate::coding::gzip;
 use crate::coding::negotiate::{Acceptable, Choice};
 use crate::fields::FieldBlock;
 use crate::request::Request;
-use crate::store::response::Body;
 
 /// Where it is.
 const PATH: &[u8] = b"/.selvage/";
@@ -45,9 +44,7 @@ pub(super) fn answer(request: &Request<'_>) -> Option<(State, Directive)> {
     };
     let mut fields = Vec::new();
     block.write_with(&[], &mut fields);
-    let range = 0..body.len();
-    let reply = Reply { status, fields, body: Body::new(body), range, mend: None };
-    Some((State::Finished, Directive::Respond(reply)))
+    Some((State::Finished, Directive::Respond(Reply::made(status, fields, body))))
 }
 
 /// The page in the coding that the client wants.

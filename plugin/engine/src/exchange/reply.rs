@@ -9,7 +9,7 @@ use crate::freshness::date_of;
 use crate::precondition::{self, Outcome as Precondition, Validators};
 use crate::range::{self, RangeOutcome};
 use crate::request::{MethodKind, Request};
-use crate::store::response::{Body, StoredResponse};
+use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 
 /// Whether the client's conditions and ranges apply to a reply.
@@ -111,7 +111,7 @@ pub(super) fn from_store(
             let kept: FieldBlock =
                 view.fields.fields().iter().filter(|(name, _)| !describes_content(name)).collect();
             kept.write_with(&[own, extra].concat(), &mut fields);
-            Reply { status: 304, fields, body: Body::default(), range: 0..0, mend: None }
+            Reply::made(304, fields, Vec::new())
         }
         Shape::Part(first, last) => {
             let content_range = range::content_range(first, last, view.body.len());
@@ -126,7 +126,7 @@ pub(super) fn from_store(
             let mut block = FieldBlock::new();
             block.push(b"content-range", &content_range);
             block.write_with(&[cache_status], &mut fields);
-            Reply { status: 416, fields, body: Body::default(), range: 0..0, mend: None }
+            Reply::made(416, fields, Vec::new())
         }
     };
     cache.scratch.status = status_line;
@@ -145,7 +145,7 @@ pub(super) fn gateway_timeout(outcome: &Outcome, cache: &mut Cache) -> Reply {
     outcome.write(cache.policy().cache_status_name.as_bytes(), &mut line);
     let mut fields = Vec::new();
     FieldBlock::new().write_with(&[(b"cache-status", &line)], &mut fields);
-    Reply { status: 504, fields, body: Body::default(), range: 0..0, mend: None }
+    Reply::made(504, fields, Vec::new())
 }
 
 /// 503 while the origin is left alone.
@@ -156,7 +156,7 @@ pub(super) fn origin_open(outcome: &Outcome, retry_after: u64, cache: &mut Cache
     let seconds = digits.format(retry_after).as_bytes();
     let mut fields = Vec::new();
     FieldBlock::new().write_with(&[(b"retry-after", seconds), (b"cache-status", &line)], &mut fields);
-    Reply { status: 503, fields, body: Body::default(), range: 0..0, mend: None }
+    Reply::made(503, fields, Vec::new())
 }
 
 fn whole(status: u16, view: View<'_>, fields: Vec<u8>) -> Reply {

@@ -1,6 +1,7 @@
 //! The node's last minutes: a point every ten seconds, in shared data. One worker writes each, all can read them.
 
 use crate::cache::Host;
+use crate::store::node::ABSENT;
 use crate::store::node::wire::take_u64;
 use crate::time::Timestamp;
 
@@ -99,5 +100,3 @@ pub const RESOLUTION_MS: u64 = 10_000;
 /// Ten minutes.
 pub const POINTS: usize = 60;
 const KEY: &str = "sv1/h";
-/// A CAS that no existing value has in practice: "only if the key is missing".
-const ABSENT: u32 = u32::MAX;

@@ -9,7 +9,7 @@
 
 use super::Purge;
 use crate::store::node::wire::{take, take_u64};
-use crate::store::node::{CasMismatch, SharedData};
+use crate::store::node::{ABSENT, CasMismatch, SharedData};
 use crate::time::Timestamp;
 
 /// How far one worker has read.
@@ -146,8 +146,6 @@ const MAGIC: [u8; 4] = *b"svr1";
 const CAPACITY: usize = 1024;
 /// A step that no reader can mistake for a continuation.
 const JUMP: u64 = 1 << 20;
-/// Only if the key is missing, as no value has this number.
-const ABSENT: u32 = u32::MAX;
 const TRIES: usize = 16;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::dialect::{Answer, Capabilities, DialectError};
-use crate::store::node::SharedData;
+use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
 /// What one worker knows of one store.
@@ -182,8 +182,6 @@ impl Shared {
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 const MAGIC: [u8; 4] = *b"svp1";
-/// Only if the key is missing, as no value has this number.
-const ABSENT: u32 = u32::MAX;
 const SAME_START: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

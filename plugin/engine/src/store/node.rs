@@ -125,7 +125,7 @@ pub enum PutError {
 }
 
 /// A CAS that no existing value has in practice: "only if the key is missing".
-const ABSENT: u32 = u32::MAX;
+pub(crate) const ABSENT: u32 = u32::MAX;
 /// Attempts at one compare-and-swap. Each failure is another worker's success.
 const TRIES: usize = 16;
 

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{ABSENT, Url};
-use crate::store::node::SharedData;
+use super::Url;
 use crate::store::node::wire::{take, take_u32, take_u64};
+use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
 /// One worker's part in a list.

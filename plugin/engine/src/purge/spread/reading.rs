@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::place::Place;
 use super::{By, FORGOTTEN_AFTER, Heard, KEPT_FOR, MOST_AT_ONCE, PATIENCE, RETRY, Step, number_of};
 use crate::remote::dialect::Answer;
-use crate::store::node::SharedData;
+use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
@@ -319,5 +319,3 @@ const MOST_BEHIND: u64 = 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A worker that reads shows four times as often that it still does.
 const HELD_FOR: Duration = Duration::from_secs(2);
-/// Only if the key is missing, as no value has this number.
-const ABSENT: u32 = u32::MAX;

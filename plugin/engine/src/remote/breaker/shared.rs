@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::window::{BUCKETS, Counts, Window};
 use super::{Admit, Breaker, CallResult, Phase};
-use crate::store::node::SharedData;
+use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
 /// Bytes of the value.
@@ -237,8 +237,6 @@ impl Breaker {
 }
 
 const MAGIC: [u8; 4] = *b"svb1";
-/// A CAS that no existing value has in practice: "only if the key is missing".
-const ABSENT: u32 = u32::MAX;
 /// Attempts at one compare-and-swap. Each failure is another worker's success.
 const TRIES: usize = 8;
 

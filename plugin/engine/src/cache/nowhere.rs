@@ -1,8 +1,11 @@
-//! A host with nothing in it: no other worker has stored or purged anything.
+//! A host for what runs outside any.
 
-use selvage_engine::cache::Host;
-use selvage_engine::store::node::{CasMismatch, SharedData};
+use super::Host;
+use crate::store::node::{CasMismatch, SharedData};
 
+/// A host with nothing in it: no other worker has stored anything, and what is stored there is forgotten. The origin is
+/// taken to have answered.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Nowhere;
 
 impl SharedData for Nowhere {
