@@ -15,6 +15,8 @@ use crate::host::{self, Metric};
 #[derive(Default)]
 pub struct Metrics {
     known: BTreeMap<Word, Known>,
+    /// Ids of counters that each rule has its own of, by its index.
+    of_rules: BTreeMap<(usize, Word), u32>,
 }
 
 /// A metric that has been defined.
@@ -41,6 +43,16 @@ impl Metrics {
         self.add(("served_bytes", "worker"), stats.worker_bytes);
         for (word, count) in stats.words {
             self.add(word, count);
+        }
+        for ((rule, word), count) in stats.by_rule {
+            let id = match self.of_rules.entry((rule, word)) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(place) => match define_for(&cache.policy().rule(rule).name, word) {
+                    Some(id) => *place.insert(id),
+                    None => continue,
+                },
+            };
+            host::increment(id, i64::try_from(count).unwrap_or(i64::MAX));
         }
         for (word, value) in stats.samples {
             if let Some(histogram) = self.known(Metric::Histogram, word) {
@@ -108,6 +120,19 @@ fn define(kind: Metric, (family, word): Word) -> Option<u32> {
     host::define_metric(kind, &format!("selvage.{family}.{word}"))
 }
 
+fn define_for(rule: &str, (family, word): Word) -> Option<u32> {
+    host::define_metric(Metric::Counter, &format!("selvage.{family}.{rule}.{word}"))
+}
+
+/// The value of a rule's counter, of all workers together.
+pub fn read_for(rule: &str, word: Word) -> u64 {
+    let id = READ_OF_RULES.with_borrow_mut(|ids| match ids.entry((rule.into(), word)) {
+        Entry::Occupied(known) => Some(*known.get()),
+        Entry::Vacant(place) => define_for(rule, word).map(|id| *place.insert(id)),
+    });
+    id.and_then(host::metric).unwrap_or_default()
+}
+
 /// The value of a counter or gauge, of all workers together; 0 for what is neither. One that is read shows in Envoy's stats
 /// from then on.
 pub fn read(word: Word) -> u64 {
@@ -126,6 +151,8 @@ pub fn read(word: Word) -> u64 {
 thread_local! {
     /// The ids of what this VM has read. Envoy gives every definition an id of its own.
     static READ: RefCell<BTreeMap<Word, u32>> = const { RefCell::new(BTreeMap::new()) };
+    /// The same of counters that each rule has its own of, by its name.
+    static READ_OF_RULES: RefCell<BTreeMap<(Box<str>, Word), u32>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 impl Drop for Metrics {

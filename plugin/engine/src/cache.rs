@@ -78,6 +78,11 @@ pub trait Host: SharedData {
     fn metric(&mut self, _word: Word) -> u64 {
         0
     }
+
+    /// The same for a metric that each rule has its own of ([`by_rule`](crate::stats::list::Family::by_rule)).
+    fn rule_metric(&mut self, _rule: &str, _word: Word) -> u64 {
+        0
+    }
 }
 
 /// The surroundings of one event.

@@ -61,6 +61,8 @@ pub enum Detail {
     OriginOpen,
     /// The rule says bypass.
     Rule,
+    /// A store could have answered, but the rule only watches.
+    Shadow,
     /// The rule bypasses requests with cookies.
     Cookie,
     /// `If-Match` or `If-Unmodified-Since`: only the origin can judge those.
@@ -96,6 +98,7 @@ impl Detail {
             Self::OnlyIfCached,
             Self::OriginOpen,
             Self::Rule,
+            Self::Shadow,
             Self::Cookie,
             Self::Precondition,
             Self::Upgrade,
@@ -122,6 +125,7 @@ impl Detail {
             Self::OnlyIfCached => "only-if-cached",
             Self::OriginOpen => "origin-open",
             Self::Rule => "rule",
+            Self::Shadow => "shadow",
             Self::Cookie => "cookie",
             Self::Precondition => "precondition",
             Self::Upgrade => "upgrade",

@@ -20,6 +20,8 @@
 //! | forwarding | 304 to our conditions; or the origin failed and stale use is allowed | respond | finished |
 //! | forwarding | storable / not | relay | storing / relaying |
 //! | storing | end of the response (it is stored) | relay | finished |
+//! | forwarding | what a rule that only watches would have answered with is compared | relay | comparing |
+//! | comparing | end of the response, or it differs | relay | finished |
 //! | storing | abandoned, too large, or shorter than it said | relay | relaying |
 //!
 //! An event that a state does not expect lets the traffic pass and is counted.
@@ -38,6 +40,7 @@ mod polling;
 mod purging;
 mod refreshing;
 mod reply;
+mod shadowing;
 mod storing;
 mod waiting;
 mod warming;
@@ -58,9 +61,11 @@ use crate::time::Timestamp;
 use awaiting_body::AwaitingBody;
 use explaining::Explaining;
 use looking_up::LookingUp;
+use lookup::Keyed;
 use operating::Operating;
 use polling::{Claim, Polling};
 pub use refreshing::{NotSent, Refresh};
+use shadowing::{Comparing, Would};
 use storing::Storing;
 use waiting::Waiting;
 pub use waiting::Wake;
@@ -246,6 +251,7 @@ enum State {
     Polling(Box<Polling>),
     Forwarding(Box<Plan>),
     Storing(Box<Storing>),
+    Comparing(Box<Comparing>),
     Relaying,
     Finished,
 }
@@ -276,6 +282,43 @@ struct Plan {
     purpose: Purpose,
     /// What the origin's breaker is to hear of.
     admitted: Option<Admitted>,
+    /// What a rule that only watches would have answered with.
+    would: Option<Box<Would>>,
+}
+
+impl Plan {
+    /// For a client's request that found nothing; its head is still to be given.
+    fn of(keyed: &Keyed<'_>, now: Timestamp) -> Self {
+        let Keyed { request, rule_index, rule, key, hash, .. } = *keyed;
+        Self {
+            key: key.to_vec(),
+            hash,
+            asked: asked(request, rule),
+            ..Self::unkeyed(rule_index, if request.is_head() { Role::Head } else { Role::Fill }, now)
+        }
+    }
+
+    /// For a client's request whose response is not to be stored, or not under a key that is known already.
+    fn unkeyed(rule: usize, role: Role, now: Timestamp) -> Self {
+        Self {
+            rule,
+            head: Vec::new(),
+            role,
+            key: Vec::new(),
+            hash: 0,
+            requested: now,
+            valid_from: now,
+            asked: Asked::default(),
+            forward: Forward::UriMiss,
+            detail: None,
+            stale: None,
+            leads: None,
+            claim: None,
+            purpose: Purpose::Client,
+            admitted: None,
+            would: None,
+        }
+    }
 }
 
 /// Whom a request is for.
@@ -353,6 +396,14 @@ impl Exchange {
             (State::Storing(storing), Event::Body { chunk, end_of_stream }) => {
                 storing.on_chunk(chunk, end_of_stream, cache, moment)
             }
+            (State::Comparing(comparing), Event::Body { chunk, end_of_stream }) => {
+                comparing.on_chunk(chunk, end_of_stream, cache, moment)
+            }
+            (State::Comparing(comparing), Event::Trailers) => comparing.finish(cache, moment),
+            (State::Comparing(comparing), Event::Ended) => {
+                comparing.abandon(cache, moment);
+                (State::Finished, Directive::Pass)
+            }
             (State::Storing(storing), Event::Trailers) => storing.finish(cache, moment),
             (State::Storing(storing), Event::Ended) => {
                 storing.abandon(FillEnd::Died, cache, moment);
@@ -375,9 +426,10 @@ impl Exchange {
                 (State::Finished, Directive::Pass)
             }
             // An origin may answer before the request has ended.
-            (state @ (State::Forwarding(_) | State::Storing(_)), Event::RequestBody { .. }) => {
-                (state, Directive::Pass)
-            }
+            (
+                state @ (State::Forwarding(_) | State::Storing(_) | State::Comparing(_)),
+                Event::RequestBody { .. },
+            ) => (state, Directive::Pass),
             (state @ (State::Relaying | State::Finished), _) | (state, Event::Ended) => {
                 (state, Directive::Pass)
             }
@@ -385,6 +437,7 @@ impl Exchange {
                 cache.stats.count("event", "unexpected");
                 match state {
                     State::Storing(storing) => storing.abandon(FillEnd::Died, cache, moment),
+                    State::Comparing(comparing) => comparing.abandon(cache, moment),
                     State::Forwarding(plan) => plan.abandon(FillEnd::Died, cache, moment),
                     State::LookingUp(waiting) => waiting.abandon(cache, moment),
                     State::Waiting(waiting) => waiting.abandon(cache),
@@ -403,7 +456,7 @@ impl Exchange {
 
     /// Whether the parts of the response's body are wanted.
     pub fn wants_body(&self) -> bool {
-        matches!(self.state, State::Storing(_))
+        matches!(self.state, State::Storing(_) | State::Comparing(_))
     }
 
     /// Whether the request is held for its body.

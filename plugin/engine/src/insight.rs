@@ -9,4 +9,6 @@ pub mod health;
 pub mod held;
 pub mod history;
 pub mod members;
+pub mod mismatches;
 pub mod numbers;
+pub mod shadow;

@@ -103,6 +103,11 @@ impl Policy {
         self.matches.iter().zip(self.rules.iter().map(|(_, rule)| rule))
     }
 
+    /// The rules that only watch.
+    pub fn shadows(&self) -> impl Iterator<Item = &Rule> {
+        self.rules().filter(|rule| rule.shadow && !rule.bypass)
+    }
+
     /// All rules in the order of their indices, the default rule last.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter().map(|(_, rule)| rule).chain([&self.default_rule])
@@ -193,8 +198,12 @@ impl Default for Policy {
 
 /// See [`Policy::scope`]. Lifetimes are not in it: a new `ttl` must not empty the stores.
 fn scope(namespace: &str, rule: &Rule) -> u64 {
-    let Rule { cookies, set_cookie, vary, key, targeted, tainting_headers, .. } = rule;
-    let terms = format!("{namespace} {:?}", (cookies, set_cookie, vary, key, targeted, tainting_headers));
+    let Rule { cookies, set_cookie, vary, key, targeted, tainting_headers, shadow, .. } = rule;
+    let mut terms = format!("{namespace} {:?}", (cookies, set_cookie, vary, key, targeted, tainting_headers));
+    // What a rule that only watches has stored came from requests as clients sent them, not as they are keyed.
+    if *shadow {
+        terms.push_str(" shadow");
+    }
     xxh3_64(terms.as_bytes())
 }
 

@@ -20,6 +20,8 @@ pub struct Stats {
     pub worker_bytes: u64,
     /// All other requests and events.
     pub words: BTreeMap<Word, u64>,
+    /// What is counted for each rule by its index: families of which [`list::Family::by_rule`] says so.
+    pub by_rule: BTreeMap<(usize, Word), u64>,
     /// What was measured.
     pub samples: Vec<(Word, u64)>,
     /// Requests so far, for [`Stats::is_sampled`].
@@ -78,6 +80,15 @@ impl Stats {
         debug_assert!(list::has(Kind::Counter, family, word), "{family}.{word} is not in the list");
         if amount > 0 {
             let counter = self.words.entry((family, word)).or_default();
+            *counter = counter.saturating_add(amount);
+        }
+    }
+
+    /// Adds to a counter of a rule. Nothing leaves no trace.
+    pub fn add_for_rule(&mut self, rule: usize, word: Word, amount: u64) {
+        debug_assert!(list::has(Kind::Counter, word.0, word.1), "{word:?} is not in the list");
+        if amount > 0 {
+            let counter = self.by_rule.entry((rule, word)).or_default();
             *counter = counter.saturating_add(amount);
         }
     }

@@ -374,4 +374,8 @@ impl Host for Envoy {
     fn metric(&mut self, word: Word) -> u64 {
         metrics::read(word)
     }
+
+    fn rule_metric(&mut self, rule: &str, word: Word) -> u64 {
+        metrics::read_for(rule, word)
+    }
 }

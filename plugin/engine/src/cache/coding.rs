@@ -8,16 +8,24 @@ use crate::coding::negotiate::{Acceptable, Choice};
 use crate::fields::Fields;
 use crate::policy::Rule;
 use crate::request::Request;
-use crate::store::response::StoredResponse;
+use crate::store::response::{Body, StoredResponse};
 
 impl Cache {
     /// The form of a stored response that the client gets. `None` if its content is damaged.
     pub fn form_of(&mut self, stored: &StoredResponse, request: &Request<'_>) -> Option<Form> {
-        let Some(gzip) = &stored.gzip else { return Some(Form::AsStored) };
-        if wants_gzip(request) {
-            return Some(Form::Gzip);
+        match &stored.gzip {
+            None => Some(Form::AsStored),
+            Some(_) if wants_gzip(request) => Some(Form::Gzip),
+            Some(_) => self.identity_of(stored).map(Form::Identity),
         }
-        self.inflated.get(&stored.body, gzip.length).map(Form::Identity)
+    }
+
+    /// The content of a stored response as the origin sent it. `None` if it is damaged.
+    pub(crate) fn identity_of(&mut self, stored: &StoredResponse) -> Option<Body> {
+        match &stored.gzip {
+            None => Some(stored.body.clone()),
+            Some(gzip) => self.inflated.get(&stored.body, gzip.length),
+        }
     }
 
     /// What was found, and its form for the client. What cannot be given to it is dropped from the stores.

@@ -7,6 +7,7 @@ use crate::insight::advice::Seen;
 use crate::insight::busiest::{Busiest, Key};
 use crate::insight::held::{Held, Here, Outside};
 use crate::insight::history::History;
+use crate::insight::mismatches::{Mismatch, Mismatches};
 use crate::request::Request;
 use crate::store::Slot;
 
@@ -16,6 +17,7 @@ pub(super) struct Insight {
     busiest: Busiest,
     history: History,
     outside: Outside,
+    mismatches: Mismatches,
     /// The remote store's breaker is to be reset.
     reset_wanted: bool,
 }
@@ -43,6 +45,15 @@ impl Cache {
 
     pub(crate) fn busiest(&self, most: usize) -> Vec<Key> {
         self.insight.busiest.keys(most)
+    }
+
+    /// What the origin sent was not what a rule that only watches would have answered with.
+    pub(crate) fn note_mismatch(&mut self, mismatch: Mismatch) {
+        self.insight.mismatches.note(mismatch);
+    }
+
+    pub(crate) const fn mismatches(&self) -> &Mismatches {
+        &self.insight.mismatches
     }
 
     pub(crate) const fn held_outside(&self) -> &Outside {

@@ -107,6 +107,7 @@ fn matched_rule<'w, 'f>(
 /// The members that `defaults` and every rule share. What is not written stays as inherited.
 fn settings<'w, 'f>(object: &mut Object<'w, 'f>, rule: &mut Rule) {
     object.set("bypass", &mut rule.bypass, switch);
+    object.set("shadow", &mut rule.shadow, switch);
     object.within("ttl", &mut rule.ttl, ttl);
     object.within("stale", &mut rule.stale, stale);
     object.within("vary", &mut rule.vary, |object, vary| {

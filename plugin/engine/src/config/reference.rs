@@ -328,6 +328,13 @@ pub(super) fn settings() -> Vec<Member> {
     let cookie = Pattern { expression: TOKEN, chars: NAME_CHARS, words: "cookie names" };
     vec![
         member("bypass", Form::Switch, "false", "Requests pass through as if there were no cache."),
+        member(
+            "shadow",
+            Form::Switch,
+            "false",
+            "Everything runs except serving: what would be a hit goes to the origin all the same and is compared with what that \
+             sends. What is stored so is never served, nor once this is off again.",
+        ),
         member("ttl", Form::Object, "", "How long a stored response is fresh."),
         member(
             "ttl.override",

@@ -15,6 +15,9 @@ pub struct Rule {
     pub name: Box<str>,
     /// Requests pass through as if there were no cache. Default: false.
     pub bypass: bool,
+    /// Everything runs except serving: what would be answered from a store goes to the origin all the same and is
+    /// compared with what that sends. Default: false.
+    pub shadow: bool,
     /// How long a stored response is fresh.
     pub ttl: Ttl,
     /// When a stale response may be served.
@@ -331,6 +334,7 @@ impl Default for Rule {
         Rule {
             name: DEFAULT_RULE.into(),
             bypass: false,
+            shadow: false,
             ttl: Ttl::default(),
             stale: Stale::default(),
             vary: Vary::default(),

@@ -103,6 +103,7 @@ fn settings(rule: &Rule, inherited: &QueryChoice) -> Value {
         ttl.statuses.iter().map(|(status, lifetime)| (status.to_string(), lifetime.show())).collect();
     members! {
         "bypass": rule.bypass,
+        "shadow": rule.shadow,
         "statuses": rule.statuses,
         "targeted": rule.targeted,
         "remote": rule.remote,

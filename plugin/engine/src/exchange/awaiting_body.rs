@@ -2,14 +2,13 @@
 
 use std::rc::Rc;
 
-use super::{Directive, Plan, Purpose, Role, State, lookup};
+use super::{Directive, Plan, Role, State, lookup};
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::fields::Fields;
 use crate::key::body::BodyKey;
 use crate::policy;
 use crate::request::Request;
-use crate::storability::Asked;
 use crate::time::Timestamp;
 
 /// What has come so far.
@@ -33,22 +32,11 @@ impl AwaitingBody {
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
         if self.key.push(chunk).is_err() {
+            let detail = Some(Detail::RequestBodyTooLarge);
             let plan = Plan {
-                rule: self.rule,
-                head: Vec::new(),
-                role: Role::Bystander,
-                key: Vec::new(),
-                hash: 0,
-                requested: self.requested,
-                valid_from: self.requested,
-                asked: Asked::default(),
                 forward: Forward::Bypass,
-                detail: Some(Detail::RequestBodyTooLarge),
-                stale: None,
-                leads: None,
-                claim: None,
-                purpose: Purpose::Client,
-                admitted: None,
+                detail,
+                ..Plan::unkeyed(self.rule, Role::Bystander, self.requested)
             };
             return (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()));
         }

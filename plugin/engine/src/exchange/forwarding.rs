@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::keying::canonical;
 use super::lookup::{self, rule_of, stands_in};
 use super::reply::{self, Kind, Shape};
+use super::shadowing::Comparing;
 use super::storing::Storing;
 use super::{Candidate, Directive, Plan, Purpose, Role, State};
 use crate::cache::{AnsweredBy, Cache, Failure, FillEnd, Moment};
@@ -48,7 +49,20 @@ impl Plan {
             own: self.purpose == Purpose::Store,
             ..Outcome::default()
         };
-        if let Some(candidate) = self.stale.take() {
+        if let Some(would) = self.would.take() {
+            outcome.ttl = Some(would.ttl);
+            if matches!(would.ttl, Ttl::Fresh(_)) {
+                self.count_relayed(status, head, cache);
+                let directive = relay(&outcome, rule, head, cache);
+                return (
+                    Comparing::begin(self, would, status, head, end_of_stream, cache, moment),
+                    directive,
+                );
+            }
+        }
+        // Under a rule that only watches the client gets what the origin sends.
+        let serves = !rule.shadow || self.purpose == Purpose::Store;
+        if let Some(candidate) = self.stale.take_if(|_| serves) {
             match self.use_candidate(&candidate, status, head, rule, &mut outcome, cache, moment) {
                 Some(directive) => {
                     let usable = outcome.stored && matches!(outcome.ttl, Some(Ttl::Fresh(_)));
@@ -226,7 +240,9 @@ impl Plan {
                     Freshness::Stale { .. } => Ttl::Stale(Duration::ZERO),
                 });
                 let mut directive = relay(&outcome, rule, head, cache);
-                if let Directive::Relay { vary, .. } = &mut directive {
+                if let Directive::Relay { vary, .. } = &mut directive
+                    && !rule.shadow
+                {
                     *vary = storing.response.terms.contains(Terms::ADDS_VARY);
                 }
                 if end_of_stream {
@@ -427,7 +443,7 @@ pub(super) fn relay(outcome: &Outcome, rule: &Rule, head: Fields<'_>, cache: &mu
     let mut line = Vec::with_capacity(64);
     outcome.write(cache.policy().cache_status_name.as_bytes(), &mut line);
     let mut strip = Vec::new();
-    if rule.tags.strip && !rule.bypass {
+    if rule.tags.strip && !rule.bypass && !rule.shadow {
         strip.extend(rule.tags.headers.iter().filter(|name| head.get(name).is_some()).cloned());
     }
     Directive::Relay { cache_status: Some(line), vary: false, strip, explanation: None }

@@ -9,7 +9,7 @@ use crate::insight::health::{self, Status};
 use crate::insight::history::Point;
 use crate::insight::members::{Members, members};
 use crate::insight::numbers::{self, Requests, Tier, share};
-use crate::insight::{advice, held, history};
+use crate::insight::{advice, held, history, shadow};
 use crate::stats::list::Kind;
 
 /// Of the interface: a change that a program which reads it would have to know gets another one.
@@ -27,13 +27,17 @@ pub(super) fn health(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
 }
 
 /// Every counter and gauge.
-pub(super) fn stats(_: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn stats(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
     let mut of_kind = |kind| -> Value {
         let values = numbers::all(moment.host, kind);
         let named = values.map(|((family, word), value)| ([family, ".", word].concat(), value.into()));
         Value::Object(named.collect())
     };
-    let (counters, gauges) = (of_kind(Kind::Counter), of_kind(Kind::Gauge));
+    let (mut counters, gauges) = (of_kind(Kind::Counter), of_kind(Kind::Gauge));
+    if let Some(counters) = counters.as_object_mut() {
+        let by_rule = shadow::counters(moment.host, cache.policy());
+        counters.extend(by_rule.into_iter().map(|(name, value)| (name, value.into())));
+    }
     told(200, members! { ; "counters" => counters, "gauges" => gauges }, moment)
 }
 
@@ -85,6 +89,7 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
             "failures": failures,
         },
         "origin" => members! { "open": numbers::origins_open(host) },
+        "shadow" => shadow::show(host, cache.policy(), cache.mismatches()),
         "history" => members! { "resolution_ms": history::RESOLUTION_MS; "points" => points }
     };
     told(200, body, moment)

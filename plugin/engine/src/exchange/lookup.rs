@@ -11,8 +11,9 @@ use super::operating;
 use super::polling::Claim;
 use super::refreshing;
 use super::reply::{self, Shape};
+use super::shadowing;
 use super::waiting::Waiting;
-use super::{Candidate, Directive, Plan, Purpose, RequestEdit, Role, State};
+use super::{Candidate, Directive, Plan, RequestEdit, Role, State};
 use crate::cache::{
     AnsweredBy, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Revalidation, Tier, Turn,
 };
@@ -54,23 +55,7 @@ pub(super) fn begin(
     let forward = move |forward, detail, role, head: Vec<u8>| {
         // Only an invalidation needs to know later what was asked for.
         let head = if role == Role::Invalidate { head } else { Vec::new() };
-        let plan = Plan {
-            rule: rule_index,
-            head,
-            role,
-            key: Vec::new(),
-            hash: 0,
-            requested: now,
-            valid_from: now,
-            asked: Asked::default(),
-            forward,
-            detail,
-            stale: None,
-            leads: None,
-            claim: None,
-            purpose: Purpose::Client,
-            admitted: None,
-        };
+        let plan = Plan { head, forward, detail, ..Plan::unkeyed(rule_index, role, now) };
         (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
     };
     let body_keyed = match stays_out(&request, rule) {
@@ -167,7 +152,11 @@ pub(super) fn keyed(
     let result =
         settle(&keyed, RemoteUse::Possible, Fetch::Undecided { waited: 0, until: None }, cache, moment);
     if cache.stats.is_noted() {
-        cache.note_asked(hash, request, matches!(result.0, State::Finished));
+        let answered = match &result.0 {
+            State::Forwarding(plan) => plan.would.is_some(),
+            state => matches!(state, State::Finished),
+        };
+        cache.note_asked(hash, request, answered);
     }
     cache.scratch.key = key;
     result
@@ -232,14 +221,14 @@ impl Fetch {
 }
 
 impl Keyed<'_> {
-    fn held(&self) -> Held {
+    pub(super) fn held(&self) -> Held {
         let Self { rule_index, key, hash, changed, .. } = *self;
         Held { head: Vec::new(), rule: rule_index, key: key.to_vec(), hash, changed }
     }
 }
 
 /// Whether a request leads, waits or goes alone, now that it needs more than what this Envoy has.
-fn take_turn(
+pub(super) fn take_turn(
     keyed: &Keyed<'_>,
     fetch: Fetch,
     cache: &mut Cache,
@@ -275,6 +264,9 @@ pub(super) fn settle(
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
     let Keyed { request, rule_index, rule, key, hash, changed, .. } = *keyed;
+    if rule.shadow {
+        return shadowing::settle(keyed, remote, fetch, cache, moment);
+    }
     let begun = if keyed.sampled { moment.host.micros() } else { 0 };
     let found = cache.find(key, hash, request, rule, moment);
     if keyed.sampled {
@@ -346,7 +338,6 @@ pub(super) fn settle(
             (State::Finished, Directive::Respond(reply::gateway_timeout(&outcome, cache)))
         }
         Decision::Forward { forward, detail, stale } => {
-            let role = if request.is_head() { Role::Head } else { Role::Fill };
             if let Some(open) = cache.origin_open(rule_index, rule, moment.now) {
                 return refuse(keyed, stale.as_ref(), fetch, open, cache, moment);
             }
@@ -377,23 +368,7 @@ pub(super) fn settle(
             if let Some(authority) = key::authority_of(key).filter(|keyed| *keyed != request.authority) {
                 edits.push(RequestEdit::Set(":authority", authority.to_vec()));
             }
-            let plan = Plan {
-                rule: rule_index,
-                role,
-                key: key.to_vec(),
-                hash,
-                requested: moment.now,
-                valid_from: moment.now,
-                asked: asked(request, rule),
-                forward,
-                detail,
-                stale,
-                leads,
-                claim,
-                purpose: Purpose::Client,
-                admitted,
-                head: Vec::new(),
-            };
+            let plan = Plan { forward, detail, stale, leads, claim, admitted, ..Plan::of(keyed, moment.now) };
             (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
         }
     }

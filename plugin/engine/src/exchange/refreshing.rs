@@ -181,23 +181,18 @@ pub(super) fn fetch(
     block.write_with(&conditions, &mut sent);
     let stored = stale.as_ref().map(|(_, hash)| *hash);
     let plan = Plan {
-        rule: rule_index,
-        role: Role::Fill,
         key: key.to_vec(),
         hash,
-        requested: now,
-        valid_from: now,
         asked: Fields::parse(&head)
             .map(|fields| lookup::asked(&Request::read(fields, false), rule))
             .unwrap_or_default(),
         forward: if stale.is_some() { Forward::Stale } else { Forward::UriMiss },
-        detail: None,
         stale: stale.map(|(stored, hash)| Candidate { stored, hash, conditional }),
         leads,
-        claim: None,
         purpose: Purpose::Store,
         admitted,
         head,
+        ..Plan::unkeyed(rule_index, Role::Fill, now)
     };
     let exchange = Exchange { state: State::Forwarding(Box::new(plan)), explaining: None };
     Refresh {

@@ -139,6 +139,15 @@ pub(super) fn sent(reply: &Reply, request: &Request<'_>) -> usize {
     if request.is_head() { 0 } else { reply.range.len() }
 }
 
+/// Bytes of the content that a reply in this shape has.
+pub(super) fn length(stored: &StoredResponse, form: &Form, shape: Shape) -> usize {
+    match shape {
+        Shape::Whole => View::new(stored, form).body.len(),
+        Shape::Part(first, last) => last.saturating_add(1).saturating_sub(first),
+        Shape::NotModified | Shape::Unsatisfiable => 0,
+    }
+}
+
 /// 504 for a client that wants only what is stored.
 pub(super) fn gateway_timeout(outcome: &Outcome, cache: &mut Cache) -> Reply {
     let mut line = Vec::new();

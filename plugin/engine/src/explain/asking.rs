@@ -58,9 +58,14 @@ fn note_rule(
         (false, true) => "; not ",
         (false, false) => ": not ",
     };
-    let bypass = if rule.bypass { "; it bypasses the cache" } else { "" };
-    let text = format!("\"{}\": {fits}{separator}{}{bypass}", rule.name, passed_over.join(", "));
+    let mode = match (rule.bypass, rule.shadow) {
+        (true, _) => "; it bypasses the cache",
+        (false, true) => "; it only watches what would be served (shadow)",
+        (false, false) => "",
+    };
+    let text = format!("\"{}\": {fits}{separator}{}{mode}", rule.name, passed_over.join(", "));
     let note = explanation.note(Part::Request, "rule", text).flag("bypass", rule.bypass);
+    note.flag("shadow", rule.shadow);
     note.with("name", Fact::Text((*rule.name).into())).number("index", rule_index);
     note.with("passed_over", Fact::Texts(passed_over));
 }

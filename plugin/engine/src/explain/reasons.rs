@@ -55,6 +55,11 @@ pub fn of_detail(detail: Detail) -> Reason {
             "mend the origin; origin_breaker says when and for how long",
         ),
         Detail::Rule => ("the rule bypasses the cache", "", "bypass: false in the rule, or a rule before it"),
+        Detail::Shadow => (
+            "a store has it, but the rule only watches what would be served",
+            "",
+            "shadow: false in the rule, once its comparisons show no mismatch",
+        ),
         Detail::Cookie => (
             "the request has a cookie and the rule bypasses those",
             "",

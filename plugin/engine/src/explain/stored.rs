@@ -180,6 +180,15 @@ fn verdict(
             Usable::Not(forward) => forwarded(forward),
         },
     };
+    if case.rule.shadow {
+        if outcome != "goes to the origin" {
+            let text = format!("would be {outcome}: {}: {}", reason.word, reason.why);
+            explanation.note(Part::Store, "shadow", text).word("word", reason.word);
+            reason = reasons::of_detail(Detail::Shadow);
+        }
+        explanation.verdict("request", "goes to the origin", &reason);
+        return;
+    }
     if outcome == "goes to the origin" {
         if asks.only_if_cached {
             (outcome, reason) = ("answered with 504", reasons::of_detail(Detail::OnlyIfCached));

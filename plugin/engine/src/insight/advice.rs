@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::busiest::Wide;
 use super::members::members;
 use super::numbers::{Requests, Tier, share};
+use super::shadow::Shadow;
 use crate::cache::Host;
 use crate::policy::Policy;
 use crate::stats::Word;
@@ -47,6 +48,7 @@ pub fn recommendations(host: &mut dyn Host, policy: &Policy, seen: &Seen) -> Vec
     compression(host, &mut list);
     remote(host, policy, seen, &mut list);
     budget(host, policy, &mut list);
+    shadows(host, policy, &mut list);
     list
 }
 
@@ -132,6 +134,28 @@ fn budget(host: &mut dyn Host, policy: &Policy, list: &mut Vec<Value>) {
         let own = if tier == "node" { policy.node.bytes } else { policy.worker.bytes as u64 };
         let change = format!(r#""{tier}": {{ "bytes": "{}MiB" }}"#, (own.saturating_mul(2) >> 20).max(1));
         say(list, "budget-too-small", text, figures, change);
+    }
+}
+
+/// What a rule that only watches has shown.
+fn shadows(host: &mut dyn Host, policy: &Policy, list: &mut Vec<Value>) {
+    for rule in policy.shadows() {
+        let seen = Shadow::read(host, &rule.name);
+        let compared = seen.same + seen.mismatch;
+        let figures = || {
+            members! { "rule": rule.name, "requests": seen.requests(), "hit_rate": seen.hit_rate(), "compared": compared,
+            "mismatches": seen.mismatch }
+        };
+        if seen.mismatch >= 10 && seen.mismatch * 100 >= compared {
+            let text = "Under a rule that only watches the origin sends other responses than the store would: the key lacks what \
+                        they depend on, or the lifetime is too long. The report has the last of them.";
+            let change = r#""key": { "headers": ["x-what-it-depends-on"] }"#;
+            say(list, "shadow-mismatches", text, figures(), change.into());
+        } else if compared >= 1000 && seen.mismatch == 0 {
+            let text = "A rule that only watches has compared many responses, and each was what the store would have answered \
+                        with. It can serve.";
+            say(list, "shadow-agrees", text, figures(), r#""shadow": false"#.into());
+        }
     }
 }
 

@@ -167,14 +167,19 @@ fn halve<H, W>(counters: &mut Vec<Counted<H, W>>) {
     counters.retain(|counted| counted.count > 0);
 }
 
-fn url(request: &Request<'_>, target: &[u8]) -> Box<str> {
-    let url = [request.scheme, b"://", request.authority, target].concat();
-    let mut url = String::from_utf8_lossy(&url).into_owned();
-    if url.len() > LONGEST_URL {
-        url.truncate(url.floor_char_boundary(LONGEST_URL));
-        url.push('…');
+/// A URL of a request, with this target, to be shown.
+pub(super) fn url(request: &Request<'_>, target: &[u8]) -> Box<str> {
+    shown(&[request.scheme, b"://", request.authority, target].concat())
+}
+
+/// A text to be shown; a long one is cut off.
+pub(super) fn shown(text: &[u8]) -> Box<str> {
+    let mut text = String::from_utf8_lossy(text).into_owned();
+    if text.len() > LONGEST_URL {
+        text.truncate(text.floor_char_boundary(LONGEST_URL));
+        text.push('…');
     }
-    url.into()
+    text.into()
 }
 
 /// One request of so many is counted.

@@ -134,7 +134,7 @@ const REMOTE_FAILURES: [&str; 8] =
 
 /// Counters and gauges, each with its value.
 pub fn all(host: &mut dyn Host, kind: list::Kind) -> impl Iterator<Item = (Word, u64)> {
-    let families = list::FAMILIES.iter().filter(move |family| family.kind == kind);
+    let families = list::FAMILIES.iter().filter(move |family| family.kind == kind && !family.by_rule());
     let words = families.flat_map(|family| family.words.iter().map(|word| (family.name, *word)));
     words.map(|word| (word, host.metric(word)))
 }

@@ -39,9 +39,20 @@ impl Family {
         format!("selvage_{}", self.name)
     }
 
-    /// The values that a label has.
+    /// Whether each rule has its own: Envoy calls one `wasmcustom.selvage.<family>.<rule>.<word>`, and the rule's name is the
+    /// first label, which is no part of the words.
+    pub fn by_rule(&self) -> bool {
+        self.labels.first() == Some(&"rule")
+    }
+
+    /// The labels that stand in the words.
+    pub fn labels_of_words(&self) -> &'static [&'static str] {
+        self.labels.get(usize::from(self.by_rule())..).unwrap_or_default()
+    }
+
+    /// The values that a label has. Of rules they are not known.
     pub fn values(&self, label: &str) -> Vec<&'static str> {
-        let Some(at) = self.labels.iter().position(|own| *own == label) else { return Vec::new() };
+        let Some(at) = self.labels_of_words().iter().position(|own| *own == label) else { return Vec::new() };
         let mut values: Vec<_> = self.words.iter().filter_map(|word| word.split('.').nth(at)).collect();
         values.dedup();
         values

@@ -322,6 +322,10 @@ impl Gateway {
             for (word, count) in stats.words.into_iter().chain(hits).chain(bytes) {
                 *self.shared.metrics.entry(word).or_default() += count;
             }
+            for ((rule, word), count) in stats.by_rule {
+                let rule = worker.policy().rule(rule).name.clone();
+                *self.shared.rule_metrics.entry((rule, word)).or_default() += count;
+            }
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod gateway;
 mod redis;
+mod shadowing;
 mod shared;
 
 mod bodies;

@@ -26,6 +26,8 @@ pub struct Shared {
     pub notes: Vec<String>,
     /// What all workers have counted, and gauges that a test sets.
     pub metrics: BTreeMap<Word, u64>,
+    /// What all workers have counted for each rule, by its name.
+    pub rule_metrics: BTreeMap<(Box<str>, Word), u64>,
 }
 
 impl Shared {
@@ -81,6 +83,10 @@ impl Host for Shared {
 
     fn metric(&mut self, word: Word) -> u64 {
         self.metrics.get(&word).copied().unwrap_or_default()
+    }
+
+    fn rule_metric(&mut self, rule: &str, word: Word) -> u64 {
+        self.rule_metrics.get(&(rule.into(), word)).copied().unwrap_or_default()
     }
 
     fn note(&mut self, line: &str) {

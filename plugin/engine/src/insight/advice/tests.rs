@@ -34,6 +34,10 @@ impl Host for Node {
         assert!(known, "{family}.{word} is not in the list");
         self.0.get(&(family, word)).copied().unwrap_or_default()
     }
+
+    fn rule_metric(&mut self, _: &str, word: Word) -> u64 {
+        self.metric(word)
+    }
 }
 
 fn advised(config: &str, metrics: &[(Word, u64)], seen: &Seen) -> Vec<Value> {
@@ -157,4 +161,15 @@ fn a_budget_is_too_small_if_more_is_evicted_than_expires() {
     let alone = r#"{"node":{"bytes":0}}"#;
     let advice = begins(alone, &of_node(100, 0, 100), &metrics("worker", 100, 0, 100), "budget-too-small");
     assert_eq!(advice["change"], r#""worker": { "bytes": "128MiB" }"#);
+}
+
+#[test]
+fn a_rule_that_only_watches_is_judged_by_its_comparisons() {
+    let watches = r#"{"defaults":{"shadow":true}}"#;
+    let metrics =
+        |same, mismatch| [(("shadow_compared", "same"), same), (("shadow_compared", "mismatch"), mismatch)];
+    begins(watches, &metrics(999, 0), &metrics(1000, 0), "shadow-agrees");
+    begins(watches, &metrics(990, 9), &metrics(990, 10), "shadow-mismatches");
+    assert!(advised(watches, &metrics(1000, 9), &Seen::default()).is_empty(), "too few to say either");
+    assert!(advised("{}", &metrics(1000, 0), &Seen::default()).is_empty(), "no rule watches");
 }

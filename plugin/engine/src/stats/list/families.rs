@@ -56,6 +56,7 @@ pub const FAMILIES: &[Family] = &[
             "only-if-cached",
             "origin-open",
             "rule",
+            "shadow",
             "cookie",
             "precondition",
             "upgrade",
@@ -83,6 +84,35 @@ pub const FAMILIES: &[Family] = &[
             "purged",
         ],
         meaning: "Requests by the `detail` of `Cache-Status`, where there is one.",
+    },
+    Family {
+        name: "shadow_requests",
+        kind: Counter,
+        unit: "requests",
+        labels: &["rule", "result"],
+        words: &["hit", "stale", "collapsed", "miss"],
+        meaning: "Requests under a rule that only watches (`shadow`), by what they would have been: answered from a store, \
+                  fresh or stale; after waiting for another request's fetch; by the origin. In `requests` they are `bypass` \
+                  and `miss`, which is what they were.",
+    },
+    Family {
+        name: "shadow_bytes",
+        kind: Counter,
+        unit: "bytes",
+        labels: &["rule", "result"],
+        words: &["hit", "stale"],
+        meaning: "Bytes of bodies that the origin would not have sent.",
+    },
+    Family {
+        name: "shadow_compared",
+        kind: Counter,
+        unit: "responses",
+        labels: &["rule", "result"],
+        words: &["same", "mismatch", "unknown"],
+        meaning: "What the origin sent to a request that would have been a fresh hit, beside what the store would have \
+                  answered with: status, content and the fields that tell what it is. `mismatch`: another response, so the key \
+                  lacks something, or it changed within its lifetime; `unknown`: nothing to compare, as with HEAD, an error of \
+                  the origin, or a client that left.",
     },
     Family {
         name: "responses",

@@ -15,7 +15,7 @@ fn every_family_is_well_made() {
         assert!(names.insert(family.name, ()).is_none(), "{} stands twice", family.name);
         assert!(family.name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{}", family.name);
         for (nth, word) in family.words.iter().enumerate() {
-            assert_eq!(word.split('.').count(), family.labels.len(), "{}.{word}", family.name);
+            assert_eq!(word.split('.').count(), family.labels_of_words().len(), "{}.{word}", family.name);
             assert!(word.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '-' | '.')), "{word}");
             assert!(!family.words[..nth].contains(word), "{}.{word} stands twice", family.name);
         }
@@ -128,6 +128,8 @@ fn matchers(selector: &str) -> Vec<(&str, &str)> {
 /// The part of a bootstrap that is the same in each.
 fn stats_config() -> String {
     const PART: &str = "[a-z-]+";
+    // As a rule may be called.
+    const RULE: &str = "[A-Za-z0-9_.-]+";
     let mut labels: Vec<&str> = Vec::new();
     for label in FAMILIES.iter().flat_map(|family| family.labels) {
         if !labels.contains(label) {
@@ -141,17 +143,21 @@ fn stats_config() -> String {
         let mut more = "";
         for family in FAMILIES {
             let Some(at) = family.labels.iter().position(|own| *own == label) else { continue };
-            before.push(format!("{}{}", family.name, format!("\\.{PART}").repeat(at)));
+            let parts = family.labels.iter().take(at);
+            let parts: String =
+                parts.map(|one| format!("\\.{}", if *one == "rule" { RULE } else { PART })).collect();
+            before.push(format!("{}{parts}", family.name));
             if at + 1 < family.labels.len() {
-                more = r"(?:\.[a-z-]+)?";
+                more = if label == "rule" { r"\.[a-z-]+" } else { r"(?:\.[a-z-]+)?" };
             }
         }
         let before = match before.as_slice() {
             [one] => one.clone(),
             several => format!("(?:{})", several.join("|")),
         };
+        let part = if label == "rule" { RULE } else { PART };
         block.push_str(&format!(
-            "    - {{ tag_name: {label}, regex: '^wasmcustom\\.selvage\\.{before}(\\.({PART})){more}$' }}\n"
+            "    - {{ tag_name: {label}, regex: '^wasmcustom\\.selvage\\.{before}(\\.({part})){more}$' }}\n"
         ));
     }
     block.push_str("  # Upper ends of the histograms' buckets: microseconds and milliseconds.\n  histogram_bucket_settings:\n");
@@ -204,7 +210,8 @@ const HEAD: &str = "# Metrics\n
 <!-- made by SELVAGE_RENEW_METRICS=1 cargo test -p selvage-engine list -->\n
 Envoy's admin interface has them at `/stats?filter=selvage` as `wasmcustom.selvage.<family>.<word>`, and at `/stats/prometheus` as
 `selvage_<family>` with labels, where the bootstrap has the `stats_config` of those in `envoy/bootstrap`: `wasmcustom.selvage.requests.hit.worker`
-is `selvage_requests{result=\"hit\",tier=\"worker\"}`. A metric is there from the first time that there is something to say, and each is of the
+is `selvage_requests{result=\"hit\",tier=\"worker\"}`. Where a family has the label `rule`, each rule has its own, and its name stands
+before the word. A metric is there from the first time that there is something to say, and each is of the
 whole Envoy, all workers together. They are brought up to date every `node.poll`, 100 ms at most. Gauges are the workers' shares summed up: a
 worker whose VM was reloaded after a fault leaves its last share behind until Envoy is restarted (watch Envoy's own counters of reloads).
 Histograms appear in `/stats/prometheus` at Envoy's next flush, every five seconds. A hit of the worker store costs two additions; all else is
