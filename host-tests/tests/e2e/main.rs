@@ -32,6 +32,7 @@ mod purging;
 mod refreshing;
 mod remote;
 mod reuse;
+mod shadowing;
 mod validation;
 mod variants;
 mod warming;

@@ -2,6 +2,7 @@
 //
 //   node page.mjs CHROMIUM URL TOKEN use PATH                    logs in, looks, purges PATH, logs out; prints what was seen as JSON
 //   node page.mjs CHROMIUM URL TOKEN everything                  logs in and purges everything
+//   node page.mjs CHROMIUM URL TOKEN watched                     logs in and prints what rules that only watch have seen
 //   node page.mjs CHROMIUM URL TOKEN picture FILE [WIDTH HEIGHT [dark]]   logs in and writes a PNG
 //
 // PAUSE_MS is how long the page is left alone before its picture is taken: the plot of the latency grows meanwhile.
@@ -27,6 +28,13 @@ const submit = async (browser, id) => {
 }
 
 const actions = {
+  async watched(browser) {
+    await browser.open(url)
+    await enter(browser)
+    await browser.until(shown('d-shadow'))
+    return { watched: await browser.evaluate(text('shadow')) }
+  },
+
   async use(browser, path) {
     const seen = {}
     await browser.open(url.replace(/\/$/, '')) // Leads to the page.

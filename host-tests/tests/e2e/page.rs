@@ -23,7 +23,7 @@ fn chromium() -> PathBuf {
 }
 
 /// What `page.mjs` saw.
-fn browse(url: &str, token: &str, arguments: &[&str]) -> Value {
+pub(super) fn browse(url: &str, token: &str, arguments: &[&str]) -> Value {
     let output = Command::new("node")
         .arg(repository().join("host-tests/tests/e2e/page.mjs"))
         .arg(chromium())

@@ -13,6 +13,7 @@ mod purging;
 mod refreshing;
 mod reloading;
 mod remote;
+mod shadowing;
 mod sharing;
 mod storing;
 mod validating;

@@ -166,7 +166,7 @@ impl Comparing {
     }
 
     /// The response is complete, or no more of it is needed.
-    pub(super) fn finish(mut self: Box<Self>, cache: &mut Cache, moment: &Moment<'_>) -> (State, Directive) {
+    pub(super) fn finish(mut self, cache: &mut Cache, moment: &Moment<'_>) -> (State, Directive) {
         if self.rest.take().is_some_and(|expected| !expected.range.is_empty()) {
             self.verdict = Verdict::Mismatch("body");
         }
@@ -175,7 +175,7 @@ impl Comparing {
     }
 
     /// The response will not be complete.
-    pub(super) fn abandon(mut self: Box<Self>, cache: &mut Cache, moment: &Moment<'_>) {
+    pub(super) fn abandon(mut self, cache: &mut Cache, moment: &Moment<'_>) {
         if self.verdict == Verdict::Same {
             self.verdict = Verdict::Unknown;
         }

@@ -69,5 +69,14 @@ pub fn has(kind: Kind, name: &str, word: &str) -> bool {
     family(name).is_some_and(|family| family.kind == kind && family.words.contains(&word))
 }
 
+/// Whether there is a metric of the name that Envoy has for it, without `wasmcustom.selvage.` before it.
+pub fn has_name(kind: Kind, name: &str) -> bool {
+    let Some((first, word)) = name.split_once('.') else { return false };
+    match family(first).is_some_and(Family::by_rule) {
+        true => word.rsplit_once('.').is_some_and(|(_, word)| has(kind, first, word)),
+        false => has(kind, first, word),
+    }
+}
+
 #[cfg(test)]
 mod tests;
