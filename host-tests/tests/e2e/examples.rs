@@ -44,6 +44,38 @@ fn ttl(answer: &Response) -> i64 {
     said.split("; ").find_map(|part| part.strip_prefix("ttl=")?.parse().ok()).unwrap_or(-1)
 }
 
+/// Every member of `part` is in `whole` with the same value, but for those that each operator writes.
+fn assert_within(part: &Value, whole: &Value, path: &str) {
+    match (part, whole) {
+        (Value::Object(part), Value::Object(whole)) => {
+            for (name, value) in part {
+                let path = format!("{path}.{name}");
+                let found = whole.get(name).unwrap_or_else(|| panic!("{path} is not in the bootstrap"));
+                assert_within(value, found, &path);
+            }
+        }
+        _ if path.ends_with("configuration.value") => {}
+        _ => assert_eq!(part, whole, "{path}"),
+    }
+}
+
+#[test]
+fn the_filter_in_the_readme_is_that_of_the_bootstrap_and_takes_its_configurations() {
+    let read = |text: &str| serde_yaml_ng::from_str::<Value>(text).unwrap();
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let snippet = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let snippet = read(snippet)["http_filters"][0].clone();
+    let bootstrap = fs::read_to_string(repository().join("envoy/bootstrap/local.yaml")).unwrap();
+    let bootstrap = read(&bootstrap);
+    let manager = &bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+    assert_within(&snippet, &manager["typed_config"]["http_filters"][0], "http_filters[0]");
+    let written = snippet["typed_config"]["config"]["configuration"]["value"].as_str().unwrap();
+    let examples = readme.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
+    for configuration in examples.chain([written]) {
+        assert_eq!(refused(&read(configuration)), None, "{configuration}");
+    }
+}
+
 #[test]
 fn a_site_of_several_routes_is_cached_by_its_rules() {
     let (pages, assets) = (Origin::start(), Origin::start());
