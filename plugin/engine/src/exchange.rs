@@ -28,6 +28,8 @@
 
 mod awaiting_body;
 mod claiming;
+mod deciding;
+mod entering;
 mod explaining;
 mod forwarding;
 mod informing;
@@ -71,9 +73,10 @@ use waiting::Waiting;
 pub use waiting::Wake;
 pub(crate) use warming::{Prepared, prepare};
 
+pub(crate) use deciding::{Usable, usable};
+pub(crate) use entering::{asked, asks_of, matched, rule_of, stays_out, view_of};
 pub(crate) use forwarding::{content_length, status_of};
 pub(crate) use keying::canonical;
-pub(crate) use lookup::{Usable, asked, asks_of, matched, rule_of, stays_out, usable, view_of};
 
 /// The life of one request. Feed events, obey directives.
 #[derive(Default)]
@@ -374,7 +377,7 @@ impl Exchange {
         let state = std::mem::replace(&mut self.state, State::Finished);
         let (state, mut directive) = match (state, event) {
             (State::Start, Event::Request { head, end_of_stream }) => {
-                lookup::begin(head, end_of_stream, &mut self.explaining, cache, moment)
+                entering::begin(head, end_of_stream, &mut self.explaining, cache, moment)
             }
             (State::AwaitingBody(waiting), Event::RequestBody { chunk, end_of_stream }) => {
                 waiting.on_chunk(chunk, end_of_stream, cache, moment)

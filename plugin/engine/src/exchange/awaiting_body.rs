@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Directive, Plan, Role, State, lookup};
+use super::{Directive, Plan, Role, State, entering, lookup};
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::fields::Fields;
@@ -48,7 +48,7 @@ impl AwaitingBody {
         let Some(fields) = Fields::parse(&head) else { return (State::Relaying, Directive::Pass) };
         let request = Request::read(fields, true);
         let body = key.finish();
-        let keyed = lookup::keyed(&request, rule, policy.rule(rule), Some(&body), cache, moment);
+        let keyed = entering::keyed(&request, rule, policy.rule(rule), Some(&body), cache, moment);
         lookup::with_head(keyed, head)
     }
 }

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::deciding::stands_in;
+use super::entering::{self, rule_of};
 use super::keying::canonical;
-use super::lookup::{self, rule_of, stands_in};
 use super::reply::{self, Kind, Shape};
 use super::shadowing::Comparing;
 use super::storing::Storing;
@@ -373,7 +374,7 @@ impl Plan {
         let lifetime = freshness::lifetime(200, head, &directives, rule, moment.now);
         if rule.bypass
             || !lifetime.source.is_origin()
-            || lookup::refusal(&request, rule).is_some()
+            || entering::refusal(&request, rule).is_some()
             || rule.cookies == Cookies::Bypass && request.cookie
         {
             return false;
@@ -384,7 +385,7 @@ impl Plan {
         if canonical(&as_get, request.target, &rule.key, scope, None, &mut key) == Changed::Yes {
             return false;
         }
-        self.asked = lookup::asked(&request, rule);
+        self.asked = entering::asked(&request, rule);
         self.hash = key::hash(&key);
         self.key = key;
         self.rule = index;

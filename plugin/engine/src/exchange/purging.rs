@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::lookup::rule_of;
+use super::entering::rule_of;
 use super::operating::{Told, note};
 use crate::cache::{Cache, Moment};
 use crate::key::{self, uri};

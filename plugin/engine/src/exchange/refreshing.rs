@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::claiming::Fleet;
-use super::lookup::{self, Keyed};
+use super::entering;
+use super::lookup::Keyed;
 use super::{Candidate, Directive, Event, Exchange, Plan, Purpose, Role, State};
 use crate::cache::{Admitted, AnsweredBy, Cache, Failure, FillEnd, FillId, Moment, Warmed};
 use crate::cache_status::{Detail, Forward};
@@ -113,7 +114,7 @@ pub(super) fn is_possible(keyed: &Keyed<'_>, cache: &Cache, now: Timestamp) -> b
         && !request.has_body
         && matches!(request.method_kind(), MethodKind::Get | MethodKind::Head)
         // One client's credentials are not for a request that no client asked for.
-        && !lookup::asked(request, rule).authorization
+        && !entering::asked(request, rule).authorization
         && cache.refresh_cluster(rule_index, rule, now).is_some()
 }
 
@@ -184,7 +185,7 @@ pub(super) fn fetch(
         key: key.to_vec(),
         hash,
         asked: Fields::parse(&head)
-            .map(|fields| lookup::asked(&Request::read(fields, false), rule))
+            .map(|fields| entering::asked(&Request::read(fields, false), rule))
             .unwrap_or_default(),
         forward: if stale.is_some() { Forward::Stale } else { Forward::UriMiss },
         stale: stale.map(|(stored, hash)| Candidate { stored, hash, conditional }),

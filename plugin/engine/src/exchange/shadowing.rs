@@ -6,8 +6,10 @@
 
 use std::rc::Rc;
 
+use super::deciding::{Usable, usable};
+use super::entering;
 use super::looking_up::LookingUp;
-use super::lookup::{self, Fetch, Keyed, RemoteUse, Usable, usable};
+use super::lookup::{self, Fetch, Keyed, RemoteUse};
 use super::reply::{self, Kind, Shape};
 use super::{Candidate, Directive, Plan, State};
 use crate::cache::{Cache, Found, Moment};
@@ -46,7 +48,7 @@ pub(super) fn settle(
         return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked, claim: None });
     }
     let mut plan = Plan::of(keyed, moment.now);
-    let asks = lookup::asks_of(request, rule);
+    let asks = entering::asks_of(request, rule);
     match found {
         Found::Response { stored, hash, .. } => {
             let ttl = match usable(&stored, &asks, moment.now) {

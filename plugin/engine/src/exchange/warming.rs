@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::claiming::Fleet;
+use super::entering::{self, rule_of};
 use super::keying::canonical;
-use super::lookup::{self, Keyed, rule_of};
+use super::lookup::Keyed;
 use super::operating::{Told, note};
 use super::refreshing::{self, Errand, Refresh};
 use crate::cache::{Cache, FillEnd, Found, Moment};
@@ -69,7 +70,7 @@ fn refusal(url: &Url, cache: &Cache, now: Timestamp) -> Option<&'static str> {
     if rule.bypass {
         return Some("rule");
     }
-    if let Some(vector) = lookup::refusal(&request, rule) {
+    if let Some(vector) = entering::refusal(&request, rule) {
         return Some(vector.as_str());
     }
     cache.refresh_cluster(rule_index, rule, now).is_none().then_some("no-cluster")

@@ -1,0 +1,175 @@
+//! What is done about what was found: whether it may be used, fresh or stale, and what to ask the origin for.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::entering::asks_of;
+use super::lookup::Keyed;
+use super::reply;
+use super::{Candidate, refreshing};
+use crate::cache::{AnsweredBy, Cache, Failure, Found, Moment, Revalidation, Tier};
+use crate::cache_control::RequestDirectives;
+use crate::cache_status::{Detail, Forward, Outcome, Ttl};
+use crate::freshness::Freshness;
+use crate::policy::Rule;
+use crate::store::response::{StoredResponse, Terms};
+use crate::time::Timestamp;
+
+/// What to do about what was found.
+pub(super) enum Decision {
+    /// Answer from the store.
+    Use {
+        stored: Rc<StoredResponse>,
+        tier: Tier,
+        outcome: Outcome,
+        kind: reply::Kind,
+        /// The hash of what the cache is to renew by itself.
+        renew: Option<u128>,
+    },
+    /// Ask the origin.
+    Forward { forward: Forward, detail: Option<Detail>, stale: Option<Candidate> },
+    /// 504: the client wants no forwarding (RFC 9111 §5.2.1.7).
+    GatewayTimeout,
+}
+
+pub(super) fn decide(found: Found, keyed: &Keyed<'_>, cache: &mut Cache, moment: &Moment<'_>) -> Decision {
+    let Keyed { request, rule_index, rule, .. } = *keyed;
+    let asks = asks_of(request, rule);
+    let (stored, tier, hash) = match found {
+        Found::Response { stored, tier, hash } => (stored, tier, hash),
+        _ if asks.only_if_cached => return Decision::GatewayTimeout,
+        Found::OtherVariants { .. } => {
+            return Decision::Forward { forward: Forward::VaryMiss, detail: None, stale: None };
+        }
+        Found::Nothing => {
+            return Decision::Forward { forward: Forward::UriMiss, detail: None, stale: None };
+        }
+        Found::Purged { .. } => {
+            let detail = Some(Detail::Purged);
+            return Decision::Forward { forward: Forward::UriMiss, detail, stale: None };
+        }
+    };
+    let use_it = |ttl, detail, renew| {
+        let outcome = Outcome { hit: true, ttl: Some(ttl), detail, ..Outcome::default() };
+        Decision::Use { stored: Rc::clone(&stored), tier, outcome, kind: reply::Kind::Negotiable, renew }
+    };
+    let forward = match usable(&stored, &asks, moment.now) {
+        Usable::Fresh { remaining } => {
+            let early = rule.refresh.early > 0
+                && tier == Tier::Worker
+                && cache.is_due_early(&stored, remaining, rule.refresh.early, moment.now)
+                && refreshing::is_possible(keyed, cache, moment.now);
+            return use_it(Ttl::Fresh(remaining), None, early.then_some(hash));
+        }
+        Usable::MaxStale { by } => return use_it(Ttl::Stale(by), Some(Detail::MaxStale), None),
+        Usable::WhileRevalidate { by } => {
+            let renew = !asks.only_if_cached && refreshing::is_possible(keyed, cache, moment.now);
+            // Where the cache cannot call the origin by itself, one of the clients has to wait for it.
+            if asks.only_if_cached
+                || renew
+                || cache.origin_open(rule_index, rule, moment.now).is_some()
+                || cache.revalidation(hash, moment.now) == Revalidation::Later
+            {
+                return use_it(Ttl::Stale(by), Some(Detail::StaleWhileRevalidate), renew.then_some(hash));
+            }
+            Forward::Stale
+        }
+        Usable::Not(forward) => forward,
+    };
+    if asks.only_if_cached {
+        return Decision::GatewayTimeout;
+    }
+    let conditional = stored.has_validator() && !asks.no_store;
+    let detail = None;
+    Decision::Forward { forward, detail, stale: Some(Candidate { stored, hash, conditional }) }
+}
+
+/// What a request may do with the stored response that it selects.
+pub(crate) enum Usable {
+    /// It is fresh enough.
+    Fresh {
+        /// Freshness that is left.
+        remaining: Duration,
+    },
+    /// It is stale, which the client accepts (RFC 9111 §5.2.1.2).
+    MaxStale {
+        /// For how long.
+        by: Duration,
+    },
+    /// It is stale, and may be served while it is being revalidated (RFC 5861 §3).
+    WhileRevalidate {
+        /// For how long.
+        by: Duration,
+    },
+    /// The origin has to be asked.
+    Not(Forward),
+}
+
+/// Judges a stored response by its freshness and by what the request asks of caches, as far as that is obeyed.
+#[inline]
+pub(crate) fn usable(stored: &StoredResponse, asks: &RequestDirectives, now: Timestamp) -> Usable {
+    let age = stored.schedule.age(now);
+    let too_old = asks.max_age.is_some_and(|limit| age > limit || limit.is_zero());
+    let may = !asks.no_cache && !asks.no_store && !too_old;
+    match stored.freshness(now) {
+        Freshness::Fresh { remaining } => {
+            let enough = asks.min_fresh.is_none_or(|wanted| remaining >= wanted);
+            if may && enough { Usable::Fresh { remaining } } else { Usable::Not(Forward::Request) }
+        }
+        Freshness::Stale { by } => {
+            // max-age without max-stale asks for fresh responses only (§5.2.1.1).
+            let unasked = asks.max_age.is_none() && asks.min_fresh.is_none();
+            let forbidden = stored.terms.contains(Terms::FORBIDS_STALE);
+            if may && !forbidden && asks.max_stale.is_some_and(|accepted| by <= accepted) {
+                Usable::MaxStale { by }
+            } else if may && unasked && within(by, stored.schedule.while_revalidate) {
+                Usable::WhileRevalidate { by }
+            } else {
+                Usable::Not(Forward::Stale)
+            }
+        }
+    }
+}
+
+/// Whether a response that is stale by `by` is within a window of stale use.
+pub(super) fn within(by: Duration, window: Duration) -> bool {
+    !window.is_zero() && by <= window
+}
+
+/// For how long a stored response has been stale and what to say, if it may stand in for a failure of the origin
+/// (RFC 5861 §4, RFC 9111 §4.2.4).
+pub(super) fn stands_in(
+    stored: &StoredResponse,
+    failure: Failure,
+    rule: &Rule,
+    now: Timestamp,
+) -> Option<(Duration, Detail)> {
+    let Failure { status, answered_by } = failure;
+    let schedule = &stored.schedule;
+    let Freshness::Stale { by } = schedule.freshness(now) else { return None };
+    let error = rule.stale.error_statuses.contains(&status);
+    if !(error || (500..=504).contains(&status)) || stored.terms.contains(Terms::ALWAYS_VALIDATE) {
+        return None;
+    }
+    if error && within(by, schedule.if_error) {
+        return Some((by, Detail::StaleIfError));
+    }
+    let unreachable = answered_by == AnsweredBy::Host;
+    (unreachable && within(by, schedule.disconnected)).then_some((by, Detail::Disconnected))
+}
+
+/// The answer to a request that has waited for a fetch in which the origin failed, if something stale may stand in.
+pub(super) fn after_failure(
+    found: &Found,
+    keyed: &Keyed<'_>,
+    cache: &Cache,
+    now: Timestamp,
+) -> Option<Decision> {
+    let Found::Response { stored, tier, .. } = found else { return None };
+    let failure = cache.failure_of(keyed.hash, now)?;
+    let (by, detail) = stands_in(stored, failure, keyed.rule, now)?;
+    let (ttl, detail, forward) = (Some(Ttl::Stale(by)), Some(detail), Some(Forward::Stale));
+    let outcome = Outcome { forward, ttl, detail, ..Outcome::default() };
+    let kind = reply::Kind::Whole;
+    Some(Decision::Use { stored: Rc::clone(stored), tier: *tier, outcome, kind, renew: None })
+}

@@ -1,0 +1,214 @@
+//! The request comes in: its rule, whether the cache takes part, and its key.
+
+use std::rc::Rc;
+
+use super::awaiting_body::AwaitingBody;
+use super::explaining::Explaining;
+use super::keying::canonical;
+use super::lookup::{Fetch, Keyed, RemoteUse, settle, with_head};
+use super::operating;
+use super::{Directive, Plan, RequestEdit, Role, State};
+use crate::cache::{Cache, Moment};
+use crate::cache_control::RequestDirectives;
+use crate::cache_status::{Detail, Forward};
+use crate::coding::etag;
+use crate::fields::Fields;
+use crate::firewall::{self, RequestView, Vector};
+use crate::key::{self, BodyPart, uri};
+use crate::policy::{Cookies, Policy, RequestDirectives as Obey, Rule};
+use crate::request::{MethodKind, Request};
+use crate::storability::Asked;
+
+/// The first event of every exchange.
+pub(super) fn begin(
+    head: Vec<u8>,
+    end_of_stream: bool,
+    explaining: &mut Option<Box<Explaining>>,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> (State, Directive) {
+    let policy = Rc::clone(cache.policy());
+    let Some(fields) = Fields::parse(&head) else {
+        return (State::Relaying, Directive::Pass);
+    };
+    let request = Request::read(fields, !end_of_stream);
+    if let Some(answered) = operating::begin(&request, end_of_stream, cache, moment) {
+        return answered;
+    }
+    if let Some(token) = request.explain {
+        *explaining = Explaining::begin(token, &head, request.has_body, cache, moment);
+    }
+    let (rule_index, rule) = rule_of(&policy, &request);
+    let edits = preconditions(&request, rule);
+    let now = moment.now;
+    let forward = move |forward, detail, role, head: Vec<u8>| {
+        // Only an invalidation needs to know later what was asked for.
+        let head = if role == Role::Invalidate { head } else { Vec::new() };
+        let plan = Plan { head, forward, detail, ..Plan::unkeyed(rule_index, role, now) };
+        (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
+    };
+    let body_keyed = match stays_out(&request, rule) {
+        Ok(body_keyed) => body_keyed,
+        Err((reason, detail)) => {
+            let method = request.method_kind();
+            let role = match detail {
+                Some(Detail::Rule) => bystander_or_invalidate(method),
+                None => Role::of(method),
+                Some(_) => Role::Bystander,
+            };
+            return forward(reason, detail, role, head);
+        }
+    };
+    match &rule.key.body {
+        Some(body) if body_keyed && request.has_body => {
+            let waiting = AwaitingBody::new(head, rule_index, body, moment.now);
+            (State::AwaitingBody(Box::new(waiting)), Directive::AwaitBody)
+        }
+        _ => {
+            let empty = BodyPart::Inline(Vec::new());
+            let keyed = keyed(&request, rule_index, rule, body_keyed.then_some(&empty), cache, moment);
+            with_head(keyed, head)
+        }
+    }
+}
+
+/// Why the cache stays out of a request from the first; if it does not, whether the request's body is in its key.
+#[inline]
+pub(crate) fn stays_out(request: &Request<'_>, rule: &Rule) -> Result<bool, (Forward, Option<Detail>)> {
+    let bypass = |detail| Err((Forward::Bypass, Some(detail)));
+    if rule.bypass {
+        return bypass(Detail::Rule);
+    }
+    let body_keyed =
+        rule.key.body.as_ref().is_some_and(|body| body.methods.iter().any(|m| **m == *request.method));
+    if !body_keyed && !matches!(request.method_kind(), MethodKind::Get | MethodKind::Head) {
+        return Err((Forward::Method, None));
+    }
+    if let Some(vector) = refusal(request, rule) {
+        return bypass(Detail::Firewall(vector));
+    }
+    if request.upgrade {
+        return bypass(Detail::Upgrade);
+    }
+    if request.origin_precondition {
+        return bypass(Detail::Precondition);
+    }
+    if rule.cookies == Cookies::Bypass && request.cookie {
+        return bypass(Detail::Cookie);
+    }
+    Ok(body_keyed)
+}
+
+/// A request whose key is complete. Its plan lacks the head.
+pub(super) fn keyed(
+    request: &Request<'_>,
+    rule_index: usize,
+    rule: &Rule,
+    body: Option<&BodyPart>,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> (State, Directive) {
+    let mut key = std::mem::take(&mut cache.scratch.key);
+    let scope = cache.policy().scope(rule_index);
+    let sampled = cache.stats.is_sampled();
+    let begun = if sampled { moment.host.micros() } else { 0 };
+    let changed = canonical(request, request.target, &rule.key, scope, body, &mut key);
+    let hash = key::hash(&key);
+    if sampled {
+        let took = moment.host.micros().saturating_sub(begun);
+        cache.stats.sample("duration_us", "key", took);
+    }
+    let keyed = Keyed { request, rule_index, rule, key: &key, hash, changed, sampled };
+    let result =
+        settle(&keyed, RemoteUse::Possible, Fetch::Undecided { waited: 0, until: None }, cache, moment);
+    if cache.stats.is_noted() {
+        let answered = match &result.0 {
+            State::Forwarding(plan) => plan.would.is_some(),
+            state => matches!(state, State::Finished),
+        };
+        cache.note_asked(hash, request, answered);
+    }
+    cache.scratch.key = key;
+    result
+}
+
+/// Why the firewall keeps a request away from the cache.
+pub(super) fn refusal(request: &Request<'_>, rule: &Rule) -> Option<Vector> {
+    firewall::inspect(&view_of(request, rule)).vector()
+}
+
+/// What the firewall sees of a request.
+#[inline]
+pub(crate) fn view_of<'a>(request: &Request<'a>, rule: &'a Rule) -> RequestView<'a> {
+    RequestView {
+        method: request.method,
+        target: request.target,
+        authority: request.authority,
+        has_body: request.has_body,
+        fields: request.fields,
+        tainting: &rule.tainting_headers,
+        keyed_headers: &rule.key.headers,
+    }
+}
+
+/// What storability depends on about a request.
+pub(crate) fn asked(request: &Request<'_>, rule: &Rule) -> Asked {
+    let credentials_keyed = rule.key.headers.iter().any(|name| **name == *b"authorization");
+    Asked {
+        authorization: request.authorization && !credentials_keyed,
+        no_store: request.directives.no_store && rule.request_directives == Obey::Honour,
+        special: request.range.is_some() || request.expect,
+    }
+}
+
+/// The rule for a request and its index.
+pub(crate) fn rule_of<'p>(policy: &'p Policy, request: &Request<'_>) -> (usize, &'p Rule) {
+    if !policy.has_rules() {
+        return policy.rule_for(b"", b"", b"");
+    }
+    matched(request, |host, path, method| policy.rule_for(host, path, method))
+}
+
+/// Asks with what rules are matched with: host, path and method of a request.
+#[inline]
+pub(crate) fn matched<R>(request: &Request<'_>, ask: impl FnOnce(&[u8], &[u8], &[u8]) -> R) -> R {
+    let host = uri::host_of(request.authority);
+    let path = request.path();
+    // The path that is keyed and forwarded chooses the rule, not another spelling of it.
+    let mut normal = Vec::new();
+    let path = if path.contains(&b'%') || path.windows(2).any(|pair| pair == b"/.") {
+        uri::normalize_path(path, &mut normal);
+        normal.as_slice()
+    } else {
+        path
+    };
+    // GET and HEAD share a stored response, so they share a rule.
+    let method = if request.is_head() { b"GET" } else { request.method };
+    if host.iter().any(u8::is_ascii_uppercase) {
+        return ask(&host.to_ascii_lowercase(), path, method);
+    }
+    ask(host, path, method)
+}
+
+/// What a request asks of caches, as far as its rule obeys it.
+#[inline]
+pub(crate) fn asks_of(request: &Request<'_>, rule: &Rule) -> RequestDirectives {
+    if rule.request_directives == Obey::Honour { request.directives } else { RequestDirectives::default() }
+}
+
+/// `If-Match` names the form that the client was given: the origin is told its own entity-tag beside ours, or it would
+/// refuse a change that it would accept from a client without a cache between.
+fn preconditions(request: &Request<'_>, rule: &Rule) -> Vec<RequestEdit> {
+    if !request.origin_precondition || !rule.compression.enabled {
+        return Vec::new();
+    }
+    let lines: Vec<&[u8]> = request.fields.all(b"if-match").collect();
+    let joined = lines.join(&b", "[..]);
+    let told = etag::with_origins_tags(&joined);
+    if told == joined { Vec::new() } else { vec![RequestEdit::Set("if-match", told)] }
+}
+
+/// A request that the rule bypasses still invalidates if it is unsafe.
+fn bystander_or_invalidate(method: MethodKind) -> Role {
+    if method == MethodKind::Unsafe { Role::Invalidate } else { Role::Bystander }
+}
