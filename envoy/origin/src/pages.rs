@@ -14,6 +14,7 @@ const INDEX: &str = "\
 /nostore            never to be stored
 /cookie             sets a cookie
 /large?bytes=N      1 MiB, or N bytes up to 8 MiB; &chunked=1 without a length
+/say?FIELD=VALUE    a response with these fields, such as cache-control=max-age%3D60&vary=*; status=N
 /error?status=N     500, or a status from 400 to 599
 /slow?ms=N          waits a second, or N milliseconds up to 5 s
 /count              how many requests have reached this origin; itself not counted
@@ -43,6 +44,9 @@ pub fn respond(request: &Request, count: u64) -> Response {
         ("x-origin-count", count.to_string()),
     ];
     fields.extend(page.fields.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    if request.path == "/say" {
+        fields.extend(said(request));
+    }
     let entity_tag = page.fields.iter().find(|(name, _)| *name == "etag").map(|(_, value)| *value);
     let known = matches!(request.method.as_str(), "GET" | "HEAD")
         && entity_tag.zip(request.field("if-none-match")).is_some_and(|(tag, asked)| matches(tag, asked));
@@ -93,6 +97,11 @@ fn page(request: &Request, count: u64) -> Page {
         "/count" => {
             Page { body: format!("{count}\n").into_bytes(), ..of(&[("cache-control", "no-store")], "") }
         }
+        "/say" => {
+            let asked = request.number("status").and_then(|status| u16::try_from(status).ok());
+            let status = asked.filter(|status| (200..600).contains(status)).unwrap_or(200);
+            Page { status, ..of(&[], "as you say") }
+        }
         "/error" => {
             let asked = request.number("status").and_then(|status| u16::try_from(status).ok());
             let status = asked.filter(|status| (400..600).contains(status)).unwrap_or(500);
@@ -101,6 +110,51 @@ fn page(request: &Request, count: u64) -> Page {
         _ => Page { status: 404, ..of(&[], "nothing here; / lists the paths") },
     }
 }
+
+/// The fields that the query names, of those that tell caches something.
+fn said(request: &Request) -> impl Iterator<Item = (&'static str, String)> {
+    let parts = request.query.split('&').filter_map(|part| part.split_once('='));
+    parts.filter_map(|(name, value)| {
+        let name = SAYABLE.into_iter().find(|known| *known == name)?;
+        Some((name, decoded(value)))
+    })
+}
+
+/// A value out of a query, without what has no place in a field.
+fn decoded(value: &str) -> String {
+    let mut bytes = value.bytes();
+    let mut out = String::new();
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits: Vec<u8> = bytes.by_ref().take(2).collect();
+                let digits = String::from_utf8(digits).unwrap_or_default();
+                u8::from_str_radix(&digits, 16).unwrap_or(b'%')
+            }
+            other => other,
+        };
+        if matches!(byte, b' '..=b'~') {
+            out.push(char::from(byte));
+        }
+    }
+    out
+}
+
+const SAYABLE: [&str; 12] = [
+    "age",
+    "cache-control",
+    "cdn-cache-control",
+    "content-location",
+    "etag",
+    "expires",
+    "last-modified",
+    "location",
+    "pragma",
+    "set-cookie",
+    "surrogate-key",
+    "vary",
+];
 
 /// The same bytes for every request of the same size, so that a strong validator is true. Only the field has the counter.
 fn large(request: &Request) -> Page {
@@ -128,6 +182,20 @@ mod tests {
 
     fn field<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
         response.fields.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn a_response_says_what_it_is_told_and_no_more() {
+        let said = get(
+            "/say?cache-control=max-age%3D60,+public&vary=*&x-other=1&etag=%22a%22%0d%0aevil:1&status=404",
+            "",
+        );
+        assert_eq!(said.status, 404);
+        assert_eq!(field(&said, "cache-control"), Some("max-age=60, public"));
+        assert_eq!((field(&said, "vary"), field(&said, "x-other")), (Some("*"), None));
+        assert_eq!(field(&said, "etag"), Some("\"a\"evil:1"));
+        assert_eq!(get("/say?status=101", "").status, 200);
+        assert_eq!(field(&get("/fresh?vary=*", ""), "vary"), None);
     }
 
     #[test]
