@@ -8,7 +8,7 @@ use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
 use crate::host::{self, Envoy};
-use crate::vm::Root;
+use crate::root::Root;
 
 /// What the VM holds beside its roots.
 #[derive(Clone, Copy)]

@@ -41,29 +41,26 @@ mod traffic;
 mod world;
 
 // The adapter's own files. What they name `crate::host` and `crate::abi` is simulated here.
-#[path = "../../../../plugin/src/breakers.rs"]
-mod breakers;
-#[path = "../../../../plugin/src/gauges.rs"]
-mod gauges;
-#[path = "../../../../plugin/src/metrics.rs"]
-mod metrics;
-#[path = "../../../../plugin/src/pace.rs"]
-mod pace;
-#[path = "../../../../plugin/src/refreshes.rs"]
-mod refreshes;
-#[path = "../../../../plugin/src/remote.rs"]
-mod remote;
-#[path = "../../../../plugin/src/stream.rs"]
-mod stream;
-#[allow(dead_code, reason = "Envoy's own way in is not used here")]
-#[path = "../../../../plugin/src/vm.rs"]
-mod vm;
-#[path = "../../../../plugin/src/waiters.rs"]
-mod waiters;
-#[path = "../../../../plugin/src/wake.rs"]
-mod wake;
-#[path = "../../../../plugin/src/warm_up.rs"]
-mod warm_up;
+#[path = "../../../../plugin/src"]
+mod adapter {
+    pub mod breakers;
+    pub mod gauges;
+    pub mod metrics;
+    pub mod obey;
+    pub mod pace;
+    pub mod refreshes;
+    pub mod remote;
+    pub mod root;
+    pub mod stream;
+    #[allow(dead_code, reason = "Envoy's own way in is not used here")]
+    pub mod vm;
+    pub mod waiters;
+    pub mod wake;
+    pub mod warm_up;
+}
+use adapter::{
+    breakers, gauges, metrics, obey, pace, refreshes, remote, root, stream, vm, waiters, wake, warm_up,
+};
 
 use std::process::ExitCode;
 use std::time::Instant;

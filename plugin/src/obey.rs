@@ -1,0 +1,101 @@
+//! Does to a request what the engine's directive says.
+
+use hashbrown::HashMap;
+use selvage_engine::cache::{Cache, Moment};
+use selvage_engine::exchange::{Directive, Event, Exchange, RemoteAnswer, Reply, RequestEdit};
+use selvage_engine::time::Timestamp;
+
+use crate::abi::Action;
+use crate::breakers::Breakers;
+use crate::host::{self, Envoy, Map};
+use crate::root::Root;
+use crate::stream::{BuildIdHasher, Stream};
+
+/// What has become of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It has its answer.
+    Answered,
+    /// It goes to the origin.
+    Goes,
+    /// It waits for its body.
+    AwaitsBody,
+    /// It waits for the remote store.
+    AwaitsRemote,
+    /// It waits for another's fetch.
+    AwaitsFill,
+}
+
+impl Step {
+    /// What the callback tells the host.
+    pub fn action(self) -> Action {
+        if self == Self::Goes { Action::Continue } else { Action::Pause }
+    }
+}
+
+/// Does what a directive about a request says, and keeps the exchange if more events are to come.
+pub fn obey(
+    root: &mut Root,
+    breakers: &mut Breakers,
+    streams: &mut HashMap<u32, Stream, BuildIdHasher>,
+    context: u32,
+    mut exchange: Exchange,
+    mut directive: Directive,
+    now: Timestamp,
+) -> Step {
+    while let Directive::AskRemote { hash, claim } = directive {
+        if root.remote.look_up(Some(context), hash, claim, breakers, &mut root.cache, now).is_some() {
+            streams.insert(context, Stream::Exchange(exchange));
+            return Step::AwaitsRemote;
+        }
+        let mut moment = Moment { now, host: &mut Envoy };
+        directive = exchange.on(Event::Remote(RemoteAnswer::Nothing), &mut root.cache, &mut moment);
+    }
+    match directive {
+        Directive::Respond(reply) => {
+            if let Some(mend) = answer(reply, &mut root.cache) {
+                streams.insert(context, mend);
+            }
+            Step::Answered
+        }
+        Directive::Forward(edits) => {
+            forward(&edits);
+            streams.insert(context, Stream::Exchange(exchange));
+            Step::Goes
+        }
+        Directive::PollRemote { at } => {
+            root.waiters.poll(context, at);
+            root.pace.quicken(now);
+            streams.insert(context, Stream::Exchange(exchange));
+            Step::AwaitsFill
+        }
+        Directive::AwaitFill { hash, until } => {
+            root.waiters.add(hash, context, until, now);
+            streams.insert(context, Stream::Exchange(exchange));
+            Step::AwaitsFill
+        }
+        Directive::AwaitBody => {
+            streams.insert(context, Stream::Exchange(exchange));
+            Step::AwaitsBody
+        }
+        Directive::Pass | Directive::Relay { .. } | Directive::AskRemote { .. } => Step::Goes,
+    }
+}
+
+/// Sends a reply. What remains to be done about it comes back as the stream's state.
+pub fn answer(reply: Reply, cache: &mut Cache) -> Option<Stream> {
+    host::reply(reply.status, "selvage", &reply.fields, reply.content());
+    let Reply { fields, mend, .. } = reply;
+    cache.recycle(fields);
+    mend.map(Stream::from)
+}
+
+/// Changes the request on its way to the origin.
+fn forward(edits: &[RequestEdit]) {
+    for edit in edits {
+        match edit {
+            RequestEdit::Set(name, value) => host::set_header(Map::Request, name, value),
+            RequestEdit::Remove(name) => host::remove_header(Map::Request, name),
+        }
+    }
+}

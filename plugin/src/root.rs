@@ -1,0 +1,177 @@
+//! One configured plugin: its cache, and what is done for it now and then.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use selvage_engine::cache::{Cache, Moment, OriginNews, OriginTurn};
+use selvage_engine::config::{Config, ConfigError};
+use selvage_engine::exchange;
+use selvage_engine::policy::{self, Policy};
+use selvage_engine::purge::gate::Gate;
+use selvage_engine::time::Timestamp;
+
+use crate::breakers::Breakers;
+use crate::gauges::{self, Gauges, InVm};
+use crate::host::{self, Envoy, Level};
+use crate::metrics::Metrics;
+use crate::pace::Pace;
+use crate::refreshes::Refreshes;
+use crate::remote::Remote;
+use crate::waiters::Waiters;
+use crate::wake::Wake;
+use crate::warm_up;
+
+/// One configured plugin.
+pub struct Root {
+    pub(crate) id: u32,
+    pub(crate) cache: Cache,
+    pub(crate) wake: Wake,
+    pub(crate) waiters: Waiters,
+    pub(crate) pace: Pace,
+    /// When it looks next for what others did.
+    learns_at: Timestamp,
+    /// A call of this worker by itself is on its way.
+    called_self: bool,
+    pub(crate) remote: Remote,
+    pub(crate) refreshes: Refreshes,
+    pub(crate) metrics: Metrics,
+    pub(crate) gauges: Gauges,
+}
+
+impl Root {
+    /// As a configuration says, or every fault that it has.
+    pub fn new(id: u32, json: &[u8], breakers: &mut Breakers) -> Result<Self, Vec<ConfigError>> {
+        let policy = Rc::new(Policy::from(Config::parse(json)?));
+        let remote = Remote::new(&policy.remote, breakers, host::now()).map_err(|error| vec![error])?;
+        let gate = gate(&policy.admin).map_err(|error| vec![error])?;
+        warm_up::run(&policy);
+        // Streams wait for each other, and for the remote store, by the tick.
+        let pace = Pace::new(policy.node.poll.min(SLOWEST_TICK));
+        let mut cache = Cache::new(policy);
+        cache.set_gate(gate);
+        cache.seed_purges(breakers.random());
+        // A VM that starts knows what was purged before its first request.
+        cache.learn_purges(&mut Moment { now: host::now(), host: &mut Envoy });
+        // How long ago they were is no measure of how long purges take to get about.
+        cache.stats.samples.clear();
+        Ok(Self {
+            id,
+            cache,
+            wake: Wake::new(),
+            waiters: Waiters::default(),
+            pace,
+            learns_at: Timestamp::default(),
+            called_self: false,
+            remote,
+            refreshes: Refreshes::default(),
+            metrics: Metrics::default(),
+            gauges: Gauges::default(),
+        })
+    }
+
+    /// Goes on with what the one before it, of the old configuration, has under way.
+    pub fn take_over(&mut self, mut before: Self) {
+        // The new cache knows nothing of the fetches that these wait for.
+        self.waiters = before.waiters;
+        self.waiters.wake_all();
+        self.remote.take_over(before.remote);
+        self.cache.take_over_purges(&mut before.cache);
+    }
+
+    /// Does what is due now and then. `held` is what the VM holds, if this is the root that shows it.
+    pub fn tick(&mut self, held: Option<InVm>, breakers: &mut Breakers, now: Timestamp) {
+        self.wake.tick(now);
+        if now >= self.learns_at {
+            self.learns_at = now.plus(self.cache.policy().node.poll);
+            self.learn(now);
+        }
+        let mut moment = Moment { now, host: &mut Envoy };
+        self.cache.look_after_fills(&mut moment);
+        self.cache.look_after_origins(&mut moment).iter().for_each(tell_operator);
+        self.cache.sweep(&mut moment);
+        self.cache.tick_warming(&mut moment);
+        self.refreshes.ask(&mut self.remote, breakers, &mut self.cache, now);
+        self.refreshes.send(&mut self.cache, now);
+        self.remote.tick(breakers, &mut self.cache, now);
+        if self.remote.is_enabled() {
+            self.metrics.export_breaker(self.remote.state(breakers, now));
+            self.metrics.set(("remote_state", "ready"), u64::from(self.remote.is_ready()));
+        }
+        self.metrics.gauge(("origin_state", "open"), self.cache.origins_left_alone(now));
+        gauges::export(self, held, breakers, now);
+        self.metrics.export(&mut self.cache);
+        self.cache.keep_history(&mut Moment { now, host: &mut Envoy });
+        self.waiters.expire(now);
+    }
+
+    /// Takes in what other workers have changed and purged.
+    pub fn learn(&mut self, now: Timestamp) {
+        let mut moment = Moment { now, host: &mut Envoy };
+        self.cache.learn(&mut moment);
+        self.cache.learn_purges(&mut moment);
+    }
+
+    /// The next streams that need not wait any more, few enough for one call of the VM.
+    pub fn next_awake(&mut self) -> Vec<(u32, exchange::Wake)> {
+        self.called_self = false;
+        self.note_ended_fills();
+        self.waiters.batch()
+    }
+
+    /// Sees to what an event has left to do: other workers to tell, streams of this one to wake.
+    #[inline]
+    pub fn after_event(&mut self) {
+        if self.cache.refreshes_queued() > 0 {
+            self.refreshes.send(&mut self.cache, host::now());
+        }
+        self.wake.tell_others(&mut self.cache);
+        if self.cache.has_ended_fills() {
+            self.note_ended_fills();
+        }
+        // One call at a time: each wakes some, and asks for the next.
+        if self.waiters.any_awake() && !self.called_self {
+            self.called_self = self.wake.call_self();
+        }
+    }
+
+    /// The streams that waited for fetches that have ended are to be woken.
+    fn note_ended_fills(&mut self) {
+        for hash in self.cache.take_ended_fills() {
+            self.waiters.wake(hash);
+        }
+    }
+}
+
+/// Tells the operator how an origin does.
+fn tell_operator(news: &OriginNews) {
+    let origin = &news.origin;
+    let (level, text) = match news.turn {
+        OriginTurn::Fails => (Level::Warn, "fails; it is left alone for a while"),
+        OriginTurn::IsSlow => (Level::Warn, "is too slow; it is left alone for a while"),
+        OriginTurn::Recovered => (Level::Info, "answers again"),
+    };
+    host::log(level, &format!("the origin {origin:?} {text}"));
+}
+
+/// Who may purge.
+fn gate(admin: &policy::Admin) -> Result<Gate, ConfigError> {
+    let Some(name) = &admin.token_env else {
+        return Ok(if admin.open { Gate::Open } else { Gate::Absent });
+    };
+    if admin.open {
+        return Ok(Gate::Open);
+    }
+    // What comes from a file often ends with a line break.
+    let token = std::env::var(&**name).ok().map(|token| token.trim().to_owned());
+    match token.filter(|token| !token.is_empty()) {
+        Some(token) => Ok(Gate::Token { name: name.clone(), token: token.into_bytes().into() }),
+        None => Err(ConfigError {
+            path: "admin.token_env".into(),
+            found: format!("{name:?}, which is empty or not in the environment of the VM"),
+            allowed: "a variable that vm_config.environment_variables gives to the VM".into(),
+        }),
+    }
+}
+
+/// The tick is no slower, however seldom the workers look for what others did.
+const SLOWEST_TICK: Duration = Duration::from_millis(100);

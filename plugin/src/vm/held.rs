@@ -1,0 +1,71 @@
+//! Streams held for their request's body.
+
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use selvage_engine::time::Timestamp;
+
+use crate::host::{self, Level};
+use crate::stream::{BuildIdHasher, Stream};
+
+/// The streams that are held.
+#[derive(Default)]
+pub(super) struct HeldBodies(Vec<HeldBody>);
+
+/// A stream held for its request's body.
+struct HeldBody {
+    context: u32,
+    since: Timestamp,
+    /// Bytes of the body taken in so far. Envoy shows all parts that are held, the earlier ones too.
+    seen: usize,
+}
+
+impl HeldBodies {
+    /// A stream is held from now on.
+    pub fn add(&mut self, context: u32, now: Timestamp) {
+        self.0.push(HeldBody { context, since: now, seen: 0 });
+    }
+
+    /// Bytes of the body taken in so far, if the stream is held.
+    pub fn seen(&mut self, context: u32) -> Option<&mut usize> {
+        self.0.iter_mut().find(|held| held.context == context).map(|held| &mut held.seen)
+    }
+
+    /// A stream is not held any more.
+    pub fn forget(&mut self, context: u32) {
+        self.0.retain(|held| held.context != context);
+    }
+
+    /// How many are held.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Lets requests go whose bodies never came: Envoy shows bodies of held requests only where the plugin's
+    /// `allow_on_headers_stop_iteration` is true.
+    pub fn release(&mut self, streams: &mut HashMap<u32, Stream, BuildIdHasher>, now: Timestamp) {
+        self.0.retain(|held| {
+            if held.seen > 0 || now.since(held.since) < HELD_AT_MOST {
+                return true;
+            }
+            let stream = streams.remove(&held.context);
+            if matches!(&stream, Some(Stream::Exchange(exchange)) if exchange.is_operators()) {
+                if host::act_for(held.context) {
+                    // Never to the origin: it shows a token.
+                    host::reply(408, "selvage", &[], b"");
+                }
+            } else if stream.is_some() && host::act_for(held.context) {
+                host::log(
+                    Level::Warn,
+                    "a request's body did not come while its head was held; rules with key.body need \
+                     allow_on_headers_stop_iteration: true in the plugin's bootstrap, or a faster client",
+                );
+                host::resume_request();
+            }
+            false
+        });
+    }
+}
+
+/// How long a request is held before its body begins to come.
+const HELD_AT_MOST: Duration = Duration::from_secs(1);

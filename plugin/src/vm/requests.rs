@@ -1,0 +1,99 @@
+//! Requests: they begin, their bodies come, and those that had to wait go on.
+
+use selvage_engine::cache::Moment;
+use selvage_engine::exchange::{Event, Exchange};
+use selvage_engine::time::Timestamp;
+
+use super::{Vm, root_of, stream_root};
+use crate::abi::Action;
+use crate::host::{self, Buffer, Envoy, Map};
+use crate::obey::{Step, obey};
+use crate::stream::Stream;
+
+impl Vm {
+    /// A request begins.
+    pub fn request_headers(&mut self, context: u32, end_of_stream: bool) -> Action {
+        let Some(head) = host::header_pairs(Map::Request) else { return Action::Continue };
+        let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context) else {
+            return Action::Continue;
+        };
+        let now = host::now();
+        root.wake.join(now);
+        let mut exchange = Exchange::new();
+        let mut moment = Moment { now, host: &mut Envoy };
+        let directive = exchange.on(Event::Request { head, end_of_stream }, &mut root.cache, &mut moment);
+        let step = obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
+        root.after_event();
+        root.remote.send_purges(&mut self.breakers, &mut root.cache, now);
+        if step == Step::AwaitsBody {
+            self.held.add(context, now);
+        }
+        step.action()
+    }
+
+    /// A part of the request's body.
+    pub fn request_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
+        match self.streams.get(&context) {
+            Some(Stream::Exchange(exchange)) if exchange.awaits_remote() || exchange.awaits_fill() => {
+                return Action::Pause;
+            }
+            Some(Stream::Exchange(exchange)) if exchange.awaits_request_body() => {}
+            _ => return Action::Continue,
+        }
+        let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context) else {
+            return Action::Continue;
+        };
+        let Some(seen) = self.held.seen(context) else {
+            return Action::Continue;
+        };
+        let new = size.saturating_sub(*seen);
+        let chunk = if new == 0 { Some(Vec::new()) } else { host::buffer(Buffer::RequestBody, *seen, new) };
+        let Some(chunk) = chunk else {
+            if matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.is_operators())
+            {
+                self.end(context, Event::Ended);
+                host::reply(500, "selvage", &[], b"");
+                return Action::Pause;
+            }
+            // What cannot be read cannot be keyed: the request goes on without the cache.
+            self.end(context, Event::Ended);
+            return Action::Continue;
+        };
+        *seen = size;
+        let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else {
+            return Action::Continue;
+        };
+        let now = host::now();
+        let mut moment = Moment { now, host: &mut Envoy };
+        let event = Event::RequestBody { chunk: &chunk, end_of_stream };
+        let directive = exchange.on(event, &mut root.cache, &mut moment);
+        let step = obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
+        root.after_event();
+        root.remote.send_purges(&mut self.breakers, &mut root.cache, now);
+        if step != Step::AwaitsBody {
+            self.held.forget(context);
+        }
+        step.action()
+    }
+
+    /// Lets a few of the streams go on that need not wait any more. The next ones go on in another call.
+    pub(super) fn wake_some(&mut self, id: u32, now: Timestamp) {
+        let Some(root) = root_of(&mut self.roots, id) else { return };
+        for (context, wake) in root.next_awake() {
+            // A stream that has ended is not in the table any more.
+            let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else { continue };
+            let mut moment = Moment { now, host: &mut Envoy };
+            if !exchange.awaits_fill() || !host::act_for(context) {
+                exchange.on(Event::Ended, &mut root.cache, &mut moment);
+                continue;
+            }
+            let directive = exchange.on(Event::Woken(wake), &mut root.cache, &mut moment);
+            if obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now)
+                == Step::Goes
+            {
+                host::resume_request();
+            }
+        }
+        root.after_event();
+    }
+}
