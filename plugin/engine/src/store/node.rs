@@ -36,6 +36,7 @@ mod account;
 mod audit;
 mod bucket;
 mod changes;
+pub(crate) mod duty;
 #[cfg(test)]
 pub(crate) mod fake;
 mod leases;

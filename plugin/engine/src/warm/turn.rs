@@ -8,12 +8,11 @@
 //! magic "svw1" · digest of the list u64 · holder u32 · until u64 ms · done 0 or 1: u8
 //! ```
 
-use std::time::Duration;
-
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Url;
-use crate::store::node::wire::{take, take_u32, take_u64};
+use crate::store::node::duty::{Duty, Holder, SHOW_EVERY, Whose};
+use crate::store::node::wire::{take, take_u64};
 use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
@@ -22,18 +21,11 @@ use crate::time::Timestamp;
 pub struct Turn {
     digest: u64,
     key: String,
-    part: Part,
-    look_at: Timestamp,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    /// Another worker may be at it.
-    Waits,
-    /// This one is.
-    Holds { holder: u32 },
+    /// Whether it is this worker that fetches the list.
+    duty: Duty,
     /// There is nothing to do any more.
-    Over,
+    over: bool,
+    look_at: Timestamp,
 }
 
 /// What is to be done now.
@@ -50,71 +42,63 @@ impl Turn {
     pub fn new(urls: &[Url], namespace: u64) -> Self {
         let digests: Vec<u8> = urls.iter().flat_map(|url| url.digest().to_le_bytes()).collect();
         let digest = xxh3_64(&digests) ^ namespace;
-        let part = if urls.is_empty() { Part::Over } else { Part::Waits };
-        Self { digest, key: format!("sv1/W/{}", digest % PLACES), part, look_at: Timestamp::default() }
+        Self {
+            digest,
+            key: format!("sv1/W/{}", digest % PLACES),
+            duty: Duty::default(),
+            over: urls.is_empty(),
+            look_at: Timestamp::default(),
+        }
     }
 
     /// By tick. `finished`: nothing of the list is left to do for this worker.
     pub fn tick(&mut self, data: &mut dyn SharedData, finished: bool, now: Timestamp) -> Do {
-        let finishes = finished && matches!(self.part, Part::Holds { .. });
-        if self.part == Part::Over || now < self.look_at && !finishes {
+        let finishes = finished && self.holds();
+        if self.over || now < self.look_at && !finishes {
             return Do::Nothing;
         }
-        self.look_at = now.plus(HELD_FOR / 4);
+        self.look_at = now.plus(SHOW_EVERY);
         let (place, cas) = match data.get(&self.key) {
             None => (None, ABSENT),
             Some((bytes, cas)) => (Place::decode(&bytes), cas),
         };
-        let (ours, held) = match place {
-            // A moment far off is of a clock that was set back.
-            Some(place) => (
-                place.digest == self.digest,
-                now < place.until && place.until.since(now) <= HELD_FOR && !place.done,
-            ),
-            None => (false, false),
-        };
-        if ours && place.is_some_and(|place| place.done) {
-            self.part = Part::Over;
+        let ours = place.is_some_and(|place| place.digest == self.digest);
+        let done = place.is_some_and(|place| place.done);
+        if ours && done {
+            self.over = true;
             return Do::Nothing;
         }
-        let until = now.plus(HELD_FOR);
-        match (self.part, place) {
-            (Part::Holds { holder }, Some(place)) if ours && place.holder == holder => {
-                let renewed = Place { until, done: finishes, ..place };
-                if data.set(&self.key, &renewed.encode(), cas).is_ok() && finishes {
-                    self.part = Part::Over;
+        let whose = place.map_or(Whose::Nobodys, |place| self.duty.whose(place.holder, now));
+        let value = |holder| Place { digest: self.digest, holder, done: finishes }.encode();
+        match whose {
+            Whose::Own if ours => {
+                if self.duty.take(data, &self.key, cas, value, now) && finishes {
+                    self.over = true;
                 }
                 Do::Nothing
             }
             // Another one goes on, who thought that this worker was dead; or with a newer list.
-            (Part::Holds { .. }, _) => {
-                self.part = if ours { Part::Waits } else { Part::Over };
+            _ if self.holds() => {
+                self.duty = Duty::default();
+                self.over = !ours;
                 Do::Nothing
             }
-            _ if held => Do::Nothing,
-            _ => {
-                // Each value has another `cas`, so no two holders are the same.
-                let taken = Place { digest: self.digest, holder: cas, until, done: false };
-                if data.set(&self.key, &taken.encode(), cas).is_err() {
-                    return Do::Nothing;
-                }
-                self.part = Part::Holds { holder: cas };
-                Do::Begin
-            }
+            Whose::Anothers if !done => Do::Nothing,
+            _ if self.duty.take(data, &self.key, cas, value, now) => Do::Begin,
+            _ => Do::Nothing,
         }
     }
 
     /// Whether this worker is at it.
     pub fn holds(&self) -> bool {
-        matches!(self.part, Part::Holds { .. })
+        self.duty.is_own() && !self.over
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     digest: u64,
-    holder: u32,
-    until: Timestamp,
+    holder: Holder,
     done: bool,
 }
 
@@ -122,8 +106,7 @@ impl Place {
     fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&self.digest.to_le_bytes());
-        out.extend_from_slice(&self.holder.to_le_bytes());
-        out.extend_from_slice(&self.until.as_millis().to_le_bytes());
+        self.holder.encode(&mut out);
         out.push(u8::from(self.done));
         out
     }
@@ -132,18 +115,15 @@ impl Place {
         if take(&mut bytes)? != MAGIC {
             return None;
         }
-        let (digest, holder) = (take_u64(&mut bytes)?, take_u32(&mut bytes)?);
-        let until = Timestamp::from_millis(take_u64(&mut bytes)?);
+        let (digest, holder) = (take_u64(&mut bytes)?, Holder::decode(&mut bytes)?);
         let [done] = take(&mut bytes)?;
-        bytes.is_empty().then_some(Self { digest, holder, until, done: done == 1 })
+        bytes.is_empty().then_some(Self { digest, holder, done: done == 1 })
     }
 }
 
 const MAGIC: [u8; 4] = *b"svw1";
 /// Places for lists; old ones stay.
 const PLACES: u64 = 64;
-/// A worker that is at it shows four times as often that it still is.
-const HELD_FOR: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -173,6 +153,16 @@ mod tests {
         }
         assert_eq!(turn("http://a.test/b").tick(&mut data, false, at(99_000)), Do::Begin, "another list");
         assert_eq!(Turn::new(&[], 1).tick(&mut data, false, at(0)), Do::Nothing);
+    }
+
+    #[test]
+    fn a_place_reads_back_and_nothing_else_is_one() {
+        let bytes = b"svw1\x01\0\0\0\0\0\0\0\x02\0\0\0\x03\0\0\0\0\0\0\0\x01";
+        let place = Place::decode(bytes).unwrap();
+        assert!(place.digest == 1 && place.done);
+        assert_eq!(place.encode(), bytes);
+        assert_eq!(Place::decode(&bytes[1..]), None);
+        assert_eq!(Place::decode(&bytes[..bytes.len() - 1]), None);
     }
 
     #[test]

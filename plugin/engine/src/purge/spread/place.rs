@@ -4,7 +4,8 @@
 //! magic "svf2" · cursor u64 · known 0 or 1: u8 · skipped u64 · read at u64 ms · holder u32 · until u64 ms
 //! ```
 
-use crate::store::node::wire::{take, take_u32, take_u64};
+use crate::store::node::duty::Holder;
+use crate::store::node::wire::{take, take_u64};
 use crate::time::Timestamp;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,9 +17,7 @@ pub(super) struct Place {
     /// When the store last answered.
     pub read_at: Timestamp,
     /// Who reads.
-    pub holder: u32,
-    /// For how long, unless it shows again that it does.
-    pub until: Timestamp,
+    pub holder: Holder,
 }
 
 impl Place {
@@ -28,8 +27,7 @@ impl Place {
         out.push(u8::from(self.cursor.is_some()));
         out.extend_from_slice(&self.skipped.to_le_bytes());
         out.extend_from_slice(&self.read_at.as_millis().to_le_bytes());
-        out.extend_from_slice(&self.holder.to_le_bytes());
-        out.extend_from_slice(&self.until.as_millis().to_le_bytes());
+        self.holder.encode(&mut out);
         out
     }
 
@@ -41,10 +39,9 @@ impl Place {
         let [known] = take(&mut bytes)?;
         let skipped = take_u64(&mut bytes)?;
         let read_at = Timestamp::from_millis(take_u64(&mut bytes)?);
-        let holder = take_u32(&mut bytes)?;
-        let until = Timestamp::from_millis(take_u64(&mut bytes)?);
+        let holder = Holder::decode(&mut bytes)?;
         let cursor = (known == 1).then_some(cursor);
-        bytes.is_empty().then_some(Self { cursor, skipped, read_at, holder, until })
+        bytes.is_empty().then_some(Self { cursor, skipped, read_at, holder })
     }
 }
 
@@ -57,8 +54,8 @@ mod tests {
     #[test]
     fn a_place_reads_back_and_nothing_else_is_one() {
         for cursor in [None, Some(7)] {
-            let at = Timestamp::from_millis;
-            let place = Place { cursor, skipped: 3, read_at: at(4), holder: 5, until: at(6) };
+            let holder = Holder::decode(&mut &[5, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0][..]).unwrap();
+            let place = Place { cursor, skipped: 3, read_at: Timestamp::from_millis(4), holder };
             let bytes = place.encode();
             assert_eq!(Place::decode(&bytes), Some(place));
             assert_eq!(Place::decode(&bytes[1..]), None);

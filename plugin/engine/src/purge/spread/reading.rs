@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::place::Place;
 use super::{By, FORGOTTEN_AFTER, Heard, KEPT_FOR, MOST_AT_ONCE, PATIENCE, RETRY, Step, number_of};
 use crate::remote::dialect::Answer;
+use crate::store::node::duty::{Duty, Whose};
 use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    /// It reads, until it is known that another does.
-    holder: Option<u32>,
-    renew_at: Timestamp,
+    /// Whether it is this worker that reads.
+    duty: Duty,
     /// What the others know of its cursor.
     shown: Option<u64>,
     /// Entries up to this one are done or wanted; `None` at the start of a node.
@@ -67,12 +67,7 @@ impl Reading {
         }
         if self.cursor.is_some() && now.since(self.read_at) > FORGOTTEN_AFTER {
             // What it read before stays known.
-            *self = Self {
-                holder: self.holder,
-                renew_at: self.renew_at,
-                skipped: self.skipped,
-                ..Self::default()
-            };
+            *self = Self { duty: std::mem::take(&mut self.duty), skipped: self.skipped, ..Self::default() };
         }
         self.left = MOST_BY_TICK;
         self.due = true;
@@ -85,7 +80,7 @@ impl Reading {
 
     /// How far it has read, if it is the one that does.
     pub(super) fn place(&self) -> Option<Place> {
-        self.holder.is_some().then(|| self.shown())
+        self.duty.is_own().then(|| self.shown())
     }
 
     fn shown(&self) -> Place {
@@ -98,30 +93,27 @@ impl Reading {
     /// The place, if another holds it.
     fn hold(&mut self, data: &mut dyn SharedData, key: &str, now: Timestamp) -> Option<Place> {
         let shown = self.shown();
-        if self.holder.is_some() && now < self.renew_at && shown.cursor == self.shown {
+        if self.duty.is_own() && !self.duty.is_to_be_shown(now) && shown.cursor == self.shown {
             return None;
         }
         let (place, cas) = match data.get(key) {
             None => (Place::default(), ABSENT),
             Some((bytes, cas)) => (Place::decode(&bytes).unwrap_or_default(), cas),
         };
-        let own = self.holder == Some(place.holder);
-        // A moment far off is of a clock that was set back.
-        let held = now < place.until && place.until.since(now) <= HELD_FOR;
-        if !own && held {
-            *self = Self::default();
-            return Some(place);
+        match self.duty.whose(place.holder, now) {
+            Whose::Own => {}
+            Whose::Anothers => {
+                *self = Self::default();
+                return Some(place);
+            }
+            Whose::Nobodys => {
+                let Place { cursor, skipped, read_at, .. } = place;
+                *self = Self { cursor, skipped, read_at, ..Self::default() };
+            }
         }
-        if !own {
-            let Place { cursor, skipped, read_at, .. } = place;
-            *self = Self { cursor, skipped, read_at, ..Self::default() };
-        }
-        // Each value has another `cas`, so no two holders are the same.
-        let taken = Place { holder: cas, until: now.plus(HELD_FOR), ..self.shown() };
-        if data.set(key, &taken.encode(), cas).is_ok() {
-            self.holder = Some(cas);
-            self.renew_at = now.plus(HELD_FOR / 4);
-            self.shown = taken.cursor;
+        let shown = self.shown();
+        self.shown = shown.cursor;
+        if self.duty.take(data, key, cas, |holder| Place { holder, ..shown }.encode(), now) {
             return None;
         }
         *self = Self::default();
@@ -173,7 +165,7 @@ impl Reading {
         time_of: &dyn Fn(&[u8]) -> Timestamp,
         now: Timestamp,
     ) -> Vec<Heard> {
-        if self.holder.is_none() {
+        if !self.duty.is_own() {
             return Vec::new();
         }
         let value = match answer {
@@ -317,5 +309,3 @@ const MOST_BY_TICK: u32 = 256;
 /// How far the hint may be ahead before it is quicker to begin there.
 const MOST_BEHIND: u64 = 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A worker that reads shows four times as often that it still does.
-const HELD_FOR: Duration = Duration::from_secs(2);
