@@ -4,11 +4,9 @@
 //! look at the head: no runtime, and no field is copied that nobody asks for.
 
 mod answer;
-mod chance;
 mod origin;
 mod swarm;
 
 pub use answer::Answer;
-pub use chance::{Random, Zipf};
 pub use origin::{Origin, Plan};
 pub use swarm::{Finished, Swarm, get};

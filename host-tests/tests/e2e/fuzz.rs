@@ -8,27 +8,25 @@ use std::{
     thread,
 };
 
+use selvage_host_tests::chance;
 use selvage_host_tests::envoy::{Ask, Connection, Gateway, Response};
 use selvage_host_tests::scripted::{Answer, Origin, Received};
 
 /// Many, because Envoy takes a second to close a connection on which a response broke off.
 const CLIENTS: usize = 16;
 
-/// A small generator of numbers that look random (xorshift), the same for the same seed.
-struct Dice(u64);
+/// Chance, in the words of this test.
+struct Dice(chance::Dice);
 
 impl Dice {
     fn new(seed: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         seed.hash(&mut hasher);
-        Self(hasher.finish() | 1)
+        Self(chance::Dice::new(hasher.finish()))
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % bound
+        self.0.below(bound as u64) as usize
     }
 
     fn one_in(&mut self, bound: usize) -> bool {

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use selvage_host_tests::chance::{Dice, Zipf};
 use selvage_host_tests::envoy::{Response, read_response};
 use selvage_host_tests::measured::Sample;
 use selvage_host_tests::scripted::{Answer, Origin};
@@ -37,19 +38,13 @@ pub struct Load {
 /// What is asked for, and what must come.
 pub struct Mix {
     bodies: Vec<Vec<u8>>,
-    cumulative: Vec<f64>,
+    zipf: Zipf,
 }
 
 impl Mix {
     /// The same mix each time.
     pub fn new() -> Self {
-        let mut sum = 0.0;
-        let weights = (0..KEYS).map(|rank| {
-            sum += (rank as f64 + 1.0).powf(-SKEW);
-            sum
-        });
-        let cumulative = weights.collect();
-        Self { bodies: (0..KEYS).map(body).collect(), cumulative }
+        Self { bodies: (0..KEYS).map(body).collect(), zipf: Zipf::new(KEYS, SKEW) }
     }
 
     /// Answers everything in the mix, with lifetimes of three to six seconds.
@@ -74,10 +69,9 @@ impl Mix {
 
     /// The target and the key of a request: chosen by its number alone.
     fn choose(&self, number: usize) -> (String, usize) {
-        let random = scramble(number as u64 ^ SEED);
-        let point = (random >> 11) as f64 / (1u64 << 53) as f64 * self.cumulative[KEYS - 1];
-        let key = self.cumulative.partition_point(|sum| *sum <= point).min(KEYS - 1);
-        let folder = if scramble(random).is_multiple_of(VOLATILE) { "volatile" } else { "object" };
+        let mut dice = Dice::new(number as u64 ^ SEED);
+        let key = self.zipf.choose(&mut dice);
+        let folder = if dice.below(VOLATILE) == 0 { "volatile" } else { "object" };
         (format!("/{folder}/{key}"), key)
     }
 }
@@ -152,19 +146,10 @@ fn ask(
 /// Two kilobytes that no other key has, not all of them text.
 fn body(key: usize) -> Vec<u8> {
     let mut body = format!("of key {key}\n").into_bytes();
-    let mut state = key as u64;
+    let mut dice = Dice::new(key as u64);
     while body.len() < BODY_BYTES {
-        state = scramble(state ^ key as u64);
-        body.extend_from_slice(&state.to_le_bytes());
+        body.extend_from_slice(&dice.number().to_le_bytes());
     }
     body.truncate(BODY_BYTES);
     body
-}
-
-/// SplitMix64's finaliser.
-fn scramble(value: u64) -> u64 {
-    let mut value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }

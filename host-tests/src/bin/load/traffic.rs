@@ -2,7 +2,8 @@
 
 use std::{io::Write, path::Path, time::Duration};
 
-use selvage_host_tests::crowd::{self, Answer, Random, Zipf};
+use selvage_host_tests::chance::{Dice, Zipf};
+use selvage_host_tests::crowd::{self, Answer};
 
 use crate::arguments::Arguments;
 
@@ -70,15 +71,15 @@ impl Traffic {
     }
 
     /// Writes the next request.
-    pub fn write(&self, random: &mut Random, request: &mut Vec<u8>) -> Asked {
+    pub fn write(&self, dice: &mut Dice, request: &mut Vec<u8>) -> Asked {
         request.clear();
-        let object = self.zipf.choose(random);
-        let chance = random.fraction();
+        let object = self.zipf.choose(dice);
+        let chance = dice.fraction();
         let host = self.host.as_str();
         // What is written to memory is written.
         let _ = if chance < self.purges {
             let token = self.token.as_deref().unwrap_or_default();
-            if matches!(self.site, Site::Own) && random.below(10) == 0 {
+            if matches!(self.site, Site::Own) && dice.below(10) == 0 {
                 let body = format!(r#"{{"tags":["tag-{}"]}}"#, object / TAGGED);
                 write!(
                     request,
@@ -92,7 +93,7 @@ impl Traffic {
                 write!(request, " HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n")
             }
         } else if chance < self.purges + self.uncacheable {
-            match (&self.site, random.below(3)) {
+            match (&self.site, dice.below(3)) {
                 // Two pages of one's own for one form that is sent.
                 (Site::Own, 0) => write!(
                     request,

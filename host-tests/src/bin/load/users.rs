@@ -7,7 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use selvage_host_tests::crowd::{Finished, Random, Swarm};
+use selvage_host_tests::chance::Dice;
+use selvage_host_tests::crowd::{Finished, Swarm};
 
 use crate::{
     arguments::Plan,
@@ -59,7 +60,7 @@ pub fn run(
     mut each_second: impl FnMut(Duration, Second),
 ) -> Tally {
     let mut swarm = Swarm::new(&[address], plan.connections);
-    let mut random = Random::new(plan.seed);
+    let mut dice = Dice::new(plan.seed);
     let mut asked: Vec<Option<(Duration, Asked)>> = vec![None; plan.connections];
     let mut request = Vec::with_capacity(256);
     let (mut tally, mut second, mut told) = (Tally::default(), Second::default(), 0);
@@ -82,7 +83,7 @@ pub fn run(
             due.peek().copied().filter(|Reverse((at, _))| *at <= now && *at < to)
         {
             due.pop();
-            let what = traffic.write(&mut random, &mut request);
+            let what = traffic.write(&mut dice, &mut request);
             asked[user] = Some((at, what));
             under_way += 1;
             sent += 1;
@@ -98,7 +99,7 @@ pub fn run(
         for done in finished.drain(..) {
             let Some((at, what)) = asked[done.client].take() else { continue };
             under_way -= 1;
-            due.push(Reverse((now + random.pause(plan.think), done.client)));
+            due.push(Reverse((now + dice.pause(plan.think), done.client)));
             let micros = done.latency.as_micros().min(u32::MAX.into()) as u32;
             let fault = match &done.answer {
                 Ok(answer) => traffic.fault(what, answer),

@@ -1,8 +1,7 @@
 //! Clients and what they ask for.
 
 use selvage_engine::fields::FieldBlock;
-
-use crate::dice::Dice;
+use selvage_host_tests::chance::Dice;
 
 /// One request.
 #[derive(Clone, Debug)]

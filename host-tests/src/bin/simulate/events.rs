@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::dice::Dice;
+use selvage_host_tests::chance::Dice;
+
 use crate::redis::Mood;
 
 /// One thing that happens.
@@ -124,7 +125,7 @@ pub struct Events {
 impl Events {
     pub fn at(&mut self, time: u64, event: Event, dice: &mut Dice) {
         self.count += 1;
-        self.order.push(Reverse((time, dice.next(), self.count)));
+        self.order.push(Reverse((time, dice.number(), self.count)));
         self.events.insert(self.count, event);
     }
 

@@ -214,7 +214,7 @@ pub fn memory_bytes() -> usize {
 }
 
 pub fn random() -> u64 {
-    with(|hosts| hosts.here().dice.next())
+    with(|hosts| hosts.here().dice.number())
 }
 
 pub fn set_tick_period(milliseconds: u32) {

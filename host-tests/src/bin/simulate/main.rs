@@ -23,7 +23,6 @@
 mod abi;
 mod callouts;
 mod client;
-mod dice;
 mod effects;
 mod events;
 mod fetches;

@@ -1,6 +1,6 @@
 //! The origin: pages whose versions change, and what it answers.
 
-use crate::dice::Dice;
+use selvage_host_tests::chance::Dice;
 
 /// One resource.
 #[derive(Clone, Debug)]

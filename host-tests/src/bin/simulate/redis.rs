@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::dice::Dice;
+use selvage_host_tests::chance::Dice;
+
 use crate::events::Reply;
 
 /// How it is at present.

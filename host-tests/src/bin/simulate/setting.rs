@@ -4,8 +4,7 @@ use std::rc::Rc;
 
 use selvage_engine::config::Config;
 use selvage_engine::policy::Policy;
-
-use crate::dice::Dice;
+use selvage_host_tests::chance::Dice;
 
 /// The circumstances of one run. Times in milliseconds, chances of a thousand.
 pub struct Setting {

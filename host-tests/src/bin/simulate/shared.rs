@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use selvage_engine::store::node::{CasMismatch, SharedData};
-
-use crate::dice::Dice;
+use selvage_host_tests::chance::Dice;
 
 /// What all workers of one Envoy share.
 pub struct Shared {

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use selvage_host_tests::chance::Dice;
+
 use crate::callouts::{Call, Refresh};
-use crate::dice::Dice;
 use crate::events::{Event, Events, VmId};
 use crate::host::{self, Given, Hosts};
 use crate::invariants::Violation;
@@ -59,7 +60,7 @@ impl World {
     pub fn new(seed: u64, options: Options, traced: bool) -> Self {
         let mut dice = Dice::new(seed);
         let setting = Setting::random(&mut dice, options.requests);
-        let shared = (0..setting.nodes).map(|_| Shared::new(dice.next(), setting.contention)).collect();
+        let shared = (0..setting.nodes).map(|_| Shared::new(dice.number(), setting.contention)).collect();
         host::with(|hosts| *hosts = Hosts::new(START, shared, setting.refused));
         let pages = (0..setting.pages).map(|_| Page::random(&mut dice)).collect();
         let mut world = Self {

@@ -1,32 +1,49 @@
-//! Repeatable chance.
+//! Chance that repeats itself: the same for the same seed, everywhere.
 
 use std::time::Duration;
 
-/// A small generator of numbers that look random (xorshift), the same for the same seed.
-pub struct Random(u64);
+/// A small generator of numbers that look random (splitmix64).
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
 
-impl Random {
-    /// Starts at `seed`.
+impl Dice {
+    /// The sequence of a seed.
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Self(seed.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(0x9e37_79b9_7f4a_7c15))
     }
 
     /// Any number.
     pub fn number(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`; 0 for a bound of 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.number().checked_rem(bound).unwrap_or(0)
+    }
+
+    /// A number from `least` to `most`, both included.
+    pub fn between(&mut self, least: u64, most: u64) -> u64 {
+        least + self.below(most - least + 1)
+    }
+
+    /// True so many times in a thousand.
+    pub fn chance(&mut self, per_mille: u64) -> bool {
+        self.below(1000) < per_mille
+    }
+
+    /// One of several, of which there is at least one.
+    pub fn of<T: Copy>(&mut self, choice: &[T]) -> T {
+        choice[self.below(choice.len() as u64) as usize]
     }
 
     /// A number from 0 to just under 1.
     pub fn fraction(&mut self) -> f64 {
         (self.number() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// A number under `end`; 0 if there is none.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.fraction() * end as f64) as usize
     }
 
     /// A pause as between events that know nothing of each other, `mean` long on average and five times that at most.
@@ -54,9 +71,9 @@ impl Zipf {
     }
 
     /// One of them, from 0 on.
-    pub fn choose(&self, random: &mut Random) -> usize {
+    pub fn choose(&self, dice: &mut Dice) -> usize {
         let last = self.sums.len() - 1;
-        let point = random.fraction() * self.sums[last];
+        let point = dice.fraction() * self.sums[last];
         self.sums.partition_point(|sum| *sum <= point).min(last)
     }
 }
@@ -69,8 +86,8 @@ mod tests {
     fn the_same_seed_gives_the_same_choices_and_the_first_are_the_commonest() {
         let zipf = Zipf::new(1000, 1.0);
         let draw = |seed| {
-            let mut random = Random::new(seed);
-            (0..20_000).map(|_| zipf.choose(&mut random)).collect::<Vec<_>>()
+            let mut dice = Dice::new(seed);
+            (0..20_000).map(|_| zipf.choose(&mut dice)).collect::<Vec<_>>()
         };
         let drawn = draw(7);
         assert_eq!(drawn, draw(7));
@@ -83,8 +100,8 @@ mod tests {
 
     #[test]
     fn pauses_have_their_mean() {
-        let mut random = Random::new(1);
-        let sum: Duration = (0..10_000).map(|_| random.pause(Duration::from_millis(10))).sum();
+        let mut dice = Dice::new(1);
+        let sum: Duration = (0..10_000).map(|_| dice.pause(Duration::from_millis(10))).sum();
         assert!((95..105).contains(&sum.as_secs()), "{sum:?}");
     }
 }
