@@ -33,6 +33,7 @@ mod stream;
 mod vm;
 mod worker;
 
+pub mod arguments;
 pub mod chance;
 pub mod crowd;
 pub mod envoy;

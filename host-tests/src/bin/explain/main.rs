@@ -14,7 +14,7 @@ use std::io::Read;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use std::{env, fs, io};
+use std::{fs, io};
 
 use selvage_engine::cache::{Cache, Moment, Nowhere};
 use selvage_engine::config::Config;
@@ -23,6 +23,7 @@ use selvage_engine::freshness::date_of;
 use selvage_engine::policy::Policy;
 use selvage_engine::request::Request;
 use selvage_engine::time::Timestamp;
+use selvage_host_tests::arguments::CommandLine;
 
 use message::{Message, Problem};
 
@@ -44,7 +45,7 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    match Arguments::read(env::args().skip(1)).map_err(Failure::Unreadable).and_then(|told| run(&told)) {
+    match Arguments::read().map_err(Problem).map_err(Failure::Unreadable).and_then(|told| run(&told)) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -116,25 +117,22 @@ fn contents(path: &str) -> Result<Vec<u8>, Failure> {
 }
 
 impl Arguments {
-    fn read(mut given: impl Iterator<Item = String>) -> Result<Self, Problem> {
+    fn read() -> Result<Self, String> {
         let mut told = Self::default();
-        while let Some(argument) = given.next() {
-            let place = match argument.as_str() {
-                "--json" => {
-                    told.json = true;
-                    continue;
-                }
-                "--config" => &mut told.config,
-                "--request" => &mut told.request,
-                "--url" => &mut told.url,
-                "--response" => &mut told.response,
-                "--scheme" => &mut told.scheme,
-                _ => return Err(Problem::new(USAGE)),
-            };
-            *place = Some(given.next().ok_or_else(|| Problem(format!("{argument} needs a value; {USAGE}")))?);
+        let mut given = CommandLine::of_process(USAGE);
+        while let Some(option) = given.next_option() {
+            match option.as_str() {
+                "--json" => told.json = true,
+                "--config" => told.config = Some(given.text()?),
+                "--request" => told.request = Some(given.text()?),
+                "--url" => told.url = Some(given.text()?),
+                "--response" => told.response = Some(given.text()?),
+                "--scheme" => told.scheme = Some(given.one_of(&["http", "https"])?),
+                _ => return Err(given.unknown()),
+            }
         }
         Ok(told)
     }
 }
 
-const USAGE: &str = "explain [--config F] (--request R | --url URL) [--response S] [--scheme http|https] [--json]; - is standard input";
+const USAGE: &str = "it takes [--config F] (--request R | --url URL) [--response S] [--scheme http|https] [--json]; - is standard input";

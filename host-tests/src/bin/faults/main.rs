@@ -10,11 +10,12 @@ mod relay;
 mod rows;
 mod table;
 
-use std::{env, fs, process::ExitCode, sync::Arc};
+use std::{fs, process::ExitCode, sync::Arc};
 
 use load::Mix;
 use measure::Measured;
 use rows::{Fault, ROWS, Row};
+use selvage_host_tests::arguments::CommandLine;
 use selvage_host_tests::envoy::repository;
 use selvage_host_tests::measured::{machine, redis_version};
 
@@ -64,24 +65,14 @@ fn main() -> ExitCode {
 impl Arguments {
     fn read() -> Result<Self, String> {
         let mut arguments = Self { rows: Vec::new(), seconds: 10.0, cluster: false };
-        let mut words = env::args().skip(1);
-        while let Some(word) = words.next() {
-            match word.as_str() {
+        let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+        let mut given = CommandLine::of_process("see ./host-tests/faults --help");
+        while let Some(option) = given.next_option() {
+            match option.as_str() {
                 "--redis-cluster" => arguments.cluster = true,
-                "--row" => {
-                    let name = words.next().unwrap_or_default();
-                    if !ROWS.iter().any(|row| row.name == name) {
-                        let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
-                        return Err(format!("--row takes one of {}, not '{name}'", names.join(", ")));
-                    }
-                    arguments.rows.push(name);
-                }
-                "--seconds" => {
-                    let seconds = words.next().and_then(|word| word.parse().ok());
-                    let seconds = seconds.filter(|seconds| (2.0..=60.0).contains(seconds));
-                    arguments.seconds = seconds.ok_or("--seconds takes a number from 2 to 60")?;
-                }
-                _ => return Err(format!("unknown argument '{word}'; see ./host-tests/faults --help")),
+                "--row" => arguments.rows.push(given.one_of(&names)?),
+                "--seconds" => arguments.seconds = given.number(2.0..=60.0)?,
+                _ => return Err(given.unknown()),
             }
         }
         Ok(arguments)

@@ -12,8 +12,9 @@ mod outage;
 mod purges;
 mod subjects;
 
-use std::{env, fs, process::ExitCode};
+use std::{fs, process::ExitCode};
 
+use selvage_host_tests::arguments::CommandLine;
 use selvage_host_tests::envoy::repository;
 use selvage_host_tests::measured::{machine, redis_version};
 use subjects::Subject;
@@ -99,24 +100,14 @@ fn main() -> ExitCode {
 impl Arguments {
     fn read() -> Result<Self, String> {
         let mut arguments = Self { parts: Vec::new(), seconds: 30, ours: false, members: String::new() };
-        let mut words = env::args().skip(1);
-        while let Some(word) = words.next() {
-            match word.as_str() {
-                "--part" => {
-                    let name = words.next().unwrap_or_default();
-                    if !PARTS.contains(&name.as_str()) {
-                        return Err(format!("--part takes one of {}, not '{name}'", PARTS.join(", ")));
-                    }
-                    arguments.parts.push(name);
-                }
+        let mut given = CommandLine::of_process("see ./host-tests/herd --help");
+        while let Some(option) = given.next_option() {
+            match option.as_str() {
+                "--part" => arguments.parts.push(given.one_of(&PARTS)?),
                 "--ours" => arguments.ours = true,
-                "--members" => arguments.members = words.next().ok_or("--members takes a text")?,
-                "--seconds" => {
-                    let seconds = words.next().and_then(|word| word.parse().ok());
-                    let seconds = seconds.filter(|seconds| (2..=60).contains(seconds));
-                    arguments.seconds = seconds.ok_or("--seconds takes a whole number from 2 to 60")?;
-                }
-                _ => return Err(format!("unknown argument '{word}'; see ./host-tests/herd --help")),
+                "--members" => arguments.members = given.text()?,
+                "--seconds" => arguments.seconds = given.whole(2..=60)?,
+                _ => return Err(given.unknown()),
             }
         }
         Ok(arguments)

@@ -1,6 +1,8 @@
 //! What the command line says.
 
-use std::{env, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use selvage_host_tests::arguments::CommandLine;
 
 use crate::targets::Targets;
 
@@ -53,8 +55,6 @@ pub struct Plan {
     pub purges: f64,
 }
 
-const SEE: &str = "see ./envoy/load --help";
-
 impl Arguments {
     /// Reads it.
     pub fn read() -> Result<Self, String> {
@@ -81,10 +81,9 @@ impl Arguments {
             baseline: None,
             tolerance: 20.0,
         };
-        let mut words = env::args().skip(1);
-        while let Some(word) = words.next() {
-            let value = words.next().ok_or_else(|| format!("{word} needs a value; {SEE}"))?;
-            arguments.take(&word, &value)?;
+        let mut given = CommandLine::of_process("see ./envoy/load --help");
+        while let Some(option) = given.next_option() {
+            arguments.take(&option, &mut given)?;
         }
         if arguments.address.is_none() {
             for (word, given) in
@@ -100,37 +99,34 @@ impl Arguments {
         Ok(arguments)
     }
 
-    fn take(&mut self, word: &str, value: &str) -> Result<(), String> {
+    fn take(&mut self, option: &str, given: &mut CommandLine) -> Result<(), String> {
         let plan = &mut self.plan;
-        let within = |low: f64, high: f64| {
-            let number = value.parse().ok().filter(|number| (low..=high).contains(number));
-            number.ok_or_else(|| format!("{word} takes a number from {low} to {high}, not '{value}'"))
-        };
-        match word {
-            "--url" => self.address = Some(loopback(value)?),
-            "--host" => value.clone_into(&mut self.host),
-            "--paths" => self.paths = Some(value.into()),
-            "--pid" => self.process = Some(within(1.0, 4_194_304.0)? as u32),
-            "--config" => self.config = Some(value.into()),
-            "--workers" => self.workers = within(1.0, 64.0)? as usize,
-            "--connections" => plan.connections = within(1.0, 8192.0)? as usize,
-            "--seconds" => plan.lasting = Duration::from_secs_f64(within(1.0, 1800.0)?),
-            "--ramp" => plan.ramp = Duration::from_secs_f64(within(0.0, 60.0)?),
-            "--think" => plan.think = Duration::from_secs_f64(within(0.0, 60_000.0)? / 1000.0),
-            "--objects" => plan.objects = within(1.0, 1_000_000.0)? as usize,
-            "--skew" => plan.skew = within(0.0, 3.0)?,
-            "--seed" => plan.seed = within(0.0, 1e15)? as u64,
-            "--uncacheable" => plan.uncacheable = within(0.0, 100.0)? / 100.0,
-            "--purges" => plan.purges = within(0.0, 100.0)? / 100.0,
-            "--save" => self.save = Some(value.into()),
-            "--baseline" => self.baseline = Some(value.into()),
-            "--tolerance" => self.tolerance = within(0.0, 1000.0)?,
-            "--targets" if value == "off" => self.targets = Targets::off(),
-            "--targets" => return Err(format!("--targets takes 'off', not '{value}'")),
+        match option {
+            "--url" => self.address = Some(loopback(&given.text()?)?),
+            "--host" => self.host = given.text()?,
+            "--paths" => self.paths = Some(given.file()?),
+            "--pid" => self.process = Some(given.whole(1..=4_194_304)? as u32),
+            "--config" => self.config = Some(given.file()?),
+            "--workers" => self.workers = given.whole(1..=64)? as usize,
+            "--connections" => plan.connections = given.whole(1..=8192)? as usize,
+            "--seconds" => plan.lasting = Duration::from_secs_f64(given.number(1.0..=1800.0)?),
+            "--ramp" => plan.ramp = Duration::from_secs_f64(given.number(0.0..=60.0)?),
+            "--think" => plan.think = Duration::from_secs_f64(given.number(0.0..=60_000.0)? / 1000.0),
+            "--objects" => plan.objects = given.whole(1..=1_000_000)? as usize,
+            "--skew" => plan.skew = given.number(0.0..=3.0)?,
+            "--seed" => plan.seed = given.whole(0..=1_000_000_000_000_000)?,
+            "--uncacheable" => plan.uncacheable = given.number(0.0..=100.0)? / 100.0,
+            "--purges" => plan.purges = given.number(0.0..=100.0)? / 100.0,
+            "--save" => self.save = Some(given.file()?),
+            "--baseline" => self.baseline = Some(given.file()?),
+            "--tolerance" => self.tolerance = given.number(0.0..=1000.0)?,
+            "--targets" => {
+                given.one_of(&["off"])?;
+                self.targets = Targets::off();
+            }
             _ => {
-                let target =
-                    self.targets.named(word).ok_or_else(|| format!("unknown argument '{word}'; {SEE}"))?;
-                *target = if value == "off" { None } else { Some(within(0.0, 1e9)?) };
+                let target = self.targets.named(option).ok_or_else(|| given.unknown())?;
+                *target = given.number_or_off(0.0..=1e9)?;
             }
         }
         Ok(())

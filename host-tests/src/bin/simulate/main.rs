@@ -64,6 +64,8 @@ use adapter::{
 use std::process::ExitCode;
 use std::time::Instant;
 
+use selvage_host_tests::arguments::CommandLine;
+
 use runs::{Options, run_all};
 
 struct Arguments {
@@ -73,7 +75,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match read(std::env::args().skip(1)) {
+    let arguments = match read() {
         Ok(arguments) => arguments,
         Err(problem) => {
             eprintln!("selvage: {problem}");
@@ -113,21 +115,21 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn read(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+fn read() -> Result<Arguments, String> {
     let mut arguments = Arguments { first: 0, count: 1000, options: Options::default() };
-    while let Some(word) = words.next() {
-        let value = words.next().ok_or_else(|| format!("{word} wants a value"))?;
-        let number = || value.parse::<u64>().map_err(|_| format!("{word} wants a number, not {value:?}"));
-        match word.as_str() {
-            "--seeds" => arguments.count = number()?,
-            "--from" => arguments.first = number()?,
-            "--seed" => (arguments.first, arguments.count) = (number()?, 1),
-            "--events" => arguments.options.events = Some(number()? as usize),
-            "--requests" => arguments.options.requests = Some(number()? as usize),
-            _ => {
-                return Err(format!("{word} is not known: --seeds, --from, --seed, --requests, --events"));
-            }
+    let mut given = CommandLine::of_process("there are --seeds, --from, --seed, --requests and --events");
+    while let Some(option) = given.next_option() {
+        match option.as_str() {
+            "--seeds" => arguments.count = given.whole(0..=MOST)?,
+            "--from" => arguments.first = given.whole(0..=MOST)?,
+            "--seed" => (arguments.first, arguments.count) = (given.whole(0..=MOST)?, 1),
+            "--events" => arguments.options.events = Some(given.whole(0..=MOST)? as usize),
+            "--requests" => arguments.options.requests = Some(given.whole(0..=MOST)? as usize),
+            _ => return Err(given.unknown()),
         }
     }
     Ok(arguments)
 }
+
+/// Nobody has the time for more.
+const MOST: u64 = 1_000_000_000_000;
