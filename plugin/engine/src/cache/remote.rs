@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::fills::NOT_STORABLE_FOR;
-use super::{Cache, FillEnd, Found, KEEP_INDEX, Moment};
+use super::storing::KEEP_INDEX;
+use super::{Cache, FillEnd, Found, Moment};
 use crate::freshness::Freshness;
 use crate::key;
 use crate::policy::{RequestDirectives, Rule};

@@ -1,0 +1,183 @@
+//! Which of the stored responses a request gets, from this worker's table or from the node store.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::purging::Judged;
+use super::{Cache, Moment};
+use crate::policy::Rule;
+use crate::request::Request;
+use crate::store::Slot;
+use crate::store::record::{self, Verify};
+use crate::store::response::StoredResponse;
+use crate::time::Timestamp;
+
+/// Where a response was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// In this worker's table.
+    Worker,
+    /// In the node store.
+    Node,
+}
+
+/// The outcome of a lookup.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Nothing is stored under the key.
+    Nothing,
+    /// What was stored for the request has been purged.
+    Purged {
+        /// The hash it was stored under.
+        hash: u128,
+    },
+    /// Responses are stored under the key, but none that this request may have.
+    OtherVariants {
+        /// The hash of the one that it selects, if the index knows it.
+        wanted: Option<u128>,
+    },
+    /// The response selected for the request, fresh or stale.
+    Response {
+        /// The response.
+        stored: Rc<StoredResponse>,
+        /// Where it was.
+        tier: Tier,
+        /// The hash it is stored under.
+        hash: u128,
+    },
+}
+
+impl Cache {
+    /// Selects the stored response for `request` under the canonical `key` (RFC 9111 §4). A fresh one from
+    /// this worker is taken as it is; otherwise the node may know a newer one.
+    pub fn find(
+        &mut self,
+        key: &[u8],
+        hash: u128,
+        request: &Request<'_>,
+        rule: &Rule,
+        moment: &mut Moment<'_>,
+    ) -> Found {
+        let local = match self.local(hash, key) {
+            Some(slot) => self.select(slot, Tier::Worker, hash, request, rule, moment),
+            None => Found::Nothing,
+        };
+        if let Found::Response { stored, .. } = &local
+            && !stored.freshness(moment.now).is_stale()
+        {
+            return local;
+        }
+        if matches!(local, Found::Nothing) && self.is_known_unstorable(hash, moment.now) {
+            return Found::Nothing;
+        }
+        let shared = match self.shared(hash, key, moment) {
+            Some(slot) => self.select(slot, Tier::Node, hash, request, rule, moment),
+            None => Found::Nothing,
+        };
+        match (&local, &shared) {
+            (Found::Response { stored: ours, .. }, Found::Response { stored: theirs, .. }) => {
+                // Of the same millisecond, the node's is the one that was stored last.
+                if theirs.schedule.received >= ours.schedule.received { shared } else { local }
+            }
+            (Found::Response { .. }, _)
+            | (Found::OtherVariants { .. } | Found::Purged { .. }, Found::Nothing) => local,
+            _ => shared,
+        }
+    }
+
+    /// The response in `slot` that the request may have.
+    fn select(
+        &mut self,
+        slot: Slot,
+        tier: Tier,
+        hash: u128,
+        request: &Request<'_>,
+        rule: &Rule,
+        moment: &mut Moment<'_>,
+    ) -> Found {
+        let index = match slot {
+            Slot::Response(stored) if stored.may_answer(request, rule) => {
+                return self.unless_purged(hash, stored, tier);
+            }
+            Slot::Response(_) => return Found::OtherVariants { wanted: None },
+            Slot::Index(index) => index,
+        };
+        let mut variant_key = std::mem::take(&mut self.scratch.variant);
+        let mut found = Found::OtherVariants { wanted: None };
+        if let Some(hash) = index.select(request.fields, &mut variant_key) {
+            found = Found::OtherVariants { wanted: Some(hash) };
+            let mut purged = false;
+            let mut judge = |cache: &mut Self, slot| match cache.judged(hash, slot) {
+                Judged::Stands(slot) => Some(slot),
+                Judged::Gone => {
+                    purged = true;
+                    None
+                }
+            };
+            let local = self.local(hash, &variant_key).and_then(|slot| judge(self, slot));
+            let stale =
+                |slot: &Slot| matches!(slot, Slot::Response(old) if old.freshness(moment.now).is_stale());
+            let (slot, tier) = match local {
+                Some(slot) if !stale(&slot) => (Some(slot), tier),
+                // Another worker may have stored or freshened this variant since.
+                local => match self.shared(hash, &variant_key, moment).and_then(|slot| judge(self, slot)) {
+                    Some(slot) => (Some(slot), Tier::Node),
+                    None => (local, tier),
+                },
+            };
+            match slot {
+                Some(Slot::Response(stored)) if stored.may_answer(request, rule) => {
+                    found = Found::Response { stored, tier, hash };
+                }
+                None if purged => found = Found::Purged { hash },
+                _ => {}
+            }
+        }
+        self.scratch.variant = variant_key;
+        found
+    }
+
+    fn unless_purged(&mut self, hash: u128, stored: Rc<StoredResponse>, tier: Tier) -> Found {
+        match self.judged(hash, Slot::Response(stored)) {
+            Judged::Stands(Slot::Response(stored)) => Found::Response { stored, tier, hash },
+            Judged::Stands(Slot::Index(_)) | Judged::Gone => Found::Purged { hash },
+        }
+    }
+
+    /// Remembers for a while that responses for the key are not storable, so that requests for it do not look
+    /// for one in the node store each time. A worker that stores one all the same serves it by itself.
+    pub fn note_unstorable(&mut self, hash: u128, now: Timestamp) {
+        self.unstorable.note(hash, now.plus(UNSTORABLE_FOR));
+    }
+
+    pub(super) fn is_known_unstorable(&self, hash: u128, now: Timestamp) -> bool {
+        self.unstorable.knows(hash, now)
+    }
+
+    pub(super) fn local(&mut self, hash: u128, key: &[u8]) -> Option<Slot> {
+        if let Some(slot) = self.table.get(hash).filter(|slot| slot.key() == key) {
+            return Some(slot.clone());
+        }
+        let adopted = self.adopted.iter().find(|(adopted, slot)| *adopted == hash && slot.key() == key);
+        adopted.map(|(_, slot)| slot.clone())
+    }
+
+    /// Reads from the node store and keeps what it finds in this worker too.
+    pub(super) fn shared(&mut self, hash: u128, key: &[u8], moment: &mut Moment<'_>) -> Option<Slot> {
+        let bytes = self.node.get(moment.host, hash, moment.now.as_millis())?;
+        match record::decode(bytes, Verify::Head) {
+            Ok(slot) if slot.key() == key => {
+                // What is too large for this worker is served from the node each time.
+                let _ = self.table.insert(hash, slot.clone());
+                Some(slot)
+            }
+            Ok(_) => None,
+            Err(_) => {
+                self.stats.count("event", "bad-record");
+                None
+            }
+        }
+    }
+}
+
+const UNSTORABLE_FOR: Duration = Duration::from_secs(2);

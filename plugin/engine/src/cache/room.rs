@@ -1,0 +1,104 @@
+//! The room that the stores and what is under way may take and do take, and the little that is done now and then to keep
+//! to it.
+
+use std::time::Duration;
+
+use super::{Cache, Moment};
+use crate::store::Slot;
+
+/// What is under way or waits at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Tasks that wait for the remote store.
+    pub remote_queue: usize,
+    /// Purges of which the fleet has not been told.
+    pub purge_queue: usize,
+    /// Fetches under way that others may wait for.
+    pub fills: usize,
+    /// Requests that wait for one.
+    pub waiters: usize,
+    /// Bytes of bodies that are being stored.
+    pub filling_bytes: usize,
+}
+
+impl Cache {
+    /// Entries and bytes in the worker store.
+    pub fn worker_usage(&self) -> (usize, usize) {
+        (self.table.len(), self.table.bytes())
+    }
+
+    /// Entries of the node store, as this worker's audits have counted them, and its bytes. Both are 0 before the first use.
+    pub fn node_usage(&mut self, moment: &mut Moment<'_>) -> (u64, u64) {
+        self.node.usage(moment.host)
+    }
+
+    /// What is under way or waits, for gauges.
+    pub fn load(&self) -> Load {
+        let (fills, waiters) = self.fills_under_way();
+        let (remote_queue, purge_queue) = (self.remote_queue.len(), self.spread.waiting());
+        Load { remote_queue, purge_queue, fills, waiters, filling_bytes: self.filling }
+    }
+
+    /// Bytes that the policy lets the stores and queues of this worker take.
+    pub fn worker_budget(&self) -> usize {
+        let worker = &self.policy.worker;
+        let remote = &self.policy.remote;
+        let queue = if remote.enabled { remote.queue_bytes } else { 0 };
+        [worker.filling_bytes, worker.inflated_bytes, queue]
+            .into_iter()
+            .fold(worker.bytes, usize::saturating_add)
+    }
+
+    /// Counts what has left the stores since the last time.
+    pub fn count_departures(&mut self) {
+        let evictions = self.table.evictions();
+        self.stats.add("evicted", "worker", evictions.saturating_sub(self.evictions_counted));
+        self.evictions_counted = evictions;
+        let left = self.node.take_departures();
+        self.stats.add("evicted", "node", left.evicted);
+        self.stats.add("expired", "node", left.expired);
+    }
+
+    /// The largest response any store takes, in bytes.
+    pub fn largest_object(&self) -> usize {
+        let remote = &self.policy.remote;
+        let remote = if remote.enabled { remote.object_bytes } else { 0 };
+        self.policy.worker.object_bytes.max(self.policy.node.object_bytes).max(remote)
+    }
+
+    /// A little housekeeping: drops dead entries and lets the node store check its account.
+    pub fn sweep(&mut self, moment: &mut Moment<'_>) {
+        let now = moment.now;
+        let swept = self.table.sweep(SWEEP_STEPS, |slot| match slot {
+            Slot::Response(stored) => stored.dead_at() < now,
+            Slot::Index(_) => false,
+        });
+        self.stats.add("expired", "worker", swept as u64);
+        if now >= self.next_audit {
+            self.node.audit(moment.host, now.as_millis(), 1);
+            // A region grows with the number of buckets; the audit's share of the time does not.
+            let regions = self.node.buckets().unwrap_or(0) / BUCKETS_AUDITED_A_SECOND + 1;
+            self.next_audit = now.plus(Duration::from_secs(u64::from(regions.div_ceil(32))));
+        }
+    }
+
+    /// Takes `bytes` of the room for bodies that are being stored. `false` if there is not enough.
+    pub fn begin_filling(&mut self, bytes: usize) -> bool {
+        let wanted = self.filling.saturating_add(bytes);
+        if wanted > self.policy.worker.filling_bytes {
+            return false;
+        }
+        self.filling = wanted;
+        true
+    }
+
+    /// Gives room back.
+    pub fn end_filling(&mut self, bytes: usize) {
+        self.filling = self.filling.saturating_sub(bytes);
+    }
+}
+
+/// Table slots looked at in one sweep.
+const SWEEP_STEPS: usize = 256;
+/// Buckets of the node store whose account is checked in a second, about.
+const BUCKETS_AUDITED_A_SECOND: u32 = 128;

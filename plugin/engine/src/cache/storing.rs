@@ -1,0 +1,187 @@
+//! Where a response is put: under its key, or as a variant under an index, in this worker's table, the node store and the
+//! remote store.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::coherence::Change;
+use super::{Cache, Moment};
+use crate::fields::Fields;
+use crate::key;
+use crate::policy::{Cookies, Rule};
+use crate::remote::queue::Task;
+use crate::request::Request;
+use crate::store::Slot;
+use crate::store::record;
+use crate::store::response::{StoredResponse, Terms};
+use crate::store::table::Weigh as _;
+use crate::store::variants::VariantIndex;
+use crate::time::Timestamp;
+
+impl Cache {
+    /// Stores a complete response. `names` are the fields that select it; none means that it is the only
+    /// response of its URI.
+    pub fn store(
+        &mut self,
+        hash: u128,
+        mut response: StoredResponse,
+        names: Vec<Box<[u8]>>,
+        request: Fields<'_>,
+        moment: &mut Moment<'_>,
+    ) {
+        let previous = self.local(hash, &response.key).or_else(|| {
+            let key = Rc::clone(&response.key);
+            self.shared(hash, &key, moment)
+        });
+        let previous = previous.filter(|slot| !self.holds_purged(slot));
+        self.revalidations.remove(&hash);
+        let local_only = response.terms.contains(Terms::LOCAL);
+        if names.is_empty() {
+            // A slow response may be older than the one that has come meanwhile.
+            let slack = Duration::from_secs(1);
+            if let Some(Slot::Response(present)) = &previous
+                && present.schedule.born > response.schedule.born.plus(slack)
+                && !present.freshness(moment.now).is_stale()
+            {
+                return;
+            }
+            let replaced_fresh = match &previous {
+                Some(Slot::Response(old)) => !old.freshness(moment.now).is_stale(),
+                Some(Slot::Index(_)) => true,
+                None => false,
+            };
+            self.put(hash, Slot::Response(Rc::new(response)), local_only, moment);
+            if replaced_fresh {
+                self.tell(hash, Change::Replaced, moment);
+            }
+            return;
+        }
+        let mut index = match previous {
+            Some(Slot::Index(index)) => VariantIndex::clone(&index),
+            Some(Slot::Response(_)) => {
+                self.tell(hash, Change::Replaced, moment);
+                VariantIndex::new(Rc::clone(&response.key), moment.now)
+            }
+            None => VariantIndex::new(Rc::clone(&response.key), moment.now),
+        };
+        let mut variant_key = std::mem::take(&mut self.scratch.variant);
+        index.variant_key(&names, request, &mut variant_key);
+        let variant_hash = key::hash(&variant_key);
+        response.key = Rc::from(variant_key.as_slice());
+        self.scratch.variant = variant_key;
+        self.revalidations.remove(&variant_hash);
+        let replaced_fresh = matches!(self.table.peek(variant_hash),
+            Some(Slot::Response(old)) if !old.freshness(moment.now).is_stale());
+        self.put(variant_hash, Slot::Response(Rc::new(response)), local_only, moment);
+        for displaced in index.add(names.into(), variant_hash, self.policy.worker.variants) {
+            self.forget(displaced, moment);
+        }
+        self.put(hash, Slot::Index(Rc::new(index)), local_only, moment);
+        if replaced_fresh {
+            self.tell(variant_hash, Change::Replaced, moment);
+        }
+    }
+
+    /// Puts a freshened response in the place of the one it came from. `false` if something else has taken that
+    /// place meanwhile: then it stays. The caller has just learnt what others changed.
+    pub fn replace(
+        &mut self,
+        hash: u128,
+        old: &StoredResponse,
+        response: Rc<StoredResponse>,
+        moment: &mut Moment<'_>,
+    ) -> bool {
+        self.revalidations.remove(&hash);
+        let present = self.shared(hash, &old.key, moment).or_else(|| self.local(hash, &old.key));
+        let newer =
+            |slot: &Slot| matches!(slot, Slot::Response(r) if r.schedule.received > old.schedule.received);
+        let present = present.filter(|slot| !self.holds_purged(slot));
+        if present.as_ref().is_some_and(newer) {
+            return false;
+        }
+        let local_only = response.terms.contains(Terms::LOCAL);
+        self.put(hash, Slot::Response(response), local_only, moment);
+        if !old.freshness(moment.now).is_stale() {
+            self.tell(hash, Change::Replaced, moment);
+        }
+        true
+    }
+
+    /// The fields that select among the responses of this URI: those of `Vary`, as the rule changes them, and
+    /// `Cookie` where it isolates.
+    #[expect(clippy::too_many_arguments, reason = "a variant depends on request, response and rule")]
+    pub fn selecting_names(
+        &mut self,
+        hash: u128,
+        key: &[u8],
+        vary: Vec<Box<[u8]>>,
+        request: &Request<'_>,
+        terms: &mut Terms,
+        rule: &Rule,
+        moment: &mut Moment<'_>,
+    ) -> Vec<Box<[u8]>> {
+        let mut names = vary;
+        names.retain(|name| !rule.vary.ignore.contains(name));
+        names.extend(rule.vary.add.iter().cloned());
+        if rule.cookies == Cookies::Isolate
+            && !terms.contains(Terms::SHARED)
+            && !rule.key.headers.iter().any(|name| **name == *b"cookie")
+            && (request.cookie || self.is_selected_by_cookie(hash, key, moment))
+        {
+            names.push(Box::from(&b"cookie"[..]));
+        }
+        names.sort_unstable();
+        names.dedup();
+        terms.set(Terms::SELECTED_BY_COOKIE, names.iter().any(|name| **name == *b"cookie"));
+        names
+    }
+
+    /// Whether responses for other cookies are stored under the key.
+    fn is_selected_by_cookie(&mut self, hash: u128, key: &[u8], moment: &mut Moment<'_>) -> bool {
+        let slot = self.local(hash, key).or_else(|| self.shared(hash, key, moment));
+        matches!(slot, Some(Slot::Index(index)) if index.selects_by(b"cookie"))
+    }
+
+    fn put(&mut self, hash: u128, slot: Slot, local_only: bool, moment: &mut Moment<'_>) {
+        let expires = match &slot {
+            Slot::Response(stored) => stored.dead_at(),
+            Slot::Index(_) => moment.now.plus(KEEP_INDEX),
+        };
+        self.put_local(hash, slot.clone(), expires, moment);
+        if self.policy.remote.enabled && !local_only {
+            let record = record::encode(&slot);
+            let ttl_seconds = expires.since(moment.now).as_secs().max(1);
+            if record.len() <= self.policy.remote.object_bytes {
+                self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds });
+            }
+        }
+    }
+
+    pub(super) fn put_local(&mut self, hash: u128, slot: Slot, expires: Timestamp, moment: &mut Moment<'_>) {
+        if self.policy.node.bytes > 0 {
+            let (bytes, now) = (record::encode(&slot), moment.now.as_millis());
+            if self.node.put(moment.host, hash, &bytes, expires.as_millis(), now).is_ok() {
+                self.stats.add("stored_bytes", "node", bytes.len() as u64);
+            } else {
+                // A node that cannot take it must not go on offering what was there before.
+                self.node.remove(moment.host, hash, now);
+                self.stats.count("event", "node-refused");
+            }
+            self.put_since_learning.push(hash);
+        }
+        let weight = slot.weight();
+        if self.table.insert(hash, slot).is_ok() {
+            self.stats.add("stored_bytes", "worker", weight as u64);
+        } else {
+            self.table.remove(hash);
+        }
+    }
+
+    pub(super) fn forget(&mut self, hash: u128, moment: &mut Moment<'_>) {
+        self.table.remove(hash);
+        self.node.remove(moment.host, hash, moment.now.as_millis());
+    }
+}
+
+/// How long the node store keeps an index of variants after its last change.
+pub(super) const KEEP_INDEX: Duration = Duration::from_secs(24 * 3600);
