@@ -140,6 +140,8 @@ pub struct Cache {
     questions: VecDeque<Refresh>,
     /// Keys that this worker renews.
     refreshing: BTreeSet<u128>,
+    /// Keys that another worker renews, for a moment.
+    renewed_elsewhere: Remembered,
     insight: insight::Insight,
     /// The last of the random numbers that decide on early refreshes.
     draws: u64,
@@ -203,6 +205,7 @@ impl Cache {
             refreshes: VecDeque::new(),
             questions: VecDeque::new(),
             refreshing: BTreeSet::new(),
+            renewed_elsewhere: Remembered::default(),
             insight: insight::Insight::default(),
             draws: 0,
             scratch: Scratch::default(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::purging::Judged;
 use super::{Cache, Moment};
+use crate::exchange::{Usable, asks_of, usable};
 use crate::policy::Rule;
 use crate::request::Request;
 use crate::store::Slot;
@@ -63,7 +64,7 @@ impl Cache {
             None => Found::Nothing,
         };
         if let Found::Response { stored, .. } = &local
-            && !stored.freshness(moment.now).is_stale()
+            && self.needs_no_other(stored, hash, request, rule, moment.now)
         {
             return local;
         }
@@ -102,6 +103,7 @@ impl Cache {
             Slot::Response(_) => return Found::OtherVariants { wanted: None },
             Slot::Index(index) => index,
         };
+        let of_all = hash;
         let mut variant_key = std::mem::take(&mut self.scratch.variant);
         let mut found = Found::OtherVariants { wanted: None };
         if let Some(hash) = index.select(request.fields, &mut variant_key) {
@@ -115,10 +117,13 @@ impl Cache {
                 }
             };
             let local = self.local(hash, &variant_key).and_then(|slot| judge(self, slot));
-            let stale =
-                |slot: &Slot| matches!(slot, Slot::Response(old) if old.freshness(moment.now).is_stale());
+            let enough = match &local {
+                Some(Slot::Response(own)) => self.needs_no_other(own, of_all, request, rule, moment.now),
+                Some(Slot::Index(_)) => true,
+                None => false,
+            };
             let (slot, tier) = match local {
-                Some(slot) if !stale(&slot) => (Some(slot), tier),
+                Some(slot) if enough => (Some(slot), tier),
                 // Another worker may have stored or freshened this variant since.
                 local => match self.shared(hash, &variant_key, moment).and_then(|slot| judge(self, slot)) {
                     Some(slot) => (Some(slot), Tier::Node),
@@ -135,6 +140,23 @@ impl Cache {
         }
         self.scratch.variant = variant_key;
         found
+    }
+
+    /// Whether the node store need not be asked for something newer than this worker's own response for a key: it is fresh,
+    /// or it is served stale while it is being renewed. Many may ask for it meanwhile.
+    fn needs_no_other(
+        &self,
+        own: &StoredResponse,
+        hash: u128,
+        request: &Request<'_>,
+        rule: &Rule,
+        now: Timestamp,
+    ) -> bool {
+        if !own.freshness(now).is_stale() {
+            return true;
+        }
+        let renewed = self.is_refreshing(hash) || self.is_renewed_elsewhere(hash, now);
+        renewed && matches!(usable(own, &asks_of(request, rule), now), Usable::WhileRevalidate { .. })
     }
 
     fn unless_purged(&mut self, hash: u128, stored: Rc<StoredResponse>, tier: Tier) -> Found {

@@ -26,6 +26,17 @@ impl Cache {
         self.refreshing.contains(&hash)
     }
 
+    /// Another worker of this Envoy renews what is stored for `hash`, as was just seen.
+    pub(crate) fn note_renewed_elsewhere(&mut self, hash: u128, now: Timestamp) {
+        self.renewed_elsewhere.note(hash, now.plus(BELIEVED_FOR));
+    }
+
+    /// Whether another worker was seen to renew it a moment ago. It may have ended since: whoever would renew it looks into
+    /// the node store first.
+    pub(crate) fn is_renewed_elsewhere(&self, hash: u128, now: Timestamp) -> bool {
+        self.renewed_elsewhere.knows(hash, now)
+    }
+
     pub(crate) fn end_refresh(&mut self, hash: u128) {
         self.refreshing.remove(&hash);
     }
@@ -94,5 +105,7 @@ impl Cache {
 /// Farther from its end than so many times what a fetch takes, one response in 22,000 requests would be renewed: there the
 /// hit does without the question.
 const FARTHEST: f64 = 10.0;
+/// How long the node store is not asked for what another worker renews.
+const BELIEVED_FOR: Duration = Duration::from_millis(20);
 /// Refreshes of a worker that wait.
 const MOST_QUEUED: usize = 256;

@@ -133,13 +133,15 @@ pub(super) fn queue(
         cache.stats.count("refresh", "paused");
         return;
     }
-    if cache.has_enough_refreshes() || cache.is_refreshing(hash) {
+    let renewed = cache.is_refreshing(hash) || cache.is_renewed_elsewhere(hash, now);
+    if cache.has_enough_refreshes() || renewed {
         cache.stats.count("refresh", "busy");
         return;
     }
     let fleet = Fleet::of(stored, rule, cache.policy());
     // Nobody is to wait for what was not storable lately; what is stored all the same is renewed.
     let Some(leads) = cache.turn_to_renew(hash, fleet.lasts(rule.refresh.timeout), moment) else {
+        cache.note_renewed_elsewhere(hash, now);
         cache.stats.count("refresh", "busy");
         return;
     };

@@ -320,3 +320,28 @@ fn nothing_is_renewed_while_a_client_fetches_it_however_many_wait() {
     gateway.renews(0, refresh, 13, of("en"));
     gateway.assert_nobody_waits();
 }
+
+#[test]
+fn the_node_store_is_left_alone_while_what_is_stale_is_being_renewed() {
+    let mut gateway = Gateway::of_workers(2, CALLS);
+    gateway.get("/a").at(0).miss(stale("one"));
+    gateway.get("/a").worker(1).at(1).hit();
+    gateway.get("/a").at(11).hit().detail("stale-while-revalidate");
+    let refresh = gateway.refreshes(0, 11);
+    // The worker that renews it asks no more, the other one now and then.
+    let asked = |gateway: &mut Gateway, worker: usize| {
+        let before = gateway.shared.gets;
+        for n in 0..10 {
+            gateway.get("/a").worker(worker).at_millis(12_000 + n).hit().content("one");
+        }
+        gateway.shared.gets - before
+    };
+    assert_eq!(asked(&mut gateway, 0), 0);
+    let first = asked(&mut gateway, 1);
+    assert!(first > 0 && asked(&mut gateway, 1) == 0, "{first} times");
+    // A client that wants no stale response is not held up by that.
+    gateway.get("/a").worker(1).header("cache-control", "max-age=5").at_millis(12_015).waits();
+    gateway.renews(0, refresh, 13, fresh_for(60).body("two"));
+    gateway.get("/a").worker(1).at_millis(13_000).hit().content("two");
+    gateway.refreshes_nothing(1, 14);
+}
