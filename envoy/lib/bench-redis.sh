@@ -29,7 +29,7 @@ unused_port() {
 
 # Starts a program that listens, and waits for it: `listen NAME PORT COMMAND…`.
 listen() {
-  local name=$1 port=$2 deadline=$((SECONDS + 10))
+  local name=$1 port=$2 deadline=$((SECONDS + 30))
   shift 2
   start "$SCRATCH/$name.log" "$@"
   PID[$name]=$started

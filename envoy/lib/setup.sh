@@ -110,6 +110,18 @@ ensure_filter() {
   echo "$root/target/selvage.wasm"
 }
 
+# Installs Debian packages as apt_install does, but keeps Debian from starting the servers in them.
+apt_install_unstarted() (
+  policy=/usr/sbin/policy-rc.d
+  if packages_installed "${@:2}"; then exit 0; fi
+  if [ ! -e "$policy" ]; then
+    trap 'as_root rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null || true
+    as_root chmod 755 "$policy" 2>/dev/null || true
+  fi
+  apt_install "$@"
+)
+
 # Makes sure that wrk, the load generator, is there.
 ensure_wrk() { have wrk || apt_install "to make load" wrk; }
 

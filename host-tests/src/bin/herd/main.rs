@@ -9,6 +9,7 @@ mod expiry;
 mod herds;
 mod load;
 mod outage;
+mod peers;
 mod purges;
 mod subjects;
 
@@ -54,6 +55,8 @@ fn main() -> ExitCode {
             Subject::Native,
             Subject::NativeV2,
             Subject::Nginx,
+            Subject::Varnish,
+            Subject::TrafficServer,
             Subject::Plain,
         ];
         let mut measured = Vec::new();

@@ -1,16 +1,12 @@
 //! Who is asked: Selvage, two Selvages with one Redis, and what else can stand in front of an origin.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::{SocketAddr, TcpStream},
-    path::PathBuf,
-    process::Command,
-};
+use std::{collections::BTreeMap, fs, net::SocketAddr};
 
 use selvage_host_tests::crowd::Origin;
-use selvage_host_tests::envoy::{Gateway, Running, repository};
-use selvage_host_tests::redis::{Bridge, free_port};
+use selvage_host_tests::envoy::{Gateway, repository};
+use selvage_host_tests::redis::Bridge;
+
+use crate::peers::Peer;
 
 /// The operators' token of ours, for a configuration that asks for it.
 pub const TOKEN: &str = "a-token-of-some-length";
@@ -28,6 +24,10 @@ pub enum Subject {
     NativeV2,
     /// nginx with `proxy_cache_lock`.
     Nginx,
+    /// Varnish as it comes.
+    Varnish,
+    /// Traffic Server, set to let one request fetch.
+    TrafficServer,
     /// Envoy without a cache: what the requests cost when nobody waits for anybody.
     Plain,
 }
@@ -39,7 +39,7 @@ pub struct Stage {
     /// Its Envoys.
     pub gateways: Vec<Gateway>,
     bridge: Option<Bridge>,
-    nginx: Option<(Running, PathBuf)>,
+    peer: Option<Peer>,
 }
 
 impl Subject {
@@ -51,6 +51,8 @@ impl Subject {
             Self::Native => "Envoy's `cache`",
             Self::NativeV2 => "Envoy's `cache_v2`",
             Self::Nginx => "nginx, `proxy_cache_lock`",
+            Self::Varnish => "Varnish",
+            Self::TrafficServer => "Traffic Server, `open_write_fail_action` 5",
             Self::Plain => "Envoy without a cache",
         }
     }
@@ -62,7 +64,7 @@ impl Subject {
 
     /// Starts it in front of the origin. `more` are members of the filter's configuration.
     pub fn start(self, origin: &Origin, more: &str) -> Stage {
-        let mut stage = Stage { addresses: Vec::new(), gateways: Vec::new(), bridge: None, nginx: None };
+        let mut stage = Stage { addresses: Vec::new(), gateways: Vec::new(), bridge: None, peer: None };
         let of_envoy = |filter: &str| {
             let builder = Gateway::with("{}").origin(origin.url());
             let gateway = builder.try_start_edited(&own_filter(), filter);
@@ -87,12 +89,11 @@ impl Subject {
             Self::Native => stage.gateways.push(of_envoy(&envoys_filter("cache", "Cache"))),
             Self::NativeV2 => stage.gateways.push(of_envoy(&envoys_filter("cache_v2", "CacheV2"))),
             Self::Plain => stage.gateways.push(of_envoy("")),
-            Self::Nginx => {
-                let (address, nginx) = start_nginx(origin);
-                stage.addresses.push(address);
-                stage.nginx = Some(nginx);
-            }
+            Self::Nginx => stage.peer = Some(Peer::nginx(origin.port())),
+            Self::Varnish => stage.peer = Some(Peer::varnish(origin.port())),
+            Self::TrafficServer => stage.peer = Some(Peer::traffic_server(origin.port())),
         }
+        stage.addresses.extend(stage.peer.iter().map(|peer| peer.address));
         stage.addresses.extend(stage.gateways.iter().map(Gateway::address));
         stage
     }
@@ -134,15 +135,6 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Some((running, folder)) = self.nginx.take() {
-            drop(running);
-            let _ = fs::remove_dir_all(folder);
-        }
-    }
-}
-
 /// Our filter's lines in the local bootstrap.
 fn own_filter() -> String {
     let text = fs::read_to_string(repository().join("envoy/bootstrap/local.yaml")).unwrap();
@@ -161,39 +153,4 @@ fn envoys_filter(name: &str, message: &str) -> String {
                         "@type": type.googleapis.com/envoy.extensions.http.{name}.simple_http_cache.v3.{store}Config
 "#
     )
-}
-
-fn start_nginx(origin: &Origin) -> (SocketAddr, (Running, PathBuf)) {
-    let port = free_port();
-    let folder = std::env::temp_dir().join(format!("selvage-nginx-{}-{port}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let at = folder.display();
-    let text = format!(
-        "daemon off; user root; worker_processes 2; pid {at}/pid; error_log stderr warn;
-events {{ worker_connections 16384; }}
-http {{
-  access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy;
-  fastcgi_temp_path {at}/fastcgi; uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
-  keepalive_requests 100000;
-  proxy_cache_path {at}/cache keys_zone=herd:10m;
-  upstream origin {{ server 127.0.0.1:{}; keepalive 64; }}
-  server {{
-    listen 127.0.0.1:{port} backlog=4096 reuseport;
-    location / {{
-      proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\";
-      proxy_cache herd; proxy_cache_key $uri; proxy_cache_lock on;
-    }}
-  }}
-}}
-",
-        origin.port()
-    );
-    let file = folder.join("nginx.conf");
-    fs::write(&file, text).unwrap();
-    let mut command = Command::new("nginx");
-    command.arg("-c").arg(&file).arg("-p").arg(&folder).args(["-e", "stderr"]);
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let running = Running::start(&command).ready(|_| TcpStream::connect(address).ok().map(drop));
-    let (running, ()) = running.unwrap_or_else(|refused| panic!("nginx did not start:\n{}", refused.output));
-    (address, (running, folder))
 }
