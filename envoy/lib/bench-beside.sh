@@ -291,10 +291,9 @@ HEAD
 
 Settings, so that nobody is held back: every Envoy as in the other benches, in front of the others without a filter; one worker process
 of nginx, one thread pool of Varnish, one event thread of Traffic Server, all on the same core as the Envoy in front of them; connections
-kept open on all sides; no access log. nginx: `sendfile`, `open_file_cache`, `proxy_cache_lock`, its files on a tmpfs. Varnish: built-in VCL,
-`malloc` of 512 MiB, its log in shared memory as always. Traffic Server: 512 MiB of RAM cache, its store of 1 GiB on a tmpfs. Selvage: the
-defaults, but `node.buckets` 16384, since a bucket holds eight responses and 4096 are too few for so many; what is in the worker's store
-and in the node's is held twice. Envoy's cache filter has no bound. The others are quicker alone than behind an Envoy, of course: those
-rows are for whoever needs nothing of what Envoy does.
+kept open on all sides; no access log. nginx: `sendfile`, `open_file_cache`, `proxy_cache_lock`, its files on a tmpfs, in blocks of 4 kB.
+Varnish: built-in VCL, `malloc` of 512 MiB, its log in shared memory as always. Traffic Server: 512 MiB of RAM cache, and its store of
+1 GiB on a tmpfs, which has everything once more. Selvage: the defaults, but `node.buckets` 16384, since a bucket holds eight responses
+and 4096 are too few for so many; what is in the worker's store is in the node's once more. Envoy's cache filter has no bound.
 HEAD
 }

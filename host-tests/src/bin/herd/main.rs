@@ -10,6 +10,7 @@ mod herds;
 mod load;
 mod outage;
 mod peers;
+mod promises;
 mod purges;
 mod subjects;
 
@@ -29,7 +30,7 @@ struct Arguments {
     members: String,
 }
 
-const PARTS: [&str; 4] = ["herd", "expiry", "outage", "purge"];
+const PARTS: [&str; 5] = ["herd", "promises", "expiry", "outage", "purge"];
 
 fn main() -> ExitCode {
     let arguments = match Arguments::read() {
@@ -49,18 +50,8 @@ fn main() -> ExitCode {
     let mut failed = false;
     let members = arguments.members.as_str();
     if arguments.wants("herd") {
-        let subjects = [
-            Subject::Selvage,
-            Subject::Fleet,
-            Subject::Native,
-            Subject::NativeV2,
-            Subject::Nginx,
-            Subject::Varnish,
-            Subject::TrafficServer,
-            Subject::Plain,
-        ];
         let mut measured = Vec::new();
-        for subject in subjects.into_iter().filter(|subject| subject.is_ours() || !arguments.ours) {
+        for subject in arguments.subjects() {
             for herd in herds::measure(subject, members) {
                 failed |= !herd.faults().is_empty();
                 eprintln!("selvage: {}", herd.line());
@@ -68,6 +59,16 @@ fn main() -> ExitCode {
             }
         }
         text += &format!("\n{}", herds::render(&measured));
+    }
+    if arguments.wants("promises") {
+        let one_each =
+            arguments.subjects().filter(|subject| !matches!(subject, Subject::Fleet | Subject::Plain));
+        let measured: Vec<_> = one_each.map(|subject| promises::measure(subject, members)).collect();
+        for promises in &measured {
+            failed |= !promises.faults().is_empty();
+            eprintln!("selvage: {}", promises.line());
+        }
+        text += &format!("\n{}", promises::render(&measured));
     }
     if arguments.wants("expiry") {
         let measured: Vec<_> = [Subject::Selvage, Subject::Fleet]
@@ -114,6 +115,22 @@ impl Arguments {
             }
         }
         Ok(arguments)
+    }
+
+    /// Who is compared.
+    fn subjects(&self) -> impl Iterator<Item = Subject> + use<> {
+        let ours = self.ours;
+        let all = [
+            Subject::Selvage,
+            Subject::Fleet,
+            Subject::Native,
+            Subject::NativeV2,
+            Subject::Nginx,
+            Subject::Varnish,
+            Subject::TrafficServer,
+            Subject::Plain,
+        ];
+        all.into_iter().filter(move |subject| subject.is_ours() || !ours)
     }
 
     fn wants(&self, part: &str) -> bool {

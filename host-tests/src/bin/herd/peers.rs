@@ -18,7 +18,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// nginx with `proxy_cache_lock`.
+    /// nginx with `proxy_cache_lock`, and with what it needs to serve stale responses.
     pub fn nginx(origin: u16) -> Self {
         Self::start("nginx", |port, folder| {
             let at = folder.display();
@@ -36,6 +36,8 @@ http {{
     location / {{
       proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\";
       proxy_cache herd; proxy_cache_key $uri; proxy_cache_lock on;
+      proxy_cache_background_update on;
+      proxy_cache_use_stale updating error timeout http_500 http_502 http_503 http_504;
     }}
   }}
 }}
@@ -49,12 +51,18 @@ http {{
         })
     }
 
-    /// Varnish with its built-in VCL, where requests for one key wait in a list.
+    /// Varnish with its built-in VCL, where requests for one key wait in a list. A fetch in the background that fails does not
+    /// replace what is served meanwhile.
     pub fn varnish(origin: u16) -> Self {
         Self::start("varnish", |port, folder| {
             let file = folder.join("default.vcl");
-            let backend = format!(".host = \"127.0.0.1\"; .port = \"{origin}\";");
-            fs::write(&file, format!("vcl 4.1;\nbackend default {{ {backend} }}\n")).unwrap();
+            let vcl = format!(
+                "vcl 4.1;
+backend default {{ .host = \"127.0.0.1\"; .port = \"{origin}\"; }}
+sub vcl_backend_response {{ if (beresp.status >= 500 && bereq.is_bgfetch) {{ return (abandon); }} }}
+"
+            );
+            fs::write(&file, vcl).unwrap();
             let mut command = Command::new("varnishd");
             command.args(["-F", "-j", "none", "-T", "none", "-s", "malloc,256m", "-p", "listen_depth=4096"]);
             command.arg("-n").arg(folder.join("work")).arg("-f").arg(&file);
