@@ -286,7 +286,7 @@ struct Plan {
     /// What the origin's breaker is to hear of.
     admitted: Option<Admitted>,
     /// What a rule that only watches would have answered with.
-    would: Option<Box<Would>>,
+    would: Option<Would>,
 }
 
 impl Plan {

@@ -56,6 +56,12 @@ pub fn unsatisfied_range(total: usize) -> Vec<u8> {
     format!("bytes */{total}").into_bytes()
 }
 
+/// The length of the whole that a `Content-Range` tells.
+pub fn total_of(content_range: &[u8]) -> Option<usize> {
+    let total = content_range.rsplit(|byte| *byte == b'/').next()?;
+    std::str::from_utf8(total).ok()?.parse().ok()
+}
+
 /// Whether `If-Range` allows a `Range` to be heeded (RFC 9110 §13.1.5): its entity-tag is strong and equal to
 /// the stored `etag`, or its date equals the stored `last_modified`, which lies at least one second before
 /// `date` and is therefore strong (§8.8.2.2).

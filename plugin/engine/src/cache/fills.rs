@@ -224,6 +224,10 @@ impl Cache {
             self.fills.waiting = self.fills.waiting.saturating_sub(1);
             if !fill.own && fill.waiting == 0 {
                 self.fills.under_way.remove(&hash);
+                // One that only looked leaves its place in the list at once.
+                if self.fills.foreign.back() == Some(&hash) {
+                    self.fills.foreign.pop_back();
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use super::explaining::Explaining;
 use super::keying::canonical;
 use super::lookup::{Fetch, Keyed, RemoteUse, settle, with_head};
 use super::operating;
+use super::shadowing::Would;
 use super::{Directive, Plan, RequestEdit, Role, State};
 use crate::cache::{Cache, Moment};
 use crate::cache_control::RequestDirectives;
@@ -123,7 +124,7 @@ pub(super) fn keyed(
         settle(&keyed, RemoteUse::Possible, Fetch::Undecided { waited: 0, until: None }, cache, moment);
     if cache.stats.is_noted() {
         let answered = match &result.0 {
-            State::Forwarding(plan) => plan.would.is_some(),
+            State::Forwarding(plan) => matches!(plan.would, Some(Would::Answer(_))),
             state => matches!(state, State::Finished),
         };
         cache.note_asked(hash, request, answered);

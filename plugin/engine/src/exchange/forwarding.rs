@@ -7,7 +7,7 @@ use super::deciding::stands_in;
 use super::entering::{self, rule_of};
 use super::keying::canonical;
 use super::reply::{self, Kind, Shape};
-use super::shadowing::Comparing;
+use super::shadowing::{Comparing, Would};
 use super::storing::Storing;
 use super::{Candidate, Directive, Plan, Purpose, Role, State};
 use crate::cache::{AnsweredBy, Cache, Failure, FillEnd, Moment};
@@ -40,7 +40,7 @@ impl Plan {
         let rule = policy.rule(self.rule);
         let status = status_of(head);
         self.tell_of_origin(status, rule, cache, moment);
-        if self.role == Role::Fill {
+        if self.role == Role::Fill && self.would.is_none() {
             cache.note_origin_latency(status, moment.now.since(self.requested), moment.now);
         }
         let mut outcome = Outcome {
@@ -50,20 +50,28 @@ impl Plan {
             own: self.purpose == Purpose::Store,
             ..Outcome::default()
         };
-        if let Some(would) = self.would.take() {
-            outcome.ttl = Some(would.ttl);
-            if matches!(would.ttl, Ttl::Fresh(_)) {
-                self.count_relayed(status, head, cache);
-                let directive = relay(&outcome, rule, head, cache);
-                return (
-                    Comparing::begin(self, would, status, head, end_of_stream, cache, moment),
-                    directive,
-                );
+        match self.would.take() {
+            Some(Would::Answer(would)) => {
+                outcome.ttl = Some(would.ttl);
+                if matches!(would.ttl, Ttl::Fresh(_)) {
+                    self.count_relayed(status, head, cache);
+                    let directive = relay(&outcome, rule, head, cache);
+                    let state = Comparing::begin(self, would, status, head, end_of_stream, cache, moment);
+                    return (state, directive);
+                }
             }
+            Some(Would::Wait) => {
+                let directives = ResponseDirectives::read(head, &rule.targeted);
+                let judged = self.judge(status, head, &directives, rule, cache, moment);
+                outcome.detail = judged.err();
+                let word = if outcome.detail.is_none() { "collapsed" } else { "miss" };
+                cache.stats.add_for_rule(self.rule, ("shadow_requests", word), 1);
+            }
+            None => {}
         }
         // Under a rule that only watches the client gets what the origin sends.
         let serves = !rule.shadow || self.purpose == Purpose::Store;
-        if let Some(candidate) = self.stale.take_if(|_| serves) {
+        if let Some(candidate) = self.stale.take_if(|candidate| serves || candidate.conditional) {
             match self.use_candidate(&candidate, status, head, rule, &mut outcome, cache, moment) {
                 Some(directive) => {
                     let usable = outcome.stored && matches!(outcome.ttl, Some(Ttl::Fresh(_)));
@@ -80,6 +88,19 @@ impl Plan {
                 }
                 None => self.stale = Some(candidate),
             }
+        }
+        // The client's own condition has been answered, and what confirms its copy confirms what is stored.
+        if !serves
+            && status == 304
+            && let Some(candidate) = &self.stale
+            && self.confirms(candidate, head)
+        {
+            let fresh =
+                Rc::new(validation::freshen(&candidate.stored, head, rule, self.requested, moment.now));
+            let kept = self.keep_freshened(candidate, &fresh, head, rule, cache, moment);
+            let end = if kept == Ok(true) { FillEnd::Stored } else { FillEnd::NotStorable };
+            self.end_fill(end, cache, moment);
+            return (State::Relaying, relay(&outcome, rule, head, cache));
         }
         match self.role {
             Role::Fill => return self.fill(status, head, end_of_stream, rule, outcome, cache, moment),
@@ -98,6 +119,15 @@ impl Plan {
         }
         self.count_relayed(status, head, cache);
         (State::Relaying, relay(&outcome, rule, head, cache))
+    }
+
+    /// Whether a 304 to a client's own condition is about this stored response (RFC 9111 §4.3.4).
+    fn confirms(&self, candidate: &Candidate, head: Fields<'_>) -> bool {
+        let stored = &candidate.stored;
+        match (head.get(b"etag"), stored.etag()) {
+            (Some(told), Some(own)) => told == own,
+            _ => false,
+        }
     }
 
     /// Answers from the stored response, if this one confirms it or is an error that it may stand in for.
@@ -276,21 +306,7 @@ impl Plan {
     ) -> Result<Box<Storing>, (Box<Self>, Detail)> {
         let now = moment.now;
         let directives = ResponseDirectives::read(head, &rule.targeted);
-        let lifetime = || freshness::lifetime(status, head, &directives, rule, now);
-        let by_origin = || moment.host.origin_answered();
-        let expected = content_length(head);
-        let lengths = (expected, cache.largest_object());
-        let judged = storability::judge_head(
-            self.asked,
-            status,
-            head,
-            &directives,
-            rule,
-            lifetime,
-            by_origin,
-            lengths,
-        );
-        let vary = match judged {
+        let vary = match self.judge(status, head, &directives, rule, cache, moment) {
             Ok(names) => names,
             Err(detail) => return Err((self, detail)),
         };
@@ -302,7 +318,24 @@ impl Plan {
         let names = cache.selecting_names(self.hash, &self.key, vary, &request, &mut terms, rule, moment);
         let schedule = Schedule::new(status, head, &directives, rule, self.requested, now)
             .shortened(rule.ttl.jitter, self.hash);
-        Storing::begin(self, status, head, schedule, terms, names, expected, rule, cache, now)
+        Storing::begin(self, status, head, schedule, terms, names, content_length(head), rule, cache, now)
+    }
+
+    /// Whether a response may be stored; if so, the fields in its `Vary`.
+    fn judge(
+        &self,
+        status: u16,
+        head: Fields<'_>,
+        directives: &ResponseDirectives,
+        rule: &Rule,
+        cache: &Cache,
+        moment: &mut Moment<'_>,
+    ) -> Result<Vec<Box<[u8]>>, Detail> {
+        let now = moment.now;
+        let lifetime = || freshness::lifetime(status, head, directives, rule, now);
+        let by_origin = || moment.host.origin_answered();
+        let lengths = (content_length(head), cache.largest_object());
+        storability::judge_head(self.asked, status, head, directives, rule, lifetime, by_origin, lengths)
     }
 
     /// A response to HEAD describes what GET would give (RFC 9111 §4.3.5).
@@ -373,6 +406,7 @@ impl Plan {
         let directives = ResponseDirectives::read(head, &rule.targeted);
         let lifetime = freshness::lifetime(200, head, &directives, rule, moment.now);
         if rule.bypass
+            || rule.shadow != policy.rule(self.rule).shadow
             || !lifetime.source.is_origin()
             || entering::refusal(&request, rule).is_some()
             || rule.cookies == Cookies::Bypass && request.cookie
@@ -423,6 +457,9 @@ impl Plan {
         // The client has left before the origin answered.
         if let Some(admitted) = &self.admitted {
             cache.record_origin(admitted, CallResult::Dropped, moment);
+        }
+        if matches!(self.would, Some(Would::Wait)) {
+            cache.stats.add_for_rule(self.rule, ("shadow_requests", "miss"), 1);
         }
         self.end_fill(end, cache, moment);
         if let Some(candidate) = &self.stale {

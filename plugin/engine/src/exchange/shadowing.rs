@@ -4,27 +4,87 @@
 //! A request that could have been answered stores nothing, so that lifetimes end as they would; one that could have been
 //! answered stale stores what the origin sends, as the refresh does that a rule that serves would have sent.
 
-use std::rc::Rc;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::deciding::{Usable, usable};
 use super::entering;
 use super::looking_up::LookingUp;
 use super::lookup::{self, Fetch, Keyed, RemoteUse};
 use super::reply::{self, Kind, Shape};
-use super::{Candidate, Directive, Plan, State};
-use crate::cache::{Cache, Found, Moment};
+use super::{Candidate, Directive, Plan, Role, State};
+use crate::cache::{Cache, FillEnd, Found, Moment};
 use crate::cache_status::{Detail, Forward, Ttl};
-use crate::fields::Fields;
+use crate::coding::form::Form;
+use crate::fields::{FieldBlock, Fields};
+use crate::freshness::Schedule;
 use crate::insight::mismatches::Mismatch;
 use crate::key;
+use crate::range;
 use crate::request::Request;
 use crate::store::response::{Body, StoredResponse};
 
-/// What a request could have been answered with.
-pub(super) struct Would {
-    pub(super) stored: Rc<StoredResponse>,
+/// What would have become of a request whose rule only watches.
+pub(super) enum Would {
+    /// It would have been answered from a store.
+    Answer(Box<WouldBe>),
+    /// It would have waited for another's fetch, and so for nothing if that is not to be stored.
+    Wait,
+}
+
+/// What a request could have been answered with. Of the response only what tells it from others is kept: many may be under
+/// way, and each may be slow.
+pub(super) struct WouldBe {
+    status: u16,
+    has_validator: bool,
+    schedule: Schedule,
+    /// The fields that are compared.
+    fields: FieldBlock,
+    /// The content as the origin sent it; `None` if that is not known.
+    whole: Option<Digest>,
+    /// What of it the client would be sent in part.
+    part: Option<Digest>,
+    total: usize,
     shape: Shape,
     pub(super) ttl: Ttl,
+}
+
+/// A length and a hash.
+#[derive(Clone, Copy)]
+struct Digest {
+    length: usize,
+    hash: u128,
+}
+
+impl Digest {
+    fn of(content: &[u8]) -> Self {
+        Self { length: content.len(), hash: xxh3_128(content) }
+    }
+}
+
+impl WouldBe {
+    fn new(stored: &StoredResponse, shape: Shape, ttl: Ttl, is_head: bool, cache: &mut Cache) -> Self {
+        let body = if is_head || matches!(ttl, Ttl::Stale(_)) { None } else { cache.identity_of(stored) };
+        let content = body.as_ref().map(Body::as_slice);
+        let part = match shape {
+            Shape::Part(first, last) => content.and_then(|content| content.get(first..=last)),
+            _ => None,
+        };
+        let fields = stored.fields.fields();
+        Self {
+            status: stored.status,
+            has_validator: stored.has_validator(),
+            schedule: stored.schedule,
+            fields: fields
+                .iter()
+                .filter(|(name, _)| COMPARED.iter().any(|one| one.as_bytes() == *name))
+                .collect(),
+            whole: content.map(Digest::of),
+            part: part.map(Digest::of),
+            total: stored.content_length(),
+            shape,
+            ttl,
+        }
+    }
 }
 
 /// Looks up what a rule that serves would look up, and goes to the origin.
@@ -42,6 +102,13 @@ pub(super) fn settle(
     if let Some(asked) = cache.worth_asking_remote(&found, hash, request, rule, first, moment)
         && matches!(remote, RemoteUse::Possible | RemoteUse::FoundFirst)
     {
+        let fetch = match lookup::take_turn(keyed, fetch, cache, moment) {
+            Ok(fetch) => fetch,
+            Err(waiting) => {
+                waiting.abandon(cache);
+                return collapsed(keyed, moment);
+            }
+        };
         // Without a claim: no other Envoy is to wait for what this one does not serve.
         let (held, since, adopted) = (keyed.held(), moment.now, Vec::new());
         let waiting = LookingUp { held, asked, since, may_ask_again: first, adopted, fetch, claims: false };
@@ -58,13 +125,25 @@ pub(super) fn settle(
             };
             match ttl {
                 Ok(ttl) => {
-                    let shape = Shape::for_request(request, &stored, &form, Kind::Negotiable);
+                    // The client has been given the origin's entity-tags, and asks with them whatever form is stored.
+                    let own = Shape::for_request(request, &stored, &Form::AsStored, Kind::Negotiable);
+                    let shape = match own {
+                        Shape::NotModified => own,
+                        _ => Shape::for_request(request, &stored, &form, Kind::Negotiable),
+                    };
                     let bytes = if request.is_head() { 0 } else { reply::length(&stored, &form, shape) };
                     let word = if matches!(ttl, Ttl::Fresh(_)) { "hit" } else { "stale" };
                     cache.stats.add_for_rule(rule_index, ("shadow_requests", word), 1);
                     cache.stats.add_for_rule(rule_index, ("shadow_bytes", word), bytes as u64);
+                    if let (Ttl::Fresh(_), Fetch::Leads { id, .. }) = (ttl, fetch) {
+                        cache.end_fill(keyed.hash, id, FillEnd::Stored, moment);
+                    }
                     (plan.forward, plan.detail) = (Forward::Bypass, Some(Detail::Shadow));
-                    plan.would = Some(Box::new(Would { stored, shape, ttl }));
+                    if matches!(ttl, Ttl::Stale(_)) {
+                        take_turn(&mut plan, keyed, fetch, cache, moment);
+                    }
+                    let answer = WouldBe::new(&stored, shape, ttl, request.is_head(), cache);
+                    plan.would = Some(Would::Answer(Box::new(answer)));
                     return (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()));
                 }
                 Err(forward) => {
@@ -77,25 +156,44 @@ pub(super) fn settle(
         Found::Purged { .. } => plan.detail = Some(Detail::Purged),
         Found::Nothing => {}
     }
-    let word = match lookup::take_turn(keyed, fetch, cache, moment) {
-        Ok(Fetch::Leads { id, .. }) => {
-            plan.leads = Some(id);
-            "miss"
-        }
-        Ok(_) => "miss",
+    if !take_turn(&mut plan, keyed, fetch, cache, moment) {
+        return collapsed(keyed, moment);
+    }
+    cache.stats.add_for_rule(rule_index, ("shadow_requests", "miss"), 1);
+    (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()))
+}
+
+/// One that would wait for another's fetch goes on at once, and stores nothing.
+fn collapsed(keyed: &Keyed<'_>, moment: &Moment<'_>) -> (State, Directive) {
+    let would = Some(Would::Wait);
+    let plan = Plan { role: Role::Bystander, would, ..Plan::of(keyed, moment.now) };
+    (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()))
+}
+
+/// Whether a request would fetch for itself or for others. One that would wait for another's fetch stores nothing.
+fn take_turn(
+    plan: &mut Plan,
+    keyed: &Keyed<'_>,
+    fetch: Fetch,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> bool {
+    match lookup::take_turn(keyed, fetch, cache, moment) {
+        Ok(Fetch::Leads { id, .. }) => plan.leads = Some(id),
+        Ok(_) => {}
         Err(waiting) => {
             waiting.abandon(cache);
-            "collapsed"
+            (plan.role, plan.stale) = (Role::Bystander, None);
+            return false;
         }
-    };
-    cache.stats.add_for_rule(rule_index, ("shadow_requests", word), 1);
-    (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()))
+    }
+    true
 }
 
 /// What the origin sends, on its way past what the client would have been given.
 pub(super) struct Comparing {
     plan: Box<Plan>,
-    would: Box<Would>,
+    would: Box<WouldBe>,
     /// What is still compared with; `None` once the verdict is certain.
     rest: Option<Expected>,
     verdict: Verdict,
@@ -103,9 +201,10 @@ pub(super) struct Comparing {
 
 /// The content that is still expected.
 struct Expected {
-    body: Body,
-    /// What of it has not come yet.
-    range: std::ops::Range<usize>,
+    hasher: Xxh3,
+    /// How much has not come yet.
+    left: usize,
+    hash: u128,
 }
 
 /// What came of a comparison.
@@ -121,7 +220,7 @@ impl Comparing {
     /// The head has come.
     pub(super) fn begin(
         plan: Box<Plan>,
-        would: Box<Would>,
+        would: Box<WouldBe>,
         status: u16,
         head: Fields<'_>,
         end_of_stream: bool,
@@ -129,14 +228,9 @@ impl Comparing {
         moment: &mut Moment<'_>,
     ) -> State {
         let by_origin = moment.host.origin_answered();
-        let (mut verdict, range) = would.judge_head(&plan, status, head, by_origin);
-        let mut rest = None;
-        if let Some(range) = range {
-            match cache.identity_of(&would.stored) {
-                Some(body) => rest = Some(Expected { range: range.unwrap_or(0..body.len()), body }),
-                None => verdict = Verdict::Unknown,
-            }
-        }
+        let (verdict, expected) = would.judge_head(&plan, status, head, by_origin);
+        let rest =
+            expected.map(|Digest { length, hash }| Expected { hasher: Xxh3::new(), left: length, hash });
         let comparing = Box::new(Self { plan, would, rest, verdict });
         if end_of_stream || comparing.rest.is_none() {
             return comparing.finish(cache, moment).0;
@@ -152,10 +246,10 @@ impl Comparing {
         cache: &mut Cache,
         moment: &Moment<'_>,
     ) -> (State, Directive) {
-        if let Some(Expected { body, range }) = &mut self.rest {
-            let end = range.start.saturating_add(chunk.len());
-            if end <= range.end && body.as_slice().get(range.start..end) == Some(chunk) {
-                range.start = end;
+        if let Some(Expected { hasher, left, .. }) = &mut self.rest {
+            if let Some(still) = left.checked_sub(chunk.len()) {
+                hasher.update(chunk);
+                *left = still;
             } else {
                 self.verdict = Verdict::Mismatch("body");
                 self.rest = None;
@@ -169,7 +263,7 @@ impl Comparing {
 
     /// The response is complete, or no more of it is needed.
     pub(super) fn finish(mut self, cache: &mut Cache, moment: &Moment<'_>) -> (State, Directive) {
-        if self.rest.take().is_some_and(|expected| !expected.range.is_empty()) {
+        if self.rest.take().is_some_and(|one| one.left > 0 || one.hasher.digest128() != one.hash) {
             self.verdict = Verdict::Mismatch("body");
         }
         self.tell(cache, moment);
@@ -184,7 +278,13 @@ impl Comparing {
         self.tell(cache, moment);
     }
 
-    fn tell(&self, cache: &mut Cache, moment: &Moment<'_>) {
+    fn tell(&mut self, cache: &mut Cache, moment: &Moment<'_>) {
+        // What was invalidated on the way is no fault of the key.
+        if matches!(self.verdict, Verdict::Mismatch(_))
+            && cache.invalidated_since(self.plan.hash, self.plan.valid_from)
+        {
+            self.verdict = Verdict::Unknown;
+        }
         let word = match self.verdict {
             Verdict::Same => "same",
             Verdict::Mismatch(_) => "mismatch",
@@ -196,46 +296,59 @@ impl Comparing {
             && let Some(fields) = Fields::parse(&plan.head)
         {
             let keyed = key::target_of(&plan.key).unwrap_or_default();
-            let age = would.stored.schedule.age(moment.now);
+            let age = would.schedule.age(moment.now);
             let request = Request::read(fields, false);
             cache.note_mismatch(Mismatch::new(plan.rule, &request, keyed, what, age));
         }
     }
 }
 
-impl Would {
-    /// What the head tells, and which part of the content is to be compared, if any: `Some(None)` is all of it.
+impl WouldBe {
+    /// What the head tells, and which content is expected, if any.
     fn judge_head(
         &self,
         plan: &Plan,
         status: u16,
         head: Fields<'_>,
         by_origin: bool,
-    ) -> (Verdict, Option<Option<std::ops::Range<usize>>>) {
-        let Self { stored, shape, .. } = self;
+    ) -> (Verdict, Option<Digest>) {
+        let Self { shape, total, .. } = self;
         let is_head = Fields::parse(&plan.head).is_some_and(|fields| Request::read(fields, false).is_head());
         match (status, *shape) {
             // An origin in trouble, or Envoy in its place, says nothing about the key.
             (0 | 429 | 500.., _) => return (Verdict::Unknown, None),
             _ if !by_origin => return (Verdict::Unknown, None),
-            (304, Shape::NotModified) => return (Verdict::Same, None),
+            (304, Shape::NotModified) | (416, Shape::Unsatisfiable) => return (Verdict::Same, None),
             // The origin knows the client's copy as the present one; the cache would have sent another.
-            (304, _) if stored.has_validator() => return (Verdict::Mismatch("status"), None),
+            (304, _) if self.has_validator => return (Verdict::Mismatch("status"), None),
             (304, _) => return (Verdict::Unknown, None),
-            (206, _) if stored.status == 200 => {}
-            _ if status != stored.status => return (Verdict::Mismatch("status"), None),
+            // An origin need not say of HEAD what it says of GET.
+            _ if is_head => return (Verdict::Unknown, None),
+            (206, _) if self.status == 200 => {
+                let Some(range) = head.get(b"content-range") else { return (Verdict::Unknown, None) };
+                if range::total_of(range).is_some_and(|told| told != *total) {
+                    return (Verdict::Mismatch("content-range"), None);
+                }
+                return match *shape {
+                    Shape::Part(first, last) if range == range::content_range(first, last, *total) => {
+                        compared(self.part)
+                    }
+                    _ => (Verdict::Unknown, None),
+                };
+            }
+            _ if status != self.status => return (Verdict::Mismatch("status"), None),
             _ => {}
         }
-        if let Some(field) = differing(head, stored.fields.fields()) {
-            return (Verdict::Mismatch(field), None);
-        }
-        match (status, *shape) {
-            _ if is_head => (Verdict::Unknown, None),
-            (206, Shape::Part(first, last)) => (Verdict::Same, Some(Some(first..last.saturating_add(1)))),
-            (206, _) => (Verdict::Unknown, None),
-            _ => (Verdict::Same, Some(None)),
+        match differing(head, self.fields.fields()) {
+            Some(field) => (Verdict::Mismatch(field), None),
+            None => compared(self.whole),
         }
     }
+}
+
+/// The same as far as the head tells, if there is content to go on with.
+fn compared(content: Option<Digest>) -> (Verdict, Option<Digest>) {
+    (if content.is_some() { Verdict::Same } else { Verdict::Unknown }, content)
 }
 
 /// The first of the fields that matter to a client as much as the content and differ.
@@ -244,4 +357,11 @@ fn differing(sent: Fields<'_>, stored: Fields<'_>) -> Option<&'static str> {
 }
 
 /// The fields that are compared.
-const COMPARED: [&str; 4] = ["content-type", "content-encoding", "content-language", "location"];
+const COMPARED: [&str; 6] = [
+    "content-type",
+    "content-encoding",
+    "content-language",
+    "content-disposition",
+    "location",
+    "access-control-allow-origin",
+];

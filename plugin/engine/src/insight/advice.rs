@@ -146,7 +146,7 @@ fn shadows(host: &mut dyn Host, policy: &Policy, list: &mut Vec<Value>) {
             members! { "rule": rule.name, "requests": seen.requests(), "hit_rate": seen.hit_rate(), "compared": compared,
             "mismatches": seen.mismatch }
         };
-        if seen.mismatch >= 10 && seen.mismatch * 100 >= compared {
+        if seen.mismatch >= 10 {
             let text = "Under a rule that only watches the origin sends other responses than the store would: the key lacks what \
                         they depend on, or the lifetime is too long. The report has the last of them.";
             let change = r#""key": { "headers": ["x-what-it-depends-on"] }"#;

@@ -20,7 +20,7 @@ pub struct Shadow {
     pub collapsed: u64,
     /// Those that would have gone to the origin.
     pub miss: u64,
-    /// Bytes that the origin would not have sent.
+    /// Bytes that a store would have sent.
     pub bytes: u64,
     /// Responses that were what the store would have answered with.
     pub same: u64,
@@ -51,7 +51,7 @@ impl Shadow {
         self.hit + self.stale + self.collapsed + self.miss
     }
 
-    /// The share of them that the origin would not have seen.
+    /// The share of them that a store would have answered.
     pub fn hit_rate(&self) -> f64 {
         share(self.requests() - self.miss, self.requests())
     }

@@ -10,6 +10,7 @@
 
 mod gateway;
 mod redis;
+mod shadow_comparisons;
 mod shadowing;
 mod shared;
 

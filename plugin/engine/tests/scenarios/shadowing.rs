@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, fresh_for, origin, unreachable};
 
-const WATCHES: &str = r#"{"defaults":{"shadow":true}}"#;
+pub const WATCHES: &str = r#"{"defaults":{"shadow":true}}"#;
 
 /// What the report says of the only rule that watches, and the mismatches.
 #[track_caller]
-fn seen(gateway: &mut Gateway, at: u64) -> (Value, Vec<Value>) {
+pub fn seen(gateway: &mut Gateway, at: u64) -> (Value, Vec<Value>) {
     gateway.workers.iter_mut().for_each(|worker| worker.set_gate(Gate::Open));
     gateway.exports();
     let answer = gateway.get("/.selvage/report").at(at).answered().status(200);
@@ -21,7 +21,7 @@ fn seen(gateway: &mut Gateway, at: u64) -> (Value, Vec<Value>) {
 
 /// The comparisons so far: same, mismatch, unknown.
 #[track_caller]
-fn compared(gateway: &mut Gateway, at: u64) -> [u64; 3] {
+pub fn compared(gateway: &mut Gateway, at: u64) -> [u64; 3] {
     let (rule, _) = seen(gateway, at);
     ["same", "mismatch", "unknown"].map(|word| rule[word].as_u64().unwrap())
 }
@@ -204,7 +204,7 @@ fn an_origin_that_fails_is_not_left_alone() {
 }
 
 #[test]
-fn the_body_of_a_comparison_is_wanted_only_until_it_differs() {
+fn the_body_of_a_comparison_is_wanted_until_its_end_or_until_it_is_longer() {
     let mut gateway = Gateway::with(WATCHES);
     gateway.get("/a").at(0).miss(fresh_for(600).body("0123456789"));
     let mut flight = gateway.get("/a").at(1).leaves();
@@ -214,7 +214,7 @@ fn the_body_of_a_comparison_is_wanted_only_until_it_differs() {
     assert!(flight.exchange.wants_body());
     gateway.feed(0, &mut flight.exchange, 1000, Event::Body { chunk: b"01234", end_of_stream: false });
     assert!(flight.exchange.wants_body());
-    gateway.feed(0, &mut flight.exchange, 1000, Event::Body { chunk: b"x", end_of_stream: false });
+    gateway.feed(0, &mut flight.exchange, 1000, Event::Body { chunk: b"56789x", end_of_stream: false });
     assert!(flight.exchange.is_over());
     assert_eq!(compared(&mut gateway, 2), [0, 1, 0]);
 }

@@ -92,7 +92,7 @@ pub const FAMILIES: &[Family] = &[
         labels: &["rule", "result"],
         words: &["hit", "stale", "collapsed", "miss"],
         meaning: "Requests under a rule that only watches (`shadow`), by what they would have been: answered from a store, \
-                  fresh or stale; after waiting for another request's fetch; by the origin. In `requests` they are `bypass` \
+                  fresh or stale; from there after another request's fetch; by the origin. In `requests` they are `bypass` \
                   and `miss`, which is what they were.",
     },
     Family {
@@ -101,7 +101,7 @@ pub const FAMILIES: &[Family] = &[
         unit: "bytes",
         labels: &["rule", "result"],
         words: &["hit", "stale"],
-        meaning: "Bytes of bodies that the origin would not have sent.",
+        meaning: "Bytes of bodies that a store would have sent. For a stale one the origin would have been asked too, in the background.",
     },
     Family {
         name: "shadow_compared",
