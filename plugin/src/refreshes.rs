@@ -87,11 +87,12 @@ impl Refreshes {
         Held::since(self.pending.len(), oldest, now)
     }
 
-    /// Takes in the answer, of which there is no head if the connection broke.
+    /// Takes in the answer, of which there is no head if the connection broke or it was longer than Envoy's
+    /// `http.async_response_buffer_limit`.
     pub fn answered(refresh: Refresh, head: Option<Vec<u8>>, body: &[u8], cache: &mut Cache, now: Timestamp) {
         let mut moment = Moment { now, host: &mut Called };
         let head = head.as_deref().and_then(Fields::parse);
-        let Some(head) = head else { return refresh.unanswered(502, cache, &mut moment) };
+        let Some(head) = head else { return refresh.cut_off(cache, &mut moment) };
         match head.get(b":status") {
             // Envoy's own answer when nothing came of the call: the origin's has this field.
             Some(b"503") if head.get(BY_UPSTREAM).is_none() => refresh.unanswered(503, cache, &mut moment),

@@ -149,6 +149,42 @@ fn a_dead_origin_is_left_alone_until_it_is_back() {
 }
 
 #[test]
+fn refreshes_that_are_too_long_for_a_call_are_nothing_against_the_origin() {
+    // Longer than Envoy keeps of an answer to a call, in the bootstraps with Redis.
+    const LONG: usize = 1_600_000;
+    const PAGES: usize = 40;
+    let origin = Origin::start();
+    origin.otherwise(|request| match request.before {
+        0 => stale_on_arrival(request, ", stale-while-revalidate=3600").body(vec![b'x'; LONG]),
+        _ => Answer::fresh(vec![b'y'; LONG]),
+    });
+    let configuration = r#"{ "defaults": { "refresh": { "cluster": "origin" }, "origin_breaker":
+        { "enabled": true, "least_calls": 5, "pause": "5s" } } }"#;
+    let limit = "layered_runtime: { layers: [ { name: answers, static_layer: \
+        { http.async_response_buffer_limit: 1500000 } } ] }\n\nadmin:";
+    let builder = Gateway::with(configuration).origin(origin.url());
+    let Ok(gateway) = builder.try_start_edited("\nadmin:", &format!("\n{limit}")) else { panic!("refused") };
+    for _ in 0..2 {
+        for nth in 0..PAGES {
+            let answer = gateway.get(&format!("/long/{nth}")).send();
+            assert_eq!((answer.status, answer.text().len()), (200, LONG), "{}", answer.cache_status());
+        }
+    }
+    let failed = || gateway.stat("selvage.refresh.failed");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while failed() < 20 {
+        assert!(Instant::now() < deadline, "{} refreshes were cut off", failed());
+        thread::sleep(Duration::from_millis(20));
+    }
+    for nth in 0..8 {
+        let answer = gateway.get(&format!("/cold/{nth}")).send();
+        assert_eq!(answer.status, 200, "{}", answer.cache_status());
+    }
+    assert_eq!(gateway.stat("selvage.origin.opened-by-failures"), 0);
+    gateway.assert_sound();
+}
+
+#[test]
 fn two_envoys_on_one_redis_fetch_once_for_each_expiry() {
     const HOST: &str = "refresh.example";
     let origin = Origin::start();

@@ -182,3 +182,21 @@ fn a_failing_origin_is_left_alone_by_all_workers_and_used_again_when_it_is_back(
     assert_forwarded(&gateway.get("/other").send(0), "uri-miss");
     assert_eq!(gateway.metric("selvage.origin_state.open"), Some(0));
 }
+
+#[test]
+fn calls_that_end_without_a_head_are_nothing_against_the_origin() {
+    let gateway = gateway(
+        r#"{"defaults":{"refresh":{"cluster":"origin"},"origin_breaker":{"enabled":true,"least_calls":3}}}"#,
+    );
+    for nth in 0..10 {
+        gateway.get(&format!("/{nth}")).send(0);
+    }
+    gateway.advance(61);
+    for nth in 0..10 {
+        assert_hit(&gateway.get(&format!("/{nth}")).send(0), "one");
+        only(gateway.callouts()).fail();
+    }
+    gateway.tick();
+    assert_eq!(gateway.metric("selvage.refresh.failed"), Some(10));
+    assert_forwarded(&gateway.get("/cold").send(0), "uri-miss");
+}

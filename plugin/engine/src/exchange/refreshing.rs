@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::claiming::Fleet;
 use super::entering;
 use super::lookup::Keyed;
+use super::storing::bodiless;
 use super::{Candidate, Directive, Event, Exchange, Plan, Purpose, Role, State};
 use crate::cache::{Admitted, AnsweredBy, Cache, Failure, FillEnd, FillId, Moment, Warmed};
 use crate::cache_status::{Detail, Forward};
@@ -19,8 +20,8 @@ use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 use crate::warm::Item;
 
-/// A request that is to be sent, or under way. It is ended by one of [`Refresh::answered`], [`Refresh::unanswered`]
-/// and [`Refresh::not_sent`].
+/// A request that is to be sent, or under way. It is ended by one of [`Refresh::answered`], [`Refresh::cut_off`],
+/// [`Refresh::unanswered`] and [`Refresh::not_sent`].
 pub struct Refresh {
     pub(super) exchange: Exchange,
     rule: usize,
@@ -231,6 +232,10 @@ impl Refresh {
     /// The origin has answered. `moment` belongs to this answer.
     pub fn answered(mut self, head: Fields<'_>, body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) {
         let status = super::forwarding::status_of(head);
+        let told = head.get(b"content-length").and_then(|told| std::str::from_utf8(told).ok()?.parse().ok());
+        if told.is_some_and(|told: u64| told > body.len() as u64) && !bodiless(status) {
+            return self.cut_off(cache, moment);
+        }
         let policy = Rc::clone(cache.policy());
         cache.end_refresh(self.hash);
         if is_failure(status, policy.rule(self.rule)) || (status == 304 && !self.conditional) {
@@ -264,6 +269,17 @@ impl Refresh {
         };
         self.exchange.on(Event::Ended, cache, moment);
         self.errand.end(self.hash, end, cache, moment);
+    }
+
+    /// The answer has not come whole: the connection broke, or it is longer than the host keeps for a call.
+    ///
+    /// Which of the two is not known, so it is nothing against the origin; what never answers at all is told by
+    /// [`Refresh::unanswered`]. The next refresh of the key waits for a while, as after a failure.
+    pub fn cut_off(mut self, cache: &mut Cache, moment: &mut Moment<'_>) {
+        // No status of a failure: nothing stale is to stand in for an origin that may be well.
+        let failure = Failure { status: 0, answered_by: AnsweredBy::Host };
+        self.fail(failure, CallResult::Dropped, cache, moment);
+        self.errand.end(self.hash, End::Failed, cache, moment);
     }
 
     /// No answer has come, or one that the host made.

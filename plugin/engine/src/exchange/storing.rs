@@ -149,6 +149,6 @@ impl Storing {
 const FIRST_RESERVATION: usize = 256 * 1024;
 
 /// Statuses whose responses have no content whatever their fields say (RFC 9110 §6.4.1).
-fn bodiless(status: u16) -> bool {
+pub(super) fn bodiless(status: u16) -> bool {
     status == 204 || status == 304
 }

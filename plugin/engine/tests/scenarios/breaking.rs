@@ -152,6 +152,41 @@ fn refreshes_pause_and_stale_is_served_meanwhile() {
 }
 
 #[test]
+fn answers_to_refreshes_that_are_cut_off_say_nothing_about_the_origin() {
+    let mut gateway = Gateway::with(BREAKS);
+    gateway.shared.cluster = "origin";
+    let long = || {
+        origin(200)
+            .header("cache-control", "max-age=10, stale-while-revalidate=100")
+            .body("old, and too long to call for")
+    };
+    for nth in 0..10 {
+        gateway.get(&format!("/{nth}")).at(1).miss(long());
+    }
+    for nth in 0..10 {
+        gateway.get(&format!("/{nth}")).at(20).hit().detail("stale-while-revalidate");
+        let refresh = gateway.refreshes(0, 20);
+        match nth % 2 {
+            0 => gateway.cuts_off(0, refresh, 20),
+            _ => gateway.renews(0, refresh, 20, long().header("content-length", "2000000")),
+        }
+    }
+    assert_eq!(gateway.counted(0, "refresh", "failed"), 10);
+    assert_eq!(gateway.counted(0, "refresh", "stored"), 0);
+    gateway.get("/cold").at(20).miss(fresh_for(60));
+    gateway.assert_nobody_waits();
+    // A probe that is cut off gives the next one its turn.
+    let mut gateway = Gateway::with(BREAKS);
+    gateway.shared.cluster = "origin";
+    gateway.get("/1").at(1).miss(long());
+    breaks(&mut gateway);
+    gateway.get("/1").at(23).hit();
+    let probe = gateway.refreshes(0, 23);
+    gateway.cuts_off(0, probe, 23);
+    gateway.get("/new").at(23).miss(fresh_for(60));
+}
+
+#[test]
 fn rules_without_a_breaker_ask_a_failing_origin_for_ever() {
     let mut gateway = Gateway::with("{}");
     for nth in 0..100 {

@@ -211,6 +211,12 @@ impl Gateway {
         refresh.answered(Fields::parse(&head).unwrap(), &origin.body.concat(), cache, &mut moment);
     }
 
+    /// The answer to a refresh breaks off, or is longer than the host keeps.
+    pub fn cuts_off(&mut self, worker: usize, refresh: Refresh, at: u64) {
+        let mut moment = Moment { now: moment(at * 1000), host: &mut self.shared };
+        refresh.cut_off(&mut self.workers[worker], &mut moment);
+    }
+
     /// A refresh cannot be sent.
     pub fn cannot_send(&mut self, worker: usize, refresh: Refresh, why: NotSent, at: u64) {
         let mut moment = Moment { now: moment(at * 1000), host: &mut self.shared };

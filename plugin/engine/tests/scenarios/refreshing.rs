@@ -116,6 +116,43 @@ fn a_refresh_that_fails_leaves_what_is_stored_and_is_tried_again_later() {
 }
 
 #[test]
+fn what_is_too_long_for_a_call_is_tried_again_after_a_pause_and_then_fetched_by_a_client() {
+    let mut gateway = Gateway::with(CALLS);
+    gateway.get("/a").at(0).miss(stale("one"));
+    for at in [11, 13] {
+        gateway.get("/a").at(at).hit().detail("stale-while-revalidate");
+        let refresh = gateway.refreshes(0, at);
+        gateway.cuts_off(0, refresh, at);
+        for _ in 0..5 {
+            gateway.get("/a").at(at).hit().content("one");
+        }
+        gateway.refreshes_nothing(0, at);
+    }
+    // Past its stale window clients ask by themselves, and nothing stands in for an origin that may be well.
+    let flight = gateway.get("/a").at(120).leaves();
+    gateway.answers(flight, 120, fresh_for(60).body("two")).stored();
+    gateway.get("/a").at(121).hit().content("two");
+    gateway.refreshes_nothing(0, 121);
+    gateway.assert_nobody_waits();
+    gateway.assert_no_room_is_taken();
+}
+
+#[test]
+fn those_who_wait_for_an_answer_that_is_cut_off_ask_for_it_themselves() {
+    let mut gateway = Gateway::with(CALLS);
+    let allowed = "max-age=10, stale-while-revalidate=10, stale-if-error=1000";
+    gateway.get("/a").at(0).miss(origin(200).header("cache-control", allowed).body("one"));
+    gateway.get("/a").at(19).hit().detail("stale-while-revalidate");
+    let refresh = gateway.refreshes(0, 19);
+    let waiter = gateway.get("/a").at(22).waits();
+    gateway.cuts_off(0, refresh, 23);
+    let flight = gateway.wakes(waiter, Wake::Ended, 23).left();
+    gateway.answers(flight, 23, fresh_for(60).body("two")).stored();
+    gateway.get("/a").at(24).hit().content("two");
+    gateway.assert_nobody_waits();
+}
+
+#[test]
 fn what_the_origin_has_no_more_is_not_served_any_longer() {
     for answer in [origin(404), origin(200).header("cache-control", "no-store").body("secret")] {
         let mut gateway = Gateway::with(CALLS);
