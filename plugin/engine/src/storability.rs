@@ -179,6 +179,12 @@ pub fn is_understood(status: u16) -> bool {
 /// `connection` nominates, those for a proxy, `Age`, which is worked out anew, and what only described this
 /// one exchange.
 pub fn is_kept_out(name: &[u8], response: Fields<'_>) -> bool {
+    is_of_the_connection(name)
+        || response.members(b"connection").any(|nominated| nominated.eq_ignore_ascii_case(name))
+}
+
+/// Whether no stored response has a field of this name, whatever its `Connection` says.
+pub fn is_of_the_connection(name: &[u8]) -> bool {
     name.first() == Some(&b':')
         || matches!(
             name,
@@ -196,5 +202,4 @@ pub fn is_kept_out(name: &[u8], response: Fields<'_>) -> bool {
                 | b"x-envoy-upstream-service-time"
                 | b"selvage-explanation"
         )
-        || response.members(b"connection").any(|nominated| nominated.eq_ignore_ascii_case(name))
 }

@@ -202,8 +202,8 @@ fn is_weighted(name: &[u8]) -> bool {
     matches!(name, b"accept" | b"accept-charset" | b"accept-encoding" | b"accept-language")
 }
 
-/// RFC 9110 §5.6.2.
-fn is_token_byte(byte: u8) -> bool {
+/// Whether a token may have this byte (RFC 9110 §5.6.2).
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

@@ -1,6 +1,7 @@
 //! Inputs for the decoder of records, from a writer of its own that follows the description of the format.
 
 use selvage_engine::coding::gzip::compress;
+use selvage_engine::fields::Fields;
 use selvage_engine::store::Slot;
 use selvage_engine::store::record::{Verify, decode, encode};
 use xxhash_rust::xxh3::xxh3_64;
@@ -23,7 +24,15 @@ impl Decoder for Record {
     }
 
     fn adjust(&self, input: &mut Vec<u8>, random: &mut Random) {
-        match random.below(8) {
+        match random.below(9) {
+            8 => {
+                // What ends a line, or is no part of a name, somewhere in the fields.
+                let fields = HEAD + read_u32(input, KEY_LEN) as usize;
+                let at = fields.saturating_add(random.below(read_u32(input, FIELDS_LEN) as usize));
+                if let Some(place) = input.get_mut(at) {
+                    *place = *random.pick(b"\0\r\n: A\xff");
+                }
+            }
             0 => write_number(input, *random.pick(&[KEY_LEN, COUNT, FIELDS_LEN]), random),
             1 => {
                 // A length within the field block, or of a name.
@@ -63,6 +72,11 @@ impl Decoder for Record {
                 assert!(head_only.is_ok(), "a whole record is refused with less to check");
                 let shape = match &slot {
                     Slot::Response(stored) => {
+                        assert!((200..600).contains(&stored.status));
+                        assert_fit(stored.fields.fields());
+                        if let Some(gzip) = &stored.gzip {
+                            assert_fit(gzip.fields.fields());
+                        }
                         (1, stored.key.len(), stored.fields.fields().len(), stored.body.len())
                     }
                     Slot::Index(index) => {
@@ -85,11 +99,22 @@ impl Decoder for Record {
     }
 }
 
+/// Whether fields can be sent without anything beside them coming out.
+fn assert_fit(fields: Fields<'_>) {
+    for (name, value) in fields.iter() {
+        assert!(!name.is_empty() && name.iter().all(|byte| NAME_BYTES.contains(byte)), "name {name:?}");
+        assert!(!b"\0\r\n".iter().any(|byte| value.contains(byte)), "value {value:?}");
+    }
+}
+
 /// A record of a response, as the format says.
 pub fn response(random: &mut Random) -> Vec<u8> {
     let mut lines = Vec::new();
     for _ in 0..random.below(6) {
-        lines.push((random.bytes(24), random.bytes(80)));
+        let name = (0..1 + random.below(24)).map(|_| *random.pick(NAME_BYTES)).collect();
+        let mut value = random.bytes(80);
+        value.retain(|byte| !b"\0\r\n".contains(byte));
+        lines.push((name, value));
     }
     // Bit 64 of the terms says that the body is gzip.
     let (body, coded) = match random.one_in(4) {
@@ -215,6 +240,8 @@ impl Order for usize {
     }
 }
 
+/// All that a name in lower case may be made of.
+const NAME_BYTES: &[u8] = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz";
 const HEAD_SUM: usize = 4;
 const VERSION: usize = 12;
 const KEY_LEN: usize = 20;

@@ -22,7 +22,7 @@ impl Cache {
     /// Reads the record that the remote store gave for `hash`.
     ///
     /// # Errors
-    /// It is none, is damaged, or belongs to another key; [`RecordError::Unknown`] if another release wrote it.
+    /// It is none, is damaged or forged, or belongs to another key; [`RecordError::Unknown`] if another release wrote it.
     pub fn read_remote(&mut self, hash: u128, record: Vec<u8>) -> Result<Slot, RecordError> {
         let slot = record::decode(record, Verify::Whole).and_then(|slot| {
             if key::hash(slot.key()) == hash { Ok(slot) } else { Err(RecordError::Foreign) }

@@ -13,6 +13,7 @@
 //! Decoding is total: whatever the bytes are, it ends with a value or a [`RecordError`], and allocates at most sixteen
 //! times what the bytes are long: an index of many short names is the worst.
 
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,7 +26,9 @@ use crate::coding::form::Gzip;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::purge::tags::{ANY, MOST_TAGS};
+use crate::storability::is_of_the_connection;
 use crate::time::Timestamp;
+use crate::vary::is_token_byte;
 
 /// Why bytes are not a usable record. Always a miss, never a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +45,9 @@ pub enum RecordError {
     /// A checksum does not match.
     #[error("damaged record")]
     Damaged,
+    /// Of a response that no release stores: whoever wrote it means harm, or is broken.
+    #[error("forged record")]
+    Forged,
 }
 
 /// How much of a record is checked.
@@ -49,7 +55,8 @@ pub enum RecordError {
 pub enum Verify {
     /// Everything but the body: for memory of this machine, whose torn writes are found otherwise.
     Head,
-    /// The body too: for what crossed a network.
+    /// The body too, and that it is of a response such as this cache stores: for what crossed a network, where others
+    /// may write as well. Checksums are no proof of who wrote it.
     Whole,
 }
 
@@ -99,6 +106,7 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
         return Err(RecordError::Damaged);
     }
     match kind {
+        KIND_RESPONSE if verify == Verify::Whole && !STATUSES.contains(&status) => Err(RecordError::Forged),
         KIND_RESPONSE if !(200..1000).contains(&status) => Err(RecordError::Damaged),
         KIND_RESPONSE => {
             let [born, received, lifetime, while_revalidate, if_error, disconnected] = times;
@@ -122,7 +130,12 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
                 tags = (0..count).map(|_| reader.u64()).collect::<Result<_, _>>()?;
             }
             let fields = reader.rest;
-            let fields = FieldBlock::copy_of(Fields::parse(fields).ok_or(RecordError::Damaged)?);
+            let fields = Fields::parse(fields).ok_or(RecordError::Damaged)?;
+            // The gzip form's fields are made of these.
+            if verify == Verify::Whole && !fields.iter().all(|(name, value)| is_storable(name, value)) {
+                return Err(RecordError::Forged);
+            }
+            let fields = FieldBlock::copy_of(fields);
             let start = bytes.len() - body.len();
             let terms = Terms::from_bits(terms);
             let gzip = match terms.contains(Terms::GZIP) {
@@ -151,6 +164,14 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
         }
         _ => Err(RecordError::Unknown),
     }
+}
+
+/// Whether a stored response may have this field: a token in lower case (RFC 9110 §5.6.2) that is not the connection's
+/// own, and a value that ends no line (§5.5). Envoy writes what it is given to clients of HTTP/1 as it is.
+fn is_storable(name: &[u8], value: &[u8]) -> bool {
+    let is_token =
+        !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte) && !byte.is_ascii_uppercase());
+    is_token && !is_of_the_connection(name) && !value.iter().any(|byte| matches!(byte, b'\0' | b'\r' | b'\n'))
 }
 
 fn encode_response(stored: &StoredResponse) -> Vec<u8> {
@@ -280,6 +301,8 @@ fn millis(duration: Duration) -> u64 {
 const MAGIC: &[u8; 4] = b"SLVG";
 const VERSION_1: u8 = 1;
 const VERSION: u8 = 2;
+/// Of final responses.
+const STATUSES: RangeInclusive<u16> = 200..=599;
 const KIND_RESPONSE: u8 = 1;
 const KIND_INDEX: u8 = 2;
 /// Bytes before the key.
@@ -331,6 +354,43 @@ mod tests {
         let Slot::Index(written) = index() else { unreachable!() };
         let Ok(Slot::Index(read)) = decode(encode(&index()), Verify::Whole) else { panic!("no index") };
         assert_eq!(*read, *written);
+    }
+
+    #[test]
+    fn what_no_response_has_is_refused_from_a_network() {
+        let Slot::Response(good) = response() else { unreachable!() };
+        let forged = |status, name: &[u8], value: &[u8]| {
+            let fields = [(name, value)].into_iter().collect();
+            encode(&Slot::Response(Rc::new(StoredResponse { status, fields, ..(*good).clone() })))
+        };
+        for (status, name, value) in [
+            (200, &b"x-a"[..], &b"1\r\nset-cookie: stolen=1"[..]),
+            (200, b"x-a", b"1\r"),
+            (200, b"x-a", b"\n1"),
+            (200, b"x-a", b"1\0"),
+            (200, b"", b"1"),
+            (200, b"x a", b"1"),
+            (200, b"x-a:", b"1"),
+            (200, b"x-a\r\nx-b", b"1"),
+            (200, b"X-A", b"1"),
+            (200, b"x-\xe9", b"1"),
+            (200, b":status", b"204"),
+            (200, b"transfer-encoding", b"chunked"),
+            (200, b"connection", b"close"),
+            (600, b"x-a", b"1"),
+            (999, b"x-a", b"1"),
+        ] {
+            let read = decode(forged(status, name, value), Verify::Whole).map(|_| ());
+            assert_eq!(read, Err(RecordError::Forged), "{status} {name:?} {value:?}");
+        }
+        for (status, name, value) in
+            [(200, &b"x-a"[..], &b"1"[..]), (599, b"!#$%&'*+-.^_`|~0a", b"\t caf\xe9"), (410, b"x", b"")]
+        {
+            assert!(
+                decode(forged(status, name, value), Verify::Whole).is_ok(),
+                "{status} {name:?} {value:?}"
+            );
+        }
     }
 
     #[test]

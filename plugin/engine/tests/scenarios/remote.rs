@@ -84,6 +84,18 @@ fn spoilt_records_and_those_of_other_keys_are_counted_misses() {
 }
 
 #[test]
+fn what_was_forged_is_as_good_as_absent() {
+    let mut first = Gateway::with(REMOTE);
+    first.get("/a").at(0).miss(fresh_for(60).header("x-a", "1\r\nset-cookie: forged=1").body("of a"));
+    first.sends();
+    let (hash, forged) = first.redis.records.iter().next().map(|(h, r)| (*h, r.clone())).unwrap();
+    let mut second = Gateway::with(REMOTE);
+    second.redis.records.insert(hash, forged);
+    second.get("/a").at(1).miss(fresh_for(60).body("of the origin")).content("of the origin");
+    assert_eq!(second.counted(0, "event", "bad-record"), 1);
+}
+
+#[test]
 fn an_invalidation_deletes_and_what_is_not_deleted_yet_is_not_believed() {
     let mut gateway = Gateway::with(REMOTE);
     gateway.get("/a").at(0).miss(fresh_for(60).body("old"));
