@@ -17,6 +17,18 @@ fn purge(gateway: &Gateway, worker: usize) -> Stream {
 }
 
 #[test]
+fn where_no_token_is_asked_for_a_page_of_another_site_purges_nothing() {
+    let gateway = gateway(OPEN);
+    gateway.get("/a").send(0);
+    for (name, value) in [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")] {
+        let refused = gateway.request("PURGE", "/a").header(name, value).send(0);
+        assert_eq!(refused.status(), 403, "{}", refused.text());
+        assert_hit(&gateway.get("/a").send(0), "old");
+    }
+    assert_eq!(gateway.request("PURGE", "/a").header("sec-fetch-site", "same-origin").send(0).status(), 200);
+}
+
+#[test]
 fn a_purge_reaches_the_other_worker_by_a_call_without_a_tick() {
     let gateway = gateway(OPEN);
     for worker in [0, 1] {

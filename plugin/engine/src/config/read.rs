@@ -45,6 +45,10 @@ pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
         object.set("per_second", &mut warm.per_second, whole(WARM_PER_SECOND));
         object.set("in_flight", &mut warm.in_flight, whole(WARM_IN_FLIGHT));
         object.set("after_purge_all", &mut warm.after_purge_all, whole(WARM_AFTER_PURGE_ALL));
+        if admin.open && admin.token_env.is_some() {
+            let allowed = r#""token_env", or "open": true where nobody but operators reaches the listener"#;
+            object.place().refuse::<()>(r#"both "token_env" and "open": true"#, allowed);
+        }
     });
     object.within("defaults", &mut config.defaults, settings);
     let Config { defaults, rules, .. } = &mut config;

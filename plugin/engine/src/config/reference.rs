@@ -226,7 +226,7 @@ pub(super) fn top() -> Vec<Member> {
             "admin.open",
             Form::Switch,
             "false",
-            "No token is asked for: only where nobody but operators reaches the listener.",
+            "No token is asked for: only where nobody but operators reaches the listener. Not together with `token_env`; what a page of another site asks to change is refused.",
         ),
         member("purge", Form::Object, "", "How purges of other nodes are judged."),
         member(

@@ -125,6 +125,7 @@ pub(super) fn begin(
     let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.path == path);
     let family = if by_method { "purge" } else { endpoint.map_or("admin", |endpoint| endpoint.family) };
     let admission = cache.gate().admit(request.fields);
+    let is_foreign = request.method != b"GET" && cache.gate().lets_sites_in(request);
     let mut refuse = |status, error: &str, field: Option<(&[u8], &[u8])>| {
         cache.stats.count(family, "refused");
         Some(answered(&Told { status, body: json!({ "error": error }) }, field))
@@ -135,6 +136,10 @@ pub(super) fn begin(
             return refuse(401, "a token is wanted", Some((b"www-authenticate", b"Bearer")));
         }
         Admission::Forbidden => return refuse(403, "another token is wanted", None),
+    }
+    // What only tells may be asked for: the browser keeps the answer from the other site.
+    if is_foreign {
+        return refuse(403, "pages of other sites may change nothing here", None);
     }
     if by_method {
         return Some(answered(&purging::by_method(request, cache, moment), None));

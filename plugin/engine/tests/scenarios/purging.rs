@@ -37,6 +37,35 @@ fn a_url_is_purged_by_its_method_in_every_worker_whatever_the_scheme() {
 }
 
 #[test]
+fn a_page_of_another_site_changes_nothing_where_no_token_is_asked_for() {
+    let all = r#"{"all":true}"#;
+    let foreign = [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")];
+    let own = [("origin", "https://example.com"), ("sec-fetch-site", "same-origin")];
+    let mut gateway = open(1, "{}");
+    gateway.get("/a").at(0).miss(fresh_for(60)).stored();
+    for (name, value) in foreign {
+        gateway.post(JSON).at(1).header(name, value).chunk(all).answered().status(403);
+        gateway.request("PURGE", "/a").at(1).header(name, value).answered().status(403);
+        gateway.get("/a").at(1).hit();
+        // The browser keeps from the other site what this tells.
+        gateway.get("/.selvage/stats").at(1).header(name, value).answered().status(200);
+    }
+    assert_eq!(gateway.counted(0, "purge", "refused"), 6);
+    for (name, value) in own {
+        gateway.post(JSON).at(2).header(name, value).chunk(all).answered().status(200);
+        gateway.get("/a").at(2).miss(fresh_for(60)).stored();
+    }
+    // A page does not know the token.
+    let gate = || Gate::Token { name: "T".into(), token: (*b"secret").into() };
+    let mut gateway = Gateway::with("{}");
+    gateway.workers[0].set_gate(gate());
+    for (name, value) in foreign {
+        let call = gateway.post(JSON).at(1).header(name, value).header("authorization", "Bearer secret");
+        call.chunk(all).answered().status(200);
+    }
+}
+
+#[test]
 fn each_way_to_purge_covers_what_it_says() {
     let pages = [("a.test", "/x/1", "red"), ("a.test", "/y", "red blue"), ("b.test", "/x/2", "blue")];
     for (body, gone) in [
