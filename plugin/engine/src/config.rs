@@ -4,7 +4,7 @@
 //! engine makes of it. [`mod@reference`] holds the one list of members from which the README's table and the committed
 //! JSON Schema are made; tests hold the reader to it.
 
-mod limits;
+pub(crate) mod limits;
 mod names;
 mod protobuf;
 mod read;

@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::units::{show_duration, show_size};
+use super::{Remote, Worker};
 
 /// Bounds of a duration in milliseconds.
-pub(super) type Millis = RangeInclusive<u64>;
+pub(crate) type Millis = RangeInclusive<u64>;
 
 /// Longest configuration that is read, in bytes.
 pub(super) const CONFIG_BYTES: usize = 1 << 20;
@@ -23,20 +24,20 @@ pub(super) const HOST_CHARS: usize = 255;
 pub(super) const PATH_CHARS: usize = 1024;
 
 /// Not much more than 700 MiB of a VM's 1 GiB can be used before growing fails and traps.
-pub(super) const WORKER_BYTES: RangeInclusive<u64> = 0..=700 << 20;
+pub(crate) const WORKER_BYTES: RangeInclusive<u64> = 0..=700 << 20;
 pub(super) const WORKER_ENTRIES: RangeInclusive<u64> = 1..=1 << 22;
-pub(super) const WORKER_OBJECT_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 20;
-pub(super) const WORKER_FILLING_BYTES: RangeInclusive<u64> = 64 << 10..=256 << 20;
+pub(crate) const WORKER_OBJECT_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 20;
+pub(crate) const WORKER_FILLING_BYTES: RangeInclusive<u64> = 64 << 10..=256 << 20;
 pub(super) const WORKER_INFLATED_BYTES: RangeInclusive<u64> = 0..=256 << 20;
 pub(super) const WORKER_VARIANTS: RangeInclusive<u64> = 1..=256;
-pub(super) const NODE_BYTES: RangeInclusive<u64> = 0..=64 << 30;
-pub(super) const NODE_OBJECT_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 20;
-pub(super) const NODE_BUCKETS: RangeInclusive<u64> = 16..=1 << 20;
+pub(crate) const NODE_BYTES: RangeInclusive<u64> = 0..=64 << 30;
+pub(crate) const NODE_OBJECT_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 20;
+pub(crate) const NODE_BUCKETS: RangeInclusive<u64> = 16..=1 << 20;
 pub(super) const NODE_POLL: Millis = 10..=10_000;
 
-pub(super) const REMOTE_TIMEOUT: Millis = 1..=10_000;
+pub(crate) const REMOTE_TIMEOUT: Millis = 1..=10_000;
 pub(super) const REMOTE_OBJECT_BYTES: RangeInclusive<u64> = 1 << 10..=16 << 20;
-pub(super) const REMOTE_QUEUE_BYTES: RangeInclusive<u64> = 64 << 10..=256 << 20;
+pub(crate) const REMOTE_QUEUE_BYTES: RangeInclusive<u64> = 64 << 10..=256 << 20;
 pub(super) const REMOTE_QUEUE_ENTRIES: RangeInclusive<u64> = 1..=1 << 16;
 pub(super) const REMOTE_IN_FLIGHT: RangeInclusive<u64> = 1..=4096;
 
@@ -66,7 +67,7 @@ pub(super) const BODY_MAX_BYTES: RangeInclusive<u64> = 1..=16 << 20;
 
 /// A wait is well below Envoy's idle timeout of a stream.
 pub(super) const COALESCE_WAIT: Millis = 1..=60_000;
-pub(super) const COALESCE_WAITERS: RangeInclusive<u64> = 0..=1 << 17;
+pub(crate) const COALESCE_WAITERS: RangeInclusive<u64> = 0..=1 << 17;
 pub(super) const REFRESH_TIMEOUT: Millis = 1..=60_000;
 /// Past it nearly every hit would refresh.
 pub(super) const REFRESH_EARLY: RangeInclusive<u64> = 0..=10;
@@ -76,6 +77,34 @@ pub(super) const COMPRESSION_MIN_BYTES: RangeInclusive<u64> = 1..=16 << 20;
 pub(super) const COMPRESSION_MAX_BYTES: RangeInclusive<u64> = 1 << 10..=16 << 20;
 /// Levels of zlib.
 pub(super) const COMPRESSION_LEVEL: RangeInclusive<u64> = 1..=9;
+
+/// What all that a worker may hold comes to at most, in bytes. Envoy's V8 ends a VM's memory at 1 GiB, and a VM that cannot
+/// grow any more traps: a quarter is left for streams, for tables, and for what the allocator cannot use.
+pub(super) const VM_BYTES: u64 = 768 << 20;
+
+/// What a worker may hold in its VM's memory, in bytes.
+pub(super) fn held_by_vm(worker: &Worker, remote: &Remote) -> u64 {
+    let queue = if remote.enabled { remote.queue_bytes } else { 0 };
+    let parts = [worker.bytes, worker.filling_bytes, worker.inflated_bytes, queue];
+    parts.into_iter().fold(0, |sum: u64, part| sum.saturating_add(part as u64))
+}
+
+/// What is left of a VM beside what a worker may hold, in bytes.
+pub(crate) fn room_in_vm(worker: &Worker, remote: &Remote) -> u64 {
+    VM_BYTES.saturating_sub(held_by_vm(worker, remote))
+}
+
+/// Twice a number, or as much as may be written; `None` where it cannot be more than it is.
+pub(crate) fn doubled(number: u64, bounds: &RangeInclusive<u64>) -> Option<u64> {
+    let twice = number.saturating_mul(2).min(*bounds.end());
+    (twice > number).then_some(twice)
+}
+
+/// The words for a size that is doubled, if it can grow within its bounds and by no more than `room`.
+pub(crate) fn doubled_size(size: u64, bounds: &RangeInclusive<u64>, room: u64) -> Option<String> {
+    let most = size.saturating_add(room).min(*bounds.end());
+    doubled(size, &(0..=most)).map(show_size)
+}
 
 /// The words for a duration within bounds.
 pub(super) fn allowed_duration(bounds: &Millis) -> String {

@@ -7,6 +7,7 @@ use super::reader::{
     Object, Place, duration, each, list, list_of, map, nullable, size, switch, text, whole, word,
 };
 use super::rule::*;
+use super::units::show_size;
 use super::written::{Written, quote};
 use super::{Config, Dialect, Match, MatchedRule, Remote};
 
@@ -31,10 +32,23 @@ pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
         object.set("poll", &mut node.poll, duration(NODE_POLL));
     });
     object.within("remote", &mut config.remote, remote);
+    let held = held_by_vm(&config.worker, &config.remote);
+    if held > VM_BYTES {
+        let found = format!(
+            "{} for bytes, filling_bytes, inflated_bytes and remote.queue_bytes together",
+            quote(&show_size(held))
+        );
+        let allowed = format!("at most {} together: a VM ends at 1 GiB", quote(&show_size(VM_BYTES)));
+        object.place_of("worker").refuse::<()>(found, allowed);
+    }
     object.within("admin", &mut config.admin, |object, admin| {
         let variable = text(names::VARIABLE, names::variable);
         object.set("token_env", &mut admin.token_env, nullable(variable));
         object.set("open", &mut admin.open, switch);
+        if admin.open && admin.token_env.is_some() {
+            let allowed = r#""token_env", or "open": true where nobody but operators reaches the listener"#;
+            object.place().refuse::<()>(r#"both "token_env" and "open": true"#, allowed);
+        }
     });
     object.within("purge", &mut config.purge, |object, purge| {
         object.set("skew", &mut purge.skew, duration(PURGE_SKEW));
@@ -45,10 +59,6 @@ pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
         object.set("per_second", &mut warm.per_second, whole(WARM_PER_SECOND));
         object.set("in_flight", &mut warm.in_flight, whole(WARM_IN_FLIGHT));
         object.set("after_purge_all", &mut warm.after_purge_all, whole(WARM_AFTER_PURGE_ALL));
-        if admin.open && admin.token_env.is_some() {
-            let allowed = r#""token_env", or "open": true where nobody but operators reaches the listener"#;
-            object.place().refuse::<()>(r#"both "token_env" and "open": true"#, allowed);
-        }
     });
     object.within("defaults", &mut config.defaults, settings);
     let Config { defaults, rules, .. } = &mut config;

@@ -80,6 +80,11 @@ impl<'w, 'f> Object<'w, 'f> {
         &self.place
     }
 
+    /// The place of a member.
+    pub(super) fn place_of(&self, key: &str) -> Place<'f> {
+        self.place.member(key)
+    }
+
     /// Whether the operator wrote the member with a value other than null.
     pub(super) fn has(&self, key: &str) -> bool {
         self.members.iter().any(|(name, value)| name == key && *value != Written::Null)

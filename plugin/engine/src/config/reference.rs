@@ -157,7 +157,12 @@ pub(super) fn top() -> Vec<Member> {
             "\"4s\"",
             "How long it stays open at most, `pause` or longer.",
         ),
-        member("worker", Form::Object, "", "The store of each worker, in the memory of the worker's VM."),
+        member(
+            "worker",
+            Form::Object,
+            "",
+            "The store of each worker, in the memory of the worker's VM, which ends at 1 GiB: `bytes`, `filling_bytes`, `inflated_bytes` and `remote.queue_bytes` are 768 MiB at most together.",
+        ),
         member(
             "worker.bytes",
             Form::Size(WORKER_BYTES),
