@@ -208,7 +208,12 @@ pub(super) fn top() -> Vec<Member> {
             "\"4MiB\"",
             "Largest response in the shared store.",
         ),
-        member("node.buckets", Form::Whole(NODE_BUCKETS), "4096", "Buckets over which keys are spread."),
+        member(
+            "node.buckets",
+            Form::Whole(NODE_BUCKETS),
+            "4096",
+            "Buckets over which keys are spread, of eight responses each: 4096 hold 32,768 at most. A change counts from the next start of Envoy.",
+        ),
         member(
             "node.poll",
             Form::Duration(NODE_POLL),

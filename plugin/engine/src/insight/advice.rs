@@ -2,6 +2,8 @@
 //!
 //! A rule says something only where there is enough to judge by; counters are those since Envoy started.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
 
 use super::busiest::Wide;
@@ -9,8 +11,13 @@ use super::members::members;
 use super::numbers::{Requests, Tier, share};
 use super::shadow::Shadow;
 use crate::cache::Host;
+use crate::config::limits::{
+    COALESCE_WAITERS, NODE_BUCKETS, NODE_BYTES, NODE_OBJECT_BYTES, REMOTE_QUEUE_BYTES, REMOTE_TIMEOUT,
+    WORKER_BYTES, WORKER_FILLING_BYTES, WORKER_OBJECT_BYTES, doubled, doubled_size, room_in_vm,
+};
 use crate::policy::Policy;
 use crate::stats::Word;
+use crate::store::node::{NodeLimits, WAYS};
 
 /// What the rules look at beside the metrics.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +38,8 @@ struct Often {
     least: u64,
     percent: u64,
     text: &'static str,
-    change: fn(&Policy) -> String,
+    /// `None` where there is nothing more to write.
+    change: fn(&Policy) -> Option<String>,
 }
 
 /// All recommendations that there is reason for.
@@ -81,9 +89,12 @@ fn often(rule: &Often, host: &mut dyn Host, policy: &Policy, requests: &Requests
         sum = sum.saturating_add(value);
         figures.insert([word.0, ".", word.1].concat(), value.into());
     }
-    if sum >= rule.least && sum.saturating_mul(100) >= requests.all().saturating_mul(rule.percent) {
+    if sum >= rule.least
+        && sum.saturating_mul(100) >= requests.all().saturating_mul(rule.percent)
+        && let Some(change) = (rule.change)(policy)
+    {
         figures.insert("requests".into(), requests.all().into());
-        say(list, rule.code, rule.text, Value::Object(figures), (rule.change)(policy));
+        say(list, rule.code, rule.text, Value::Object(figures), change);
     }
 }
 
@@ -114,27 +125,57 @@ fn remote(host: &mut dyn Host, policy: &Policy, seen: &Seen, list: &mut Vec<Valu
         say(list, "remote-slower-than-origin", text, figures, r#""defaults": { "remote": false }"#.into());
     }
     let late = host.metric(("remote", "timeout"));
-    if late >= 20 && late * 20 >= lookups {
+    let timeout = u64::try_from(policy.remote.timeout.as_millis()).unwrap_or(u64::MAX);
+    if late >= 20
+        && late * 20 >= lookups
+        && let Some(twice) = doubled(timeout, &REMOTE_TIMEOUT)
+    {
         let figures = members! { "timeouts": late, "lookups": lookups };
         let text = "Many questions to the remote store are given up before it answers.";
-        let twice = policy.remote.timeout.as_millis().saturating_mul(2);
         say(list, "remote-timeouts", text, figures, format!(r#""remote": {{ "timeout": "{twice}ms" }}"#));
     }
 }
 
-/// The test of the age at eviction: more leaves while it could still be used than because its time is over.
+/// The test of the age at eviction: more leaves while it could still be used than because its time is over. It is the bytes
+/// that are too few, or, in the node's store of small responses, the buckets.
 fn budget(host: &mut dyn Host, policy: &Policy, list: &mut Vec<Value>) {
     let tier = if policy.node.bytes > 0 { "node" } else { "worker" };
     let (evicted, expired) = (host.metric(("evicted", tier)), host.metric(("expired", tier)));
-    let Tier { bytes, bound, .. } = Tier::read(host, tier);
-    if evicted >= 100 && evicted > expired && bytes.saturating_mul(10) >= bound.saturating_mul(7) {
+    let Tier { entries, bytes, bound } = Tier::read(host, tier);
+    if evicted < 100 || evicted <= expired {
+        return;
+    }
+    if bytes.saturating_mul(10) >= bound.saturating_mul(7) {
+        let (own, bounds, room) = match tier {
+            "node" => (policy.node.bytes, NODE_BYTES, u64::MAX),
+            _ => (policy.worker.bytes as u64, WORKER_BYTES, room_in_vm(&policy.worker, &policy.remote)),
+        };
+        let Some(twice) = doubled_size(own, &bounds, room) else { return };
         let figures = members! { "evicted": evicted, "expired": expired, "bytes": bytes, "bound": bound };
         let text = "More responses leave the store for want of room than because their lifetime is over: it is too small for \
                     what is asked for.";
-        let own = if tier == "node" { policy.node.bytes } else { policy.worker.bytes as u64 };
-        let change = format!(r#""{tier}": {{ "bytes": "{}MiB" }}"#, (own.saturating_mul(2) >> 20).max(1));
-        say(list, "budget-too-small", text, figures, change);
+        say(list, "budget-too-small", text, figures, format!(r#""{tier}": {{ "bytes": "{twice}" }}"#));
+    } else if tier == "node" {
+        let buckets = buckets(policy, policy.node.buckets as u64);
+        let most = buckets.saturating_mul(WAYS as u64);
+        // Of a small budget no more goes into buckets, whatever is written.
+        let more = doubled(buckets, &NODE_BUCKETS).map(|twice| self::buckets(policy, twice));
+        if let Some(more) = more.filter(|more| *more > buckets)
+            && entries.saturating_mul(10) >= most.saturating_mul(7)
+        {
+            let figures = members! { "evicted": evicted, "expired": expired, "entries": entries, "most": most,
+            "bytes": bytes, "bound": bound };
+            let text = "Responses leave the node's store to make room while much of its budget is free: they are so small that \
+                        there are too few places. More buckets, of eight responses each, count from the next start of Envoy.";
+            say(list, "buckets-too-few", text, figures, format!(r#""node": {{ "buckets": {more} }}"#));
+        }
     }
+}
+
+/// How many buckets the node's store makes if so many are asked for.
+fn buckets(policy: &Policy, asked: u64) -> u64 {
+    let asked = u32::try_from(asked).unwrap_or(u32::MAX);
+    u64::from(NodeLimits::within(policy.node.bytes, policy.node.object_bytes, asked).buckets)
 }
 
 /// What a rule that only watches has shown.
@@ -163,10 +204,42 @@ fn say(list: &mut Vec<Value>, code: &str, text: &str, figures: Value, change: St
     list.push(members! { "code": *code, "text": *text, "change": change; "figures" => figures });
 }
 
-/// Twice of what is there, in MiB.
-fn twice(section: &str, member: &str, bytes: usize) -> String {
-    let twice = (bytes.saturating_mul(2) >> 20).max(1);
-    format!(r#""{section}": {{ "{member}": "{twice}MiB" }}"#)
+/// A larger bound of one response, in the store that takes the largest there is.
+fn larger_objects(policy: &Policy) -> Option<String> {
+    let (node, worker) = (&policy.node, &policy.worker);
+    let (store, size, bounds, bytes) = match node.bytes {
+        0 => ("worker", worker.object_bytes, WORKER_OBJECT_BYTES, worker.bytes as u64),
+        bytes => ("node", node.object_bytes.max(worker.object_bytes), NODE_OBJECT_BYTES, bytes),
+    };
+    // No response is larger than the store.
+    let twice = doubled_size(size as u64, &bounds, bytes.saturating_sub(size as u64))?;
+    Some(format!(r#""{store}": {{ "object_bytes": "{twice}" }}"#))
+}
+
+/// A larger bound of those who wait: for one key, if that is the lower one.
+fn more_waiters(policy: &Policy) -> Option<String> {
+    let of_all = policy.worker.waiters as u64;
+    let enabled = policy.rules().map(|rule| &rule.coalesce).filter(|coalesce| coalesce.enabled);
+    let of_a_key = enabled.map(|coalesce| coalesce.waiters as u64).filter(|waiters| *waiters > 0).min();
+    match of_a_key.filter(|waiters| *waiters < of_all) {
+        Some(waiters) => {
+            let twice = doubled(waiters, &COALESCE_WAITERS)?.min(of_all);
+            Some(format!(r#""coalesce": {{ "waiters": {twice} }}"#))
+        }
+        None => Some(format!(r#""worker": {{ "waiters": {} }}"#, doubled(of_all, &COALESCE_WAITERS)?)),
+    }
+}
+
+/// Twice a member that is held in the worker's VM.
+fn more_in_vm(
+    section: &str,
+    member: &str,
+    size: usize,
+    bounds: &RangeInclusive<u64>,
+    policy: &Policy,
+) -> Option<String> {
+    let twice = doubled_size(size as u64, bounds, room_in_vm(&policy.worker, &policy.remote))?;
+    Some(format!(r#""{section}": {{ "{member}": "{twice}" }}"#))
 }
 
 const OFTEN: [Often; 7] = [
@@ -176,9 +249,7 @@ const OFTEN: [Often; 7] = [
         least: 20,
         percent: 1,
         text: "Many responses are not stored because they are larger than a store takes.",
-        change: |policy| {
-            twice("node", "object_bytes", policy.node.object_bytes.max(policy.worker.object_bytes))
-        },
+        change: larger_objects,
     },
     Often {
         code: "filling-bound-too-small",
@@ -186,7 +257,10 @@ const OFTEN: [Often; 7] = [
         least: 20,
         percent: 1,
         text: "Many responses are not stored because too many others are being stored at that moment.",
-        change: |policy| twice("worker", "filling_bytes", policy.worker.filling_bytes),
+        change: |policy| {
+            let size = policy.worker.filling_bytes;
+            more_in_vm("worker", "filling_bytes", size, &WORKER_FILLING_BYTES, policy)
+        },
     },
     Often {
         code: "no-lifetime",
@@ -195,7 +269,7 @@ const OFTEN: [Often; 7] = [
         percent: 20,
         text: "Many responses are not stored because the origin says nothing of how long they are fresh. Let it send \
                Cache-Control, or give them a lifetime here.",
-        change: |_| r#""ttl": { "default": "1m" }"#.into(),
+        change: |_| Some(r#""ttl": { "default": "1m" }"#.into()),
     },
     Often {
         code: "set-cookie",
@@ -203,7 +277,7 @@ const OFTEN: [Often; 7] = [
         least: 100,
         percent: 10,
         text: "Many responses are not stored because they set a cookie. Where the cookie is of no use, store them without it.",
-        change: |_| r#""set_cookie": "strip""#.into(),
+        change: |_| Some(r#""set_cookie": "strip""#.into()),
     },
     Often {
         code: "unkeyed-headers",
@@ -212,7 +286,7 @@ const OFTEN: [Often; 7] = [
         percent: 5,
         text: "Many requests are kept from the store because they have a field that the origin might answer differently for. \
                Put it into the key, take it away before the cache, or say that it plays no part.",
-        change: |_| r#""key": { "headers": ["x-forwarded-host"] }"#.into(),
+        change: |_| Some(r#""key": { "headers": ["x-forwarded-host"] }"#.into()),
     },
     Often {
         code: "queue-too-small",
@@ -220,15 +294,18 @@ const OFTEN: [Often; 7] = [
         least: 20,
         percent: 0,
         text: "Responses on their way to the remote store were dropped because too many waited.",
-        change: |policy| twice("remote", "queue_bytes", policy.remote.queue_bytes),
+        change: |policy| {
+            more_in_vm("remote", "queue_bytes", policy.remote.queue_bytes, &REMOTE_QUEUE_BYTES, policy)
+        },
     },
     Often {
         code: "waiters-bound-too-small",
-        words: &[("coalesce", "too-many-waiters"), ("coalesce", "too-many-fills")],
+        // That too many keys are fetched at once is another bound, which is fixed.
+        words: &[("coalesce", "too-many-waiters")],
         least: 20,
         percent: 1,
         text: "Many requests went to the origin by themselves because too many waited for another's fetch already.",
-        change: |policy| format!(r#""worker": {{ "waiters": {} }}"#, policy.worker.waiters.saturating_mul(2)),
+        change: more_waiters,
     },
 ];
 

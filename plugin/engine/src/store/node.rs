@@ -49,7 +49,8 @@ mod writing;
 use std::fmt;
 
 use account::{Account, REGIONS, Release};
-use bucket::{Bucket, State, WAYS, Way};
+pub(crate) use bucket::WAYS;
+use bucket::{Bucket, State, Way};
 pub use changes::Changes;
 pub use leases::Lease;
 use names::Names;

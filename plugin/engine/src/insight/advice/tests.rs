@@ -164,6 +164,98 @@ fn a_budget_is_too_small_if_more_is_evicted_than_expires() {
 }
 
 #[test]
+fn buckets_are_too_few_if_small_responses_leave_while_bytes_are_free() {
+    let metrics = |evicted, entries, bytes| {
+        [
+            (("evicted", "node"), evicted),
+            (("expired", "node"), 50),
+            (("entries", "node"), entries),
+            (("bytes", "node"), bytes),
+            (("bytes_limit", "node"), 1000),
+        ]
+    };
+    let few = r#"{"node":{"buckets":16}}"#;
+    let advice = begins(few, &metrics(99, 128, 10), &metrics(100, 128, 10), "buckets-too-few");
+    assert_eq!(advice["change"], r#""node": { "buckets": 32 }"#);
+    assert_eq!(advice["figures"]["most"], 128);
+    begins(few, &metrics(100, 89, 10), &metrics(100, 90, 10), "buckets-too-few");
+    let of_bytes = advised(few, &metrics(100, 128, 700), &Seen::default());
+    assert_eq!(of_bytes[0]["code"], "budget-too-small", "{of_bytes:?}");
+    assert_eq!(of_bytes.len(), 1);
+    let advice = begins("{}", &metrics(100, 22_937, 10), &metrics(100, 22_938, 10), "buckets-too-few");
+    assert_eq!(advice["change"], r#""node": { "buckets": 8192 }"#);
+    // A store of 1 MiB has 107 buckets, however many are written.
+    let small = r#"{"node":{"bytes":"1MiB"}}"#;
+    assert!(advised(small, &metrics(100, 800, 10), &Seen::default()).is_empty());
+}
+
+#[test]
+fn nothing_is_advised_that_the_reader_refuses_or_that_changes_nothing() {
+    let often = |code| {
+        let rule = OFTEN.iter().find(|rule| rule.code == code).unwrap();
+        [(rule.words[0], rule.least), (MISS, rule.least)]
+    };
+    let change = |config: &str, code| -> Option<String> {
+        let advice = advised(config, &often(code), &Seen::default());
+        advice.first().map(|one| one["change"].as_str().unwrap().to_owned())
+    };
+    for (code, config, wanted) in [
+        (
+            "object-bound-too-small",
+            r#"{"node":{"bytes":0}}"#,
+            Some(r#""worker": { "object_bytes": "2MiB" }"#),
+        ),
+        (
+            "object-bound-too-small",
+            r#"{"node":{"object_bytes":"40MiB"}}"#,
+            Some(r#""node": { "object_bytes": "64MiB" }"#),
+        ),
+        ("object-bound-too-small", r#"{"node":{"object_bytes":"64MiB"}}"#, None),
+        ("object-bound-too-small", r#"{"node":{"bytes":"2MiB"}}"#, None),
+        ("object-bound-too-small", r#"{"node":{"bytes":0},"worker":{"bytes":0}}"#, None),
+        (
+            "filling-bound-too-small",
+            r#"{"worker":{"filling_bytes":"200MiB"}}"#,
+            Some(r#""worker": { "filling_bytes": "256MiB" }"#),
+        ),
+        ("filling-bound-too-small", r#"{"worker":{"filling_bytes":"256MiB"}}"#, None),
+        (
+            "filling-bound-too-small",
+            r#"{"worker":{"bytes":"700MiB"}}"#,
+            Some(r#""worker": { "filling_bytes": "60MiB" }"#),
+        ),
+        ("waiters-bound-too-small", "{}", Some(r#""coalesce": { "waiters": 16384 }"#)),
+        ("waiters-bound-too-small", r#"{"worker":{"waiters":100}}"#, Some(r#""worker": { "waiters": 200 }"#)),
+        (
+            "waiters-bound-too-small",
+            r#"{"worker":{"waiters":131072},"defaults":{"coalesce":{"waiters":131072}}}"#,
+            None,
+        ),
+        ("queue-too-small", r#"{"remote":{"enabled":true,"queue_bytes":"256MiB"}}"#, None),
+    ] {
+        assert_eq!(change(config, code).as_deref(), wanted, "{code} {config}");
+    }
+    let fills = [(("coalesce", "too-many-fills"), 1000), (MISS, 1000)];
+    assert!(advised("{}", &fills, &Seen::default()).is_empty(), "that bound is fixed");
+    let full = |tier| [(("evicted", tier), 100), (("bytes", tier), 100), (("bytes_limit", tier), 100)];
+    let budget = |config: &str, tier: &'static str| -> Option<String> {
+        advised(config, &full(tier), &Seen::default())
+            .first()
+            .map(|one| one["change"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(budget(r#"{"node":{"bytes":"64GiB"}}"#, "node"), None);
+    let worker = |bytes: &str| format!(r#"{{"node":{{"bytes":0}},"worker":{{"bytes":"{bytes}"}}}}"#);
+    assert_eq!(budget(&worker("400MiB"), "worker").as_deref(), Some(r#""worker": { "bytes": "700MiB" }"#));
+    assert_eq!(budget(&worker("700MiB"), "worker"), None);
+    let late = [(("remote", "lookups"), 100), (("remote", "timeout"), 100)];
+    let timeout = |timeout| {
+        advised(&format!(r#"{{"remote":{{"enabled":true,"timeout":"{timeout}"}}}}"#), &late, &Seen::default())
+    };
+    assert_eq!(timeout("6s")[0]["change"], r#""remote": { "timeout": "10000ms" }"#);
+    assert!(timeout("10s").is_empty());
+}
+
+#[test]
 fn a_rule_that_only_watches_is_judged_by_its_comparisons() {
     let watches = r#"{"defaults":{"shadow":true}}"#;
     let metrics =
