@@ -111,10 +111,14 @@ pub fn moved(early: &BTreeMap<String, u64>, late: &BTreeMap<String, u64>) -> BTr
     late.iter().filter_map(by).collect()
 }
 
-/// Whether a VM was loaded anew since the start.
+/// Whether a VM trapped or was loaded anew since the start, with the line of Envoy's log that says why.
 pub fn reloaded(gateway: &Gateway) -> Option<String> {
     let reloads: u64 = gateway.stats("vm_reload").iter().map(|(_, value)| value).sum();
-    (reloads > 0).then(|| format!("Envoy loaded {reloads} VMs anew"))
+    let log = gateway.log();
+    let words = ["Uncaught RuntimeError", "RangeError", "Proxy-Wasm plugin in-VM", "[critical]"];
+    let trap = log.lines().find(|line| words.iter().any(|word| line.contains(word)));
+    (reloads > 0 || trap.is_some())
+        .then(|| format!("Envoy loaded {reloads} VMs anew: {}", trap.unwrap_or("nothing in the log")))
 }
 
 /// Counters in a line, the largest first.

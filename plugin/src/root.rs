@@ -90,6 +90,8 @@ impl Root {
         self.cache.look_after_origins(&mut moment).iter().for_each(tell_operator);
         self.cache.sweep(&mut moment);
         self.cache.tick_warming(&mut moment);
+        // Before this tick's own calls: where there is a remote store, every tick asks it for purges.
+        gauges::export(self, held, breakers, now);
         self.refreshes.ask(&mut self.remote, breakers, &mut self.cache, now);
         self.refreshes.send(&mut self.cache, now);
         self.remote.tick(breakers, &mut self.cache, now);
@@ -98,7 +100,6 @@ impl Root {
             self.metrics.set(("remote_state", "ready"), u64::from(self.remote.is_ready()));
         }
         self.metrics.gauge(("origin_state", "open"), self.cache.origins_left_alone(now));
-        gauges::export(self, held, breakers, now);
         self.metrics.export(&mut self.cache);
         self.cache.keep_history(&mut Moment { now, host: &mut Envoy });
         self.waiters.expire(now);

@@ -24,20 +24,21 @@ pub(super) enum Parsed {
 }
 
 impl Answer {
-    /// Takes the response that these bytes are; they are empty then, and as they were otherwise.
-    pub(super) fn take(bytes: &mut Vec<u8>) -> Parsed {
+    /// Takes the response that these bytes are; they are empty then, and as they were otherwise. An answer to a HEAD is
+    /// `bodiless`, whatever its length says.
+    pub(super) fn take(bytes: &mut Vec<u8>, bodiless: bool) -> Parsed {
         let Some(end) = find(bytes, b"\r\n\r\n") else { return Parsed::Partial };
         let content = end + 4;
         let head = &bytes[..content];
         let Some(status) = status(head) else { return Parsed::Strange };
         if status < 200 {
             bytes.drain(..content);
-            return Self::take(bytes);
+            return Self::take(bytes, bodiless);
         }
         let length = field(head, b"content-length");
         let length = length.and_then(|length| std::str::from_utf8(length).ok()?.parse::<usize>().ok());
         match length {
-            _ if status == 204 || status == 304 => {}
+            _ if bodiless || status == 204 || status == 304 => {}
             Some(length) if bytes.len() < content + length => return Parsed::Partial,
             Some(length) if bytes.len() > content + length => return Parsed::Strange,
             Some(_) => {}
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     fn whole(text: &str) -> Answer {
-        match Answer::take(&mut text.as_bytes().to_vec()) {
+        match Answer::take(&mut text.as_bytes().to_vec(), false) {
             Parsed::Whole(answer) => answer,
             Parsed::Partial => panic!("partial"),
             Parsed::Strange => panic!("strange"),
@@ -109,7 +110,7 @@ mod tests {
         let text = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nCache-Status: a; hit\r\n\r\nhello";
         for end in 0..text.len() {
             let mut bytes = text.as_bytes()[..end].to_vec();
-            assert!(matches!(Answer::take(&mut bytes), Parsed::Partial), "{end}");
+            assert!(matches!(Answer::take(&mut bytes, false), Parsed::Partial), "{end}");
             assert_eq!(bytes.len(), end);
         }
         let answer = whole(text);
@@ -125,10 +126,16 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_to_a_head_has_a_length_and_no_content() {
+        let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".to_vec();
+        assert!(matches!(Answer::take(&mut bytes, true), Parsed::Whole(answer) if answer.body().is_empty()));
+    }
+
+    #[test]
     fn a_304_has_no_content_and_more_than_promised_is_strange() {
         assert_eq!(whole("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n").body(), b"");
         for text in ["HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nab", "hello\r\n\r\n"] {
-            assert!(matches!(Answer::take(&mut text.as_bytes().to_vec()), Parsed::Strange));
+            assert!(matches!(Answer::take(&mut text.as_bytes().to_vec(), false), Parsed::Strange));
         }
     }
 }

@@ -13,6 +13,8 @@ use std::{
 use rustix::event::{Timespec, epoll};
 use rustix::net::{listen, sockopt::set_socket_linger};
 
+use crate::scripted::{Received, read_request};
+
 /// It runs as long as the process does.
 #[derive(Clone)]
 pub struct Origin {
@@ -21,7 +23,7 @@ pub struct Origin {
 }
 
 struct State {
-    script: fn(&str, usize) -> Plan,
+    script: Box<dyn Fn(&Received) -> Plan + Send>,
     fetches: HashMap<String, Vec<Instant>>,
     up: bool,
 }
@@ -39,14 +41,22 @@ pub struct Plan {
     pub body: Vec<u8>,
     /// It sends so much of the body, and resets the connection after this pause.
     pub breaks: Option<(usize, Duration)>,
+    /// It sends so much of the body, and the rest after this pause.
+    pub rests: Option<(usize, Duration)>,
 }
 
 impl Origin {
     /// Starts it on a free port. The script is told the path and how many requests for it came before.
     pub fn start(script: fn(&str, usize) -> Plan) -> Self {
+        Self::attentive(move |request| script(&request.target, request.before))
+    }
+
+    /// Starts it on a free port. The script is told all of a request.
+    pub fn attentive(script: impl Fn(&Received) -> Plan + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { script, fetches: HashMap::new(), up: true }));
+        let state =
+            Arc::new(Mutex::new(State { script: Box::new(script), fetches: HashMap::new(), up: true }));
         let origin = Self { address, state: Arc::clone(&state) };
         thread::spawn(move || Server::new(state, address, listener).run());
         origin
@@ -94,7 +104,19 @@ struct Server {
 struct Connection {
     stream: TcpStream,
     input: Vec<u8>,
-    plan: Option<Plan>,
+    next: Option<Next>,
+}
+
+/// What a connection does when it is due.
+enum Next {
+    Answer {
+        plan: Plan,
+        /// None of the body is sent, because of what was asked or answered.
+        bodiless: bool,
+    },
+    /// It sends this.
+    Rest(Vec<u8>),
+    Reset,
 }
 
 const LISTENER: u64 = u64::MAX;
@@ -140,7 +162,7 @@ impl Server {
             }
             while self.due.peek().is_some_and(|Reverse((at, _))| *at <= Instant::now()) {
                 if let Some(Reverse((_, number))) = self.due.pop() {
-                    self.answer(number);
+                    self.act(number);
                 }
             }
             let up = self.state.lock().unwrap().up;
@@ -162,7 +184,7 @@ impl Server {
             let _ = stream.set_nodelay(true);
             self.count += 1;
             self.watch(&stream, self.count).unwrap();
-            self.connections.insert(self.count, Connection { stream, input: Vec::new(), plan: None });
+            self.connections.insert(self.count, Connection { stream, input: Vec::new(), next: None });
         }
     }
 
@@ -179,34 +201,32 @@ impl Server {
                 }
             }
         }
-        if connection.plan.is_some() || !connection.input.ends_with(b"\r\n\r\n") {
+        if connection.next.is_some() {
             return;
         }
-        let head = String::from_utf8_lossy(&connection.input).into_owned();
+        let Some(mut request) = whole_request(&connection.input) else { return };
         connection.input.clear();
-        let target = head.split(' ').nth(1).unwrap_or_default();
         let mut state = self.state.lock().unwrap();
-        let earlier = state.fetches.entry(target.to_owned()).or_default();
+        let earlier = state.fetches.entry(request.target.clone()).or_default();
+        request.before = earlier.len();
         earlier.push(Instant::now());
-        let before = earlier.len() - 1;
-        let plan = (state.script)(target, before);
+        let plan = (state.script)(&request);
+        let bodiless = request.method == "HEAD" || matches!(plan.status, 204 | 304);
         self.due.push(Reverse((Instant::now() + plan.delay, number)));
-        connection.plan = Some(plan);
+        connection.next = Some(Next::Answer { plan, bodiless });
     }
 
-    fn answer(&mut self, number: u64) {
+    fn act(&mut self, number: u64) {
         let Some(connection) = self.connections.get_mut(&number) else { return };
-        let Some(plan) = connection.plan.take() else { return self.reset(number) };
-        let length = plan.body.len();
-        let mut message =
-            format!("HTTP/1.1 {} Planned\r\n{}content-length: {length}\r\n\r\n", plan.status, plan.fields)
-                .into_bytes();
-        let sent = plan.breaks.map_or(length, |(sent, _)| sent);
-        message.extend_from_slice(&plan.body[..sent]);
+        let (message, then) = match connection.next.take() {
+            Some(Next::Answer { plan, bodiless }) => plan.message(bodiless),
+            Some(Next::Rest(rest)) => (rest, None),
+            Some(Next::Reset) | None => return self.reset(number),
+        };
         if connection.stream.write_all(&message).is_err() {
             self.connections.remove(&number);
-        } else if let Some((_, pause)) = plan.breaks {
-            // Nothing is planned for it any more: it is reset then.
+        } else if let Some((next, pause)) = then {
+            connection.next = Some(next);
             self.due.push(Reverse((Instant::now() + pause, number)));
         }
     }
@@ -215,5 +235,38 @@ impl Server {
         if let Some(connection) = self.connections.remove(&number) {
             let _ = set_socket_linger(&connection.stream, Some(Duration::ZERO));
         }
+    }
+}
+
+/// The request that these bytes are, once all of it is there.
+fn whole_request(bytes: &[u8]) -> Option<Received> {
+    if !bytes.windows(4).any(|piece| piece == b"\r\n\r\n") {
+        return None;
+    }
+    let request = read_request(&mut &bytes[..]).ok()?;
+    let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    (request.body.len() >= length).then_some(request)
+}
+
+impl Plan {
+    /// What is sent first, and what comes after it, how much later.
+    fn message(self, bodiless: bool) -> (Vec<u8>, Option<(Next, Duration)>) {
+        let length = self.body.len();
+        let framing = match self.status {
+            204 | 304 => String::new(),
+            _ => format!("content-length: {length}\r\n"),
+        };
+        let mut message =
+            format!("HTTP/1.1 {} Planned\r\n{}{framing}\r\n", self.status, self.fields).into_bytes();
+        if bodiless {
+            return (message, None);
+        }
+        let (sent, then) = match (self.breaks, self.rests) {
+            (Some((sent, pause)), _) => (sent, Some((Next::Reset, pause))),
+            (None, Some((sent, pause))) => (sent, Some((Next::Rest(self.body[sent..].to_vec()), pause))),
+            (None, None) => (length, None),
+        };
+        message.extend_from_slice(&self.body[..sent]);
+        (message, then)
     }
 }

@@ -27,6 +27,8 @@ struct Client {
     input: Vec<u8>,
     /// When the request was due whose answer is waited for.
     asked: Option<Instant>,
+    /// It was a HEAD.
+    bodiless: bool,
 }
 
 /// What became of a request.
@@ -48,8 +50,13 @@ impl Swarm {
     /// So many clients of these addresses in turns. Each connects when it first asks.
     pub fn new(addresses: &[SocketAddr], count: usize) -> Self {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-        let client =
-            |address: &SocketAddr| Client { address: *address, stream: None, input: Vec::new(), asked: None };
+        let client = |address: &SocketAddr| Client {
+            address: *address,
+            stream: None,
+            input: Vec::new(),
+            asked: None,
+            bodiless: false,
+        };
         let clients = addresses.iter().cycle().take(count).map(client).collect();
         let piece = vec![0; 64 << 10].into_boxed_slice();
         Self { epoll, clients, ready: Vec::with_capacity(512), piece }
@@ -83,13 +90,14 @@ impl Swarm {
         let client = &mut self.clients[number];
         let mut stream = client.stream.as_ref()?;
         client.asked = Some(due);
+        client.bodiless = request.starts_with(b"HEAD ");
         client.input.clear();
         // What is written into an idle connection fits. A connection that is closed is seen when it is read.
         let _ = stream.write_all(request);
         None
     }
 
-    /// The client goes away, without waiting for its answer.
+    /// The client goes away, without waiting for its answer. It connects anew when it asks again.
     pub fn hang_up(&mut self, number: usize) {
         let client = &mut self.clients[number];
         client.asked = None;
@@ -132,7 +140,7 @@ impl Client {
                 Err(_) => break Some("reset"),
             }
         };
-        let answer = match (Answer::take(&mut self.input), ended) {
+        let answer = match (Answer::take(&mut self.input, self.bodiless), ended) {
             (Parsed::Whole(answer), _) => Ok(answer),
             (Parsed::Strange, _) => Err("no HTTP/1.1, or more than was promised"),
             (Parsed::Partial, Some(_)) if !self.input.is_empty() => Err("broken off"),

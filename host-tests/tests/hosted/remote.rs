@@ -132,6 +132,27 @@ fn an_answer_for_a_client_that_has_left_is_for_nobody() {
     assert!(!stream.is_paused());
 }
 
+#[test]
+fn a_quiet_node_shows_no_call_as_alive_although_each_tick_asks_for_purges() {
+    let gateway = gateway();
+    let answer_all = || {
+        let waves = (0..10).map(|_| gateway.callouts()).take_while(|calls| !calls.is_empty());
+        waves.flatten().for_each(|call| call.respond(404, Headers::new(), ""));
+    };
+    let tick = || {
+        gateway.advance(1);
+        gateway.tick();
+        assert!(gateway.callouts().iter().any(|call| call.path().contains(":purge")));
+        gateway.metric("selvage.live.remote-calls").unwrap_or_default()
+    };
+    for _ in 0..3 {
+        answer_all();
+        assert_eq!(tick(), 0);
+    }
+    // One that is not answered is.
+    assert!(tick() > 0);
+}
+
 /// One lookup in a worker that ends so, with the request on its way to the origin.
 fn lookup(gateway: &Gateway, worker: usize, path: &str, end: impl FnOnce(Callout)) {
     let stream = gateway.get(path).open(worker);

@@ -6,7 +6,6 @@
 
 mod load;
 mod measure;
-mod relay;
 mod rows;
 mod table;
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use selvage_host_tests::envoy::Gateway;
 use selvage_host_tests::redis::{Access, Bridge, Part, signal};
+use selvage_host_tests::relay::{Lie, Relay};
 use selvage_host_tests::scripted::Origin;
 
 use crate::load::Mix;
-use crate::relay::{Lie, Relay};
 
 /// One row of the table.
 pub struct Row {

@@ -56,7 +56,7 @@ fn script(path: &str, _: usize) -> Plan {
         status: 200,
         fields: format!("cache-control: {control}\r\netag: \"one\"\r\n"),
         body: body(path),
-        breaks: None,
+        ..Plan::default()
     }
 }
 

@@ -121,7 +121,7 @@ pub fn script(path: &str, before: usize) -> Plan {
             fmt_http_date(SystemTime::now())
         ),
         body: body(path),
-        breaks: None,
+        ..Plan::default()
     };
     if path.starts_with(Scenario::LeaderGets500.path()) && before == 0 {
         plan = Plan { status: 500, fields: String::new(), body: b"broken".to_vec(), ..plan };

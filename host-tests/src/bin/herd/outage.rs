@@ -43,7 +43,7 @@ fn script(path: &str, _: usize) -> Plan {
         status: 200,
         fields: "cache-control: max-age=1, stale-if-error=3600\r\n".to_owned(),
         body: body(path),
-        breaks: None,
+        ..Plan::default()
     }
 }
 

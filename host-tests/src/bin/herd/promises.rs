@@ -41,7 +41,7 @@ fn script(path: &str, before: usize) -> Plan {
         status: if fails { 503 } else { 200 },
         fields: if fails { String::new() } else { format!("cache-control: {control}\r\n{more}") },
         body: before.to_string().into_bytes(),
-        breaks: None,
+        ..Plan::default()
     }
 }
 

@@ -49,7 +49,7 @@ fn script(path: &str, before: usize) -> Plan {
         status: 200,
         fields: format!("cache-control: max-age=3600\r\nsurrogate-key: {tag}\r\n"),
         body: body.into_bytes(),
-        breaks: None,
+        ..Plan::default()
     }
 }
 

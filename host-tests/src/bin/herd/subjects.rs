@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, net::SocketAddr};
 
 use selvage_host_tests::crowd::Origin;
 use selvage_host_tests::envoy::{Gateway, repository};
+use selvage_host_tests::measured::reloaded;
 use selvage_host_tests::redis::Bridge;
 
 use crate::peers::Peer;
@@ -120,18 +121,7 @@ impl Stage {
 
     /// What went wrong with the Envoys themselves since the start.
     pub fn unsound(&self) -> Option<String> {
-        self.gateways.iter().find_map(|gateway| {
-            let reloads: u64 = gateway.stats("vm_reload").iter().map(|(_, value)| value).sum();
-            let log = gateway.log();
-            let words = ["Uncaught RuntimeError", "RangeError", "Proxy-Wasm plugin in-VM", "[critical]"];
-            let trap = log.lines().find(|line| words.iter().any(|word| line.contains(word)));
-            match (reloads, trap) {
-                (0, None) => None,
-                (_, trap) => {
-                    Some(format!("{reloads} VMs loaded anew: {}", trap.unwrap_or("nothing in the log")))
-                }
-            }
-        })
+        self.gateways.iter().find_map(reloaded)
     }
 }
 

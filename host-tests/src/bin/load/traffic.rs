@@ -163,7 +163,7 @@ pub fn site(target: &str, _before: usize) -> crowd::Plan {
             status: 200,
             fields,
             body: b"yours alone".to_vec(),
-            breaks: None,
+            ..crowd::Plan::default()
         };
     };
     let mut body = first_line(object).into_bytes();
@@ -173,7 +173,7 @@ pub fn site(target: &str, _before: usize) -> crowd::Plan {
         lifetime(object),
         object / TAGGED
     );
-    crowd::Plan { delay: ORIGIN_TAKES, status: 200, fields, body, breaks: None }
+    crowd::Plan { delay: ORIGIN_TAKES, status: 200, fields, body, ..crowd::Plan::default() }
 }
 
 fn first_line(object: usize) -> String {

@@ -1,15 +1,15 @@
 //! A bridge that hands everything on to the real one, until it is told to lie.
 
 use std::{
-    io::{self, BufReader, Read, Write},
+    io::{self, BufReader, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
 
-use selvage_host_tests::envoy::{Response, read_response};
-use selvage_host_tests::scripted::{Received, read_request};
+use crate::envoy::{Response, read_response};
+use crate::scripted::{Received, read_request};
 
 /// How a bridge can answer wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Lie {
     ErrorText,
     /// 4 MiB at 1 MiB/s, to everything.
     Drip,
+    /// What is right, this much later.
+    Slow(Duration),
     /// A body that does not end, about 60 MiB/s on each connection, to everything.
     Endless,
 }
@@ -95,6 +97,9 @@ fn serve(client: TcpStream, bridge: u16, state: &Mutex<State>) -> io::Result<()>
             }
             Some(lie @ (Lie::Drip | Lie::Endless)) => return pour(&mut to, lie, state),
             _ => {
+                if let Some(Lie::Slow(late)) = lie {
+                    thread::sleep(late);
+                }
                 let answer = hand_on(&mut upstream, bridge, &request)?;
                 let mut body = answer.body;
                 let mut status = answer.status;
@@ -124,7 +129,7 @@ fn serve(client: TcpStream, bridge: u16, state: &Mutex<State>) -> io::Result<()>
     Ok(())
 }
 
-/// What the real bridge answers.
+/// What the real bridge answers. One that was started anew since the last request does not answer on the old connection.
 fn hand_on(
     upstream: &mut Option<BufReader<TcpStream>>,
     bridge: u16,
@@ -136,16 +141,17 @@ fn hand_on(
         request.target,
         request.body.len()
     );
-    let stream = match upstream {
-        Some(stream) => stream,
-        None => {
-            let stream = TcpStream::connect(("127.0.0.1", bridge))?;
-            stream.set_nodelay(true)?;
-            upstream.insert(BufReader::new(stream))
-        }
+    let message = [head.as_bytes(), &request.body].concat();
+    let exchange = |stream: &mut BufReader<TcpStream>| {
+        stream.get_mut().write_all(&message)?;
+        read_response(stream, false)
     };
-    stream.get_mut().write_all(&[head.as_bytes(), &request.body].concat())?;
-    read_response(&mut stream.by_ref(), false)
+    if let Some(Ok(answer)) = upstream.as_mut().map(exchange) {
+        return Ok(answer);
+    }
+    let stream = TcpStream::connect(("127.0.0.1", bridge))?;
+    stream.set_nodelay(true)?;
+    exchange(upstream.insert(BufReader::new(stream)))
 }
 
 fn respond(to: &mut TcpStream, status: u16, body: &[u8]) -> io::Result<()> {

@@ -1,0 +1,180 @@
+//! A long load with everything that happens to a cache: does anything grow that should not?
+//!
+//! `./host-tests/soak` starts this. It ends with 1 when something is not as it should be.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken tool must stop loudly.
+
+mod arguments;
+mod faults;
+mod load;
+mod report;
+mod samples;
+mod site;
+mod stage;
+mod traffic;
+mod verdict;
+
+use std::{
+    fs,
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
+
+use selvage_host_tests::envoy::repository;
+use selvage_host_tests::measured::{machine, redis_version, reloaded};
+
+use arguments::Arguments;
+use faults::{FAULTS, Fault};
+use load::Load;
+use report::Report;
+use samples::Sample;
+use stage::Stage;
+use verdict::Pause;
+
+/// Between samples.
+const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+/// How often something that is awaited is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A round's time without load, about: what is not used of it is the next round's.
+const PAUSE: Duration = Duration::from_secs(6);
+/// How long a pause waits for all to be gone: longer than the longest request.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Of the time that a fault and the calm after it have, the fault's part.
+const FAULT_PART: f64 = 0.45;
+
+fn main() -> ExitCode {
+    match Arguments::read().and_then(|arguments| soak(&arguments)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("selvage: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs it; whether it was well.
+fn soak(arguments: &Arguments) -> Result<bool, String> {
+    let stage = Stage::start()?;
+    let load = Load::start(stage.gateway.address(), arguments.rate, arguments.seed);
+    let mut soak =
+        Soak { stage, load, start: Instant::now(), samples: Vec::new(), state: "", sampled: Duration::ZERO };
+    let mut pauses = Vec::new();
+    eprint!("{}", report::HEAD);
+    for round in 1..=arguments.cycles {
+        pauses.push(soak.round(arguments.cycle() * round));
+    }
+    let tally = soak.load.tally();
+    let faults = verdict::faults(&pauses, &tally, reloaded(&soak.stage.gateway));
+    let facts = format!("{}, {}.", machine("./host-tests/soak"), redis_version());
+    let report = Report { facts, samples: &soak.samples, pauses: &pauses, faults: &faults };
+    let text = report.render();
+    println!("{text}");
+    if arguments.write {
+        fs::write(repository().join("host-tests/fixtures/soak.md"), text).unwrap();
+    }
+    Ok(faults.is_empty())
+}
+
+struct Soak {
+    stage: Stage,
+    load: Load,
+    start: Instant,
+    samples: Vec<Sample>,
+    /// What is the matter.
+    state: &'static str,
+    sampled: Duration,
+}
+
+impl Soak {
+    /// All faults, each with a calm after it, and a pause. It ends at this time, since the start.
+    fn round(&mut self, end: Duration) -> Pause {
+        let mut lasting = Vec::new();
+        self.stage.purge_all();
+        let faults_end = end.saturating_sub(PAUSE);
+        for (left, fault) in (1..=FAULTS.len() as u32).rev().zip(FAULTS) {
+            let slot = faults_end.saturating_sub(self.start.elapsed()) / left;
+            if !self.fault(fault, slot) {
+                lasting.push(fault.name());
+            }
+        }
+        self.pause(lasting)
+    }
+
+    /// A fault and a calm; whether all that was left alone was used again before its end.
+    fn fault(&mut self, fault: Fault, slot: Duration) -> bool {
+        let begun = self.start.elapsed();
+        self.load.excuse(fault.is_of_origin());
+        self.stage.begin(fault);
+        self.state = fault.name();
+        self.watch(begun + slot.mul_f64(FAULT_PART), |_| false);
+        self.stage.end(fault);
+        self.state = "";
+        let recovered = self.watch(begun + slot, |soak| soak.stage.has_recovered());
+        // What was asked before that may still fail: it says so itself.
+        self.load.excuse(false);
+        self.watch(begun + slot, |_| false);
+        recovered
+    }
+
+    /// Lets everything come to an end, and sees whether it does.
+    fn pause(&mut self, lasting: Vec<&'static str>) -> Pause {
+        self.state = "pause";
+        let begun = self.start.elapsed();
+        self.load.pause(true);
+        let quiet = self.watch(begun + PATIENCE, |soak| soak.load.is_quiet());
+        let mut last = Sample::default();
+        self.watch(begun + PATIENCE, |soak| {
+            if let Some(sample) = soak.sample() {
+                last = sample;
+            }
+            last.live.contains_key("contexts") && last.leftovers().is_empty()
+        });
+        let took = (self.start.elapsed() - begun).as_secs_f64();
+        let mut leftovers = last.leftovers();
+        if !quiet {
+            leftovers.push("requests of clients".to_owned());
+        }
+        if !last.live.contains_key("contexts") {
+            leftovers.push("nothing known of contexts".to_owned());
+        }
+        self.keep(last.clone());
+        self.state = "";
+        self.load.pause(false);
+        let full = ["worker", "node"].map(|tier| last.full.get(tier).copied().unwrap_or_default());
+        Pause { memory: last.memory, leftovers, took, lasting, full: full[0].min(full[1]) }
+    }
+
+    /// Waits for something until a time at most, and takes samples meanwhile; whether it came.
+    fn watch(&mut self, until: Duration, mut what: impl FnMut(&Self) -> bool) -> bool {
+        loop {
+            if what(self) {
+                return true;
+            }
+            let now = self.start.elapsed();
+            if now >= until {
+                return false;
+            }
+            if now >= self.sampled + SAMPLE_EVERY
+                && self.state != "pause"
+                && let Some(sample) = self.sample()
+            {
+                self.keep(sample);
+            }
+            thread::sleep(LOOK_EVERY.min(until.saturating_sub(self.start.elapsed())));
+        }
+    }
+
+    fn sample(&self) -> Option<Sample> {
+        Sample::take(&self.stage.gateway, self.start.elapsed(), self.state, self.load.tally())
+    }
+
+    /// Keeps it and shows it.
+    fn keep(&mut self, sample: Sample) {
+        let nothing = Sample::default();
+        eprint!("{}", report::row(self.samples.last().unwrap_or(&nothing), &sample));
+        self.sampled = sample.at;
+        self.samples.push(sample);
+    }
+}
