@@ -74,7 +74,7 @@ impl Load {
         self.control.paused.store(paused, Ordering::SeqCst);
     }
 
-    /// Whether no request has been under way since the pause began.
+    /// Whether no request has been under way and no connection open since the pause began.
     pub fn is_quiet(&self) -> bool {
         self.control.quiet.load(Ordering::SeqCst)
     }
@@ -162,7 +162,9 @@ impl Clients {
             self.swarm.poll(until, |done| finished.push(done));
             let trouble = self.control.trouble.load(Ordering::SeqCst);
             finished.drain(..).for_each(|done| self.finish(done, trouble));
-            if paused && self.idle.len() == CLIENTS {
+            if paused && self.idle.len() == CLIENTS && !self.control.quiet.load(Ordering::SeqCst) {
+                // A rush leaves many connections behind, each of which takes memory in Envoy as long as it is open.
+                (0..CLIENTS).for_each(|client| self.swarm.hang_up(client));
                 self.control.quiet.store(true, Ordering::SeqCst);
             }
         }
