@@ -6,7 +6,7 @@ use crate::fields::Fields;
 use crate::firewall;
 use crate::freshness::{Lifetime, LifetimeSource};
 use crate::policy::{Rule, SetCookie};
-use crate::vary::Vary;
+use crate::vary::{Vary, is_token_byte};
 
 /// What storability depends on about the request that brought the response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -183,8 +183,18 @@ pub fn is_kept_out(name: &[u8], response: Fields<'_>) -> bool {
         || response.members(b"connection").any(|nominated| nominated.eq_ignore_ascii_case(name))
 }
 
+/// Whether a stored response may have this field: a token in lower case (RFC 9110 §5.6.2) that is not the connection's own,
+/// and a value that ends no line (§5.5). Envoy writes what it is given to clients of HTTP/1 as it is.
+pub fn is_sound((name, value): (&[u8], &[u8])) -> bool {
+    let is_name = |byte: &u8| is_token_byte(*byte) && !byte.is_ascii_uppercase();
+    !name.is_empty()
+        && name.iter().all(is_name)
+        && !is_of_the_connection(name)
+        && !value.iter().any(|byte| matches!(byte, b'\0' | b'\r' | b'\n'))
+}
+
 /// Whether no stored response has a field of this name, whatever its `Connection` says.
-pub fn is_of_the_connection(name: &[u8]) -> bool {
+fn is_of_the_connection(name: &[u8]) -> bool {
     name.first() == Some(&b':')
         || matches!(
             name,
