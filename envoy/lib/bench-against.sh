@@ -12,11 +12,7 @@ measure_against() {
     say "round $round of $rounds"
     make_bodies
     direct_routes >"$SCRATCH/routes"
-    : >"$SCRATCH/none"
-    marks=("PORT=0" "ADMIN_PORT=0" "WASM=$(quoted "$filter")")
-    PINNED=(taskset -c 1)
-    subject origin < <(variant filters "$SCRATCH/none" <"$base" | variant routes "$SCRATCH/routes")
-    PINNED=(taskset -c 0)
+    start_origin
     marks+=("ORIGIN_PORT=${PORT[origin]}")
     subject worker <"$base"
     subject other < <(sed "s|^\( *filename: \).*# SELVAGE_WASM|\1$(quoted "$against")|" "$base")

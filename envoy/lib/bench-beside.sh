@@ -114,12 +114,8 @@ start_beside_subjects() {
   make_bodies
   direct_routes >"$SCRATCH/routes"
   native_filter >"$SCRATCH/native"
-  : >"$SCRATCH/none"
   PROCESSES=() FILES=()
-  marks=("PORT=0" "ADMIN_PORT=0" "WASM=$(quoted "$filter")")
-  PINNED=(taskset -c 1)
-  subject origin < <(variant filters "$SCRATCH/none" <"$base" | variant routes "$SCRATCH/routes")
-  PINNED=(taskset -c 0)
+  start_origin
   shared=("${marks[@]}")
   marks+=("ORIGIN_PORT=${PORT[origin]}")
   subject direct < <(variant filters "$SCRATCH/none" <"$base" | variant routes "$SCRATCH/routes")

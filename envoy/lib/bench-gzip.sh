@@ -71,11 +71,7 @@ start_gzip_subjects() {
   for size in "${GZIP_SIZES[@]}"; do json "$size" >"$SCRATCH/json-$size"; done
   json_routes >"$SCRATCH/routes"
   native_with_compressor >"$SCRATCH/native"
-  : >"$SCRATCH/none"
-  marks=("PORT=0" "ADMIN_PORT=0" "WASM=$(quoted "$filter")")
-  PINNED=(taskset -c 1)
-  subject origin < <(variant filters "$SCRATCH/none" <"$base" | variant routes "$SCRATCH/routes")
-  PINNED=(taskset -c 0)
+  start_origin
   marks+=("ORIGIN_PORT=${PORT[origin]}")
   subject direct < <(variant filters "$SCRATCH/none" <"$base" | variant routes "$SCRATCH/routes")
   subject plain < <(variant filters "$SCRATCH/none" <"$base")
