@@ -15,8 +15,6 @@ use crate::host::{self, Metric};
 #[derive(Default)]
 pub struct Metrics {
     known: BTreeMap<Word, Known>,
-    /// Ids of counters that each rule has its own of, by its index.
-    of_rules: BTreeMap<(usize, Word), u32>,
 }
 
 /// A metric that has been defined.
@@ -45,14 +43,9 @@ impl Metrics {
             self.add(word, count);
         }
         for ((rule, word), count) in stats.by_rule {
-            let id = match self.of_rules.entry((rule, word)) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(place) => match define_for(&cache.policy().rule(rule).name, word) {
-                    Some(id) => *place.insert(id),
-                    None => continue,
-                },
-            };
-            host::increment(id, i64::try_from(count).unwrap_or(i64::MAX));
+            if let Some(id) = of_rule(&cache.policy().rule(rule).name, word) {
+                host::increment(id, i64::try_from(count).unwrap_or(i64::MAX));
+            }
         }
         for (word, value) in stats.samples {
             if let Some(histogram) = self.known(Metric::Histogram, word) {
@@ -120,17 +113,27 @@ fn define(kind: Metric, (family, word): Word) -> Option<u32> {
     host::define_metric(kind, &format!("selvage.{family}.{word}"))
 }
 
-fn define_for(rule: &str, (family, word): Word) -> Option<u32> {
-    host::define_metric(Metric::Counter, &format!("selvage.{family}.{rule}.{word}"))
+/// The id of a rule's counter.
+fn of_rule(rule: &str, word: Word) -> Option<u32> {
+    OF_RULES.with_borrow_mut(|ids| {
+        id_of(ids, (rule.into(), word), || {
+            let (family, word) = word;
+            host::define_metric(Metric::Counter, &format!("selvage.{family}.{rule}.{word}"))
+        })
+    })
+}
+
+/// What is known under a key, defined when it is first needed.
+fn id_of<K: Ord>(ids: &mut BTreeMap<K, u32>, key: K, define: impl FnOnce() -> Option<u32>) -> Option<u32> {
+    match ids.entry(key) {
+        Entry::Occupied(known) => Some(*known.get()),
+        Entry::Vacant(place) => define().map(|id| *place.insert(id)),
+    }
 }
 
 /// The value of a rule's counter, of all workers together.
 pub fn read_for(rule: &str, word: Word) -> u64 {
-    let id = READ_OF_RULES.with_borrow_mut(|ids| match ids.entry((rule.into(), word)) {
-        Entry::Occupied(known) => Some(*known.get()),
-        Entry::Vacant(place) => define_for(rule, word).map(|id| *place.insert(id)),
-    });
-    id.and_then(host::metric).unwrap_or_default()
+    of_rule(rule, word).and_then(host::metric).unwrap_or_default()
 }
 
 /// The value of a counter or gauge, of all workers together; 0 for what is neither. One that is read shows in Envoy's stats
@@ -141,18 +144,15 @@ pub fn read(word: Word) -> u64 {
         Some(Kind::Gauge) => Metric::Gauge,
         Some(Kind::Histogram) | None => return 0,
     };
-    let id = READ.with_borrow_mut(|ids| match ids.entry(word) {
-        Entry::Occupied(known) => Some(*known.get()),
-        Entry::Vacant(place) => define(kind, word).map(|id| *place.insert(id)),
-    });
+    let id = READ.with_borrow_mut(|ids| id_of(ids, word, || define(kind, word)));
     id.and_then(host::metric).unwrap_or_default()
 }
 
 thread_local! {
     /// The ids of what this VM has read. Envoy gives every definition an id of its own.
     static READ: RefCell<BTreeMap<Word, u32>> = const { RefCell::new(BTreeMap::new()) };
-    /// The same of counters that each rule has its own of, by its name.
-    static READ_OF_RULES: RefCell<BTreeMap<(Box<str>, Word), u32>> = const { RefCell::new(BTreeMap::new()) };
+    /// The ids of counters that each rule has its own of, by its name.
+    static OF_RULES: RefCell<BTreeMap<(Box<str>, Word), u32>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 impl Drop for Metrics {

@@ -89,11 +89,12 @@ impl Plan {
                 None => self.stale = Some(candidate),
             }
         }
-        // The client's own condition has been answered, and what confirms its copy confirms what is stored.
+        // The client's own condition has been answered, and what confirms its copy confirms what is stored, if that is the
+        // same (RFC 9111 §4.3.4).
         if !serves
             && status == 304
             && let Some(candidate) = &self.stale
-            && self.confirms(candidate, head)
+            && head.get(b"etag").is_some_and(|told| candidate.stored.etag() == Some(told))
         {
             let fresh =
                 Rc::new(validation::freshen(&candidate.stored, head, rule, self.requested, moment.now));
@@ -119,15 +120,6 @@ impl Plan {
         }
         self.count_relayed(status, head, cache);
         (State::Relaying, relay(&outcome, rule, head, cache))
-    }
-
-    /// Whether a 304 to a client's own condition is about this stored response (RFC 9111 §4.3.4).
-    fn confirms(&self, candidate: &Candidate, head: Fields<'_>) -> bool {
-        let stored = &candidate.stored;
-        match (head.get(b"etag"), stored.etag()) {
-            (Some(told), Some(own)) => told == own,
-            _ => false,
-        }
     }
 
     /// Answers from the stored response, if this one confirms it or is an error that it may stand in for.

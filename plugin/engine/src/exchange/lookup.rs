@@ -89,6 +89,11 @@ pub(super) enum Fetch {
 }
 
 impl Fetch {
+    /// The fill that others may wait for.
+    pub(super) const fn leads(self) -> Option<FillId> {
+        if let Self::Leads { id, .. } = self { Some(id) } else { None }
+    }
+
     /// Whether it has waited for another request's fetch in this Envoy.
     const fn has_waited(self) -> bool {
         matches!(self, Self::Undecided { waited: 1.., .. } | Self::Alone { waited: true })

@@ -102,13 +102,7 @@ pub(super) fn settle(
     if let Some(asked) = cache.worth_asking_remote(&found, hash, request, rule, first, moment)
         && matches!(remote, RemoteUse::Possible | RemoteUse::FoundFirst)
     {
-        let fetch = match lookup::take_turn(keyed, fetch, cache, moment) {
-            Ok(fetch) => fetch,
-            Err(waiting) => {
-                waiting.abandon(cache);
-                return collapsed(keyed, moment);
-            }
-        };
+        let Some(fetch) = take_turn(keyed, fetch, cache, moment) else { return collapsed(keyed, moment) };
         // Without a claim: no other Envoy is to wait for what this one does not serve.
         let (held, since, adopted) = (keyed.held(), moment.now, Vec::new());
         let waiting = LookingUp { held, asked, since, may_ask_again: first, adopted, fetch, claims: false };
@@ -135,12 +129,16 @@ pub(super) fn settle(
                     let word = if matches!(ttl, Ttl::Fresh(_)) { "hit" } else { "stale" };
                     cache.stats.add_for_rule(rule_index, ("shadow_requests", word), 1);
                     cache.stats.add_for_rule(rule_index, ("shadow_bytes", word), bytes as u64);
-                    if let (Ttl::Fresh(_), Fetch::Leads { id, .. }) = (ttl, fetch) {
-                        cache.end_fill(keyed.hash, id, FillEnd::Stored, moment);
-                    }
                     (plan.forward, plan.detail) = (Forward::Bypass, Some(Detail::Shadow));
-                    if matches!(ttl, Ttl::Stale(_)) {
-                        take_turn(&mut plan, keyed, fetch, cache, moment);
+                    match (ttl, fetch) {
+                        (Ttl::Fresh(_), Fetch::Leads { id, .. }) => {
+                            cache.end_fill(keyed.hash, id, FillEnd::Stored, moment);
+                        }
+                        (Ttl::Fresh(_), _) => {}
+                        (Ttl::Stale(_), fetch) => match take_turn(keyed, fetch, cache, moment) {
+                            Some(fetch) => plan.leads = fetch.leads(),
+                            None => plan.role = Role::Bystander,
+                        },
                     }
                     let answer = WouldBe::new(&stored, shape, ttl, request.is_head(), cache);
                     plan.would = Some(Would::Answer(Box::new(answer)));
@@ -156,9 +154,8 @@ pub(super) fn settle(
         Found::Purged { .. } => plan.detail = Some(Detail::Purged),
         Found::Nothing => {}
     }
-    if !take_turn(&mut plan, keyed, fetch, cache, moment) {
-        return collapsed(keyed, moment);
-    }
+    let Some(fetch) = take_turn(keyed, fetch, cache, moment) else { return collapsed(keyed, moment) };
+    plan.leads = fetch.leads();
     cache.stats.add_for_rule(rule_index, ("shadow_requests", "miss"), 1);
     (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()))
 }
@@ -170,24 +167,15 @@ fn collapsed(keyed: &Keyed<'_>, moment: &Moment<'_>) -> (State, Directive) {
     (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()))
 }
 
-/// Whether a request would fetch for itself or for others. One that would wait for another's fetch stores nothing.
-fn take_turn(
-    plan: &mut Plan,
-    keyed: &Keyed<'_>,
-    fetch: Fetch,
-    cache: &mut Cache,
-    moment: &mut Moment<'_>,
-) -> bool {
+/// How a request would fetch, for itself or for others too; `None` if it would wait for another's fetch.
+fn take_turn(keyed: &Keyed<'_>, fetch: Fetch, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<Fetch> {
     match lookup::take_turn(keyed, fetch, cache, moment) {
-        Ok(Fetch::Leads { id, .. }) => plan.leads = Some(id),
-        Ok(_) => {}
+        Ok(fetch) => Some(fetch),
         Err(waiting) => {
             waiting.abandon(cache);
-            (plan.role, plan.stale) = (Role::Bystander, None);
-            return false;
+            None
         }
     }
-    true
 }
 
 /// What the origin sends, on its way past what the client would have been given.
