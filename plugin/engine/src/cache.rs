@@ -18,7 +18,9 @@ mod remembered;
 mod remote;
 mod revalidation;
 mod room;
+mod spaces;
 mod storing;
+mod unshared;
 mod warming;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -26,7 +28,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use failures::{AnsweredBy, Failure};
-pub use fills::{FillEnd, FillId, Turn};
+pub use fills::{FillEnd, FillId, Pace, Turn};
 pub use finding::{Found, Tier};
 pub use holdings::Holdings;
 pub use nowhere::Nowhere;
@@ -34,6 +36,7 @@ pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 use remembered::Remembered;
 pub use revalidation::Revalidation;
 pub use room::Load;
+pub use unshared::Extent;
 pub(crate) use warming::Warmed;
 
 use crate::coding::inflated::Inflated;
@@ -119,8 +122,12 @@ pub struct Cache {
     origin_latency: Latency,
     /// What the remote store has just given, while its request is settled: no other store need have taken it.
     adopted: Vec<(u128, Slot)>,
-    /// Keys whose responses were not storable lately.
+    /// Keys for which no response was storable lately, whoever asked.
     unstorable: Remembered,
+    /// Keys of what is too long to be fetched whole for a part.
+    unfillable: Remembered,
+    /// What marks the requests of this cache's key space.
+    space: Option<spaces::Space>,
     changes_to_tell: bool,
     /// What was purged, and how far the other workers' purges were read.
     purges: Log,
@@ -192,6 +199,8 @@ impl Cache {
             origin_latency: Latency::new(ORIGIN_HALF_LIFE),
             adopted: Vec::new(),
             unstorable: Remembered::default(),
+            unfillable: Remembered::default(),
+            space: None,
             changes_to_tell: false,
             purges,
             purge_ring: Ring::default(),

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::fields::{Fields, list_members};
+use crate::vary::is_token_byte;
 
 /// What a response allows a shared cache to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,23 +35,76 @@ pub struct ResponseDirectives {
     pub no_transform: bool,
     /// The directives came from a targeted field (RFC 9213), so `Cache-Control` and `Expires` do not count.
     pub targeted: bool,
+    /// The field does not parse. What restricts was looked for anywhere in it, and no lifetime out of it is believed.
+    pub malformed: bool,
 }
 
 impl ResponseDirectives {
     /// The directives that apply to this cache: those of the first field of `targets` that is present and
     /// valid, else those of `Cache-Control` (RFC 9213 §2.2).
     pub fn read(response: Fields<'_>, targets: &[Box<[u8]>]) -> Self {
+        let mut restrictions = Self::default();
         for target in targets {
             if let Some(found) = Self::read_targeted(response, target) {
                 return found;
             }
+            // A targeted field that does not parse is passed over, but for what it restricts.
+            response.all(target).for_each(|line| restrictions.restrict(line));
         }
-        let mut found = Self::default();
-        for member in response.members(b"cache-control") {
-            let (name, argument) = split_directive(member);
-            found.apply(name, argument.map_or(Argument::None, Argument::Text));
+        let mut found = restrictions;
+        let mut malformed = false;
+        for line in response.all(b"cache-control") {
+            for member in list_members(line) {
+                match split_directive(member) {
+                    Some((name, argument)) => {
+                        found.apply(name, argument.map_or(Argument::None, Argument::Text));
+                    }
+                    None => malformed = true,
+                }
+            }
+        }
+        if malformed {
+            return found.doubted(response);
         }
         found
+    }
+
+    /// What remains of a `Cache-Control` that does not parse.
+    #[cold]
+    fn doubted(self, response: Fields<'_>) -> Self {
+        let mut doubted = Self {
+            malformed: true,
+            // What is known of its lifetime is that it cannot be known (§4.2.1).
+            max_age: Some(Duration::ZERO),
+            s_maxage: None,
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            public: false,
+            must_understand: false,
+            ..self
+        };
+        response.all(b"cache-control").for_each(|line| doubted.restrict(line));
+        doubted
+    }
+
+    /// Takes in every restrictive word that stands by itself anywhere in a text that does not parse.
+    fn restrict(&mut self, text: &[u8]) {
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        for word in text.split(|byte| !is_part(byte)) {
+            match Directive::named(word) {
+                Some(
+                    directive @ (Directive::NoStore
+                    | Directive::NoCache
+                    | Directive::Private
+                    | Directive::MustRevalidate
+                    | Directive::ProxyRevalidate
+                    | Directive::NoTransform),
+                ) => {
+                    self.set(directive);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// `None` if the field is absent, empty, or not a structured dictionary whose members have the right types.
@@ -87,6 +141,20 @@ impl ResponseDirectives {
     fn apply(&mut self, name: &[u8], argument: Argument<'_>) -> bool {
         let Some(directive) = Directive::named(name) else { return true };
         match directive {
+            Directive::MaxAge => shorten(&mut self.max_age, argument),
+            Directive::SMaxage => shorten(&mut self.s_maxage, argument),
+            Directive::StaleWhileRevalidate => shorten(&mut self.stale_while_revalidate, argument),
+            Directive::StaleIfError => shorten(&mut self.stale_if_error, argument),
+            flag => {
+                self.set(flag);
+                true
+            }
+        }
+    }
+
+    /// Sets the flag of a directive that has no lifetime.
+    const fn set(&mut self, directive: Directive) {
+        match directive {
             Directive::NoStore => self.no_store = true,
             Directive::NoCache => self.no_cache = true,
             Directive::Private => self.private = true,
@@ -95,22 +163,22 @@ impl ResponseDirectives {
             Directive::ProxyRevalidate => self.proxy_revalidate = true,
             Directive::MustUnderstand => self.must_understand = true,
             Directive::NoTransform => self.no_transform = true,
-            Directive::MaxAge => return shorten(&mut self.max_age, argument),
-            Directive::SMaxage => return shorten(&mut self.s_maxage, argument),
-            Directive::StaleWhileRevalidate => return shorten(&mut self.stale_while_revalidate, argument),
-            Directive::StaleIfError => return shorten(&mut self.stale_if_error, argument),
+            Directive::MaxAge
+            | Directive::SMaxage
+            | Directive::StaleWhileRevalidate
+            | Directive::StaleIfError => {}
         }
-        true
     }
 
     /// The origin says outright that the response is for everybody.
     pub fn for_everybody(&self) -> bool {
-        self.public || self.s_maxage.is_some()
+        // One that cannot be read is zero, and allows nothing.
+        self.public || self.s_maxage.is_some_and(|lifetime| !lifetime.is_zero())
     }
 
     /// A response to a request with `Authorization` may be reused for others (RFC 9111 §3.5).
     pub fn despite_authorization(&self) -> bool {
-        self.for_everybody() || self.must_revalidate
+        self.for_everybody() || self.must_revalidate && !self.malformed
     }
 
     /// Stale use is forbidden in so many words, even when the origin fails (RFC 9111 §4.2.4).
@@ -133,7 +201,7 @@ pub struct RequestDirectives {
     pub no_store: bool,
     /// `only-if-cached`.
     pub only_if_cached: bool,
-    /// `max-age`: the greatest age wanted. Zero when it cannot be read.
+    /// `max-age`: the greatest age wanted. `None` when it cannot be read.
     pub max_age: Option<Duration>,
     /// `min-fresh`: the freshness that must remain.
     pub min_fresh: Option<Duration>,
@@ -147,8 +215,11 @@ impl RequestDirectives {
     /// Takes one `Cache-Control` line in.
     pub fn add_line(&mut self, line: &[u8]) {
         for member in list_members(line) {
-            let (name, argument) = split_directive(member);
-            let seconds = argument.map(|text| delta_seconds(text).unwrap_or_default());
+            let Some((name, argument)) = split_directive(member) else {
+                self.restrict(member);
+                continue;
+            };
+            let seconds = argument.and_then(delta_seconds);
             if name.eq_ignore_ascii_case(b"no-cache") {
                 self.no_cache = true;
             } else if name.eq_ignore_ascii_case(b"no-store") {
@@ -156,14 +227,25 @@ impl RequestDirectives {
             } else if name.eq_ignore_ascii_case(b"only-if-cached") {
                 self.only_if_cached = true;
             } else if name.eq_ignore_ascii_case(b"max-age") {
-                self.max_age = Some(seconds.unwrap_or_default());
+                self.max_age = seconds;
             } else if name.eq_ignore_ascii_case(b"min-fresh") {
                 self.min_fresh = seconds;
             } else if name.eq_ignore_ascii_case(b"no-transform") {
                 self.no_transform = true;
             } else if name.eq_ignore_ascii_case(b"max-stale") {
-                self.max_stale = Some(seconds.unwrap_or(Duration::MAX));
+                // One that cannot be read accepts nothing.
+                self.max_stale = if argument.is_some() { seconds } else { Some(Duration::MAX) };
             }
+        }
+    }
+
+    /// Takes in what a member that does not parse asks for all the same: never an older answer.
+    #[cold]
+    fn restrict(&mut self, member: &[u8]) {
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        for word in member.split(|byte| !is_part(byte)) {
+            self.no_cache |= word.eq_ignore_ascii_case(b"no-cache");
+            self.no_store |= word.eq_ignore_ascii_case(b"no-store");
         }
     }
 
@@ -248,13 +330,36 @@ fn shorten(slot: &mut Option<Duration>, argument: Argument<'_>) -> bool {
     true
 }
 
-/// `name=argument` with the argument optional. White space beside `=` is no valid syntax: it stays in the
-/// name or the argument, where nothing matches it.
-fn split_directive(member: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match member.iter().position(|byte| *byte == b'=') {
-        Some(at) => (member.get(..at).unwrap_or_default(), member.get(at + 1..)),
+/// `name=argument` with the argument optional and white space beside the `=` passed over. `None` if the name is no token,
+/// or the argument neither one word nor one quoted string: then nobody can tell where the directive ends.
+fn split_directive(member: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    let (name, argument) = match member.iter().position(|byte| *byte == b'=') {
+        Some(at) => (member.get(..at).unwrap_or_default().trim_ascii(), member.get(at + 1..)),
         None => (member, None),
-    }
+    };
+    let argument = argument.map(<[u8]>::trim_ascii);
+    let is_name = !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte));
+    (is_name && argument.is_none_or(is_argument)).then_some((name, argument))
+}
+
+/// A word, or one quoted string. Words are read more laxly than tokens: `ext=a/b` is clear enough.
+fn is_argument(text: &[u8]) -> bool {
+    let Some(quoted) = text.strip_prefix(b"\"") else {
+        return !text.iter().any(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b';' | b'='));
+    };
+    let mut escaped = false;
+    let end = quoted.iter().position(|byte| match byte {
+        _ if escaped => {
+            escaped = false;
+            false
+        }
+        b'\\' => {
+            escaped = true;
+            false
+        }
+        byte => *byte == b'"',
+    });
+    end.is_some_and(|end| end + 1 == quoted.len())
 }
 
 /// RFC 9111 §1.2.2: a value that cannot be represented becomes 2³¹.
@@ -288,8 +393,8 @@ mod tests {
             ("max-age=60a", Some(0)),
             ("max-age", Some(0)),
             ("max-age=", Some(0)),
-            ("max-age =60", None),
-            ("max-age= 60", Some(0)),
+            ("max-age =60", Some(60)),
+            ("max-age= 60", Some(60)),
             ("max-age=99999999999999999999999", Some(1 << 31)),
             ("max-age=60, max-age=30", Some(30)),
             ("max-age=1, max-age=1800", Some(1)),

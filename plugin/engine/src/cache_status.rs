@@ -81,6 +81,8 @@ pub enum Detail {
     RequestBodyTooLarge,
     /// What was stored has been purged.
     Purged,
+    /// The origin has confirmed another response than the stored one.
+    OtherValidator,
 }
 
 impl Detail {
@@ -106,6 +108,7 @@ impl Detail {
             Self::FillingLimit,
             Self::RequestBodyTooLarge,
             Self::Purged,
+            Self::OtherValidator,
         ];
         let vectors = Vector::ALL.into_iter().map(Self::Firewall);
         plain.into_iter().chain(vectors).chain(Refusal::ALL.into_iter().map(Self::NotStored))
@@ -135,6 +138,7 @@ impl Detail {
             Self::FillingLimit => "filling-limit",
             Self::RequestBodyTooLarge => "request-body-too-large",
             Self::Purged => "purged",
+            Self::OtherValidator => "other-validator",
         }
     }
 }

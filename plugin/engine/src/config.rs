@@ -23,9 +23,9 @@ use crate::warm::Url;
 use limits::CONFIG_BYTES;
 use reader::{Object, Place};
 pub use rule::{
-    BodyKey, COMPRESSIBLE, Coalesce, Compression, Cookies, DEFAULT_RULE, Etag, FieldName, Key, OriginBreaker,
-    Query, QueryChoice, QueryName, QueryOrder, Refresh, RequestDirectives, Rule, SetCookie, Stale, TAGGING,
-    TAINTING, Tags, Ttl, Vary,
+    BodyKey, COMPRESSIBLE, CREDENTIALS, Coalesce, Compression, Cookies, DEFAULT_RULE, Etag, FieldName, Key,
+    OriginBreaker, Query, QueryChoice, QueryName, QueryOrder, RangeFill, Refresh, RequestDirectives, Rule,
+    SWITCHES, SetCookie, Stale, TAGGING, TAINTING, Tags, Ttl, Vary,
 };
 use written::Written;
 

@@ -28,11 +28,14 @@
 
 mod awaiting_body;
 mod claiming;
+mod conditions;
 mod deciding;
 mod entering;
 mod explaining;
+mod filling;
 mod forwarding;
 mod informing;
+mod invalidating;
 mod keying;
 mod looking_up;
 mod lookup;
@@ -40,10 +43,12 @@ mod operating;
 mod page;
 mod polling;
 mod purging;
+mod recasting;
 mod refreshing;
 mod reply;
 mod shadowing;
 mod storing;
+mod validating;
 mod waiting;
 mod warming;
 
@@ -74,9 +79,10 @@ pub use waiting::Wake;
 pub(crate) use warming::{Prepared, prepare};
 
 pub(crate) use deciding::{Usable, usable};
-pub(crate) use entering::{asked, asks_of, matched, rule_of, stays_out, view_of};
+pub(crate) use entering::{asked, asks_of, identity_of, matched, refusal, rule_of, stays_out, view_of};
 pub(crate) use forwarding::{content_length, status_of};
 pub(crate) use keying::canonical;
+pub use recasting::Recast;
 
 /// The life of one request. Feed events, obey directives.
 #[derive(Default)]
@@ -181,6 +187,8 @@ pub enum Directive {
         strip: Vec<FieldName>,
         /// The value of `Selvage-Explanation`, for a client that may have it.
         explanation: Option<Vec<u8>>,
+        /// The client gets another form of it.
+        recast: Option<Box<Recast>>,
     },
     /// Answer in the origin's place.
     Respond(Reply),
@@ -270,6 +278,14 @@ struct Plan {
     /// Canonical key and its hash; empty where nothing can be stored.
     key: Vec<u8>,
     hash: u128,
+    /// The hash of what it brings, as far as that is known: the variant's.
+    turn: u128,
+    /// A hash of the credentials that its client shows.
+    identity: Option<u64>,
+    /// The origin was asked without the client's conditions, or for the whole in place of the client's part.
+    unasked: bool,
+    /// The origin was told the client's entity-tags beside ours.
+    tags_added: bool,
     requested: Timestamp,
     /// The response is not stored if its key was invalidated at or after this moment.
     valid_from: Timestamp,
@@ -296,6 +312,8 @@ impl Plan {
         Self {
             key: key.to_vec(),
             hash,
+            turn: hash,
+            identity: identity_of(request, rule),
             asked: asked(request, rule),
             ..Self::unkeyed(rule_index, if request.is_head() { Role::Head } else { Role::Fill }, now)
         }
@@ -309,6 +327,10 @@ impl Plan {
             role,
             key: Vec::new(),
             hash: 0,
+            turn: 0,
+            identity: None,
+            unasked: false,
+            tags_added: false,
             requested: now,
             valid_from: now,
             asked: Asked::default(),

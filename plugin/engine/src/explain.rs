@@ -249,8 +249,11 @@ pub fn explain(subject: &Subject<'_>, cache: &mut Cache, moment: &mut Moment<'_>
     let policy = Rc::clone(cache.policy());
     let (rule_index, rule) = rule_of(&policy, subject.request);
     let mut explanation = Explanation::default();
-    asking::note(subject.request, rule_index, rule, &policy, &mut explanation);
-    let key = match stays_out(subject.request, rule) {
+    let mut request = *subject.request;
+    let entered = stays_out(&mut request, rule);
+    let subject = &Subject { request: &request, ..*subject };
+    asking::note(&request, rule_index, rule, &policy, &mut explanation);
+    let key = match entered {
         Ok(body_keyed) => keyed::find(subject, rule_index, rule, body_keyed, &policy, &mut explanation),
         Err((forward, detail)) => {
             Err(detail.map_or_else(|| reasons::of_forward(forward), reasons::of_detail))

@@ -166,6 +166,17 @@ impl<'a> FromIterator<(&'a [u8], &'a [u8])> for FieldBlock {
     }
 }
 
+/// Whether two names are the same to an origin that turns whatever is no letter or digit into one character, as CGI and
+/// what descends from it do (RFC 3875 §4.1.18): `X_Lang` is `X-Lang` there.
+#[inline]
+pub fn same_name(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && (one == other || one.iter().zip(other).all(|(a, b)| folded(*a) == folded(*b)))
+}
+
+fn folded(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+}
+
 /// The members of one line of a list-based field: trimmed, the empty ones left out.
 pub fn list_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);

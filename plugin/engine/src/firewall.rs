@@ -4,7 +4,7 @@
 //! decide that is not in the key. Refused means: it passes through to the origin, is not answered from the
 //! cache and its response is not stored. The origin still judges it.
 
-use crate::fields::Fields;
+use crate::fields::{Fields, same_name};
 use crate::key::uri::{octet, split_path, split_port};
 
 /// What the firewall looks at.
@@ -14,6 +14,8 @@ pub struct RequestView<'a> {
     pub method: &'a [u8],
     /// `:path`: path and query as received.
     pub target: &'a [u8],
+    /// `:scheme`.
+    pub scheme: &'a [u8],
     /// `:authority` as received.
     pub authority: &'a [u8],
     /// Whether content follows the head.
@@ -24,6 +26,21 @@ pub struct RequestView<'a> {
     pub tainting: &'a [Box<[u8]>],
     /// Names of fields that the rule has in the key: they taint nothing.
     pub keyed_headers: &'a [Box<[u8]>],
+    /// Names of fields that say who asks.
+    pub credentials: &'a [Box<[u8]>],
+    /// Names of fields that switch a framework to another response.
+    pub switches: &'a [Box<[u8]>],
+    /// The lengths of the names in these lists (see [`Rule::watched_lengths`](crate::policy::Rule)).
+    pub watched_lengths: u64,
+}
+
+/// What the fields of a request say beside what the firewall objects to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// One of them is a credential by the rule's list.
+    pub credentials: bool,
+    /// One of them switches a framework.
+    pub switches: bool,
 }
 
 /// What is to become of a request.
@@ -67,11 +84,13 @@ pub enum Vector {
     UnkeyedHeader,
     /// A field that tells the origin to treat the request as another method.
     MethodOverride,
+    /// `X-Forwarded-Proto` and `:scheme` disagree: the origin may go by either, and the key has one.
+    SchemeMismatch,
 }
 
 impl Vector {
     /// All of them, for counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::GetWithBody,
         Self::AmbiguousPath,
         Self::ControlBytes,
@@ -79,6 +98,7 @@ impl Vector {
         Self::AmbiguousLength,
         Self::UnkeyedHeader,
         Self::MethodOverride,
+        Self::SchemeMismatch,
     ];
 
     /// The word for `Cache-Status` details and metrics.
@@ -91,30 +111,41 @@ impl Vector {
             Self::AmbiguousLength => "ambiguous-length",
             Self::UnkeyedHeader => "unkeyed-header",
             Self::MethodOverride => "method-override",
+            Self::SchemeMismatch => "scheme-mismatch",
         }
     }
 }
 
 /// Judges a request. Of several findings a [`Verdict::Bypass`] comes before a [`Verdict::Taint`].
 pub fn inspect(request: &RequestView<'_>) -> Verdict {
+    inspect_and_mark(request).0
+}
+
+/// As [`inspect`], and what else the fields say. Of a request that is refused the marks may be incomplete.
+pub fn inspect_and_mark(request: &RequestView<'_>) -> (Verdict, Marks) {
+    let mut marks = Marks::default();
     let finding = inspect_target(request.method, request.target)
         .or_else(|| (!is_plain_authority(request.authority)).then_some(Vector::AmbiguousAuthority));
-    match finding {
+    let verdict = match finding {
         Some(vector) => Verdict::Bypass(vector),
-        None => inspect_fields(request),
-    }
+        None => inspect_fields(request, &mut marks),
+    };
+    (verdict, marks)
 }
 
-/// Whether a response of this status may get a heuristic lifetime: the statuses of RFC 9110 §15.1 without 405
-/// and 414, which a request made to fail could otherwise plant for others. Of the same kind, 400, 413 and 431
-/// are not heuristically cacheable anyway.
+/// Whether a response of this status may get a heuristic lifetime: the statuses of RFC 9110 §15.1 without those that a
+/// request can [provoke](is_provoked).
 pub const fn heuristically_storable_status(status: u16) -> bool {
-    matches!(status, 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 410 | 501)
+    matches!(status, 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 410)
 }
 
-fn inspect_fields(request: &RequestView<'_>) -> Verdict {
-    // Most names fall out by their length alone.
-    let lengths = request.tainting.iter().fold(0u64, |set, name| set | length_bit(name));
+/// Whether a field or method of one request can provoke this status at an origin that is well, so that storing it would
+/// hand one client's mistake, or attack, to all others.
+pub const fn is_provoked(status: u16) -> bool {
+    matches!(status, 400 | 405 | 406 | 408 | 411..=417 | 421 | 422 | 425 | 426 | 428 | 429 | 431 | 501)
+}
+
+fn inspect_fields(request: &RequestView<'_>, marks: &mut Marks) -> Verdict {
     let (mut content_length, mut transfer_encoding, mut host) = (None, false, None);
     let mut taint = None;
     for (name, value) in request.fields.iter() {
@@ -128,8 +159,13 @@ fn inspect_fields(request: &RequestView<'_>) -> Verdict {
                 return Verdict::Bypass(Vector::AmbiguousAuthority);
             }
             b"host" => host = Some(value),
-            _ if lengths & length_bit(name) == 0 => {}
-            _ => taint = taint.or_else(|| taint_of(name, request)),
+            // Most names fall out by their length alone.
+            _ if request.watched_lengths & length_bit(name) == 0 => {}
+            _ => {
+                taint = taint.or_else(|| taint_of(name, value, request));
+                marks.credentials |= lists(request.credentials, name);
+                marks.switches |= lists(request.switches, name);
+            }
         }
     }
     if content_length.is_some() && transfer_encoding {
@@ -147,23 +183,69 @@ fn inspect_fields(request: &RequestView<'_>) -> Verdict {
 pub fn culprit<'a>(vector: Vector, request: &RequestView<'a>) -> Option<&'a [u8]> {
     let about: &[&[u8]] = match vector {
         Vector::UnkeyedHeader | Vector::MethodOverride => {
-            let mut names = request.fields.iter().map(|(name, _)| name);
-            return names.find(|name| taint_of(name, request) == Some(vector));
+            let mut fields = request.fields.iter();
+            return fields
+                .find(|(name, value)| taint_of(name, value, request) == Some(vector))
+                .map(|(name, _)| name);
         }
         Vector::AmbiguousLength | Vector::GetWithBody => &[b"transfer-encoding", b"content-length"],
         Vector::AmbiguousAuthority => &[b"host"],
+        Vector::SchemeMismatch => &[b"x-forwarded-proto"],
         Vector::AmbiguousPath | Vector::ControlBytes => &[],
     };
     request.fields.iter().map(|(name, _)| name).find(|name| about.contains(name))
 }
 
-fn taint_of(name: &[u8], request: &RequestView<'_>) -> Option<Vector> {
-    let listed = |names: &[Box<[u8]>]| names.iter().any(|listed| **listed == *name);
-    if !listed(request.tainting) || listed(request.keyed_headers) {
+fn taint_of(name: &[u8], value: &[u8], request: &RequestView<'_>) -> Option<Vector> {
+    // Another spelling of a keyed field is not what is keyed.
+    let keyed = request.keyed_headers.iter().any(|listed| **listed == *name);
+    if !lists(request.tainting, name) || keyed || says_nothing_new(name, value, request) {
         return None;
     }
-    let overrides = METHOD_OVERRIDES.contains(&name);
+    let overrides = METHOD_OVERRIDES.iter().any(|listed| same_name(listed, name));
     Some(if overrides { Vector::MethodOverride } else { Vector::UnkeyedHeader })
+}
+
+/// Whether a name is in the list as the most careless origin would read it.
+fn lists(names: &[Box<[u8]>], name: &[u8]) -> bool {
+    names.iter().any(|listed| same_name(listed, name))
+}
+
+/// Whether a field only repeats what the key says already: proxies in front add such fields to every request.
+fn says_nothing_new(name: &[u8], value: &[u8], request: &RequestView<'_>) -> bool {
+    let value = value.trim_ascii();
+    let secure = request.scheme.eq_ignore_ascii_case(b"https");
+    match name {
+        b"x-forwarded-host" | b"x-host" | b"x-original-host" => value.eq_ignore_ascii_case(request.authority),
+        b"x-forwarded-scheme" | b"x-scheme" | b"x-url-scheme" => value.eq_ignore_ascii_case(request.scheme),
+        b"x-forwarded-port" => match split_port(request.authority).1.filter(|port| !port.is_empty()) {
+            Some(port) => value == port,
+            None => value == if secure { &b"443"[..] } else { b"80" },
+        },
+        b"x-forwarded-ssl" | b"front-end-https" => {
+            value.eq_ignore_ascii_case(if secure { b"on" } else { b"off" })
+        }
+        b"forwarded" => forwarded_says_nothing_new(value, request),
+        _ => false,
+    }
+}
+
+/// The same for `Forwarded` (RFC 7239): who asks and who passed it on is in no key and is nobody's business; what was
+/// asked for has to be what is keyed.
+fn forwarded_says_nothing_new(value: &[u8], request: &RequestView<'_>) -> bool {
+    value.split(|byte| matches!(byte, b',' | b';')).all(|pair| {
+        let pair = pair.trim_ascii();
+        let Some(at) = pair.iter().position(|byte| *byte == b'=') else { return pair.is_empty() };
+        let (name, told) = pair.split_at_checked(at).unwrap_or((pair, b""));
+        let told = told.get(1..).unwrap_or_default();
+        let told = told.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(told);
+        match name.to_ascii_lowercase().as_slice() {
+            b"for" | b"by" => true,
+            b"host" => told.eq_ignore_ascii_case(request.authority),
+            b"proto" => told.eq_ignore_ascii_case(request.scheme),
+            _ => false,
+        }
+    })
 }
 
 /// `None`: the target means one thing only.
@@ -281,7 +363,8 @@ fn is_number(value: &[u8]) -> bool {
     !value.is_empty() && value.iter().all(u8::is_ascii_digit)
 }
 
-fn length_bit(name: &[u8]) -> u64 {
+/// The bit of a name's length in a set of lengths.
+pub(crate) fn length_bit(name: &[u8]) -> u64 {
     1 << name.len().min(63)
 }
 
@@ -303,11 +386,22 @@ mod tests {
         inspect(&RequestView {
             method: method.as_bytes(),
             target,
+            scheme: b"http",
             authority,
             has_body: false,
             fields: block.fields(),
-            tainting: &names(&["x-forwarded-host", "x-original-url", "x-http-method-override"]),
+            tainting: &names(&[
+                "x-forwarded-host",
+                "x-original-url",
+                "x-http-method-override",
+                "x-forwarded-port",
+                "x-forwarded-ssl",
+                "forwarded",
+            ]),
             keyed_headers: &names(&["x-original-url"]),
+            credentials: &[],
+            switches: &[],
+            watched_lengths: u64::MAX,
         })
     }
 
@@ -422,7 +516,7 @@ mod tests {
             ),
             ("GET", &[("x-forwarded-host", "")], Verdict::Taint(UnkeyedHeader)),
             ("GET", &[("x-original-url", "/x")], Verdict::Pass),
-            ("GET", &[("x-forwarded-hosT", "x"), ("x-rewrite-url", "/")], Verdict::Pass),
+            ("GET", &[("x-forwarded-hos", "x"), ("x-rewrite-url", "/")], Verdict::Pass),
             ("GET", &[("x-http-method-override", "DELETE")], Verdict::Taint(MethodOverride)),
             ("GET", &[("x-forwarded-host", "x"), ("host", "b")], Verdict::Bypass(AmbiguousAuthority)),
         ] {
@@ -435,11 +529,15 @@ mod tests {
         let view = |method, has_body| RequestView {
             method,
             target: b"/",
+            scheme: b"http",
             authority: b"a",
             has_body,
             fields: Fields::default(),
             tainting: &[],
             keyed_headers: &[],
+            credentials: &[],
+            switches: &[],
+            watched_lengths: 0,
         };
         assert_eq!(inspect(&view(b"GET", true)), Verdict::Bypass(Vector::GetWithBody));
         assert_eq!(inspect(&view(b"HEAD", true)), Verdict::Bypass(Vector::GetWithBody));
@@ -449,11 +547,45 @@ mod tests {
 
     #[test]
     fn statuses_that_a_bad_request_provokes_get_no_heuristic_lifetime() {
-        for status in [200, 203, 204, 206, 300, 301, 308, 404, 410, 501] {
+        for status in [200, 203, 204, 206, 300, 301, 308, 404, 410] {
             assert!(heuristically_storable_status(status), "{status}");
         }
-        for status in [100, 201, 302, 304, 307, 400, 403, 405, 413, 414, 431, 500, 503] {
+        for status in [100, 201, 302, 304, 307, 400, 403, 405, 413, 414, 431, 500, 501, 503] {
             assert!(!heuristically_storable_status(status), "{status}");
         }
+    }
+
+    #[test]
+    fn a_name_is_read_as_the_most_careless_origin_would() {
+        use Vector::UnkeyedHeader;
+        for name in ["x_forwarded_host", "x.forwarded.host", "x_original_url", "x-forwarded_host"] {
+            assert_eq!(verdict("GET", b"/", b"a", &[(name, "b")]), Verdict::Taint(UnkeyedHeader), "{name}");
+        }
+        assert_eq!(verdict("GET", b"/", b"a", &[("xxforwardedxhost", "b")]), Verdict::Pass);
+        assert_eq!(
+            verdict("GET", b"/", b"a", &[("x_http_method_override", "PUT")]),
+            Verdict::Taint(Vector::MethodOverride)
+        );
+    }
+
+    #[test]
+    fn a_field_that_repeats_the_key_taints_nothing() {
+        for (name, same, other) in [
+            ("x-forwarded-host", "A", "b"),
+            ("x-forwarded-port", "80", "443"),
+            ("x-forwarded-ssl", "off", "on"),
+            ("forwarded", "for=192.0.2.1;host=a;proto=http, for=\"[2001:db8::1]\"", "for=192.0.2.1;host=b"),
+            ("forwarded", "proto=\"http\"", "proto=https"),
+            ("forwarded", "by=_x", "path=/other"),
+            ("x_forwarded_host", "", "a"),
+        ] {
+            let said = |value| verdict("GET", b"/", b"a", &[(name, value)]);
+            if !same.is_empty() {
+                assert_eq!(said(same), Verdict::Pass, "{name}: {same}");
+            }
+            assert_eq!(said(other), Verdict::Taint(Vector::UnkeyedHeader), "{name}: {other}");
+        }
+        let port = |value| verdict("GET", b"/", b"a:8080", &[("x-forwarded-port", value)]);
+        assert_eq!((port("8080"), port("80")), (Verdict::Pass, Verdict::Taint(Vector::UnkeyedHeader)));
     }
 }

@@ -223,9 +223,10 @@ fn uncapped_lifetime(
         || !directives.targeted && response.get(b"expires").is_some();
     let listed = status_ttl(rule, status).is_some()
         || rule.statuses.as_ref().is_some_and(|statuses| statuses.contains(&status));
-    // A rule's lifetime is not for errors that a request can provoke, unless it names them.
-    let suits =
-        listed || status < 400 || directives.public || firewall::heuristically_storable_status(status);
+    // A rule's lifetime does not widen what may be stored (RFC 9111 §3): it is for the statuses that may get a heuristic
+    // one, for those that the rule names, and for what the origin calls public.
+    let suits = listed
+        || (directives.public || firewall::heuristically_storable_status(status)) && !is_stream(response);
     if let Some(length) = rule.ttl.r#override
         && (explicit || suits)
     {
@@ -251,7 +252,7 @@ fn uncapped_lifetime(
         return of(length, LifetimeSource::Default);
     }
     if rule.ttl.heuristic
-        && (directives.public || firewall::heuristically_storable_status(status))
+        && suits
         && let Some(modified) = response.get(b"last-modified").and_then(Timestamp::parse_http_date)
     {
         let since_change = date.since(modified);
@@ -259,6 +260,18 @@ fn uncapped_lifetime(
         return of(share.min(rule.ttl.heuristic_max), LifetimeSource::Heuristic);
     }
     of(Duration::ZERO, LifetimeSource::None)
+}
+
+/// Whether a response is made to be read while it is being sent, for as long as the client stays: nobody waits for its end,
+/// and no lifetime is guessed for it.
+pub fn is_stream(response: Fields<'_>) -> bool {
+    let kind = response.get(b"content-type").unwrap_or_default();
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let unbuffered =
+        response.get(b"x-accel-buffering").is_some_and(|value| value.eq_ignore_ascii_case(b"no"));
+    unbuffered
+        || kind.eq_ignore_ascii_case(b"text/event-stream")
+        || kind.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
 }
 
 /// The rule's lifetime for a status without explicit freshness.

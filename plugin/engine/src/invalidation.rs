@@ -19,6 +19,10 @@ pub fn targets(scheme: &[u8], authority: &[u8], target: &[u8], response: Fields<
 /// this response has no say.
 pub fn resolve(scheme: &[u8], authority: &[u8], target: &[u8], reference: &[u8]) -> Option<Vec<u8>> {
     let reference = reference.trim_ascii();
+    // An empty reference is the request's own URI (§4.4); whoever sends an empty field means nothing by it.
+    if reference.is_empty() {
+        return None;
+    }
     let reference = reference.split(|byte| *byte == b'#').next().unwrap_or_default();
     if let Some((found, rest)) = split_scheme(reference) {
         if !found.eq_ignore_ascii_case(scheme) {
@@ -78,7 +82,7 @@ mod tests {
             ("/x#frag", Some("/x")),
             ("x", Some("/a/x")),
             ("?q=2", Some("/a/b?q=2")),
-            ("", Some("/a/b?q=1")),
+            ("", None),
             ("https://example.com/x", None),
             ("http://other.example/x", None),
             ("//user@example.com/x", None),

@@ -12,7 +12,7 @@
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::config::Query;
-use crate::fields::Fields;
+use crate::fields::{Fields, same_name};
 
 pub mod body;
 pub mod query;
@@ -89,6 +89,16 @@ impl<'a> KeyBuilder<'a> {
         let separator: &[u8] = if name == b"cookie" { b"; " } else { b", " };
         self.part(Tag::Header, |out| {
             write_sized(name, out);
+            let mut respelt =
+                request.iter().filter(|(known, _)| *known != name && same_name(known, name)).peekable();
+            if respelt.peek().is_some() {
+                // An origin may read another spelling as the field.
+                for (known, line) in respelt {
+                    out.push(RESPELT);
+                    write_sized(known, out);
+                    write_sized(line, out);
+                }
+            }
             let mut lines = request.all(name);
             let Some(first) = lines.next() else { return };
             out.push(PRESENT);
@@ -252,6 +262,9 @@ pub(crate) fn read_sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 fn size_prefix(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()
 }
+
+/// Stands before the name and value of a field that is spelt in another way.
+const RESPELT: u8 = 3;
 
 /// Stands before the value of a field or cookie that is present.
 const PRESENT: u8 = 1;

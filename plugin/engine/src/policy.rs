@@ -5,8 +5,8 @@ mod matcher;
 
 pub use crate::config::{
     Admin, BodyKey, Breaker, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node,
-    OriginBreaker, Purge, Query, QueryChoice, QueryName, QueryOrder, Refresh, Remote, RequestDirectives,
-    Rule, SetCookie, Stale, Tags, Ttl, Vary, Warm, Worker,
+    OriginBreaker, Purge, Query, QueryChoice, QueryName, QueryOrder, RangeFill, Refresh, Remote,
+    RequestDirectives, Rule, SetCookie, Stale, Tags, Ttl, Vary, Warm, Worker,
 };
 
 use std::time::Duration;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{Config, Match};
+use crate::firewall;
 use crate::remote::breaker;
 pub use matcher::Fit;
 use matcher::Matcher;
@@ -198,8 +199,11 @@ impl Default for Policy {
 
 /// See [`Policy::scope`]. Lifetimes are not in it: a new `ttl` must not empty the stores.
 fn scope(namespace: &str, rule: &Rule) -> u64 {
-    let Rule { cookies, set_cookie, vary, key, targeted, tainting_headers, shadow, .. } = rule;
-    let mut terms = format!("{namespace} {:?}", (cookies, set_cookie, vary, key, targeted, tainting_headers));
+    let Rule {
+        cookies, set_cookie, vary, key, targeted, tainting_headers, credential_headers, shadow, ..
+    } = rule;
+    let isolation = (cookies, set_cookie, vary, key, targeted, tainting_headers, credential_headers);
+    let mut terms = format!("{namespace} {isolation:?}");
     // What a rule that only watches has stored came from requests as clients sent them, not as they are keyed.
     if *shadow {
         terms.push_str(" shadow");
@@ -209,8 +213,13 @@ fn scope(namespace: &str, rule: &Rule) -> u64 {
 
 /// A field in the key cannot poison: requests that differ in it do not share a response.
 fn resolved(mut rule: Rule) -> Rule {
-    let Rule { tainting_headers, key, .. } = &mut rule;
-    tainting_headers.retain(|name| !key.headers.contains(name));
+    let Rule { tainting_headers, credential_headers, vary, key, .. } = &mut rule;
+    let unkeyed = |name: &FieldName| !key.headers.contains(name);
+    tainting_headers.retain(unkeyed);
+    credential_headers.retain(unkeyed);
+    vary.require.retain(unkeyed);
+    let watched = tainting_headers.iter().chain(credential_headers.iter()).chain(&vary.require);
+    rule.watched_lengths = watched.fold(0, |set, name| set | firewall::length_bit(name));
     rule
 }
 
@@ -260,8 +269,9 @@ mod tests {
     #[test]
     fn without_rules_every_request_gets_the_default_rule() {
         let policy = Policy::default();
-        assert_eq!(policy.rule_for(b"h", b"/", b"GET"), (0, &Rule::default()));
-        assert_eq!(policy.rule(7), &Rule::default());
+        let default = resolved(Rule::default());
+        assert_eq!(policy.rule_for(b"h", b"/", b"GET"), (0, &default));
+        assert_eq!(policy.rule(7), &default);
     }
 
     #[test]

@@ -39,6 +39,21 @@ pub fn evaluate(request: Fields<'_>, stored: Validators<'_>) -> Outcome {
     if unchanged { Outcome::NotModified } else { Outcome::Proceed }
 }
 
+/// Whether `If-Match` and, in its absence only, `If-Unmodified-Since` of a request hold for what is stored (RFC 9110
+/// §13.1.1, §13.1.4), which has one of these entity-tags. Where they do not, or cannot be judged, the origin has to.
+pub fn holds(request: Fields<'_>, etags: [Option<&[u8]>; 2], last_modified: Option<&[u8]>) -> bool {
+    let mut lines = request.all(b"if-match").peekable();
+    if lines.peek().is_some() {
+        let is_one = |tag: &[u8]| etags.iter().flatten().any(|etag| !tag.starts_with(b"W/") && *etag == tag);
+        return lines.flat_map(entity_tags).any(|tag| tag == b"*" || is_one(tag));
+    }
+    let mut lines = request.all(b"if-unmodified-since");
+    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
+    let since = Timestamp::parse_http_date(line.trim_ascii());
+    let modified = last_modified.and_then(Timestamp::parse_http_date);
+    since.zip(modified).is_some_and(|(since, modified)| modified.as_secs() <= since.as_secs())
+}
+
 /// Weak comparison of two entity-tags (RFC 9110 §8.8.3.2). A text that is no entity-tag equals only itself.
 pub fn weakly_equal(one: &[u8], other: &[u8]) -> bool {
     opaque(one.trim_ascii()) == opaque(other.trim_ascii())
@@ -56,7 +71,7 @@ fn is_unmodified_since(request: Fields<'_>, stored: Validators<'_>) -> bool {
 
 /// The members of one line of `If-None-Match`, without the empty ones. Unlike a quoted string, an entity-tag
 /// has no escapes: a backslash in it is an ordinary character (RFC 9110 §8.8.3).
-fn entity_tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn entity_tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {
         let start = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b','))?;

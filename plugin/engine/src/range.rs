@@ -46,6 +46,11 @@ impl Range {
     }
 }
 
+/// Whether the only range of `value` begins before a position, so that not much comes in vain before it.
+pub fn begins_before(value: &[u8], position: usize) -> bool {
+    matches!(single_range(value), Some((Some(first), _)) if first < position)
+}
+
 /// `Content-Range` of a 206 (RFC 9110 §14.4).
 pub fn content_range(first: usize, last: usize, total: usize) -> Vec<u8> {
     format!("bytes {first}-{last}/{total}").into_bytes()

@@ -2,6 +2,7 @@
 
 use crate::cache_control::RequestDirectives;
 use crate::fields::Fields;
+use crate::firewall::Marks;
 use crate::key::uri;
 
 /// The head of a request. Everything borrows from the block the host handed over.
@@ -25,12 +26,20 @@ pub struct Request<'a> {
     pub if_range: Option<&'a [u8]>,
     /// There is an `If-None-Match` or an `If-Modified-Since`.
     pub conditional: bool,
-    /// There is an `If-Match` or an `If-Unmodified-Since`, which only the origin can judge.
+    /// There is an `If-Match` or an `If-Unmodified-Since`: one that fails is for the origin to judge.
     pub origin_precondition: bool,
     /// There is an `Authorization`.
     pub authorization: bool,
+    /// There is a field that the rule treats as `Authorization`, once [`Request::marked`] was asked.
+    pub credentials: bool,
+    /// There is a field that switches a framework to another response, once [`Request::marked`] was asked.
+    pub switches: bool,
     /// There is a `Cookie`.
     pub cookie: bool,
+    /// `X-Forwarded-Proto`: the scheme that the origin may be told.
+    pub forwarded_proto: Option<&'a [u8]>,
+    /// There is a `CDN-Loop`.
+    pub cdn_loop: bool,
     /// There is an `Expect`.
     pub expect: bool,
     /// The client wants to change the protocol.
@@ -63,6 +72,8 @@ impl<'a> Request<'a> {
                 b"pragma" => pragma_no_cache |= value.trim_ascii().eq_ignore_ascii_case(b"no-cache"),
                 b"if-none-match" | b"if-modified-since" => request.conditional = true,
                 b"if-match" | b"if-unmodified-since" => request.origin_precondition = true,
+                b"x-forwarded-proto" => request.forwarded_proto = Some(value),
+                b"cdn-loop" => request.cdn_loop = true,
                 b"expect" => request.expect = true,
                 b"upgrade" => request.upgrade = true,
                 b"range" => request.range = Some(value),
@@ -77,6 +88,19 @@ impl<'a> Request<'a> {
         // RFC 9111 §5.4: Pragma stands in for an absent Cache-Control.
         request.directives.no_cache |= pragma_no_cache && !cache_control;
         request
+    }
+
+    /// The same with what its rule makes of its fields.
+    #[must_use]
+    pub const fn marked(mut self, marks: Marks) -> Self {
+        self.credentials |= marks.credentials;
+        self.switches |= marks.switches;
+        self
+    }
+
+    /// The marks that it has.
+    pub const fn marks(&self) -> Marks {
+        Marks { credentials: self.credentials, switches: self.switches }
     }
 
     /// The kind of method, as far as caching goes.

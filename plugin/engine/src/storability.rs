@@ -2,8 +2,8 @@
 
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::Detail;
-use crate::fields::Fields;
-use crate::firewall;
+use crate::fields::{Fields, same_name};
+use crate::firewall::{self, Vector};
 use crate::freshness::{Lifetime, LifetimeSource};
 use crate::policy::{Rule, SetCookie};
 use crate::vary::{Vary, is_token_byte};
@@ -15,8 +15,10 @@ pub struct Asked {
     pub authorization: bool,
     /// It said `no-store`.
     pub no_store: bool,
-    /// It had a `Range` or an `Expect`, which are not in its key: only a plain 200 answers others too.
+    /// It had a `Range` or an `Expect`, which are not in its key: only what does not depend on them answers others too.
     pub special: bool,
+    /// It had a field that switches a framework, which the response's `Vary` has to name.
+    pub switches: bool,
 }
 
 /// Why a response is not stored. A closed set: these are words of `Cache-Status` and of the metrics.
@@ -80,6 +82,12 @@ impl Refusal {
     }
 }
 
+/// Whether a refusal is about the request that brought the response: of what is stored it says nothing, and no client is to
+/// remove by its own fields what others may have (RFC 9111 §5.2.1.5 forbids to store, not to keep).
+pub const fn is_of_the_request(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::RequestNoStore | Refusal::Authorization | Refusal::Status)
+}
+
 /// Judges a final response to a request whose method is cacheable. `Vary` is judged where variants are known.
 /// The `lifetime` is asked for last: most responses that are not storable say so outright.
 ///
@@ -100,10 +108,16 @@ pub fn judge(
     if matches!(status, 206 | 304 | 416) {
         return Err(Refusal::Partial);
     }
-    if asked.special && status != 200 {
+    // What is moved, missing or gone is that whole (RFC 9110 §14.2 is about 200 alone).
+    if asked.special && !matches!(status, 200 | 301 | 308 | 404 | 410) {
         return Err(Refusal::Status);
     }
-    if status < 200 || rule.statuses.as_ref().is_some_and(|listed| !listed.contains(&status)) {
+    let listed = rule.statuses.as_ref().map(|listed| listed.contains(&status));
+    if status < 200 || listed == Some(false) {
+        return Err(Refusal::Status);
+    }
+    let named = listed == Some(true) || rule.ttl.statuses.iter().any(|(named, _)| *named == status);
+    if firewall::is_provoked(status) && !named {
         return Err(Refusal::Status);
     }
     if directives.must_understand && !understood {
@@ -152,11 +166,12 @@ pub fn judge_head(
     rule: &Rule,
     lifetime: impl FnOnce() -> Lifetime,
     by_origin: impl FnOnce() -> bool,
+    request: Fields<'_>,
     (length, largest): (Option<usize>, usize),
 ) -> Result<Vec<Box<[u8]>>, Detail> {
     judge(asked, status, response, directives, rule, lifetime).map_err(Detail::NotStored)?;
-    // An error that another filter or Envoy itself made says nothing about the origin's resource.
-    if status >= 400 && !by_origin() {
+    // What another filter or Envoy itself made, be it a redirect, says nothing about the origin's resource.
+    if !by_origin() {
         return Err(Detail::NotStored(Refusal::Status));
     }
     let names = match Vary::parse(response) {
@@ -164,10 +179,21 @@ pub fn judge_head(
         Vary::Fields(names) => names,
         Vary::Star => return Err(Detail::NotStored(Refusal::VaryStar)),
     };
+    if asked.switches && !names_switches(request, &names, rule) {
+        return Err(Detail::Firewall(Vector::UnkeyedHeader));
+    }
     if length.is_some_and(|length| length > largest) {
         return Err(Detail::TooLarge);
     }
     Ok(names)
+}
+
+/// Whether every field of a request that switches a framework is among the names that select a response.
+pub fn names_switches(request: Fields<'_>, names: &[Box<[u8]>], rule: &Rule) -> bool {
+    request.iter().all(|(name, _)| {
+        !rule.vary.require.iter().any(|listed| same_name(listed, name))
+            || names.iter().any(|named| same_name(named, name))
+    })
 }
 
 /// The final statuses of RFC 9110 §15, whose meaning for caches this one implements.

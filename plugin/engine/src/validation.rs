@@ -10,6 +10,7 @@ use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::key;
 use crate::policy::{Rule, SetCookie};
+use crate::precondition::weakly_equal;
 use crate::purge::tags::{tags_of, union};
 use crate::storability::is_kept_out;
 use crate::store::response::{Body, Outlives, StoredResponse, Terms};
@@ -24,6 +25,19 @@ pub enum HeadVerdict {
     Changed,
     /// There is no validator to tell by.
     Unknown,
+}
+
+/// Whether a 304 is about the stored response (RFC 9111 §4.3.4): the validator that it names is the stored one. One that
+/// names none confirms what was asked about.
+pub fn confirms(stored: &StoredResponse, update: Fields<'_>) -> bool {
+    if let (Some(told), Some(own)) = (update.get(b"etag"), stored.etag()) {
+        return weakly_equal(told, own);
+    }
+    match (update.get(b"last-modified"), stored.last_modified()) {
+        (Some(told), Some(own)) => told.trim_ascii() == own.trim_ascii(),
+        // An entity-tag that the stored response does not have is about another one, unless the date says otherwise.
+        _ => update.get(b"etag").is_none() || stored.etag().is_some(),
+    }
 }
 
 /// Freshens `stored` with the fields of a 304, or of a HEAD response that describes it (§3.2, §4.3.4).
@@ -121,6 +135,13 @@ pub fn compare_head(stored: &StoredResponse, head: Fields<'_>) -> HeadVerdict {
 fn describes_content(name: &[u8]) -> bool {
     matches!(
         name,
-        b"content-length" | b"content-encoding" | b"content-range" | b"content-md5" | b"etag" | b"vary"
+        b"content-length"
+            | b"content-encoding"
+            | b"content-range"
+            | b"content-md5"
+            | b"content-digest"
+            | b"repr-digest"
+            | b"digest"
+            | b"etag"
     )
 }

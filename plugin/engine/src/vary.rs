@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use crate::fields::{Fields, list_members};
+use crate::fields::{Fields, list_members, same_name};
 use crate::key::{measured, write_sized};
 
 /// What a response's `Vary` says.
@@ -55,7 +55,7 @@ impl Vary {
 /// select the same response (RFC 9111 §4.1). An absent field differs from an empty one.
 ///
 /// Lines are joined and white space around commas goes. In `Accept`, `Accept-Charset`, `Accept-Encoding` and
-/// `Accept-Language` letters lose their case (save in parameter values), white space goes, weights are
+/// `Accept-Language` letters lose their case (save in parameter values), white space around members goes, weights are
 /// compared as numbers, and members stand in the order of their weights (RFC 9110 §12.4.2). Among equal
 /// weights the order counts in `Accept` and `Accept-Language`, since many origins take the first (§12.5.4).
 pub fn selecting(names: &[Box<[u8]>], request: Fields<'_>, out: &mut Vec<u8>) {
@@ -68,6 +68,14 @@ pub fn selecting(names: &[Box<[u8]>], request: Fields<'_>, out: &mut Vec<u8>) {
 /// Appends nothing if the field is absent, else a byte for the kind of value, and the value.
 fn write_value(name: &[u8], request: Fields<'_>, out: &mut Vec<u8>) {
     let start = out.len();
+    // An origin may read another spelling as the field, so it tells requests apart; it never passes for the field.
+    if request.iter().any(|(known, _)| known != name && same_name(known, name)) {
+        for (known, line) in request.iter().filter(|(known, _)| same_name(known, name)) {
+            out.push(if known == name { TEXT } else { RESPELT });
+            write_sized(line, out);
+        }
+        return;
+    }
     if is_weighted(name) && write_weighted(name, request, out) {
         return;
     }
@@ -96,14 +104,19 @@ fn write_line(line: &[u8], out: &mut Vec<u8>) {
 /// members than [`MAX_MEMBERS`]: such a list is then compared as text.
 fn write_weighted(name: &[u8], request: Fields<'_>, out: &mut Vec<u8>) -> bool {
     let start = out.len();
+    let codings = name == b"accept-encoding";
     let mut places = [const { (Reverse(0), Text { start: 0, end: 0 }) }; MAX_MEMBERS];
     let (mut count, mut lines) = (0, 0);
     for line in request.all(name) {
         lines += 1;
         for member in list_members(line) {
-            let Some(place) = places.get_mut(count) else { return false };
             let begin = out.len();
             let weight = write_member(member, out);
+            if codings && !keep_coding(out, begin) {
+                out.truncate(begin);
+                continue;
+            }
+            let Some(place) = places.get_mut(count) else { return false };
             *place = (Reverse(weight), Text { start: begin, end: out.len() });
             count += 1;
         }
@@ -121,16 +134,29 @@ fn write_weighted(name: &[u8], request: Fields<'_>, out: &mut Vec<u8>) -> bool {
     }
     out.push(WEIGHTED);
     let mut before: Option<(u16, Text)> = None;
+    let mut rank = 0u16;
     for (Reverse(weight), text) in members {
         if before.is_some_and(|(w, t)| w == *weight && t.of(out) == text.of(out)) {
             continue;
         }
+        rank += u16::from(before.is_none_or(|(w, _)| w != *weight));
         before = Some((*weight, *text));
-        out.extend_from_slice(&weight.to_le_bytes());
+        // Of codings the order alone counts, and which are refused: the weights could be any of a thousand numbers.
+        let written = if codings && *weight > 0 { rank } else { *weight };
+        out.extend_from_slice(&written.to_le_bytes());
         measured(out, |out| out.extend_from_within(text.start..text.end));
     }
     out.drain(unsorted);
     true
+}
+
+/// Reduces the member of `Accept-Encoding` that was written last to its coding. `false` if no origin could know that.
+fn keep_coding(out: &mut Vec<u8>, begin: usize) -> bool {
+    let member = out.get(begin..).unwrap_or_default();
+    let end = member.iter().position(|byte| *byte == b';').unwrap_or(member.len());
+    let known = CODINGS.iter().any(|coding| member.get(..end) == Some(*coding));
+    out.truncate(begin + end);
+    known
 }
 
 /// Where a member stands in the buffer.
@@ -164,13 +190,14 @@ fn write_member(member: &[u8], out: &mut Vec<u8>) -> u16 {
     weight.unwrap_or(1000)
 }
 
-/// Appends a value or parameter: lower-case without white space, save what follows `=`, whose case may count.
+/// Appends a value or parameter in lower case, save what follows `=`, whose case may count. White space within it means
+/// that it is no such value, and stays.
 fn write_folded(part: &[u8], out: &mut Vec<u8>) {
     let (name, value) = match part.iter().position(|byte| *byte == b'=') {
         Some(at) => part.split_at_checked(at).unwrap_or((part, b"")),
         None => (part, &b""[..]),
     };
-    out.extend(name.iter().filter(|byte| !byte.is_ascii_whitespace()).map(u8::to_ascii_lowercase));
+    out.extend(name.iter().map(u8::to_ascii_lowercase));
     out.extend_from_slice(value);
 }
 
@@ -213,6 +240,23 @@ pub const MAX_NAMES: usize = 16;
 /// So many members of a weighted list are put into order.
 const MAX_MEMBERS: usize = 32;
 
+/// The content codings of IANA's registry that are in use, and what stands for any.
+const CODINGS: [&[u8]; 11] = [
+    b"gzip",
+    b"br",
+    b"zstd",
+    b"deflate",
+    b"identity",
+    b"*",
+    b"compress",
+    b"x-gzip",
+    b"x-compress",
+    b"dcb",
+    b"dcz",
+];
+
+/// What stands before a value whose field name is spelt in another way.
+const RESPELT: u8 = 3;
 /// What stands before a value that is text.
 const TEXT: u8 = 1;
 /// What stands before a weighted list in order.
@@ -273,6 +317,8 @@ mod tests {
             ("accept-language", &["en;q=0.5, de"], &["de;q=1.000 , en; q=0.50"]),
             ("accept-encoding", &["gzip, br"], &["BR", "gzip"]),
             ("accept-encoding", &["gzip,gzip"], &["gzip"]),
+            ("accept-encoding", &["gzip, x-junk-1, br;q=0.5"], &["gzip;q=0.9, br;q=0.123, junk;q=0.2"]),
+            ("accept-encoding", &["gzip;level=9"], &["gzip"]),
             ("accept", &["text/html;level=1;q=0.3"], &["TEXT/html; q=0.3; LEVEL=1"]),
             ("accept-charset", &["utf-8, , latin1"], &["latin1,UTF-8"]),
         ] {
@@ -292,13 +338,39 @@ mod tests {
             ("accept-language", &[], &[""]),
             ("accept-language", &["en, de;q=0.5"], &["de, en;q=0.5"]),
             ("accept-language", &["en, de"], &["de, en"]),
+            ("accept-language", &["d e"], &["de"]),
+            ("accept", &["text /html"], &["text/html"]),
             ("accept-language", &["en;q=0"], &["en"]),
             ("accept-encoding", &["gzip"], &["gzip;q=0"]),
+            ("accept-encoding", &["gzip, br;q=0.5"], &["gzip;q=0.5, br"]),
+            ("accept-encoding", &["gzip, br;q=0.5"], &["gzip, br"]),
+            ("accept-encoding", &[], &["junk"]),
             ("accept", &["a/b;p=X"], &["a/b;p=x"]),
             ("accept", &["a/b;q=2"], &["a/b"]),
             ("accept", &["a/b;q=0.5"], &["a/b;q=0.5001"]),
         ] {
             assert_ne!(select(name, one), select(name, other), "{name}: {one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn another_spelling_of_a_field_selects_for_itself() {
+        let select = |fields: &[(&str, &str)]| {
+            let block: FieldBlock = fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
+            let mut out = Vec::new();
+            selecting(&names(&["x-lang"]), block.fields(), &mut out);
+            out
+        };
+        let all = [
+            select(&[]),
+            select(&[("x-lang", "a")]),
+            select(&[("x_lang", "a")]),
+            select(&[("x.lang", "b")]),
+            select(&[("x-lang", "a"), ("x_lang", "b")]),
+            select(&[("x-lang", "a, b")]),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(at + 1).all(|other| one != other), "{at}");
         }
     }
 

@@ -1,19 +1,23 @@
 //! Fills under way: the first request for a key that nothing is stored for fetches it, the others wait for that.
 //!
 //! ```text
-//! first request ─ lead ─► origin ─┬ stored ──────────► the others are answered from the store
-//!                                 ├ not storable ────► the others go to the origin at once, and so do the next ones for a while
-//!                                 └ gone, or an error ► one of the others leads
+//! first request ─ lead ─► origin ─┬ stored ────────────► the others are answered from the store
+//!                                 ├ not to be shared ──► the others go to the origin at once, and so do the next ones for a while
+//!                                 ├ body takes long ───► the same, while the first request's response is still stored
+//!                                 └ gone, or an error ─► one of the others leads
 //! ```
 //!
-//! A fill is known by its key's hash. Between the workers of an Envoy it is a lease in shared data, one in a fixed number
-//! of places, so that memory is bounded although shared data cannot be deleted; it ends by itself if its holder dies.
+//! A fill is known by the hash of what will be shared: the key's, or the variant's as soon as it is known what selects
+//! among the key's responses. So nobody waits for a response that is for others. Between the workers of an Envoy it is a lease
+//! in shared data, one in a fixed number of places, so that memory is bounded although shared data cannot be deleted; it
+//! ends by itself if its holder dies.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::coherence::Change;
 use super::remembered::Remembered;
+use super::unshared::{Extent, UNSHARED_FOR, Unshared};
 use super::{Cache, Moment};
 use crate::policy::Coalesce;
 use crate::store::node::Lease;
@@ -24,8 +28,10 @@ use crate::time::Timestamp;
 pub enum FillEnd {
     /// There is a response in the store.
     Stored,
-    /// The origin's answer is not to be stored: nobody should wait for the next one.
-    NotStorable,
+    /// The origin's answer is not to be shared, and this is whom that speaks for.
+    NotShared(Extent),
+    /// The head has come, and the body will take longer than anybody should wait.
+    TakesLong,
     /// The client or the origin has gone before the end, or the origin has failed.
     Died,
 }
@@ -41,9 +47,54 @@ pub enum Turn {
     Alone,
 }
 
-/// Tells a fill from others of the same key.
+/// Tells a fill from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FillId(u64);
+pub struct FillId {
+    hash: u128,
+    nth: u64,
+}
+
+impl FillId {
+    /// The hash of what it brings, for those who wait.
+    pub const fn hash(self) -> u128 {
+        self.hash
+    }
+}
+
+/// How the body of a response comes along whose head has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// When the head came.
+    pub since: Timestamp,
+    /// The length that it promised.
+    pub expected: Option<usize>,
+    /// How much has come.
+    pub got: usize,
+    /// How long those who wait go on waiting.
+    pub bound: Duration,
+}
+
+impl Pace {
+    /// Whether the end of the body is not to be expected soon.
+    fn is_slow(&self, now: Timestamp) -> bool {
+        let elapsed = now.since(self.since);
+        let soon = match self.expected {
+            Some(expected) if self.got > 0 => {
+                // At the pace so far.
+                let left = expected.saturating_sub(self.got) as u128;
+                let micros = elapsed.as_micros().saturating_mul(left) / self.got as u128;
+                Some(Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)))
+            }
+            _ => None,
+        };
+        match soon {
+            Some(left) if left <= self.bound => false,
+            // Long before the bound it can be clear that it will not do.
+            Some(left) => elapsed >= self.bound || elapsed >= self.bound / 4 && left > self.bound * HOPELESS,
+            None => elapsed >= self.bound,
+        }
+    }
+}
 
 /// The fills that this worker knows of.
 #[derive(Debug, Default)]
@@ -56,8 +107,12 @@ pub(super) struct Fills {
     count: u64,
     /// Keys whose waiters may be woken.
     ended: Vec<u128>,
-    /// Keys whose responses were not storable lately.
-    not_storable: Remembered,
+    /// Keys whose answers were not to be shared lately.
+    unshared: Unshared,
+    /// Fills that brought nothing to those who waited, by their number and whether that was for some alone.
+    parted: Remembered,
+    /// Fills of this worker whose bodies are still coming.
+    bodies: Vec<FillId>,
     /// Fills of other workers, in the order in which they are to be looked at again.
     foreign: VecDeque<u128>,
 }
@@ -73,6 +128,10 @@ struct Fill {
     until: Timestamp,
     waiting: usize,
     since: Timestamp,
+    /// There once the head has come.
+    pace: Option<Pace>,
+    /// What other Envoys wait by.
+    claim: Option<(u128, Timestamp)>,
 }
 
 impl Fills {
@@ -85,8 +144,9 @@ impl Fills {
         since: Timestamp,
     ) -> FillId {
         self.count += 1;
-        let id = FillId(self.count);
-        self.under_way.insert(hash, Fill { id, own, lease, until, waiting: 0, since });
+        let id = FillId { hash, nth: self.count };
+        let fill = Fill { id, own, lease, until, waiting: 0, since, pace: None, claim: None };
+        self.under_way.insert(hash, fill);
         id
     }
 
@@ -111,19 +171,98 @@ impl Fills {
         Some(fill)
     }
 
-    pub(super) fn is_not_storable(&self, hash: u128, now: Timestamp) -> bool {
-        self.not_storable.knows(hash, now)
-    }
-
-    fn note_not_storable(&mut self, hash: u128, now: Timestamp) {
-        self.not_storable.note(hash, now.plus(NOT_STORABLE_FOR));
+    /// A fill brings nothing to those who wait: to nobody, or `for_some`, to those alone who show credentials.
+    fn part(&mut self, id: FillId, for_some: bool, now: Timestamp) {
+        self.parted.note(parted_as(id, for_some), now.plus(PARTED_FOR));
     }
 }
 
+fn parted_as(id: FillId, for_some: bool) -> u128 {
+    u128::from(id.nth) << 1 | u128::from(for_some)
+}
+
 impl Cache {
-    /// What a request for `hash` does that found nothing to answer with.
-    pub fn turn(&mut self, hash: u128, bounds: &Coalesce, moment: &mut Moment<'_>) -> Turn {
-        self.turn_among(hash, bounds, self.policy.worker.waiters, moment)
+    /// What a request for `hash` does that found nothing to answer with, and that shows these credentials.
+    pub fn turn(
+        &mut self,
+        hash: u128,
+        identity: Option<u64>,
+        bounds: &Coalesce,
+        moment: &mut Moment<'_>,
+    ) -> Turn {
+        self.turn_among(hash, identity, bounds, self.policy.worker.waiters, moment)
+    }
+
+    /// Whether nothing that could be shared is to be expected for a request with these credentials.
+    pub fn is_unshared(&self, hash: u128, identity: Option<u64>, now: Timestamp) -> bool {
+        self.fills.unshared.applies(hash, identity, now)
+    }
+
+    /// Whether the fill that a request with these credentials waited for has ended without anything for it, so that it need
+    /// not wait for another one.
+    pub fn has_parted(&self, id: FillId, identity: Option<u64>, now: Timestamp) -> bool {
+        self.fills.parted.knows(parted_as(id, false), now)
+            || identity.is_some() && self.fills.parted.knows(parted_as(id, true), now)
+    }
+
+    /// The head of what a fill brings has come. `claim` is what other Envoys wait by, and until when it holds.
+    pub fn body_begins(
+        &mut self,
+        id: FillId,
+        pace: Pace,
+        claim: Option<(u128, Timestamp)>,
+        moment: &mut Moment<'_>,
+    ) {
+        let Some(fill) = self.fills.under_way.get_mut(&id.hash).filter(|fill| fill.id == id) else { return };
+        (fill.pace, fill.claim) = (Some(pace), claim);
+        self.fills.bodies.push(id);
+        self.look_after_body(id, moment);
+    }
+
+    /// More of the body has come: so much in all.
+    #[inline]
+    pub fn body_grows(&mut self, id: FillId, got: usize, moment: &mut Moment<'_>) {
+        if let Some(fill) = self.fills.under_way.get_mut(&id.hash).filter(|fill| fill.id == id)
+            && let Some(pace) = &mut fill.pace
+        {
+            pace.got = got;
+            self.look_after_body(id, moment);
+        }
+    }
+
+    /// Whether bodies are coming that others wait for, or may.
+    pub fn has_bodies_coming(&self) -> bool {
+        !self.fills.bodies.is_empty()
+    }
+
+    /// Lets those go who wait for bodies that take long.
+    pub fn look_after_bodies(&mut self, moment: &mut Moment<'_>) {
+        for id in std::mem::take(&mut self.fills.bodies) {
+            let comes = |fill: &Fill| fill.id == id;
+            if self.fills.under_way.get(&id.hash).is_some_and(comes) {
+                self.fills.bodies.push(id);
+                self.look_after_body(id, moment);
+            }
+        }
+    }
+
+    fn look_after_body(&mut self, id: FillId, moment: &mut Moment<'_>) {
+        let Some(fill) = self.fills.under_way.get(&id.hash).filter(|fill| fill.id == id) else { return };
+        let (pace, claim) = (fill.pace, fill.claim);
+        if !pace.is_some_and(|pace| pace.is_slow(moment.now)) {
+            return;
+        }
+        self.stats.count("coalesce", "slow-body");
+        self.fills.bodies.retain(|other| *other != id);
+        self.end_fill(id, FillEnd::TakesLong, moment);
+        if let Some((hash, until)) = claim {
+            self.end_claim(hash, FillEnd::TakesLong, moment.now < until);
+        }
+    }
+
+    /// What is fetched for a hash can be shared after all.
+    pub(crate) fn note_shared(&mut self, hash: u128) {
+        self.fills.unshared.clear(hash);
     }
 
     /// As [`Cache::turn`], for a request of the cache's own that lasts so long. It need not wait, however many do: `None` if
@@ -134,21 +273,29 @@ impl Cache {
         wait: Duration,
         moment: &mut Moment<'_>,
     ) -> Option<Option<FillId>> {
-        let bounds = Coalesce { enabled: true, wait, waiters: usize::MAX, fleet: false };
-        match self.turn_among(hash, &bounds, usize::MAX, moment) {
+        let bounds =
+            Coalesce { enabled: true, wait, waiters: usize::MAX, fleet: false, ..Coalesce::default() };
+        match self.turn_among(hash, None, &bounds, usize::MAX, moment) {
             Turn::Lead(id) => Some(Some(id)),
             Turn::Alone => Some(None),
             Turn::Wait(fill) => {
-                self.end_wait(hash, fill);
+                self.end_wait(fill);
                 None
             }
         }
     }
 
     /// `in_all`: most requests of this worker that wait.
-    fn turn_among(&mut self, hash: u128, bounds: &Coalesce, in_all: usize, moment: &mut Moment<'_>) -> Turn {
+    fn turn_among(
+        &mut self,
+        hash: u128,
+        identity: Option<u64>,
+        bounds: &Coalesce,
+        in_all: usize,
+        moment: &mut Moment<'_>,
+    ) -> Turn {
         let now = moment.now;
-        if !bounds.enabled || self.fills.is_not_storable(hash, now) {
+        if !bounds.enabled || self.is_unshared(hash, identity, now) {
             return Turn::Alone;
         }
         if let Some(fill) = self.fills.under_way.get(&hash) {
@@ -157,7 +304,7 @@ impl Cache {
             }
             // Its leader is lost, or slower than anybody waits.
             let id = fill.id;
-            self.end_fill(hash, id, FillEnd::Died, moment);
+            self.end_fill(id, FillEnd::Died, moment);
         }
         if self.fills.under_way.len() >= MOST_FILLS {
             self.stats.count("coalesce", "too-many-fills");
@@ -181,7 +328,7 @@ impl Cache {
                 return self.wait_for(hash, bounds.waiters, in_all);
             }
             Lease::NotStorable => {
-                self.fills.note_not_storable(hash, now);
+                self.fills.unshared.note(hash, Extent::Everybody, now);
                 return Turn::Alone;
             }
         };
@@ -199,17 +346,27 @@ impl Cache {
     }
 
     /// The fill that a request of this worker leads has ended. One that was given up before changes nothing.
-    pub fn end_fill(&mut self, hash: u128, id: FillId, end: FillEnd, moment: &mut Moment<'_>) {
+    pub fn end_fill(&mut self, id: FillId, end: FillEnd, moment: &mut Moment<'_>) {
+        let hash = id.hash;
         if self.fills.under_way.get(&hash).is_none_or(|fill| fill.id != id) {
             return;
         }
         let Some(fill) = self.fills.remove(hash) else { return };
-        let not_storable = end == FillEnd::NotStorable;
-        if not_storable {
-            self.fills.note_not_storable(hash, moment.now);
-        }
+        let extent = match end {
+            FillEnd::NotShared(extent) => Some(extent),
+            FillEnd::TakesLong => Some(Extent::Everybody),
+            FillEnd::Stored => {
+                self.fills.unshared.clear(hash);
+                None
+            }
+            FillEnd::Died => None,
+        };
+        let nobody_waits = extent.is_some_and(|extent| {
+            self.fills.part(id, matches!(extent, Extent::Identity(_)), moment.now);
+            self.fills.unshared.note(hash, extent, moment.now)
+        });
         if let Some(token) = fill.lease {
-            let until = not_storable.then(|| moment.now.plus(NOT_STORABLE_FOR).as_millis());
+            let until = nobody_waits.then(|| moment.now.plus(UNSHARED_FOR).as_millis());
             // The other workers are told only if one of them waits.
             if self.node.release(moment.host, hash, token, until) {
                 self.tell(hash, Change::Replaced, moment);
@@ -217,8 +374,9 @@ impl Cache {
         }
     }
 
-    /// A request waits no longer for `hash`. Only if the fill is still under way does that make a difference.
-    pub fn end_wait(&mut self, hash: u128, id: FillId) {
+    /// A request waits no longer. Only if the fill is still under way does that make a difference.
+    pub fn end_wait(&mut self, id: FillId) {
+        let hash = id.hash;
         if let Some(fill) = self.fills.under_way.get_mut(&hash).filter(|fill| fill.id == id) {
             fill.waiting = fill.waiting.saturating_sub(1);
             self.fills.waiting = self.fills.waiting.saturating_sub(1);
@@ -249,6 +407,7 @@ impl Cache {
     /// Looks after the fills of other workers, in case their end was not heard of.
     pub fn look_after_fills(&mut self, moment: &mut Moment<'_>) {
         let now = moment.now;
+        self.look_after_bodies(moment);
         for _ in 0..self.fills.foreign.len().min(LOOKED_AT) {
             let Some(hash) = self.fills.foreign.pop_front() else { break };
             let Some(fill) = self.fills.under_way.get(&hash).filter(|fill| !fill.own) else { continue };
@@ -286,7 +445,9 @@ impl Cache {
 
 /// Fills known at once; past it requests fetch for themselves.
 const MOST_FILLS: usize = 16_384;
-/// How long nobody waits for a key whose response was not storable.
-pub(super) const NOT_STORABLE_FOR: Duration = Duration::from_secs(10);
+/// Nobody waits any more for a body that would take so many times longer than the bound, at the pace so far.
+const HOPELESS: u32 = 4;
+/// Those who waited for a fill are all woken within this time.
+const PARTED_FOR: Duration = Duration::from_secs(5);
 /// Fills of other workers looked at in one tick.
 const LOOKED_AT: usize = 256;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::purging::Judged;
 use super::{Cache, Moment};
-use crate::exchange::{Usable, asks_of, usable};
+use crate::exchange::{Usable, asks_of, identity_of, usable};
 use crate::policy::Rule;
 use crate::request::Request;
+use crate::storability::names_switches;
 use crate::store::Slot;
 use crate::store::record::{self, Verify};
 use crate::store::response::StoredResponse;
@@ -36,6 +37,8 @@ pub enum Found {
     OtherVariants {
         /// The hash of the one that it selects, if the index knows it.
         wanted: Option<u128>,
+        /// The hash that tells those apart that would share one, as far as that is known.
+        turn: u128,
     },
     /// The response selected for the request, fresh or stale.
     Response {
@@ -46,6 +49,19 @@ pub enum Found {
         /// The hash it is stored under.
         hash: u128,
     },
+}
+
+impl Found {
+    /// The hash of what a fetch for the request would bring, where `hash` is that of its key: the variant's, if it is known
+    /// what selects among them.
+    pub fn turn(&self, hash: u128) -> u128 {
+        match self {
+            Self::Nothing => hash,
+            Self::Purged { hash } | Self::Response { hash, .. } | Self::OtherVariants { turn: hash, .. } => {
+                *hash
+            }
+        }
+    }
 }
 
 impl Cache {
@@ -97,17 +113,26 @@ impl Cache {
         moment: &mut Moment<'_>,
     ) -> Found {
         let index = match slot {
-            Slot::Response(stored) if stored.may_answer(request, rule) => {
+            // What switches a framework is answered only under a `Vary` that names it.
+            Slot::Response(stored) if stored.may_answer(request, rule) && !request.switches => {
                 return self.unless_purged(hash, stored, tier);
             }
-            Slot::Response(_) => return Found::OtherVariants { wanted: None },
+            // What is stored is for clients without credentials: each with some will get another one.
+            Slot::Response(_) => {
+                let apart = identity_of(request, rule).unwrap_or_default();
+                return Found::OtherVariants { wanted: None, turn: hash ^ u128::from(apart) << 64 };
+            }
             Slot::Index(index) => index,
         };
-        let of_all = hash;
         let mut variant_key = std::mem::take(&mut self.scratch.variant);
-        let mut found = Found::OtherVariants { wanted: None };
-        if let Some(hash) = index.select(request.fields, &mut variant_key) {
-            found = Found::OtherVariants { wanted: Some(hash) };
+        let selected = index.select(request.fields, &mut variant_key);
+        let mut found = Found::OtherVariants { wanted: None, turn: selected.unwrap_or_else(|turn| turn) };
+        if let (Err(turn), Tier::Worker) = (selected, tier) {
+            // What is asked for again and again is worth a place among the variants.
+            self.table.get(turn);
+        }
+        if let Ok(hash) = selected {
+            found = Found::OtherVariants { wanted: Some(hash), turn: hash };
             let mut purged = false;
             let mut judge = |cache: &mut Self, slot| match cache.judged(hash, slot) {
                 Judged::Stands(slot) => Some(slot),
@@ -118,7 +143,7 @@ impl Cache {
             };
             let local = self.local(hash, &variant_key).and_then(|slot| judge(self, slot));
             let enough = match &local {
-                Some(Slot::Response(own)) => self.needs_no_other(own, of_all, request, rule, moment.now),
+                Some(Slot::Response(own)) => self.needs_no_other(own, hash, request, rule, moment.now),
                 Some(Slot::Index(_)) => true,
                 None => false,
             };
@@ -131,7 +156,11 @@ impl Cache {
                 },
             };
             match slot {
-                Some(Slot::Response(stored)) if stored.may_answer(request, rule) => {
+                Some(Slot::Response(stored))
+                    if stored.may_answer(request, rule)
+                        && (!request.switches
+                            || names_switches(request.fields, index.names_of(hash), rule)) =>
+                {
                     found = Found::Response { stored, tier, hash };
                 }
                 None if purged => found = Found::Purged { hash },
@@ -176,6 +205,16 @@ impl Cache {
         self.unstorable.knows(hash, now)
     }
 
+    /// Remembers that what is under a key is too long to be fetched whole for a part.
+    pub fn note_unfillable(&mut self, hash: u128, now: Timestamp) {
+        self.unfillable.note(hash, now.plus(UNFILLABLE_FOR));
+    }
+
+    /// Whether it is.
+    pub fn is_unfillable(&self, hash: u128, now: Timestamp) -> bool {
+        self.unfillable.knows(hash, now)
+    }
+
     pub(super) fn local(&mut self, hash: u128, key: &[u8]) -> Option<Slot> {
         if let Some(slot) = self.table.get(hash).filter(|slot| slot.key() == key) {
             return Some(slot.clone());
@@ -202,4 +241,6 @@ impl Cache {
     }
 }
 
+/// How long a response that is too long to be filled for a part is not asked for in whole again.
+const UNFILLABLE_FOR: Duration = Duration::from_secs(600);
 const UNSTORABLE_FOR: Duration = Duration::from_secs(2);

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::fills::NOT_STORABLE_FOR;
 use super::storing::KEEP_INDEX;
+use super::unshared::{Extent, UNSHARED_FOR};
 use super::{Cache, FillEnd, Found, Moment};
+use crate::exchange::identity_of;
 use crate::freshness::Freshness;
 use crate::key;
 use crate::policy::{RequestDirectives, Rule};
@@ -95,20 +96,20 @@ impl Cache {
         first: bool,
         moment: &mut Moment<'_>,
     ) -> Option<u128> {
-        let unstorable =
-            self.is_known_unstorable(hash, moment.now) || self.fills.is_not_storable(hash, moment.now);
+        let unstorable = self.is_known_unstorable(hash, moment.now)
+            || self.is_unshared(found.turn(hash), identity_of(request, rule), moment.now);
         if !self.policy.remote.enabled || !rule.remote || unstorable {
             return None;
         }
         let asks = request.directives;
-        if rule.request_directives == RequestDirectives::Honour && (asks.no_cache || asks.no_store) {
+        if rule.request_directives == RequestDirectives::Honour && asks.no_cache {
             return None;
         }
         match found {
             Found::Nothing if first => Some(hash),
             Found::Purged { hash } if first => Some(*hash),
-            Found::OtherVariants { wanted: Some(variant) } => Some(*variant),
-            Found::OtherVariants { wanted: None } if first => Some(hash),
+            Found::OtherVariants { wanted: Some(variant), .. } => Some(*variant),
+            Found::OtherVariants { wanted: None, .. } if first => Some(hash),
             Found::Response { stored, hash, .. } if first => match stored.freshness(moment.now) {
                 // Within its window it is served at once, and validated with the origin.
                 Freshness::Stale { by } if by > stored.schedule.while_revalidate => Some(*hash),
@@ -131,12 +132,13 @@ impl Cache {
             return;
         }
         match end {
-            FillEnd::NotStorable => {
+            FillEnd::NotShared(Extent::Everybody) | FillEnd::TakesLong => {
                 let record = CLAIM_NOT_STORABLE.to_vec();
-                let ttl_seconds = NOT_STORABLE_FOR.as_secs();
+                let ttl_seconds = UNSHARED_FOR.as_secs();
                 self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds });
             }
-            FillEnd::Stored | FillEnd::Died => self.drop_claim(hash),
+            // What one client was refused, others may have.
+            FillEnd::NotShared(_) | FillEnd::Stored | FillEnd::Died => self.drop_claim(hash),
         }
     }
 

@@ -12,11 +12,12 @@ use crate::policy::{Cookies, Rule};
 use crate::remote::queue::Task;
 use crate::request::Request;
 use crate::store::Slot;
-use crate::store::record;
+use crate::store::record::{self, Verify};
 use crate::store::response::{StoredResponse, Terms};
 use crate::store::table::Weigh as _;
 use crate::store::variants::VariantIndex;
 use crate::time::Timestamp;
+use crate::vary::Vary;
 
 impl Cache {
     /// Stores a complete response. `names` are the fields that select it; none means that it is the only
@@ -36,6 +37,12 @@ impl Cache {
         let previous = previous.filter(|slot| !self.holds_purged(slot));
         self.revalidations.remove(&hash);
         let local_only = response.terms.contains(Terms::LOCAL);
+        let mut names = names;
+        if names.is_empty()
+            && let Some(Slot::Index(index)) = &previous
+        {
+            names = self.names_that_select(index, moment);
+        }
         if names.is_empty() {
             // A slow response may be older than the one that has come meanwhile.
             let slack = Duration::from_secs(1);
@@ -73,13 +80,78 @@ impl Cache {
         let replaced_fresh = matches!(self.table.peek(variant_hash),
             Some(Slot::Response(old)) if !old.freshness(moment.now).is_stale());
         self.put(variant_hash, Slot::Response(Rc::new(response)), local_only, moment);
-        for displaced in index.add(names.into(), variant_hash, self.policy.worker.variants) {
-            self.forget(displaced, moment);
+        let limit = self.policy.worker.variants;
+        while let Some(victim) =
+            index.surplus(variant_hash, limit).then(|| self.least_used(&index, moment)).flatten()
+        {
+            index.remove(victim);
+            self.forget(victim, moment);
         }
+        index.add(names.into(), variant_hash);
         self.put(hash, Slot::Index(Rc::new(index)), local_only, moment);
         if replaced_fresh {
             self.tell(variant_hash, Change::Replaced, moment);
         }
+    }
+
+    /// Stores a freshened response that was kept for some clients as one for all.
+    pub(crate) fn share(&mut self, hash: u128, key: &[u8], fresh: &StoredResponse, moment: &mut Moment<'_>) {
+        let mut response = StoredResponse { key: Rc::from(key), ..fresh.clone() };
+        response.terms.set(Terms::SELECTED_BY_COOKIE, false);
+        self.store(hash, response, Vec::new(), Fields::default(), moment);
+    }
+
+    /// The fields by which a response without `Vary` is told from its siblings: those that the `Vary` of the latest fresh one
+    /// names. An origin that leaves `Vary` out where a request has none of the fields means the same by it, and an answer
+    /// for such requests is none for the others (RFC 9111 §4.1). Once all that have one are stale, the resource is taken to
+    /// vary no more.
+    fn names_that_select(&mut self, index: &VariantIndex, moment: &mut Moment<'_>) -> Vec<Box<[u8]>> {
+        let isolates = |name: &[u8]| name == b"cookie";
+        for variant in index.variants.iter().rev() {
+            let present =
+                self.table.peek(variant.hash).cloned().or_else(|| self.peek_shared(variant.hash, moment));
+            let Some(Slot::Response(stored)) = present else { continue };
+            if stored.freshness(moment.now).is_stale()
+                || self.holds_purged(&Slot::Response(Rc::clone(&stored)))
+            {
+                continue;
+            }
+            if let Vary::Fields(said) = Vary::parse(stored.fields.fields()) {
+                let names = variant.names.iter();
+                return names.filter(|name| !isolates(name) || said.contains(name)).cloned().collect();
+            }
+        }
+        Vec::new()
+    }
+
+    /// The variant that gives way to a new one: one that is not there any more; else one that hardly anybody has asked for,
+    /// the newest first, so that whoever makes up values displaces only made-up ones; else the one that is asked for least.
+    fn least_used(&mut self, index: &VariantIndex, moment: &mut Moment<'_>) -> Option<u128> {
+        let mut rated: Vec<(u8, usize, u128)> = Vec::with_capacity(index.variants.len());
+        for (at, variant) in index.variants.iter().enumerate() {
+            let heat = self.table.heat(variant.hash);
+            let now = moment.now;
+            let dead = |slot: Option<Slot>| {
+                slot.is_none_or(|slot| matches!(&slot, Slot::Response(stored) if stored.dead_at() <= now))
+            };
+            let gone = match self.table.peek(variant.hash).cloned() {
+                Some(slot) => dead(Some(slot)),
+                None => dead(self.peek_shared(variant.hash, moment)),
+            };
+            let (class, order) = match heat {
+                _ if gone => (0, at),
+                ..=HARDLY_USED => (1, usize::MAX - at),
+                used => (used, usize::MAX - at),
+            };
+            rated.push((class, order, variant.hash));
+        }
+        rated.into_iter().min().map(|(_, _, hash)| hash)
+    }
+
+    /// What the node store has under a hash, not taken into this worker's table.
+    fn peek_shared(&mut self, hash: u128, moment: &mut Moment<'_>) -> Option<Slot> {
+        let bytes = self.node.get(moment.host, hash, moment.now.as_millis())?;
+        record::decode(bytes, Verify::Head).ok()
     }
 
     /// Puts a freshened response in the place of the one it came from. `false` if something else has taken that
@@ -183,5 +255,7 @@ impl Cache {
     }
 }
 
+/// Uses of late up to which a variant counts as hardly asked for: its own fetch, and another.
+const HARDLY_USED: u8 = 3;
 /// How long the node store keeps an index of variants after its last change.
 pub(super) const KEEP_INDEX: Duration = Duration::from_secs(24 * 3600);

@@ -62,11 +62,14 @@ pub(super) const PERCENT: RangeInclusive<u64> = 0..=100;
 /// Statuses of final responses.
 pub(super) const STATUS: RangeInclusive<u64> = 200..=599;
 pub(super) const ERROR_STATUS: RangeInclusive<u64> = 400..=599;
+pub(super) const RANGE_MAX_BYTES: RangeInclusive<u64> = 1..=64 << 20;
 pub(super) const BODY_INLINE_BYTES: RangeInclusive<u64> = 0..=64 << 10;
 pub(super) const BODY_MAX_BYTES: RangeInclusive<u64> = 1..=16 << 20;
 
 /// A wait is well below Envoy's idle timeout of a stream.
 pub(super) const COALESCE_WAIT: Millis = 1..=60_000;
+/// Zero: nobody waits for a body that is not complete when its head comes.
+pub(super) const COALESCE_BODY_WAIT: Millis = 0..=60_000;
 pub(crate) const COALESCE_WAITERS: RangeInclusive<u64> = 0..=1 << 17;
 pub(super) const REFRESH_TIMEOUT: Millis = 1..=60_000;
 /// Past it nearly every hit would refresh.

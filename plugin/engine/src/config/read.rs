@@ -127,6 +127,7 @@ fn settings<'w, 'f>(object: &mut Object<'w, 'f>, rule: &mut Rule) {
     object.within("vary", &mut rule.vary, |object, vary| {
         object.set("ignore", &mut vary.ignore, fields());
         object.set("add", &mut vary.add, fields());
+        object.set("require", &mut vary.require, fields());
     });
     object.within("key", &mut rule.key, |object, key| {
         object.within("query", &mut key.query, query);
@@ -143,6 +144,7 @@ fn settings<'w, 'f>(object: &mut Object<'w, 'f>, rule: &mut Rule) {
     object.within("coalesce", &mut rule.coalesce, |object, coalesce| {
         object.set("enabled", &mut coalesce.enabled, switch);
         object.set("wait", &mut coalesce.wait, duration(COALESCE_WAIT));
+        object.set("body_wait", &mut coalesce.body_wait, duration(COALESCE_BODY_WAIT));
         object.set("waiters", &mut coalesce.waiters, whole(COALESCE_WAITERS));
         object.set("fleet", &mut coalesce.fleet, switch);
     });
@@ -176,6 +178,12 @@ fn settings<'w, 'f>(object: &mut Object<'w, 'f>, rule: &mut Rule) {
     });
     object.set("remote", &mut rule.remote, switch);
     object.set("tainting_headers", &mut rule.tainting_headers, fields());
+    object.set("credential_headers", &mut rule.credential_headers, fields());
+    object.within("range", &mut rule.range, |object, range| {
+        object.set("fill", &mut range.fill, switch);
+        object.set("max_bytes", &mut range.max_bytes, size(RANGE_MAX_BYTES));
+    });
+    object.set("post_answers_get", &mut rule.post_answers_get, switch);
 }
 
 fn ttl<'w, 'f>(object: &mut Object<'w, 'f>, ttl: &mut Ttl) {

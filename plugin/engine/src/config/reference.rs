@@ -422,6 +422,12 @@ pub(super) fn settings() -> Vec<Member> {
             "[]",
             "Request fields that select although `Vary` does not name them.",
         ),
+        member(
+            "vary.require",
+            Form::Texts(Empty, fields()),
+            "[\"rsc\",\"next-router-state-tree\",\"next-router-prefetch\",\"next-router-segment-prefetch\",\"next-url\",\"next-action\",\"x-middleware-prefetch\",\"x-nextjs-data\",\"x-inertia\",\"x-pjax\",\"hx-request\",\"turbo-frame\"]",
+            "Request fields that switch a framework to another response: with one of them, only a response is stored or used whose `Vary` names it.",
+        ),
         member("key", Form::Object, "", "What tells two requests apart, beside scheme, authority and path."),
         member("key.query", Form::Object, "", "The query's part of the key."),
         member(
@@ -506,6 +512,12 @@ pub(super) fn settings() -> Vec<Member> {
             Form::Duration(COALESCE_WAIT),
             "\"5s\"",
             "How long a request waits in all before it goes to the origin by itself.",
+        ),
+        member(
+            "coalesce.body_wait",
+            Form::Duration(COALESCE_BODY_WAIT),
+            "\"250ms\"",
+            "How long it goes on waiting once the response's head has come, unless the body's length and pace promise its end within this time.",
         ),
         member(
             "coalesce.waiters",
@@ -647,8 +659,33 @@ pub(super) fn settings() -> Vec<Member> {
         member(
             "tainting_headers",
             Form::Texts(Empty, fields()),
-            "[\"x-forwarded-host\",\"x-forwarded-scheme\",\"x-original-url\",\"x-rewrite-url\",\"x-http-method-override\",\"x-http-method\",\"x-method-override\"]",
-            "A request with one of these fields is not stored, unless `key.headers` names it.",
+            "[\"forwarded\",\"x-forwarded-host\",\"x-forwarded-scheme\",\"x-forwarded-port\",\"x-forwarded-prefix\",\"x-forwarded-ssl\",\"x-forwarded-server\",\"x-host\",\"x-http-host-override\",\"x-original-host\",\"x-original-url\",\"x-original-uri\",\"x-forwarded-path\",\"x-original-method\",\"x-rewrite-url\",\"x-scheme\",\"x-url-scheme\",\"front-end-https\",\"x-http-method-override\",\"x-http-method\",\"x-method-override\",\"x-matched-path\",\"x-now-route-matches\",\"x-invoke-path\",\"x-invoke-query\",\"x-invoke-output\",\"x-invoke-status\",\"x-invoke-error\",\"x-middleware-subrequest\",\"x-middleware-rewrite\",\"x-vercel-sc-host\",\"x-react-router-spa-mode\",\"x-react-router-prerender-data\"]",
+            "A request with one of these fields passes by, unless `key.headers` names the field or it only repeats what the key says.",
+        ),
+        member(
+            "credential_headers",
+            Form::Texts(Empty, fields()),
+            "[\"x-authorization\",\"x-api-key\",\"x-apikey\",\"api-key\",\"apikey\",\"x-api-token\",\"x-auth-token\",\"x-access-token\",\"x-session-token\",\"x-session-id\",\"x-amz-security-token\",\"x-amzn-oidc-identity\",\"x-amzn-oidc-data\",\"x-goog-api-key\",\"x-goog-iap-jwt-assertion\",\"x-ms-client-principal\",\"cf-access-jwt-assertion\",\"x-jwt-assertion\",\"x-id-token\",\"x-user\",\"x-user-id\",\"x-remote-user\",\"remote-user\",\"x-forwarded-user\",\"x-forwarded-email\",\"x-forwarded-access-token\",\"x-auth-request-user\"]",
+            "Fields that say who asks: each is treated as `Authorization` is, unless `key.headers` names it.",
+        ),
+        member("range", Form::Object, "", "Requests for a part of what is not stored."),
+        member(
+            "range.fill",
+            Form::Switch,
+            "false",
+            "The whole is fetched in the part's place, stored, and the part cut out of it.",
+        ),
+        member(
+            "range.max_bytes",
+            Form::Size(RANGE_MAX_BYTES),
+            "\"8MiB\"",
+            "A part that ends past this, or has no end, is asked for as it is.",
+        ),
+        member(
+            "post_answers_get",
+            Form::Switch,
+            "false",
+            "Whether the response to a POST answers later GETs of the URL that its `Content-Location` says it is (RFC 9110 §9.3.3).",
         ),
     ]
 }

@@ -52,8 +52,21 @@ pub struct Rule {
     /// Whether the rule's responses are looked up in and sent to the remote store. Default: true.
     pub remote: bool,
     /// A request with one of these fields is not stored, for the origin may answer it differently without the key
-    /// telling. [`Policy`](crate::policy::Policy) leaves out those that the rule keys. Default: [`TAINTING`].
+    /// telling. One that only repeats what the key says is passed over. [`Policy`](crate::policy::Policy) leaves out
+    /// those that the rule keys. Default: [`TAINTING`].
     pub tainting_headers: Vec<FieldName>,
+    /// Fields that say who asks: each is treated as `Authorization` is (RFC 9111 §3.5).
+    /// [`Policy`](crate::policy::Policy) leaves out those that the rule keys. Default: [`CREDENTIALS`].
+    pub credential_headers: Vec<FieldName>,
+    /// What becomes of a request for a part of what is not stored.
+    pub range: RangeFill,
+    /// Whether the response to a POST answers later GETs of the URL that it names itself by (RFC 9110 §9.3.3).
+    /// Default: false.
+    pub post_answers_get: bool,
+    /// The lengths of the names in `tainting_headers`, `credential_headers` and `vary.require`, a bit for each (the last
+    /// one for all that are longer): most fields of a request fall out by it.
+    /// [`Policy`](crate::policy::Policy) works it out.
+    pub watched_lengths: u64,
 }
 
 /// How long a stored response is fresh (RFC 9111 §4.2.1). None of these makes a response storable.
@@ -94,12 +107,30 @@ pub struct Stale {
 }
 
 /// What the rule changes in the origin's `Vary` (RFC 9111 §4.1).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vary {
     /// Fields that select nothing although `Vary` names them. Default: empty.
     pub ignore: Vec<FieldName>,
     /// Fields that select although `Vary` does not name them. Default: empty.
     pub add: Vec<FieldName>,
+    /// Fields by which a framework sends something else for the same URL: a response to a request with one of them is
+    /// stored, and answers such a request, only if its `Vary` or the key names the field. Default: [`SWITCHES`].
+    pub require: Vec<FieldName>,
+}
+
+/// A request for a part (RFC 9110 §14) of what is not stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeFill {
+    /// The whole is fetched in its place, stored, and the part cut out of it. Default: false.
+    pub fill: bool,
+    /// Parts that end past this many bytes are asked for as they are. Default: 8 MiB.
+    pub max_bytes: usize,
+}
+
+impl Default for RangeFill {
+    fn default() -> Self {
+        RangeFill { fill: false, max_bytes: 8 << 20 }
+    }
 }
 
 /// What tells two requests apart, beside scheme, authority and path.
@@ -258,6 +289,9 @@ pub struct Coalesce {
     pub enabled: bool,
     /// How long a request waits in all before it goes to the origin by itself. Default: 5 s.
     pub wait: Duration,
+    /// How long a request that waits goes on waiting once the head of the response has come, unless its length and the
+    /// pace so far promise the end of the body within this time. Default: 250 ms.
+    pub body_wait: Duration,
     /// Most requests of a worker that wait for one key; more go to the origin. Default: 8192.
     pub waiters: usize,
     /// Whether the Envoys that share a remote store wait for one another too. Default: true.
@@ -352,7 +386,17 @@ impl Default for Rule {
             tags: Tags::default(),
             remote: true,
             tainting_headers: TAINTING.into_iter().map(field).collect(),
+            credential_headers: CREDENTIALS.into_iter().map(field).collect(),
+            range: RangeFill::default(),
+            post_answers_get: false,
+            watched_lengths: 0,
         }
+    }
+}
+
+impl Default for Vary {
+    fn default() -> Self {
+        Vary { ignore: Vec::new(), add: Vec::new(), require: SWITCHES.into_iter().map(field).collect() }
     }
 }
 
@@ -396,7 +440,13 @@ impl Default for Compression {
 
 impl Default for Coalesce {
     fn default() -> Self {
-        Coalesce { enabled: true, wait: Duration::from_secs(5), waiters: 8192, fleet: true }
+        Coalesce {
+            enabled: true,
+            wait: Duration::from_secs(5),
+            body_wait: Duration::from_millis(250),
+            waiters: 8192,
+            fleet: true,
+        }
     }
 }
 
@@ -434,16 +484,89 @@ fn field(name: &str) -> FieldName {
 /// Name of the rule for requests that no rule matches; no written rule may take it.
 pub const DEFAULT_RULE: &str = "default";
 
-/// Fields that some origins let override what the key is made of, so that storing the answer would poison the
-/// cache for others.
-pub const TAINTING: [&str; 7] = [
+/// Fields that some origins let override what the key is made of, or that their frameworks send to themselves: storing the
+/// answer would poison the cache for others.
+pub const TAINTING: [&str; 33] = [
+    "forwarded",
     "x-forwarded-host",
     "x-forwarded-scheme",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-ssl",
+    "x-forwarded-server",
+    "x-host",
+    "x-http-host-override",
+    "x-original-host",
     "x-original-url",
+    "x-original-uri",
+    "x-forwarded-path",
+    "x-original-method",
     "x-rewrite-url",
+    "x-scheme",
+    "x-url-scheme",
+    "front-end-https",
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+    "x-matched-path",
+    "x-now-route-matches",
+    "x-invoke-path",
+    "x-invoke-query",
+    "x-invoke-output",
+    "x-invoke-status",
+    "x-invoke-error",
+    "x-middleware-subrequest",
+    "x-middleware-rewrite",
+    "x-vercel-sc-host",
+    "x-react-router-spa-mode",
+    "x-react-router-prerender-data",
+];
+
+/// Fields with which browsers ask a framework for something else than the page: data, a part of it, or a prefetch.
+pub const SWITCHES: [&str; 12] = [
+    "rsc",
+    "next-router-state-tree",
+    "next-router-prefetch",
+    "next-router-segment-prefetch",
+    "next-url",
+    "next-action",
+    "x-middleware-prefetch",
+    "x-nextjs-data",
+    "x-inertia",
+    "x-pjax",
+    "hx-request",
+    "turbo-frame",
+];
+
+/// Fields beside `Authorization` and `Cookie` that say who asks: keys and tokens of APIs, and what identity proxies add.
+pub const CREDENTIALS: [&str; 27] = [
+    "x-authorization",
+    "x-api-key",
+    "x-apikey",
+    "api-key",
+    "apikey",
+    "x-api-token",
+    "x-auth-token",
+    "x-access-token",
+    "x-session-token",
+    "x-session-id",
+    "x-amz-security-token",
+    "x-amzn-oidc-identity",
+    "x-amzn-oidc-data",
+    "x-goog-api-key",
+    "x-goog-iap-jwt-assertion",
+    "x-ms-client-principal",
+    "cf-access-jwt-assertion",
+    "x-jwt-assertion",
+    "x-id-token",
+    "x-user",
+    "x-user-id",
+    "x-remote-user",
+    "remote-user",
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-access-token",
+    "x-auth-request-user",
 ];
 
 /// Fields that name tags: of Fastly and others, of several CDNs, of Varnish, and of RFC 9875.

@@ -107,7 +107,9 @@ fn settings(rule: &Rule, inherited: &QueryChoice) -> Value {
         "statuses": rule.statuses,
         "targeted": rule.targeted,
         "remote": rule.remote,
-        "tainting_headers": rule.tainting_headers;
+        "tainting_headers": rule.tainting_headers,
+        "credential_headers": rule.credential_headers,
+        "post_answers_get": rule.post_answers_get;
         "ttl" => members! {
             "override": ttl.r#override,
             "default": ttl.default,
@@ -124,7 +126,7 @@ fn settings(rule: &Rule, inherited: &QueryChoice) -> Value {
             "disconnected": stale.disconnected,
             "error_statuses": stale.error_statuses,
         },
-        "vary" => members! { "ignore": vary.ignore, "add": vary.add },
+        "vary" => members! { "ignore": vary.ignore, "add": vary.add, "require": vary.require },
         "key" => members! {
             "headers": key.headers,
             "cookies": key.cookies,
@@ -145,9 +147,11 @@ fn settings(rule: &Rule, inherited: &QueryChoice) -> Value {
         "coalesce" => members! {
             "enabled": coalesce.enabled,
             "wait": coalesce.wait,
+            "body_wait": coalesce.body_wait,
             "waiters": coalesce.waiters,
             "fleet": coalesce.fleet,
         },
+        "range" => members! { "fill": rule.range.fill, "max_bytes": Size(rule.range.max_bytes as u64) },
         "refresh" => members! {
             "cluster": refresh.cluster,
             "clusters": refresh.clusters,

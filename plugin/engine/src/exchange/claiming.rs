@@ -162,7 +162,7 @@ impl Refresh {
             return false;
         }
         let (record, key) = (self.record(), found.key.clone());
-        let taken = cache.adopt(self.hash, record, slot, moment) && cache.holds(record, &key, moment);
+        let taken = cache.adopt(self.key_hash, record, slot, moment) && cache.holds(record, &key, moment);
         cache.swap_adopted(Vec::new());
         taken
     }
@@ -174,7 +174,7 @@ impl Refresh {
             plan.abandon(FillEnd::Stored, cache, moment);
         }
         self.exchange.on(Event::Ended, cache, moment);
-        self.errand.end(self.hash, End::Adopted, cache, moment);
+        self.errand.end(End::Adopted, cache, moment);
     }
 
     /// Nothing has come of it: another may try.

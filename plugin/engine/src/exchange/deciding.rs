@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::conditions::can_be_confirmed;
 use super::entering::asks_of;
 use super::lookup::Keyed;
-use super::reply;
 use super::{Candidate, refreshing};
 use crate::cache::{AnsweredBy, Cache, Failure, Found, Moment, Revalidation, Tier};
-use crate::cache_control::RequestDirectives;
+use crate::cache_control::{RequestDirectives, ResponseDirectives};
 use crate::cache_status::{Detail, Forward, Outcome, Ttl};
 use crate::freshness::Freshness;
 use crate::policy::Rule;
@@ -22,7 +22,6 @@ pub(super) enum Decision {
         stored: Rc<StoredResponse>,
         tier: Tier,
         outcome: Outcome,
-        kind: reply::Kind,
         /// The hash of what the cache is to renew by itself.
         renew: Option<u128>,
     },
@@ -51,7 +50,7 @@ pub(super) fn decide(found: Found, keyed: &Keyed<'_>, cache: &mut Cache, moment:
     };
     let use_it = |ttl, detail, renew| {
         let outcome = Outcome { hit: true, ttl: Some(ttl), detail, ..Outcome::default() };
-        Decision::Use { stored: Rc::clone(&stored), tier, outcome, kind: reply::Kind::Negotiable, renew }
+        Decision::Use { stored: Rc::clone(&stored), tier, outcome, renew }
     };
     let forward = match usable(&stored, &asks, moment.now) {
         Usable::Fresh { remaining } => {
@@ -79,7 +78,7 @@ pub(super) fn decide(found: Found, keyed: &Keyed<'_>, cache: &mut Cache, moment:
     if asks.only_if_cached {
         return Decision::GatewayTimeout;
     }
-    let conditional = stored.has_validator() && !asks.no_store;
+    let conditional = can_be_confirmed(&stored, request);
     let detail = None;
     Decision::Forward { forward, detail, stale: Some(Candidate { stored, hash, conditional }) }
 }
@@ -110,7 +109,8 @@ pub(crate) enum Usable {
 pub(crate) fn usable(stored: &StoredResponse, asks: &RequestDirectives, now: Timestamp) -> Usable {
     let age = stored.schedule.age(now);
     let too_old = asks.max_age.is_some_and(|limit| age > limit || limit.is_zero());
-    let may = !asks.no_cache && !asks.no_store && !too_old;
+    // A request's no-store forbids to store its answer, not to answer it (§5.2.1.5).
+    let may = !asks.no_cache && !too_old;
     match stored.freshness(now) {
         Freshness::Fresh { remaining } => {
             let enough = asks.min_fresh.is_none_or(|wanted| remaining >= wanted);
@@ -148,6 +148,10 @@ pub(super) fn stands_in(
     let schedule = &stored.schedule;
     let Freshness::Stale { by } = schedule.freshness(now) else { return None };
     let error = rule.stale.error_statuses.contains(&status);
+    // An old error is no better than the new one.
+    if stored.status >= 500 || rule.stale.error_statuses.contains(&stored.status) {
+        return None;
+    }
     if !(error || (500..=504).contains(&status)) || stored.terms.contains(Terms::ALWAYS_VALIDATE) {
         return None;
     }
@@ -161,15 +165,41 @@ pub(super) fn stands_in(
 /// The answer to a request that has waited for a fetch in which the origin failed, if something stale may stand in.
 pub(super) fn after_failure(
     found: &Found,
+    turn: u128,
     keyed: &Keyed<'_>,
     cache: &Cache,
     now: Timestamp,
 ) -> Option<Decision> {
     let Found::Response { stored, tier, .. } = found else { return None };
-    let failure = cache.failure_of(keyed.hash, now)?;
+    let failure = cache.failure_of(turn, now)?;
     let (by, detail) = stands_in(stored, failure, keyed.rule, now)?;
     let (ttl, detail, forward) = (Some(Ttl::Stale(by)), Some(detail), Some(Forward::Stale));
     let outcome = Outcome { forward, ttl, detail, ..Outcome::default() };
-    let kind = reply::Kind::Whole;
-    Some(Decision::Use { stored: Rc::clone(stored), tier: *tier, outcome, kind, renew: None })
+    Some(Decision::Use { stored: Rc::clone(stored), tier: *tier, outcome, renew: None })
+}
+
+/// The answer to a request that has waited since a moment, if one has come meanwhile that is stale already: of several
+/// requests that are answered by one response none is its reuse (RFC 9111 §4).
+pub(super) fn shared_answer(
+    found: &Found,
+    rule: &Rule,
+    since: Timestamp,
+    now: Timestamp,
+) -> Option<Decision> {
+    let Found::Response { stored, tier, .. } = found else { return None };
+    let Freshness::Stale { by } = stored.freshness(now) else { return None };
+    if stored.schedule.received < since || !is_shared_at_once(stored, rule) {
+        return None;
+    }
+    let outcome = Outcome { ttl: Some(Ttl::Stale(by)), ..Outcome::default() };
+    Some(Decision::Use { stored: Rc::clone(stored), tier: *tier, outcome, renew: None })
+}
+
+/// Whether those who waited for a response may share it although its lifetime has ended on the way. Not where the origin wants
+/// to be asked each time.
+pub(super) fn is_shared_at_once(stored: &StoredResponse, rule: &Rule) -> bool {
+    let directives = ResponseDirectives::read(stored.fields.fields(), &rule.targeted);
+    !stored.schedule.lifetime.is_zero()
+        && !stored.terms.contains(Terms::ALWAYS_VALIDATE)
+        && !(directives.must_revalidate || directives.proxy_revalidate)
 }

@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
+use xxhash_rust::xxh3::Xxh3;
+
 use super::awaiting_body::AwaitingBody;
 use super::explaining::Explaining;
 use super::keying::canonical;
-use super::lookup::{Fetch, Keyed, RemoteUse, settle, with_head};
+use super::lookup::{self, Fetch, Keyed, RemoteUse, settle, with_head};
 use super::operating;
 use super::shadowing::Would;
 use super::{Directive, Plan, RequestEdit, Role, State};
@@ -13,7 +15,7 @@ use crate::cache::{Cache, Moment};
 use crate::cache_control::RequestDirectives;
 use crate::cache_status::{Detail, Forward};
 use crate::coding::etag;
-use crate::fields::Fields;
+use crate::fields::{Fields, same_name};
 use crate::firewall::{self, RequestView, Vector};
 use crate::key::{self, BodyPart, uri};
 use crate::policy::{Cookies, Policy, RequestDirectives as Obey, Rule};
@@ -32,7 +34,7 @@ pub(super) fn begin(
     let Some(fields) = Fields::parse(&head) else {
         return (State::Relaying, Directive::Pass);
     };
-    let request = Request::read(fields, !end_of_stream);
+    let mut request = Request::read(fields, !end_of_stream);
     if let Some(answered) = operating::begin(&request, end_of_stream, cache, moment) {
         return answered;
     }
@@ -40,16 +42,11 @@ pub(super) fn begin(
         *explaining = Explaining::begin(token, &head, request.has_body, cache, moment);
     }
     let (rule_index, rule) = rule_of(&policy, &request);
-    let edits = preconditions(&request, rule);
     let now = moment.now;
-    let forward = move |forward, detail, role, head: Vec<u8>| {
-        // Only an invalidation needs to know later what was asked for.
-        let head = if role == Role::Invalidate { head } else { Vec::new() };
-        let plan = Plan { head, forward, detail, ..Plan::unkeyed(rule_index, role, now) };
-        (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
-    };
-    let body_keyed = match stays_out(&request, rule) {
+    let body_keyed = match stays_out(&mut request, rule) {
         Ok(body_keyed) => body_keyed,
+        // A client that wants no forwarding gets none, whatever keeps the cache from looking (RFC 9111 §5.2.1.7).
+        Err(_) if wants_only_what_is_stored(&request, rule) => return lookup::gateway_timeout(cache),
         Err((reason, detail)) => {
             let method = request.method_kind();
             let role = match detail {
@@ -57,7 +54,11 @@ pub(super) fn begin(
                 None => Role::of(method),
                 Some(_) => Role::Bystander,
             };
-            return forward(reason, detail, role, head);
+            let edits = preconditions(&request, rule);
+            // Only an invalidation needs to know later what was asked for.
+            let head = if role == Role::Invalidate { head } else { Vec::new() };
+            let plan = Plan { head, forward: reason, detail, ..Plan::unkeyed(rule_index, role, now) };
+            return (State::Forwarding(Box::new(plan)), Directive::Forward(edits));
         }
     };
     match &rule.key.body {
@@ -73,9 +74,10 @@ pub(super) fn begin(
     }
 }
 
-/// Why the cache stays out of a request from the first; if it does not, whether the request's body is in its key.
+/// Why the cache stays out of a request from the first; if it does not, whether the request's body is in its key. The
+/// request is marked by its rule.
 #[inline]
-pub(crate) fn stays_out(request: &Request<'_>, rule: &Rule) -> Result<bool, (Forward, Option<Detail>)> {
+pub(crate) fn stays_out(request: &mut Request<'_>, rule: &Rule) -> Result<bool, (Forward, Option<Detail>)> {
     let bypass = |detail| Err((Forward::Bypass, Some(detail)));
     if rule.bypass {
         return bypass(Detail::Rule);
@@ -85,13 +87,15 @@ pub(crate) fn stays_out(request: &Request<'_>, rule: &Rule) -> Result<bool, (For
     if !body_keyed && !matches!(request.method_kind(), MethodKind::Get | MethodKind::Head) {
         return Err((Forward::Method, None));
     }
-    if let Some(vector) = refusal(request, rule) {
+    let (verdict, marks) = firewall::inspect_and_mark(&view_of(request, rule));
+    *request = request.marked(marks);
+    if let Some(vector) = verdict.vector().or_else(|| scheme_mismatch(request)) {
         return bypass(Detail::Firewall(vector));
     }
     if request.upgrade {
         return bypass(Detail::Upgrade);
     }
-    if request.origin_precondition {
+    if body_keyed && request.origin_precondition {
         return bypass(Detail::Precondition);
     }
     if rule.cookies == Cookies::Bypass && request.cookie {
@@ -121,7 +125,7 @@ pub(super) fn keyed(
     }
     let keyed = Keyed { request, rule_index, rule, key: &key, hash, changed, sampled };
     let result =
-        settle(&keyed, RemoteUse::Possible, Fetch::Undecided { waited: 0, until: None }, cache, moment);
+        settle(&keyed, RemoteUse::Possible, Fetch::Undecided { waited: 0, since: None }, cache, moment);
     if cache.stats.is_noted() {
         let answered = match &result.0 {
             State::Forwarding(plan) => matches!(plan.would, Some(Would::Answer(_))),
@@ -134,8 +138,20 @@ pub(super) fn keyed(
 }
 
 /// Why the firewall keeps a request away from the cache.
-pub(super) fn refusal(request: &Request<'_>, rule: &Rule) -> Option<Vector> {
-    firewall::inspect(&view_of(request, rule)).vector()
+pub(crate) fn refusal(request: &Request<'_>, rule: &Rule) -> Option<Vector> {
+    firewall::inspect(&view_of(request, rule)).vector().or_else(|| scheme_mismatch(request))
+}
+
+/// The origin may be told another scheme than the key has.
+#[inline]
+fn scheme_mismatch(request: &Request<'_>) -> Option<Vector> {
+    let told = request.forwarded_proto?;
+    (!told.trim_ascii().eq_ignore_ascii_case(request.scheme)).then_some(Vector::SchemeMismatch)
+}
+
+/// A request with what its rule makes of its fields.
+pub(crate) fn marked<'a>(request: Request<'a>, rule: &Rule) -> Request<'a> {
+    request.marked(firewall::inspect_and_mark(&view_of(&request, rule)).1)
 }
 
 /// What the firewall sees of a request.
@@ -144,11 +160,15 @@ pub(crate) fn view_of<'a>(request: &Request<'a>, rule: &'a Rule) -> RequestView<
     RequestView {
         method: request.method,
         target: request.target,
+        scheme: request.scheme,
         authority: request.authority,
         has_body: request.has_body,
         fields: request.fields,
         tainting: &rule.tainting_headers,
         keyed_headers: &rule.key.headers,
+        credentials: &rule.credential_headers,
+        switches: &rule.vary.require,
+        watched_lengths: rule.watched_lengths,
     }
 }
 
@@ -156,10 +176,30 @@ pub(crate) fn view_of<'a>(request: &Request<'a>, rule: &'a Rule) -> RequestView<
 pub(crate) fn asked(request: &Request<'_>, rule: &Rule) -> Asked {
     let credentials_keyed = rule.key.headers.iter().any(|name| **name == *b"authorization");
     Asked {
-        authorization: request.authorization && !credentials_keyed,
+        authorization: request.authorization && !credentials_keyed || request.credentials,
         no_store: request.directives.no_store && rule.request_directives == Obey::Honour,
         special: request.range.is_some() || request.expect,
+        switches: request.switches,
     }
+}
+
+/// A hash of the credentials that a request shows; `None` if it shows none.
+pub(crate) fn identity_of(request: &Request<'_>, rule: &Rule) -> Option<u64> {
+    if !(request.cookie || request.authorization || request.credentials) {
+        return None;
+    }
+    let shows = |name: &[u8]| {
+        matches!(name, b"cookie" | b"authorization")
+            || rule.credential_headers.iter().any(|listed| same_name(listed, name))
+    };
+    let mut hasher = Xxh3::new();
+    for (name, value) in request.fields.iter().filter(|(name, _)| shows(name)) {
+        for part in [name, value] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    Some(hasher.digest())
 }
 
 /// The rule for a request and its index.
@@ -199,7 +239,7 @@ pub(crate) fn asks_of(request: &Request<'_>, rule: &Rule) -> RequestDirectives {
 
 /// `If-Match` names the form that the client was given: the origin is told its own entity-tag beside ours, or it would
 /// refuse a change that it would accept from a client without a cache between.
-fn preconditions(request: &Request<'_>, rule: &Rule) -> Vec<RequestEdit> {
+pub(super) fn preconditions(request: &Request<'_>, rule: &Rule) -> Vec<RequestEdit> {
     if !request.origin_precondition || !rule.compression.enabled {
         return Vec::new();
     }
@@ -207,6 +247,12 @@ fn preconditions(request: &Request<'_>, rule: &Rule) -> Vec<RequestEdit> {
     let joined = lines.join(&b", "[..]);
     let told = etag::with_origins_tags(&joined);
     if told == joined { Vec::new() } else { vec![RequestEdit::Set("if-match", told)] }
+}
+
+/// Whether a GET or HEAD under a rule that caches says `only-if-cached`.
+fn wants_only_what_is_stored(request: &Request<'_>, rule: &Rule) -> bool {
+    let answered = matches!(request.method_kind(), MethodKind::Get | MethodKind::Head);
+    answered && !rule.bypass && !rule.shadow && asks_of(request, rule).only_if_cached
 }
 
 /// A request that the rule bypasses still invalidates if it is unsafe.

@@ -25,7 +25,14 @@ pub(crate) fn canonical(
     }
     if let Some(body) = body {
         key.method(request.method);
+        // Content without what says how to read it means nothing (RFC 10008 §2.7).
+        for name in CONTENT {
+            key.header(name, request.fields);
+        }
         key.body(body);
     }
     changed
 }
+
+/// The fields without which a body has no meaning.
+const CONTENT: [&[u8]; 3] = [b"content-type", b"content-encoding", b"content-language"];

@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 
+use super::entering::identity_of;
 use super::lookup::{self, Fetch, Keyed, RemoteUse};
 use super::polling::{Claim, Polling};
 use super::{Directive, RemoteAnswer, State};
-use crate::cache::{Cache, FillEnd, Moment};
+use crate::cache::{Cache, Extent, FillEnd, Moment};
 use crate::fields::Fields;
+use crate::firewall::Marks;
 use crate::key::Changed;
 use crate::request::Request;
 use crate::store::Slot;
@@ -19,9 +21,16 @@ pub(super) struct Held {
     pub(super) key: Vec<u8>,
     pub(super) hash: u128,
     pub(super) changed: Changed,
+    pub(super) marks: Marks,
 }
 
 impl Held {
+    /// A hash of the credentials that its client shows.
+    pub(super) fn identity(&self, cache: &Cache) -> Option<u64> {
+        let request = Request::read(Fields::parse(&self.head)?, false).marked(self.marks);
+        identity_of(&request, cache.policy().rule(self.rule))
+    }
+
     /// Looks again at what is stored, and decides.
     pub(super) fn settle(
         self,
@@ -30,10 +39,10 @@ impl Held {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
-        let Self { head, rule, key, hash, changed } = self;
+        let Self { head, rule, key, hash, changed, marks } = self;
         let policy = Rc::clone(cache.policy());
         let Some(fields) = Fields::parse(&head) else { return (State::Relaying, Directive::Pass) };
-        let request = Request::read(fields, false);
+        let request = Request::read(fields, false).marked(marks);
         let keyed = Keyed {
             request: &request,
             rule_index: rule,
@@ -103,8 +112,8 @@ impl LookingUp {
             }
             RemoteAnswer::NotStorable => {
                 if let Fetch::Leads { id, .. } = fetch {
-                    cache.end_fill(held.hash, id, FillEnd::NotStorable, moment);
-                    fetch = Fetch::Alone { waited: false };
+                    cache.end_fill(id, FillEnd::NotShared(Extent::Everybody), moment);
+                    fetch = Fetch::Alone { waited: None };
                 }
                 false
             }
@@ -125,7 +134,7 @@ impl LookingUp {
     /// The request is gone.
     pub(super) fn abandon(&self, cache: &mut Cache, moment: &mut Moment<'_>) {
         if let Fetch::Leads { id, .. } = self.fetch {
-            cache.end_fill(self.held.hash, id, FillEnd::Died, moment);
+            cache.end_fill(id, FillEnd::Died, moment);
         }
     }
 }

@@ -1,20 +1,24 @@
 //! What is stored for a request, and what becomes of it: an answer, a wait, a question to the remote store, the origin.
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::deciding::{Decision, after_failure, decide, stands_in};
-use super::entering::asked;
+use super::conditions::{self, asks_for_the_whole, validating};
+use super::deciding::{Decision, Usable, after_failure, decide, shared_answer, stands_in, usable};
+use super::entering::{self, asked, identity_of};
 use super::looking_up::{Held, LookingUp};
 use super::polling::Claim;
 use super::refreshing;
 use super::reply::{self, Shape};
 use super::shadowing;
 use super::waiting::Waiting;
-use super::{Candidate, Directive, Plan, RequestEdit, State};
+use super::{Candidate, Directive, Plan, RequestEdit, Role, State};
 use crate::cache::{AnsweredBy, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Tier, Turn};
 use crate::cache_status::{Detail, Forward, Outcome, Source, Ttl};
+use crate::coding::form::{Form, View};
 use crate::key::{self, Changed};
 use crate::policy::{RequestDirectives as Obey, Rule};
+use crate::precondition;
 use crate::request::Request;
 use crate::time::Timestamp;
 
@@ -69,8 +73,8 @@ pub(super) enum Fetch {
     Undecided {
         /// How often it has waited.
         waited: u8,
-        /// When it has waited enough; `None` before it has begun to.
-        until: Option<Timestamp>,
+        /// When it began to; `None` before that.
+        since: Option<Timestamp>,
     },
     /// Others may wait for it.
     Leads {
@@ -83,8 +87,8 @@ pub(super) enum Fetch {
     },
     /// Nobody waits for it, nor does it wait any more.
     Alone {
-        /// Whether it has waited.
-        waited: bool,
+        /// Since when it has waited, if it has.
+        waited: Option<Timestamp>,
     },
 }
 
@@ -94,43 +98,64 @@ impl Fetch {
         if let Self::Leads { id, .. } = self { Some(id) } else { None }
     }
 
-    /// Whether it has waited for another request's fetch in this Envoy.
-    const fn has_waited(self) -> bool {
-        matches!(self, Self::Undecided { waited: 1.., .. } | Self::Alone { waited: true })
+    /// Since when it has waited for another request's fetch in this Envoy, if it has.
+    const fn waited(self) -> Option<Timestamp> {
+        match self {
+            Self::Undecided { since, .. } | Self::Alone { waited: since } => since,
+            Self::Leads { .. } => None,
+        }
+    }
+
+    /// Since when it has waited for a fetch in this Envoy or in another, if it has. `wait` is how long it may.
+    fn waited_at_all(self, wait: Duration) -> Option<Timestamp> {
+        match self {
+            Self::Leads { polls_until: Some(until), .. } => Some(until.minus(wait)),
+            other => other.waited(),
+        }
     }
 }
 
 impl Keyed<'_> {
     pub(super) fn held(&self) -> Held {
-        let Self { rule_index, key, hash, changed, .. } = *self;
-        Held { head: Vec::new(), rule: rule_index, key: key.to_vec(), hash, changed }
+        let Self { request, rule_index, key, hash, changed, .. } = *self;
+        let marks = request.marks();
+        Held { head: Vec::new(), rule: rule_index, key: key.to_vec(), hash, changed, marks }
     }
 }
 
-/// Whether a request leads, waits or goes alone, now that it needs more than what this Envoy has.
+/// Whether a request leads, waits or goes alone, now that it needs more than what this Envoy has. `turn` is the hash of what
+/// it would bring; `whole` says that it asks for that in the place of a part.
 pub(super) fn take_turn(
     keyed: &Keyed<'_>,
+    (turn, whole): (u128, bool),
     fetch: Fetch,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> Result<Fetch, Box<Waiting>> {
-    let Fetch::Undecided { waited, until } = fetch else { return Ok(fetch) };
-    let Keyed { request, rule, hash, .. } = *keyed;
+    let Fetch::Undecided { waited, since } = fetch else { return Ok(fetch) };
+    let Keyed { request, rule, .. } = *keyed;
     let asked = asked(request, rule);
     // What these fetch is for themselves.
     let asks = request.directives;
     let anew = rule.request_directives == Obey::Honour
         && (asks.no_cache || asks.only_if_cached || asks.max_age.is_some_and(|limit| limit.is_zero()));
-    if request.is_head() || anew || asked.authorization || asked.no_store || asked.special {
-        return Ok(Fetch::Alone { waited: waited > 0 });
+    let special = asked.special && !whole;
+    if request.is_head() || anew || asked.authorization || asked.no_store || special {
+        return Ok(Fetch::Alone { waited: since });
     }
-    match cache.turn(hash, &rule.coalesce, moment) {
+    // It may be the very fetch that it would wait for.
+    if cache.is_nested(request, moment) {
+        cache.stats.count("coalesce", "nested");
+        return Ok(Fetch::Alone { waited: since });
+    }
+    match cache.turn(turn, identity_of(request, rule), &rule.coalesce, moment) {
         Turn::Lead(id) => Ok(Fetch::Leads { id, polls_until: None, claim: None }),
-        Turn::Alone => Ok(Fetch::Alone { waited: waited > 0 }),
+        Turn::Alone => Ok(Fetch::Alone { waited: since }),
         Turn::Wait(fill) => {
             let times = waited.saturating_add(1);
-            let until = until.unwrap_or_else(|| moment.now.plus(rule.coalesce.wait));
-            Err(Box::new(Waiting { held: keyed.held(), fill, times, until }))
+            let since = since.unwrap_or(moment.now);
+            let until = since.plus(rule.coalesce.wait);
+            Err(Box::new(Waiting { held: keyed.held(), fill, times, since, until }))
         }
     }
 }
@@ -154,15 +179,32 @@ pub(super) fn settle(
         cache.stats.sample("duration_us", "lookup", took);
     }
     let (found, form) = cache.in_a_form(found, request, moment);
+    if request.origin_precondition {
+        return settle_precondition(keyed, found, &form, cache, moment);
+    }
     let nothing = matches!(found, Found::Nothing);
-    let waited = fetch.has_waited();
-    let failed = if waited { after_failure(&found, keyed, cache, moment.now) } else { None };
-    if failed.is_none()
-        && let Some(asked) =
-            cache.worth_asking_remote(&found, hash, request, rule, remote == RemoteUse::Possible, moment)
+    let turn = found.turn(hash);
+    let fetch = follow(fetch, turn, cache, moment);
+    // Both have come while it waited: an answer for it, or news of a failure.
+    let waited_at_all = fetch.waited_at_all(rule.coalesce.wait);
+    let brought = waited_at_all.and_then(|since| shared_answer(&found, rule, since, moment.now));
+    let failed = match fetch.waited() {
+        Some(_) if brought.is_none() => after_failure(&found, turn, keyed, cache, moment.now),
+        _ => None,
+    };
+    let settled = brought.or(failed);
+    let stale = match &found {
+        Found::Response { stored, .. } => Some(Rc::clone(stored)),
+        _ => None,
+    };
+    let fills = !cache.is_unfillable(hash, moment.now);
+    let whole = asks_for_the_whole(request, stale.as_deref(), rule, fills);
+    let first = remote == RemoteUse::Possible;
+    if settled.is_none()
         && matches!(remote, RemoteUse::Possible | RemoteUse::FoundFirst)
+        && let Some(asked) = cache.worth_asking_remote(&found, hash, request, rule, first, moment)
     {
-        let fetch = match take_turn(keyed, fetch, cache, moment) {
+        let fetch = match take_turn(keyed, (turn, whole), fetch, cache, moment) {
             Ok(fetch) => fetch,
             Err(waiting) => return waiting.begin(),
         };
@@ -175,19 +217,14 @@ pub(super) fn settle(
         let waiting = LookingUp { held, asked, since, may_ask_again, adopted, fetch, claims };
         return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked, claim });
     }
-    let waited = waited || matches!(fetch, Fetch::Leads { polls_until: Some(_), .. });
-    let decision = failed.unwrap_or_else(|| decide(found, keyed, cache, moment));
-    if let Fetch::Leads { id, claim, .. } = fetch
-        && !matches!(decision, Decision::Forward { .. })
-    {
+    let waited = waited_at_all.is_some();
+    let decision = settled.unwrap_or_else(|| decide(found, keyed, cache, moment));
+    if !matches!(decision, Decision::Forward { .. }) {
         // The remote store had it, or another worker has it meanwhile.
-        cache.end_fill(hash, id, FillEnd::Stored, moment);
-        if let Some(claim) = claim {
-            cache.end_claim(claim.hash, FillEnd::Died, moment.now < claim.until);
-        }
+        give_up_lead(fetch, FillEnd::Stored, cache, moment);
     }
     match decision {
-        Decision::Use { stored, tier, mut outcome, kind, renew } => {
+        Decision::Use { stored, tier, mut outcome, renew } => {
             if let Some(stored_hash) = renew {
                 refreshing::queue(keyed, &stored, stored_hash, cache, moment);
             }
@@ -207,23 +244,19 @@ pub(super) fn settle(
                 Tier::Node => Source::Node,
             });
             let outcome = Outcome { detail, source, ..outcome };
-            let shape = Shape::for_request(request, &stored, &form, kind);
+            let shape = Shape::for_request(request, &stored, &form);
             let reply = reply::from_store(&stored, &form, shape, &outcome, &[], cache, moment.now);
             cache.stats.record_reply(&outcome, reply::sent(&reply, request));
             (State::Finished, Directive::Respond(reply))
         }
-        Decision::GatewayTimeout => {
-            let outcome = Outcome { detail: Some(Detail::OnlyIfCached), ..Outcome::default() };
-            cache.stats.record(&outcome);
-            (State::Finished, Directive::Respond(reply::gateway_timeout(&outcome, cache)))
-        }
+        Decision::GatewayTimeout => gateway_timeout(cache),
         Decision::Forward { forward, detail, stale } => {
             if let Some(open) = cache.origin_open(rule_index, rule, moment.now) {
                 return refuse(keyed, stale.as_ref(), fetch, open, cache, moment);
             }
             let fetch = match forward {
                 Forward::UriMiss | Forward::VaryMiss | Forward::Stale => {
-                    match take_turn(keyed, fetch, cache, moment) {
+                    match take_turn(keyed, (turn, whole), fetch, cache, moment) {
                         Ok(fetch) => fetch,
                         Err(waiting) => return waiting.begin(),
                     }
@@ -238,7 +271,23 @@ pub(super) fn settle(
                 Fetch::Leads { id, claim, .. } => (Some(id), claim),
                 _ => (None, None),
             };
-            let mut edits = conditions(stale.as_ref());
+            let mut edits = stale.as_ref().map_or_else(Vec::new, |stale| validating(stale, request));
+            let tags_added = stale.as_ref().is_some_and(|stale| {
+                edits.iter().any(|edit| {
+                    matches!(edit, RequestEdit::Set("if-none-match", tags) if stale.stored.etag() != Some(tags))
+                })
+            });
+            // What others wait for must not come out as 304 to this client alone.
+            let unconditional = leads.is_some() && request.conditional && edits.is_empty();
+            if unconditional {
+                edits.extend(conditions::unconditional());
+            }
+            if whole {
+                edits.extend(conditions::whole());
+            }
+            let conditional = stale.as_ref().is_some_and(|stale| stale.conditional);
+            let unasked = unconditional || whole || conditional && request.conditional;
+            edits.push(RequestEdit::Set("cdn-loop", cache.looped(request.fields, moment)));
             // The origin is asked for what is keyed, so that no other spelling of it can be stored under the key.
             if changed == Changed::Yes
                 && let Some(target) = key::target_of(key)
@@ -248,7 +297,19 @@ pub(super) fn settle(
             if let Some(authority) = key::authority_of(key).filter(|keyed| *keyed != request.authority) {
                 edits.push(RequestEdit::Set(":authority", authority.to_vec()));
             }
-            let plan = Plan { forward, detail, stale, leads, claim, admitted, ..Plan::of(keyed, moment.now) };
+            let mut plan = Plan {
+                turn,
+                forward,
+                detail,
+                stale,
+                leads,
+                claim,
+                admitted,
+                unasked,
+                tags_added,
+                ..Plan::of(keyed, moment.now)
+            };
+            plan.asked.special &= !whole;
             (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
         }
     }
@@ -263,12 +324,7 @@ fn refuse(
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
-    if let Fetch::Leads { id, claim, .. } = fetch {
-        cache.end_fill(keyed.hash, id, FillEnd::Died, moment);
-        if let Some(claim) = claim {
-            cache.end_claim(claim.hash, FillEnd::Died, moment.now < claim.until);
-        }
-    }
+    give_up_lead(fetch, FillEnd::Died, cache, moment);
     cache.stats.count("origin", "refused");
     let failure = Failure { status: 503, answered_by: AnsweredBy::Host };
     let detail = Some(Detail::OriginOpen);
@@ -277,7 +333,7 @@ fn refuse(
         && let Some(form) = cache.form_of(stored, keyed.request)
     {
         let outcome = Outcome { hit: true, ttl: Some(Ttl::Stale(by)), detail, ..Outcome::default() };
-        let shape = Shape::for_request(keyed.request, stored, &form, reply::Kind::Whole);
+        let shape = Shape::for_request(keyed.request, stored, &form);
         let reply = reply::from_store(stored, &form, shape, &outcome, &[], cache, moment.now);
         cache.stats.record_reply(&outcome, reply::sent(&reply, keyed.request));
         return (State::Finished, Directive::Respond(reply));
@@ -287,14 +343,66 @@ fn refuse(
     (State::Finished, Directive::Respond(reply::origin_open(&outcome, open.retry_after, cache)))
 }
 
-/// Replaces the client's conditions by those that validate the stored response (RFC 9111 §4.3.1).
-fn conditions(stale: Option<&Candidate>) -> Vec<RequestEdit> {
-    let Some(Candidate { stored, conditional: true, .. }) = stale else { return Vec::new() };
-    let edit = |name, value: Option<&[u8]>| match value {
-        Some(value) => RequestEdit::Set(name, value.to_vec()),
-        None => RequestEdit::Remove(name),
-    };
-    vec![edit("if-none-match", stored.etag()), edit("if-modified-since", stored.last_modified())]
+/// A leader stays one for what it will bring. Once it is known to be another variant than was thought, those who wait are
+/// for others, and it takes its turn anew.
+fn follow(fetch: Fetch, turn: u128, cache: &mut Cache, moment: &mut Moment<'_>) -> Fetch {
+    match fetch {
+        Fetch::Leads { id, polls_until: None, .. } if id.hash() != turn => {
+            give_up_lead(fetch, FillEnd::Died, cache, moment);
+            Fetch::Undecided { waited: 0, since: None }
+        }
+        other => other,
+    }
+}
+
+/// Others need not wait for this request any more, in this Envoy and in the others.
+fn give_up_lead(fetch: Fetch, end: FillEnd, cache: &mut Cache, moment: &mut Moment<'_>) {
+    let Fetch::Leads { id, claim, .. } = fetch else { return };
+    cache.end_fill(id, end, moment);
+    if let Some(claim) = claim {
+        cache.end_claim(claim.hash, FillEnd::Died, moment.now < claim.until);
+    }
+}
+
+/// 504: the client wants only what is stored.
+pub(super) fn gateway_timeout(cache: &mut Cache) -> (State, Directive) {
+    let outcome = Outcome { detail: Some(Detail::OnlyIfCached), ..Outcome::default() };
+    cache.stats.record(&outcome);
+    (State::Finished, Directive::Respond(reply::gateway_timeout(&outcome, cache)))
+}
+
+/// `If-Match` and `If-Unmodified-Since`: what is fresh and meets them is served; all else is for the origin to judge.
+fn settle_precondition(
+    keyed: &Keyed<'_>,
+    found: Found,
+    form: &Form,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> (State, Directive) {
+    let Keyed { request, rule_index, rule, .. } = *keyed;
+    let asks = entering::asks_of(request, rule);
+    if let Found::Response { stored, tier, .. } = &found
+        && let Usable::Fresh { remaining } = usable(stored, &asks, moment.now)
+        && stored.status == 200
+    {
+        let etags = [stored.etag(), View::new(stored, form).etag()];
+        if precondition::holds(request.fields, etags, stored.last_modified()) {
+            let detail = Some(if *tier == Tier::Worker { Detail::Worker } else { Detail::Node });
+            let source = Some(if *tier == Tier::Worker { Source::Worker } else { Source::Node });
+            let ttl = Some(Ttl::Fresh(remaining));
+            let outcome = Outcome { hit: true, ttl, detail, source, ..Outcome::default() };
+            let shape = Shape::for_request(request, stored, form);
+            let reply = reply::from_store(stored, form, shape, &outcome, &[], cache, moment.now);
+            cache.stats.record_reply(&outcome, reply::sent(&reply, request));
+            return (State::Finished, Directive::Respond(reply));
+        }
+    }
+    if asks.only_if_cached {
+        return gateway_timeout(cache);
+    }
+    let (forward, detail) = (Forward::Bypass, Some(Detail::Precondition));
+    let plan = Plan { forward, detail, ..Plan::unkeyed(rule_index, Role::Bystander, moment.now) };
+    (State::Forwarding(Box::new(plan)), Directive::Forward(entering::preconditions(request, rule)))
 }
 
 /// How much longer a claim lasts than anybody waits for it.

@@ -53,7 +53,7 @@ impl Polling {
 
     /// The request is gone.
     pub(super) fn abandon(&self, cache: &mut Cache, moment: &mut Moment<'_>) {
-        cache.end_fill(self.held.hash, self.id, FillEnd::Died, moment);
+        cache.end_fill(self.id, FillEnd::Died, moment);
     }
 }
 

@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use super::claiming::Fleet;
 use super::entering;
+use super::forwarding::is_full_answer;
 use super::lookup::Keyed;
 use super::storing::bodiless;
 use super::{Candidate, Directive, Event, Exchange, Plan, Purpose, Role, State};
 use crate::cache::{Admitted, AnsweredBy, Cache, Failure, FillEnd, FillId, Moment, Warmed};
 use crate::cache_status::{Detail, Forward};
 use crate::fields::{FieldBlock, Fields};
-use crate::key;
+use crate::key::{self, Changed};
 use crate::policy::Rule;
 use crate::remote::breaker::CallResult;
 use crate::request::{MethodKind, Request};
 use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
+use crate::validation;
 use crate::warm::Item;
 
 /// A request that is to be sent, or under way. It is ended by one of [`Refresh::answered`], [`Refresh::cut_off`],
@@ -25,8 +27,10 @@ use crate::warm::Item;
 pub struct Refresh {
     pub(super) exchange: Exchange,
     rule: usize,
-    /// The key's hash.
+    /// The hash of what it brings: the key's, or the variant's that it renews.
     pub(crate) hash: u128,
+    /// The key's hash.
+    pub(super) key_hash: u128,
     /// The stored response that it renews, if there is one.
     pub(super) stored: Option<u128>,
     conditional: bool,
@@ -70,7 +74,7 @@ pub(super) enum End {
 }
 
 impl Errand {
-    pub(super) fn end(self, hash: u128, end: End, cache: &mut Cache, moment: &mut Moment<'_>) {
+    pub(super) fn end(self, end: End, cache: &mut Cache, moment: &mut Moment<'_>) {
         match self {
             Self::Renew => {
                 let word = match end {
@@ -85,6 +89,7 @@ impl Errand {
                 cache.stats.count("refresh", word);
             }
             Self::Warm { item, key } => {
+                let hash = key::hash(&key);
                 let warmed = match end {
                     End::Stored | End::Freshened if cache.holds(hash, &key, moment) => Warmed::Stored,
                     End::Stored | End::Freshened => Warmed::NotKept,
@@ -127,7 +132,9 @@ pub(super) fn queue(
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) {
-    let Keyed { rule_index, rule, hash, .. } = *keyed;
+    let Keyed { rule_index, rule, .. } = *keyed;
+    // Each variant is renewed by itself.
+    let hash = stored_hash;
     let now = moment.now;
     let Some(cluster) = cache.refresh_cluster(rule_index, rule, now) else { return };
     if cache.rests(hash, now) || cache.origin_open(rule_index, rule, now).is_some() {
@@ -148,19 +155,38 @@ pub(super) fn queue(
     };
     let Ok(admitted) = cache.admit_origin(rule_index, rule, moment) else {
         if let Some(id) = leads {
-            cache.end_fill(hash, id, FillEnd::Died, moment);
+            cache.end_fill(id, FillEnd::Died, moment);
         }
         cache.stats.count("refresh", "paused");
         return;
     };
     cache.stats.count("refresh", "queued");
     let stale = Some((Rc::clone(stored), stored_hash));
-    let mut refresh = fetch(keyed, stale, leads, admitted, cluster, Errand::Renew, now);
+    let mut refresh = fetch(keyed, stale, leads, admitted, cluster, Errand::Renew, cache, moment);
     refresh.fleet = fleet;
     cache.queue_refresh(refresh);
 }
 
+/// Queues a request for all of what a client's request was to confirm, and what is not there any more.
+pub(super) fn queue_whole(plan: &Plan, rule: &Rule, cache: &mut Cache, moment: &mut Moment<'_>) {
+    let Some(fields) = Fields::parse(&plan.head) else { return };
+    let request = entering::marked(Request::read(fields, false), rule);
+    let (key, hash, rule_index) = (plan.key.as_slice(), plan.hash, plan.rule);
+    let keyed =
+        Keyed { request: &request, rule_index, rule, key, hash, changed: Changed::No, sampled: false };
+    let now = moment.now;
+    if !is_possible(&keyed, cache, now) || cache.has_enough_refreshes() || cache.is_refreshing(hash) {
+        return;
+    }
+    let Some(cluster) = cache.refresh_cluster(rule_index, rule, now) else { return };
+    let Ok(admitted) = cache.admit_origin(rule_index, rule, moment) else { return };
+    cache.stats.count("refresh", "queued");
+    let refresh = fetch(&keyed, None, None, admitted, cluster, Errand::Renew, cache, moment);
+    cache.queue_refresh(refresh);
+}
+
 /// The request for a key, with the validators of what is stored under a hash.
+#[expect(clippy::too_many_arguments, reason = "a request has this many sides")]
 pub(super) fn fetch(
     keyed: &Keyed<'_>,
     stale: Option<(Rc<StoredResponse>, u128)>,
@@ -168,28 +194,35 @@ pub(super) fn fetch(
     admitted: Option<Admitted>,
     cluster: Rc<str>,
     errand: Errand,
-    now: Timestamp,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
 ) -> Refresh {
     let Keyed { request, rule_index, rule, key, hash, .. } = *keyed;
+    let now = moment.now;
     let timeout = rule.refresh.timeout;
     let block = own_request(request, key);
     let mut head = Vec::new();
     block.write_with(&[], &mut head);
     let mut conditions: Vec<(&[u8], &[u8])> = Vec::new();
-    if let Some((stored, _)) = &stale {
+    let looped = cache.looped(request.fields, moment);
+    conditions.push((b"cdn-loop", &looped));
+    let confirmable = stale.as_ref().filter(|(stored, _)| stored.status == 200);
+    if let Some((stored, _)) = confirmable {
         conditions.extend(stored.etag().map(|etag| (&b"if-none-match"[..], etag)));
         conditions.extend(stored.last_modified().map(|date| (&b"if-modified-since"[..], date)));
     }
-    let conditional = !conditions.is_empty();
+    let conditional = conditions.len() > 1;
     let mut sent = Vec::new();
     block.write_with(&conditions, &mut sent);
     let stored = stale.as_ref().map(|(_, hash)| *hash);
+    let turn = stored.unwrap_or(hash);
+    let asks = Fields::parse(&head).map(|fields| entering::marked(Request::read(fields, false), rule));
     let plan = Plan {
         key: key.to_vec(),
         hash,
-        asked: Fields::parse(&head)
-            .map(|fields| entering::asked(&Request::read(fields, false), rule))
-            .unwrap_or_default(),
+        turn,
+        asked: asks.map(|request| entering::asked(&request, rule)).unwrap_or_default(),
+        identity: asks.and_then(|request| entering::identity_of(&request, rule)),
         forward: if stale.is_some() { Forward::Stale } else { Forward::UriMiss },
         stale: stale.map(|(stored, hash)| Candidate { stored, hash, conditional }),
         leads,
@@ -202,7 +235,8 @@ pub(super) fn fetch(
     Refresh {
         exchange,
         rule: rule_index,
-        hash,
+        hash: turn,
+        key_hash: hash,
         stored,
         conditional,
         until: now.plus(timeout),
@@ -238,11 +272,14 @@ impl Refresh {
         }
         let policy = Rc::clone(cache.policy());
         cache.end_refresh(self.hash);
+        if status == 304 && self.conditional && !self.confirms(head, cache) {
+            return self.ask_in_full(cache, moment);
+        }
         if is_failure(status, policy.rule(self.rule)) || (status == 304 && !self.conditional) {
             // A response that can be used goes on being used until there is a better one.
             let result = if status >= 500 { CallResult::Failure } else { CallResult::Dropped };
             self.fail(Failure { status, answered_by: AnsweredBy::Origin }, result, cache, moment);
-            self.errand.end(self.hash, End::Failed, cache, moment);
+            self.errand.end(End::Failed, cache, moment);
             return;
         }
         let end = match self.exchange.on(Event::Response { head, end_of_stream: false }, cache, moment) {
@@ -257,18 +294,38 @@ impl Refresh {
                     _ => End::Stored,
                 }
             }
-            directive => {
-                // The origin has something else now, which is not for the store; nor is what was stored any more.
-                if (status < 400 || matches!(status, 404 | 410))
-                    && let Some(stored) = self.stored
-                {
-                    cache.invalidate(stored, moment);
-                }
-                End::NotStorable(reason(&directive))
-            }
+            // The origin has something else now, which is not for the store; nor is what was stored any more.
+            directive => End::NotStorable(reason(&directive)),
         };
         self.exchange.on(Event::Ended, cache, moment);
-        self.errand.end(self.hash, end, cache, moment);
+        self.errand.end(end, cache, moment);
+    }
+
+    /// Whether a 304 is about what is renewed, and that is still there.
+    fn confirms(&self, head: Fields<'_>, cache: &mut Cache) -> bool {
+        let State::Forwarding(plan) = &self.exchange.state else { return false };
+        plan.stale.as_ref().is_some_and(|candidate| {
+            validation::confirms(&candidate.stored, head) && !plan.is_gone(candidate, cache)
+        })
+    }
+
+    /// The origin has confirmed something else than what is stored, or what is not stored any more: it is asked once more,
+    /// without conditions.
+    fn ask_in_full(mut self, cache: &mut Cache, moment: &mut Moment<'_>) {
+        let State::Forwarding(plan) = &mut self.exchange.state else { return };
+        if let Some(candidate) = plan.stale.take() {
+            cache.invalidate(candidate.hash, moment);
+        }
+        // What was just invalidated is older than the answer that is asked for now.
+        (plan.requested, plan.valid_from) = (moment.now, moment.now.plus(Duration::from_millis(1)));
+        let sent = Fields::parse(&self.request).unwrap_or_default();
+        let looped = sent.get(b"cdn-loop").unwrap_or_default().to_vec();
+        let block = FieldBlock::copy_of(Fields::parse(&plan.head).unwrap_or_default());
+        self.request.clear();
+        block.write_with(&[(b"cdn-loop", &looped)], &mut self.request);
+        (self.conditional, self.stored, self.fleet) = (false, None, Fleet::Settled);
+        self.until = moment.now.plus(self.timeout);
+        cache.queue_refresh(self);
     }
 
     /// The answer has not come whole: the connection broke, or it is longer than the host keeps for a call.
@@ -279,14 +336,14 @@ impl Refresh {
         // No status of a failure: nothing stale is to stand in for an origin that may be well.
         let failure = Failure { status: 0, answered_by: AnsweredBy::Host };
         self.fail(failure, CallResult::Dropped, cache, moment);
-        self.errand.end(self.hash, End::Failed, cache, moment);
+        self.errand.end(End::Failed, cache, moment);
     }
 
     /// No answer has come, or one that the host made.
     pub fn unanswered(mut self, status: u16, cache: &mut Cache, moment: &mut Moment<'_>) {
         let result = if status == 504 { CallResult::Timeout } else { CallResult::Failure };
         self.fail(Failure { status, answered_by: AnsweredBy::Host }, result, cache, moment);
-        self.errand.end(self.hash, End::Failed, cache, moment);
+        self.errand.end(End::Failed, cache, moment);
     }
 
     /// The call could not be made.
@@ -299,7 +356,7 @@ impl Refresh {
             NotSent::Unreachable => (CallResult::Failure, End::Failed),
         };
         self.fail(Failure { status: 503, answered_by: AnsweredBy::Host }, result, cache, moment);
-        self.errand.end(self.hash, end, cache, moment);
+        self.errand.end(end, cache, moment);
     }
 
     /// It has waited too long for others to end.
@@ -307,14 +364,14 @@ impl Refresh {
         cache.end_refresh(self.hash);
         self.let_claim_go(cache);
         self.exchange.on(Event::Ended, cache, moment);
-        self.errand.end(self.hash, End::Late, cache, moment);
+        self.errand.end(End::Late, cache, moment);
     }
 
     fn fail(&mut self, failure: Failure, result: CallResult, cache: &mut Cache, moment: &mut Moment<'_>) {
         cache.end_refresh(self.hash);
         self.let_claim_go(cache);
         if let State::Forwarding(mut plan) = std::mem::replace(&mut self.exchange.state, State::Finished) {
-            cache.note_failure(plan.hash, failure, moment.now);
+            cache.note_failure(plan.turn, failure, moment.now);
             if let Some(admitted) = plan.admitted.take() {
                 cache.record_origin(&admitted, result, moment);
             }
@@ -332,7 +389,7 @@ fn reason(directive: &Directive) -> String {
 
 /// Whether an answer says nothing about what is stored.
 fn is_failure(status: u16, rule: &Rule) -> bool {
-    status >= 500 || matches!(status, 0 | 408 | 429) || rule.stale.error_statuses.contains(&status)
+    status != 304 && !is_full_answer(status, rule)
 }
 
 /// The request without what is the client's own: conditions, ranges, wishes about caches, and what is meant for the
@@ -378,5 +435,6 @@ fn is_clients_own(name: &[u8]) -> bool {
                 | b"upgrade"
                 | b"x-request-id"
                 | b"selvage-explain"
+                | b"cdn-loop"
         )
 }

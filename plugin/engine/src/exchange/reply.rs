@@ -12,16 +12,6 @@ use crate::request::{MethodKind, Request};
 use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 
-/// Whether the client's conditions and ranges apply to a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// They do.
-    Negotiable,
-    /// The stored response stands in for a failed one: it is sent whole, so that no client takes the failure
-    /// for news about what it holds.
-    Whole,
-}
-
 /// The form in which a stored response is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -38,14 +28,8 @@ pub(super) enum Shape {
 impl Shape {
     /// Judges the request's conditions against the stored response.
     #[inline]
-    pub(super) fn for_request(
-        request: &Request<'_>,
-        stored: &StoredResponse,
-        form: &Form,
-        kind: Kind,
-    ) -> Self {
+    pub(super) fn for_request(request: &Request<'_>, stored: &StoredResponse, form: &Form) -> Self {
         if stored.status != 200
-            || kind == Kind::Whole
             || !(request.conditional || request.range.is_some())
             || !matches!(request.method_kind(), MethodKind::Get | MethodKind::Head)
         {
@@ -116,8 +100,12 @@ pub(super) fn from_store(
         Shape::Part(first, last) => {
             let content_range = range::content_range(first, last, view.body.len());
             let part: [(&[u8], &[u8]); 1] = [(b"content-range", &content_range)];
-            view.fields.write_with(&[own, &part, extra].concat(), &mut fields);
             let range = first..last.saturating_add(1);
+            let whole_only =
+                |name: &[u8]| matches!(name, b"content-range" | b"content-md5" | b"content-digest");
+            let kept: FieldBlock =
+                view.fields.fields().iter().filter(|(name, _)| !whole_only(name)).collect();
+            kept.write_with(&[own, &part, extra].concat(), &mut fields);
             Reply { range, ..whole(206, view, fields) }
         }
         Shape::Unsatisfiable => {
@@ -157,6 +145,11 @@ pub(super) fn gateway_timeout(outcome: &Outcome, cache: &mut Cache) -> Reply {
     Reply::made(504, fields, Vec::new())
 }
 
+/// 503 for a client whose answer the origin has confirmed, and which is not there any more: it has only to ask again.
+pub(super) fn nothing_to_send(outcome: &Outcome, cache: &mut Cache) -> Reply {
+    origin_open(outcome, 0, cache)
+}
+
 /// 503 while the origin is left alone.
 pub(super) fn origin_open(outcome: &Outcome, retry_after: u64, cache: &mut Cache) -> Reply {
     let mut line = Vec::new();
@@ -182,6 +175,11 @@ fn whole(status: u16, view: View<'_>, fields: Vec<u8>) -> Reply {
 fn describes_content(name: &[u8]) -> bool {
     matches!(
         name,
-        b"content-type" | b"content-encoding" | b"content-language" | b"content-range" | b"content-md5"
+        b"content-type"
+            | b"content-encoding"
+            | b"content-language"
+            | b"content-range"
+            | b"content-md5"
+            | b"content-digest"
     )
 }

@@ -10,7 +10,7 @@ use super::deciding::{Usable, usable};
 use super::entering;
 use super::looking_up::LookingUp;
 use super::lookup::{self, Fetch, Keyed, RemoteUse};
-use super::reply::{self, Kind, Shape};
+use super::reply::{self, Shape};
 use super::{Candidate, Directive, Plan, Role, State};
 use crate::cache::{Cache, FillEnd, Found, Moment};
 use crate::cache_status::{Detail, Forward, Ttl};
@@ -98,17 +98,26 @@ pub(super) fn settle(
     let Keyed { request, rule_index, rule, key, hash, .. } = *keyed;
     let found = cache.find(key, hash, request, rule, moment);
     let (found, form) = cache.in_a_form(found, request, moment);
+    if request.origin_precondition {
+        let (forward, detail) = (Forward::Bypass, Some(Detail::Precondition));
+        let plan = Plan { forward, detail, ..Plan::unkeyed(rule_index, Role::Bystander, moment.now) };
+        let edits = entering::preconditions(request, rule);
+        return (State::Forwarding(Box::new(plan)), Directive::Forward(edits));
+    }
+    let turn = found.turn(hash);
     let first = remote == RemoteUse::Possible;
     if let Some(asked) = cache.worth_asking_remote(&found, hash, request, rule, first, moment)
         && matches!(remote, RemoteUse::Possible | RemoteUse::FoundFirst)
     {
-        let Some(fetch) = take_turn(keyed, fetch, cache, moment) else { return collapsed(keyed, moment) };
+        let Some(fetch) = take_turn(keyed, turn, fetch, cache, moment) else {
+            return collapsed(keyed, moment);
+        };
         // Without a claim: no other Envoy is to wait for what this one does not serve.
         let (held, since, adopted) = (keyed.held(), moment.now, Vec::new());
         let waiting = LookingUp { held, asked, since, may_ask_again: first, adopted, fetch, claims: false };
         return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked, claim: None });
     }
-    let mut plan = Plan::of(keyed, moment.now);
+    let mut plan = Plan { turn, ..Plan::of(keyed, moment.now) };
     let asks = entering::asks_of(request, rule);
     match found {
         Found::Response { stored, hash, .. } => {
@@ -120,10 +129,10 @@ pub(super) fn settle(
             match ttl {
                 Ok(ttl) => {
                     // The client has been given the origin's entity-tags, and asks with them whatever form is stored.
-                    let own = Shape::for_request(request, &stored, &Form::AsStored, Kind::Negotiable);
+                    let own = Shape::for_request(request, &stored, &Form::AsStored);
                     let shape = match own {
                         Shape::NotModified => own,
-                        _ => Shape::for_request(request, &stored, &form, Kind::Negotiable),
+                        _ => Shape::for_request(request, &stored, &form),
                     };
                     let bytes = if request.is_head() { 0 } else { reply::length(&stored, &form, shape) };
                     let word = if matches!(ttl, Ttl::Fresh(_)) { "hit" } else { "stale" };
@@ -132,10 +141,10 @@ pub(super) fn settle(
                     (plan.forward, plan.detail) = (Forward::Bypass, Some(Detail::Shadow));
                     match (ttl, fetch) {
                         (Ttl::Fresh(_), Fetch::Leads { id, .. }) => {
-                            cache.end_fill(keyed.hash, id, FillEnd::Stored, moment);
+                            cache.end_fill(id, FillEnd::Stored, moment);
                         }
                         (Ttl::Fresh(_), _) => {}
-                        (Ttl::Stale(_), fetch) => match take_turn(keyed, fetch, cache, moment) {
+                        (Ttl::Stale(_), fetch) => match take_turn(keyed, turn, fetch, cache, moment) {
                             Some(fetch) => plan.leads = fetch.leads(),
                             None => plan.role = Role::Bystander,
                         },
@@ -154,7 +163,7 @@ pub(super) fn settle(
         Found::Purged { .. } => plan.detail = Some(Detail::Purged),
         Found::Nothing => {}
     }
-    let Some(fetch) = take_turn(keyed, fetch, cache, moment) else { return collapsed(keyed, moment) };
+    let Some(fetch) = take_turn(keyed, turn, fetch, cache, moment) else { return collapsed(keyed, moment) };
     plan.leads = fetch.leads();
     cache.stats.add_for_rule(rule_index, ("shadow_requests", "miss"), 1);
     (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()))
@@ -168,8 +177,14 @@ fn collapsed(keyed: &Keyed<'_>, moment: &Moment<'_>) -> (State, Directive) {
 }
 
 /// How a request would fetch, for itself or for others too; `None` if it would wait for another's fetch.
-fn take_turn(keyed: &Keyed<'_>, fetch: Fetch, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<Fetch> {
-    match lookup::take_turn(keyed, fetch, cache, moment) {
+fn take_turn(
+    keyed: &Keyed<'_>,
+    turn: u128,
+    fetch: Fetch,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> Option<Fetch> {
+    match lookup::take_turn(keyed, (turn, false), fetch, cache, moment) {
         Ok(fetch) => Some(fetch),
         Err(waiting) => {
             waiting.abandon(cache);

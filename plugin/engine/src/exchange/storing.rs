@@ -1,16 +1,18 @@
 //! A response on its way to the client, copied for the store as it passes.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::deciding::is_shared_at_once;
 use super::{Directive, Plan, State};
-use crate::cache::{Cache, FillEnd, Moment};
+use crate::cache::{Cache, Extent, FillEnd, Moment, Pace};
 use crate::cache_status::Detail;
 use crate::coding::eligible::eligible;
 use crate::coding::head::says_accept_encoding;
 use crate::fields::Fields;
-use crate::freshness::Schedule;
+use crate::freshness::{Schedule, is_stream};
 use crate::key;
 use crate::policy::{Etag, Rule};
 use crate::purge::tags::tags_of;
@@ -76,6 +78,21 @@ impl Storing {
         Ok(Box::new(Self { plan, response, body, expected, names, taken, generate_etag }))
     }
 
+    /// The head has come, and others wait for the body, here and in other Envoys.
+    pub(super) fn begin_body(
+        &self,
+        head: Fields<'_>,
+        rule: &Rule,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) {
+        let Some(id) = self.plan.leads else { return };
+        let bound = if is_stream(head) { Duration::ZERO } else { rule.coalesce.body_wait };
+        let pace = Pace { since: moment.now, expected: self.expected, got: 0, bound };
+        let claim = self.plan.claim.map(|claim| (claim.hash, claim.until));
+        cache.body_begins(id, pace, claim, moment);
+    }
+
     /// A part of the body has come.
     pub(super) fn on_chunk(
         mut self: Box<Self>,
@@ -86,10 +103,18 @@ impl Storing {
     ) -> (State, Directive) {
         let length = self.body.len().saturating_add(chunk.len());
         let more = length.saturating_sub(self.taken);
+        if let Some(id) = self.plan.leads {
+            cache.body_grows(id, length, moment);
+        }
         let too_much = length > cache.largest_object() || self.expected.is_some_and(|told| length > told);
         if too_much || self.body.try_reserve(chunk.len()).is_err() || !cache.begin_filling(more) {
             cache.stats.count("event", if too_much { "outgrown" } else { "filling-limit" });
-            self.abandon(FillEnd::NotStorable, cache, moment);
+            // It is a full answer all the same: what it replaces must not come back.
+            if let Some(candidate) = &self.plan.stale {
+                cache.invalidate(candidate.hash, moment);
+            }
+            let extent = if too_much { Extent::Everybody } else { Extent::One };
+            self.abandon(FillEnd::NotShared(extent), cache, moment);
             return (State::Relaying, Directive::Pass);
         }
         self.taken += more;
@@ -108,7 +133,7 @@ impl Storing {
         self.plan.count_copied(self.body.len(), cache);
         // What others have invalidated while this was on its way must be known before it is stored.
         cache.learn(moment);
-        if cache.invalidated_since(self.plan.hash, self.plan.valid_from) || cache.is_purged(&self.response) {
+        if self.plan.is_outdated(cache) || cache.is_purged(&self.response) {
             self.plan.abandon(FillEnd::Died, cache, moment);
             return (State::Finished, Directive::Pass);
         }
@@ -124,12 +149,18 @@ impl Storing {
         let policy = Rc::clone(cache.policy());
         let response = cache.coded(response, &names, request, policy.rule(plan.rule), moment);
         // One that has to be validated before every use serves nobody who waits.
-        let usable = !response.freshness(moment.now).is_stale();
+        let rule = policy.rule(plan.rule);
+        let shared = !response.freshness(moment.now).is_stale() || is_shared_at_once(&response, rule);
         let begun = moment.host.micros();
         cache.store(plan.hash, response, names, request, moment);
         let took = moment.host.micros().saturating_sub(begun);
         cache.stats.sample("duration_us", "store", took);
-        plan.end_fill(if usable { FillEnd::Stored } else { FillEnd::NotStorable }, cache, moment);
+        if shared {
+            // Those who did not wait for a body that took long may have found otherwise.
+            cache.note_shared(plan.turn);
+        }
+        let end = if shared { FillEnd::Stored } else { FillEnd::NotShared(Extent::Everybody) };
+        plan.end_fill(end, cache, moment);
         // What the new response replaces under another variant's key is found stale there in its own time.
         if let Some(candidate) = &plan.stale {
             cache.revalidation_failed(candidate.hash);

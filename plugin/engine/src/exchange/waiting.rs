@@ -12,6 +12,8 @@ pub(super) struct Waiting {
     pub(super) fill: FillId,
     /// How often it has waited, this time included.
     pub(super) times: u8,
+    /// When it began to.
+    pub(super) since: Timestamp,
     /// When it has waited enough, over all times.
     pub(super) until: Timestamp,
 }
@@ -30,7 +32,7 @@ pub enum Wake {
 impl Waiting {
     /// The state of a request that begins to wait.
     pub(super) fn begin(self: Box<Self>) -> (State, Directive) {
-        let directive = Directive::AwaitFill { hash: self.held.hash, until: self.until };
+        let directive = Directive::AwaitFill { hash: self.fill.hash(), until: self.until };
         (State::Waiting(self), directive)
     }
 
@@ -40,24 +42,27 @@ impl Waiting {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
-        let Self { held, fill, times, until } = self;
-        cache.end_wait(held.hash, fill);
+        let Self { held, fill, times, since, until } = self;
+        cache.end_wait(fill);
+        let alone = Fetch::Alone { waited: Some(since) };
+        let identity = held.identity(cache);
         let fetch = match wake {
             Wake::Enough => {
                 cache.stats.count("coalesce", "waited-enough");
-                Fetch::Alone { waited: true }
+                alone
             }
             // Never meant for this state: it is answered as if its fetch had ended.
-            Wake::Ended | Wake::Poll if times >= MOST_TIMES => Fetch::Alone { waited: true },
-            Wake::Ended | Wake::Poll if moment.now >= until => Fetch::Alone { waited: true },
-            Wake::Ended | Wake::Poll => Fetch::Undecided { waited: times, until: Some(until) },
+            Wake::Ended | Wake::Poll if times >= MOST_TIMES || moment.now >= until => alone,
+            // What it waited for was for others, or takes long.
+            Wake::Ended | Wake::Poll if cache.has_parted(fill, identity, moment.now) => alone,
+            Wake::Ended | Wake::Poll => Fetch::Undecided { waited: times, since: Some(since) },
         };
         held.settle(RemoteUse::Possible, fetch, cache, moment)
     }
 
     /// The request is gone.
     pub(super) fn abandon(&self, cache: &mut Cache) {
-        cache.end_wait(self.held.hash, self.fill);
+        cache.end_wait(self.fill);
     }
 }
 

@@ -116,7 +116,8 @@ pub(crate) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -
     if cache.origin_open(rule_index, rule, now).is_some() {
         return Prepared::Later(ORIGIN_OPEN);
     }
-    if cache.is_refreshing(hash) {
+    let turn = stale.as_ref().map_or(hash, |(_, hash)| *hash);
+    if cache.is_refreshing(turn) {
         return Prepared::Later(BUSY);
     }
     if !cache.may_warm(moment) {
@@ -124,18 +125,18 @@ pub(crate) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -
     }
     let keyed = Keyed { request: &request, rule_index, rule, key: &key, hash, changed, sampled: false };
     let fleet = Fleet::of_warmed(rule, &policy);
-    let Some(leads) = cache.turn_to_renew(hash, fleet.lasts(rule.refresh.timeout), moment) else {
+    let Some(leads) = cache.turn_to_renew(turn, fleet.lasts(rule.refresh.timeout), moment) else {
         return Prepared::Later(BUSY);
     };
     let Ok(admitted) = cache.admit_origin(rule_index, rule, moment) else {
         if let Some(id) = leads {
-            cache.end_fill(hash, id, FillEnd::Died, moment);
+            cache.end_fill(id, FillEnd::Died, moment);
         }
         return Prepared::Later(ORIGIN_OPEN);
     };
-    cache.begin_refresh(hash);
+    cache.begin_refresh(turn);
     let errand = Errand::Warm { item: item.clone(), key: key.clone() };
-    let mut fetch = refreshing::fetch(&keyed, stale, leads, admitted, cluster, errand, now);
+    let mut fetch = refreshing::fetch(&keyed, stale, leads, admitted, cluster, errand, cache, moment);
     fetch.fleet = fleet;
     Prepared::Fetch(Box::new(fetch))
 }

@@ -28,8 +28,17 @@ pub(super) fn note(
     let length = content_length(head).or(length);
     let lengths = (length, cache.largest_object());
     let asked = asked(request, rule);
-    let judged =
-        storability::judge_head(asked, status, head, &directives, rule, || lifetime, || by_origin, lengths);
+    let judged = storability::judge_head(
+        asked,
+        status,
+        head,
+        &directives,
+        rule,
+        || lifetime,
+        || by_origin,
+        request.fields,
+        lengths,
+    );
 
     let size = length.map_or("of unknown length".to_owned(), |length| format!("with {length} bytes"));
     let text = format!("{status} {size}; the largest that a store takes has {}", lengths.1);

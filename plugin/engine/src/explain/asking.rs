@@ -1,7 +1,7 @@
 //! The request: its rule, what the firewall makes of it, its credentials and its wishes.
 
 use super::{Explanation, Fact, Part, show};
-use crate::exchange::{asked, matched, view_of};
+use crate::exchange::{asked, matched, refusal, view_of};
 use crate::firewall;
 use crate::policy::{Cookies, Fit, Policy, RequestDirectives as Obey, Rule};
 use crate::request::Request;
@@ -18,7 +18,7 @@ pub(super) fn note(
 ) {
     note_rule(request, rule_index, rule, policy, explanation);
     let view = view_of(request, rule);
-    let (text, word) = match firewall::inspect(&view).vector() {
+    let (text, word) = match refusal(request, rule) {
         None => ("nothing to object to".into(), None),
         Some(vector) => {
             let field = firewall::culprit(vector, &view);
@@ -91,6 +91,11 @@ fn note_credentials(request: &Request<'_>, rule: &Rule, explanation: &mut Explan
             false => "there, and in the key: a response for each (key.headers)",
         };
         explanation.note(Part::Request, "authorization", text.into());
+    }
+    if request.credentials {
+        let text = "there, by credential_headers: treated as Authorization, so only a response that says public, s-maxage or \
+                    must-revalidate is stored or given to it";
+        explanation.note(Part::Request, "credentials", text.into());
     }
     if request.cookie {
         let text = match rule.cookies {

@@ -3,6 +3,7 @@
 use super::reasons::{self, Reason};
 use super::{Explanation, Fact, Part, Subject, show};
 use crate::cache_status::Detail;
+use crate::config::CREDENTIALS;
 use crate::exchange::canonical;
 use crate::key::{self, BodyKey, BodyPart, Changed, Tag, query, read_sized, uri};
 use crate::policy::{Policy, Query, QueryOrder, Rule};
@@ -70,7 +71,7 @@ fn described(tag: Tag, bytes: &[u8]) -> (&'static str, String) {
         let value = match (tag, rest.split_first()) {
             (_, None) => "absent".to_owned(),
             (Tag::Cookie, Some(_)) => cookies(rest),
-            (_, Some((_, value))) if matches!(name, b"authorization" | b"cookie") => secret(value),
+            (_, Some((_, value))) if is_secret(name) => secret(value),
             (_, Some((_, value))) => format!("\"{}\"", show(value)),
         };
         format!("{}: {value}", show(name))
@@ -108,6 +109,11 @@ fn cookies(mut rest: &[u8]) -> String {
         }
     }
     values.join(", ")
+}
+
+/// Whether the values of a field say who asks.
+fn is_secret(name: &[u8]) -> bool {
+    matches!(name, b"authorization" | b"cookie") || CREDENTIALS.iter().any(|listed| listed.as_bytes() == name)
 }
 
 /// A value that is not to be seen in what operators show to each other.

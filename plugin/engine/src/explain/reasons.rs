@@ -86,6 +86,11 @@ pub fn of_detail(detail: Detail) -> Reason {
         Detail::RequestBodyTooLarge => {
             ("the body that is in the key is longer than the rule allows", "", "key.body.max_bytes")
         }
+        Detail::OtherValidator => (
+            "the origin's 304 names another ETag or Last-Modified than the stored one",
+            "RFC 9111 §4.3.4",
+            "304 of the origin with the validator of what it confirms",
+        ),
         Detail::Purged => {
             ("what was stored has been purged", "", "nothing: the next response is stored anew")
         }
@@ -159,6 +164,11 @@ fn of_vector(vector: Vector) -> Texts {
             "RFC 9111 §7.1",
             "key.headers with the field, tainting_headers without it, or an Envoy filter that removes it before",
         ),
+        Vector::SchemeMismatch => (
+            "X-Forwarded-Proto and :scheme disagree, and the origin may go by either",
+            "RFC 9111 §7.1",
+            "the same scheme in both: the connection manager of Envoy can see to that, or the proxy in front",
+        ),
         Vector::MethodOverride => (
             "a field tells the origin to take the request for another method",
             "RFC 9111 §7.1",
@@ -206,10 +216,10 @@ fn of_refusal(refusal: Refusal) -> Texts {
             "a request without Range: parts are served from what is stored whole",
         ),
         Refusal::Status => (
-            "the rule does not list the status, it is not final, the origin did not make it, or it answers a request with \
-             Range or Expect",
+            "the rule does not list the status, a request can provoke it, it is not final, the origin did not make it, or it \
+             answers Range or Expect",
             "RFC 9111 §3",
-            "statuses in the rule",
+            "statuses or ttl.statuses in the rule",
         ),
         Refusal::MustUnderstand => (
             "must-understand, and the cache does not know the status",

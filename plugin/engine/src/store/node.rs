@@ -152,6 +152,19 @@ impl NodeLimits {
 }
 
 impl NodeStore {
+    /// A number that all workers of this Envoy agree on: the first one's proposal.
+    pub fn instance(&mut self, data: &mut dyn SharedData, proposed: u64) -> u64 {
+        for _ in 0..TRIES {
+            if let Some((bytes, _)) = data.get(names::INSTANCE) {
+                return bytes.try_into().map(u64::from_le_bytes).unwrap_or(proposed);
+            }
+            if data.set(names::INSTANCE, &proposed.to_le_bytes(), ABSENT).is_ok() {
+                return proposed;
+            }
+        }
+        proposed
+    }
+
     /// Touches no shared data yet.
     pub fn new(limits: NodeLimits) -> Self {
         let buckets = limits.buckets.clamp(1, NodeLimits::MAX_BUCKETS);

@@ -330,8 +330,8 @@ mod tests {
     fn index() -> Slot {
         let mut index = VariantIndex::new(Rc::from(&b"key"[..]), Timestamp::from_secs(5));
         let names: Rc<[Box<[u8]>]> = Rc::from(vec![Box::from(&b"accept-language"[..])]);
-        index.add(names.clone(), 7, 16);
-        index.add(names, 8, 16);
+        index.add(names.clone(), 7);
+        index.add(names, 8);
         Slot::Index(Rc::new(index))
     }
 

@@ -97,13 +97,14 @@ impl StoredResponse {
     /// Whether this response may answer a request that carries credentials. One that the origin has not
     /// marked as shared answers only requests without any, or those for which the key tells them apart.
     pub fn may_answer(&self, request: &Request<'_>, rule: &Rule) -> bool {
-        if self.terms.contains(Terms::SHARED) || !(request.authorization || request.cookie) {
+        if self.terms.contains(Terms::SHARED)
+            || !(request.authorization || request.credentials || request.cookie)
+        {
             return true;
         }
         let keyed = |name: &[u8]| rule.key.headers.iter().any(|listed| **listed == *name);
-        let authorization_ok = !request.authorization
-            || self.terms.contains(Terms::DESPITE_AUTHORIZATION)
-            || keyed(b"authorization");
+        let authorization_ok = self.terms.contains(Terms::DESPITE_AUTHORIZATION)
+            || !request.credentials && (!request.authorization || keyed(b"authorization"));
         let cookie_ok = !request.cookie
             || rule.cookies == Cookies::Ignore
             || self.terms.contains(Terms::SELECTED_BY_COOKIE)

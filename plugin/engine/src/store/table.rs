@@ -176,6 +176,11 @@ impl<V: Weigh + Clone> Table<V> {
         found
     }
 
+    /// How often a key was asked for of late, as far as is known: 0 to 16.
+    pub fn heat(&self, hash: u128) -> u8 {
+        self.find(hash).and_then(|index| self.policy.heat(&self.slab, index)).unwrap_or_default()
+    }
+
     /// Values stored.
     pub fn len(&self) -> usize {
         self.slab.len()

@@ -47,8 +47,12 @@ impl VariantIndex {
     }
 
     /// The hash of the most recent variant that `request` selects; its canonical key is left in `scratch`.
-    pub fn select(&self, request: Fields<'_>, scratch: &mut Vec<u8>) -> Option<u128> {
+    ///
+    /// # Errors
+    /// There is none. The hash is that of the variant that it would be by the fields that select the most recent one.
+    pub fn select(&self, request: Fields<'_>, scratch: &mut Vec<u8>) -> Result<u128, u128> {
         let mut tried: Option<(&Names, u128)> = None;
+        let mut by_latest = None;
         for variant in self.variants.iter().rev() {
             let hash = match tried {
                 Some((names, hash)) if *names == variant.names => hash,
@@ -58,11 +62,17 @@ impl VariantIndex {
                 }
             };
             if hash == variant.hash {
-                return Some(hash);
+                return Ok(hash);
             }
+            by_latest.get_or_insert(hash);
             tried = Some((&variant.names, hash));
         }
-        None
+        Err(by_latest.unwrap_or_else(|| key::hash(&self.key)))
+    }
+
+    /// The fields that select the variant under a hash; none if there is no such variant.
+    pub fn names_of(&self, hash: u128) -> &[Box<[u8]>] {
+        self.variants.iter().find(|variant| variant.hash == hash).map_or(&[], |variant| &*variant.names)
     }
 
     /// Whether some variant is selected by `name`.
@@ -70,12 +80,21 @@ impl VariantIndex {
         self.variants.iter().any(|variant| variant.names.iter().any(|known| **known == *name))
     }
 
-    /// Adds a variant as the most recent one. Returns the hashes of those that gave way to `limit`.
-    pub fn add(&mut self, names: Names, hash: u128, limit: usize) -> Vec<u128> {
-        self.variants.retain(|variant| variant.hash != hash);
+    /// Adds a variant as the most recent one.
+    pub fn add(&mut self, names: Names, hash: u128) {
+        self.remove(hash);
         self.variants.push(Variant { names, hash });
-        let surplus = self.variants.len().saturating_sub(limit.max(1));
-        self.variants.drain(..surplus).map(|variant| variant.hash).collect()
+    }
+
+    /// Takes a variant out.
+    pub fn remove(&mut self, hash: u128) {
+        self.variants.retain(|variant| variant.hash != hash);
+    }
+
+    /// Whether one has to go before a variant is added, so that there are no more than `limit`.
+    pub fn surplus(&self, hash: u128, limit: usize) -> bool {
+        let others = self.variants.iter().filter(|variant| variant.hash != hash).count();
+        others >= limit.max(1)
     }
 
     /// Bytes it costs a budget.

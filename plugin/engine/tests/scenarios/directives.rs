@@ -14,11 +14,13 @@ fn request_directives_are_obeyed_as_the_table_says() {
     let table: &[(&str, u64, &str)] = &[
         ("no-cache", 1, "fwd=request"),
         ("NO-CACHE", 1, "fwd=request"),
-        ("no-store", 1, "fwd=request"),
+        ("no-store", 1, "hit"),
+        ("no-store", 60, "fwd=stale"),
         ("max-age=10", 10, "hit"),
         ("max-age=10", 11, "fwd=request"),
         ("max-age=0", 0, "fwd=request"),
-        ("max-age=x", 1, "fwd=request"),
+        ("max-age=x", 1, "hit"),
+        ("no-cache;", 1, "fwd=request"),
         ("max-age=1000", 60, "fwd=stale"),
         ("min-fresh=10", 50, "hit"),
         ("min-fresh=10", 51, "fwd=request"),
@@ -73,10 +75,25 @@ fn a_forced_validation_freshens_for_everyone() {
 #[test]
 fn a_request_that_says_no_store_changes_nothing_in_the_store() {
     let mut gateway = stored("{}");
-    let flight = gateway.get("/a").header("cache-control", "no-store").at(1).leaves();
-    assert!(!flight.is_conditional());
-    gateway.answers(flight, 1, fresh_for(60).body("y")).content("y").not_stored("request-no-store");
-    gateway.get("/a").at(2).hit().content("x");
+    gateway.get("/a").header("cache-control", "no-store").at(1).hit().content("x");
+    let anew = |gateway: &mut Gateway, method: &str| {
+        let call = gateway.request(method, "/a").header("cache-control", "no-store, no-cache").at(1);
+        call.leaves()
+    };
+    // What confirms it, or is about the same, neither renews nor removes it.
+    for method in ["GET", "HEAD"] {
+        let flight = anew(&mut gateway, method);
+        assert!(flight.is_conditional());
+        gateway.answers(flight, 1, origin(304).header("cache-control", "max-age=600")).status(200);
+        let flight = anew(&mut gateway, method);
+        let same = fresh_for(600).header("etag", "\"1\"").body("x");
+        gateway.answers(flight, 1, same).says_nothing_of("stored");
+        gateway.get("/a").at(59).hit().content("x").age(59);
+    }
+    // News of something else is not stored, and yet the end of what is.
+    let flight = anew(&mut gateway, "GET");
+    gateway.answers(flight, 2, fresh_for(60).body("y")).content("y").not_stored("request-no-store");
+    gateway.get("/a").at(3).miss(fresh_for(60));
 }
 
 #[test]

@@ -129,14 +129,14 @@ impl Gateway {
         self.shared.unreachable = origin.unreachable;
         let directive =
             self.feed(worker, exchange, millis, Event::Response { head, end_of_stream: bodiless });
-        let (cache_status, vary, strip) = match directive {
+        let (cache_status, vary, strip, recast) = match directive {
             Directive::Respond(reply) => return Answer::of_reply(&reply),
-            Directive::Relay { cache_status, vary, strip, explanation } => {
+            Directive::Relay { cache_status, vary, strip, explanation, recast } => {
                 fields.extend(
                     explanation
                         .map(|line| ("selvage-explanation".to_owned(), String::from_utf8(line).unwrap())),
                 );
-                (cache_status, vary, strip)
+                (cache_status, vary, strip, recast)
             }
             other => panic!("a response was answered with {other:?}"),
         };
@@ -158,7 +158,18 @@ impl Gateway {
         if let Some(line) = cache_status {
             fields.push(("cache-status".to_owned(), String::from_utf8(line).unwrap()));
         }
-        Answer { status: origin.status, fields, body }
+        let mut answer = Answer { status: origin.status, fields, body };
+        if let Some(recast) = recast {
+            let gone =
+                |name: &str| recast.remove.contains(&name) || recast.set.iter().any(|(set, _)| *set == name);
+            answer.status = recast.status;
+            answer.fields.retain(|(name, _)| !gone(name));
+            for (name, value) in &recast.set {
+                answer.fields.push(((*name).to_owned(), String::from_utf8(value.clone()).unwrap()));
+            }
+            answer.body = answer.body.get(recast.window.clone()).unwrap().to_vec();
+        }
+        answer
     }
 
     /// The next refresh that a worker sends at this second.
@@ -399,7 +410,11 @@ impl Call<'_> {
     }
 
     /// The request is sent, whatever comes of it.
-    fn send(&mut self) -> Sent {
+    pub fn send(mut self) -> Sent {
+        self.sent()
+    }
+
+    fn sent(&mut self) -> Sent {
         let mut fields = vec![
             (":method".to_owned(), self.method.clone()),
             (":scheme".to_owned(), self.scheme.to_owned()),
@@ -433,26 +448,26 @@ impl Call<'_> {
     /// It waits for another's fetch.
     #[track_caller]
     pub fn waits(mut self) -> Waiter {
-        self.send().waiting()
+        self.sent().waiting()
     }
 
     /// It asks the remote store, which has not answered yet.
     #[track_caller]
     pub fn asks(mut self) -> Waiter {
         self.asks_later = true;
-        self.send().waiting()
+        self.sent().waiting()
     }
 
     /// It goes to the origin, whose answer is still to come.
     #[track_caller]
     pub fn leaves(mut self) -> Flight {
-        self.send().left()
+        self.sent().left()
     }
 
     /// It is answered without the origin.
     #[track_caller]
     pub fn answered(mut self) -> Answer {
-        self.send().answered()
+        self.sent().answered()
     }
 
     /// It is answered from the store.
@@ -466,7 +481,7 @@ impl Call<'_> {
     /// It goes to the origin with or without conditions, and the answer comes at once or [`Origin::after`] a while.
     #[track_caller]
     pub fn forwarded(mut self, origin: Origin) -> Answer {
-        let flight = self.send().left();
+        let flight = self.sent().left();
         self.gateway.answers_in_time(flight, origin)
     }
 
@@ -482,7 +497,7 @@ impl Call<'_> {
     /// It goes to the origin with the conditions of a stored response.
     #[track_caller]
     pub fn validates(mut self, origin: Origin) -> Answer {
-        let flight = self.send().left();
+        let flight = self.sent().left();
         assert!(flight.is_conditional(), "without conditions: {:?}", flight.edits);
         self.gateway.answers_in_time(flight, origin)
     }
@@ -496,6 +511,14 @@ pub enum Sent {
 }
 
 impl Sent {
+    /// It is answered, by the origin if need be.
+    pub fn or_answers(self, gateway: &mut Gateway, at: u64, origin: Origin) -> Answer {
+        match self {
+            Self::Left(flight) => gateway.answers(flight, at, origin),
+            other => other.answered(),
+        }
+    }
+
     #[track_caller]
     pub fn left(self) -> Flight {
         match self {
@@ -656,6 +679,11 @@ impl Origin {
     /// The connection breaks before its end.
     pub fn cut(self) -> Self {
         Self { cut: true, ..self }
+    }
+
+    /// The host or another filter makes it.
+    pub fn made_by_host(self) -> Self {
+        Self { unreachable: true, ..self }
     }
 
     /// Its head and body come this many milliseconds after the request left.

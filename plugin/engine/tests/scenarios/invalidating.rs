@@ -163,9 +163,16 @@ fn another_spelling_of_the_target_is_invalidated_alike() {
     gateway.get("/a?x=1&y=2").at(2).miss(fresh_for(60));
 }
 
+/// A rule that lets a POST answer GETs.
+const POSTS: &str = r#"{"defaults":{"post_answers_get":true}}"#;
+
 #[test]
 fn a_post_that_says_it_is_the_get_becomes_it() {
     let mut gateway = stored(&["/a"]);
+    let new = fresh_for(60).header("content-location", "/a").body("new");
+    gateway.post("/a").chunk("form").at(1).forwarded(new).says_nothing_of("stored");
+    gateway.get("/a").at(2).miss(fresh_for(60));
+    let mut gateway = Gateway::with(POSTS);
     let new = fresh_for(60).header("content-location", "/a").body("new");
     gateway.post("/a").chunk("form").at(1).forwarded(new).stored();
     gateway.get("/a").at(2).hit().content("new").age(1);
@@ -184,8 +191,10 @@ fn a_post_becomes_no_get_without_freshness_its_own_location_and_status_200() {
         fresh_for(60).body("new"),
         fresh_for(60).header("content-location", "/b").body("new"),
         fresh_for(60).header("content-location", "http://example.com/a").body("new"),
+        fresh_for(60).header("content-location", "").body("new"),
+        fresh_for(60).header("content-location", " ").body("new"),
     ] {
-        let mut gateway = Gateway::with("{}");
+        let mut gateway = Gateway::with(POSTS);
         gateway.post("/a").at(1).forwarded(response).says_nothing_of("stored");
         gateway.get("/a").at(2).miss(fresh_for(60));
         gateway.assert_no_room_is_taken();
@@ -197,7 +206,7 @@ fn a_post_becomes_no_get_without_freshness_its_own_location_and_status_200() {
 
 #[test]
 fn a_post_whose_answer_comes_before_its_body_has_ended_is_stored_all_the_same() {
-    let mut gateway = Gateway::with("{}");
+    let mut gateway = Gateway::with(POSTS);
     let head = crate::gateway::block(&[
         (":method", "POST"),
         (":scheme", "https"),
@@ -230,7 +239,8 @@ fn a_post_whose_answer_comes_before_its_body_has_ended_is_stored_all_the_same() 
 #[test]
 fn a_post_whose_target_is_not_the_keyed_one_becomes_no_get() {
     for target in ["/a?utm_source=x", "/a?utm_source=x&id=1", "/%61", "/x/../a"] {
-        let mut gateway = Gateway::with(r#"{"defaults":{"key":{"query":{"except":["utm_*"]}}}}"#);
+        let mut gateway =
+            Gateway::with(r#"{"defaults":{"post_answers_get":true,"key":{"query":{"except":["utm_*"]}}}}"#);
         let answer = fresh_for(60).header("content-location", target).body("new");
         gateway.post(target).at(1).forwarded(answer).says_nothing_of("stored");
         for path in [target, "/a", "/a?id=1"] {
@@ -238,7 +248,8 @@ fn a_post_whose_target_is_not_the_keyed_one_becomes_no_get() {
             gateway.goes_away(flight, 2);
         }
     }
-    let mut gateway = Gateway::with(r#"{"defaults":{"key":{"query":{"except":["utm_*"]}}}}"#);
+    let mut gateway =
+        Gateway::with(r#"{"defaults":{"post_answers_get":true,"key":{"query":{"except":["utm_*"]}}}}"#);
     let answer = fresh_for(60).header("content-location", "/a?id=1").body("new");
     gateway.post("/a?id=1").at(1).forwarded(answer).stored();
     gateway.get("/a?id=1&utm_source=x").at(2).hit().content("new");

@@ -346,15 +346,22 @@ fn nothing_is_renewed_while_a_client_fetches_it_however_many_wait() {
         Gateway::with(r#"{"worker":{"waiters":1},"defaults":{"refresh":{"cluster":"origin"}}}"#);
     let of = |language: &str| stale(language).header("vary", "accept-language");
     gateway.get("/a").header("accept-language", "en").at(0).miss(of("en"));
-    let leader = gateway.get("/a").header("accept-language", "fr").at(11).leaves();
-    let waiter = gateway.get("/a").header("accept-language", "fr").at(11).waits();
-    gateway.get("/a").header("accept-language", "en").at(11).hit().detail("stale-while-revalidate");
+    gateway.get("/a").header("accept-language", "fr").at(0).miss(of("fr"));
+    let picky = |gateway: &mut Gateway| {
+        let call =
+            gateway.get("/a").header("accept-language", "fr").header("cache-control", "max-age=5").at(11);
+        call.send()
+    };
+    let leader = picky(&mut gateway).left();
+    let waiter = picky(&mut gateway).waiting();
+    gateway.get("/a").header("accept-language", "fr").at(11).hit().detail("stale-while-revalidate");
     gateway.refreshes_nothing(0, 11);
+    // Another variant is another matter.
+    gateway.get("/a").header("accept-language", "en").at(11).hit().detail("stale-while-revalidate");
+    let refresh = gateway.refreshes(0, 11);
+    gateway.renews(0, refresh, 12, of("en"));
     gateway.answers(leader, 12, of("fr")).stored();
     gateway.wakes(waiter, Wake::Ended, 12).answered().content("fr");
-    gateway.get("/a").header("accept-language", "en").at(12).hit();
-    let refresh = gateway.refreshes(0, 12);
-    gateway.renews(0, refresh, 13, of("en"));
     gateway.assert_nobody_waits();
 }
 

@@ -99,11 +99,22 @@ fn what_is_no_error_is_passed_on() {
 }
 
 #[test]
-fn a_stale_response_stands_in_whole_whatever_the_client_holds() {
+fn a_stale_response_stands_in_as_a_fresh_one_would_whatever_the_client_holds() {
     let mut gateway = Gateway::with("{}");
     gateway.get("/a").at(0).miss(stale("max-age=10, stale-if-error=30"));
-    let conditional = gateway.get("/a").header("if-none-match", "\"1\"").header("range", "bytes=0-0");
-    conditional.at(11).validates(origin(500)).status(200).content("old");
+    for failure in [origin(500), unreachable()] {
+        let conditional = gateway.get("/a").header("if-none-match", "\"1\"").header("range", "bytes=0-0");
+        conditional.at(11).validates(failure.clone()).status(304).content("").age(11);
+        let part = gateway.get("/a").header("range", "bytes=0-0").at(11).validates(failure.clone());
+        part.status(206).content("o").has("content-range", "bytes 0-0/3");
+        gateway
+            .get("/a")
+            .header("if-none-match", "\"2\"")
+            .at(11)
+            .validates(failure)
+            .status(200)
+            .content("old");
+    }
 }
 
 #[test]

@@ -33,11 +33,40 @@ fn storability_is_as_the_table_says() {
         (DEFAULT, "", 200, "", Some("no-freshness")),
         (DEFAULT, "", 302, "last-modified: {earlier}", Some("no-freshness")),
         (DEFAULT, "", 302, "cache-control: public | last-modified: {earlier}", None),
-        (DEFAULT, "", 400, "last-modified: {earlier}", Some("no-freshness")),
-        (DEFAULT, "", 405, "last-modified: {earlier}", Some("no-freshness")),
-        (DEFAULT, "", 413, "last-modified: {earlier}", Some("no-freshness")),
-        (DEFAULT, "", 414, "last-modified: {earlier}", Some("no-freshness")),
-        (DEFAULT, "", 431, "last-modified: {earlier}", Some("no-freshness")),
+        // One request can provoke these, and all others would get them.
+        (DEFAULT, "", 400, "cache-control: max-age=60", Some("status")),
+        (DEFAULT, "", 405, "cache-control: max-age=60", Some("status")),
+        (DEFAULT, "", 413, "cache-control: max-age=60", Some("status")),
+        (DEFAULT, "", 414, "cache-control: max-age=60", Some("status")),
+        (DEFAULT, "", 431, "cache-control: max-age=60", Some("status")),
+        (DEFAULT, "", 501, "cache-control: max-age=60", Some("status")),
+        // What cannot be parsed restricts.
+        (DEFAULT, "", 200, "cache-control: private; max-age=60", Some("private")),
+        (DEFAULT, "", 200, "cache-control: no-cache; no-store", Some("no-store")),
+        (DEFAULT, "", 200, "cache-control: no-store;", Some("no-store")),
+        (DEFAULT, "", 200, "cache-control: max-age=60, private;", Some("private")),
+        (DEFAULT, "", 200, "cache-control: max-age=60, foo=\"a, no-store", Some("no-store")),
+        (DEFAULT, "", 200, "cache-control: max-age=60, x=\" | cache-control: no-store", Some("no-store")),
+        (DEFAULT, "", 200, "cache-control: private = x", Some("private")),
+        (DEFAULT, "", 200, "cache-control: no-store = 1", Some("no-store")),
+        (DEFAULT, "", 200, "cache-control: max-age=60; x | last-modified: {earlier}", None),
+        (DEFAULT, "", 200, "cache-control: max-age=60; x", Some("no-freshness")),
+        (DEFAULT, "", 200, "cache-control: ext=\"no-store\", max-age=60", None),
+        (DEFAULT, "", 200, "cache-control: max-age=60 | cdn-cache-control: no-store;", Some("no-store")),
+        (DEFAULT, auth, 200, "cache-control: s-maxage=x | etag: \"a\"", Some("authorization")),
+        (
+            DEFAULT,
+            auth,
+            200,
+            "cache-control: must-revalidate; max-age=60 | etag: \"a\"",
+            Some("authorization"),
+        ),
+        (DEFAULT, "x-api-key: k", 200, "cache-control: max-age=60", Some("authorization")),
+        (DEFAULT, "x_api_key: k", 200, "cache-control: max-age=60", Some("authorization")),
+        (DEFAULT, "x-api-key: k", 200, "cache-control: max-age=60, public", None),
+        (AUTH_KEYED, "x-api-key: k", 200, "cache-control: max-age=60", Some("authorization")),
+        (DEFAULT, "rsc: 1", 200, "cache-control: max-age=60", Some("unkeyed-header")),
+        (DEFAULT, "rsc: 1", 200, "cache-control: max-age=60 | vary: RSC", None),
         (DEFAULT, "", 200, "cache-control: max-age=0", Some("no-freshness")),
         (DEFAULT, "", 200, "expires: 0", Some("no-freshness")),
         (DEFAULT, "", 200, "cache-control: max-age=0 | etag: \"a\"", None),
@@ -211,7 +240,9 @@ fn a_lifetime_of_the_rule_is_not_for_errors_that_a_request_can_provoke() {
     for rule in rules {
         for status in [400, 403, 405, 413, 414, 429, 431, 500, 502, 503, 504] {
             let mut gateway = Gateway::with(&format!(r#"{{"defaults":{{{rule}}}}}"#));
-            gateway.get("/a").at(0).miss(origin(status).body("no")).not_stored("no-freshness");
+            let provoked = matches!(status, 400 | 405 | 413 | 414 | 429 | 431);
+            let word = if provoked { "status" } else { "no-freshness" };
+            gateway.get("/a").at(0).miss(origin(status).body("no")).not_stored(word);
             gateway.get("/a").at(1).miss(fresh_for(60).body("yes")).content("yes");
             // Where the rule lists the status, or the origin gives a lifetime, it is meant.
             let listed = format!(r#"{{"defaults":{{{rule},"statuses":[200,{status}]}}}}"#);
@@ -222,7 +253,12 @@ fn a_lifetime_of_the_rule_is_not_for_errors_that_a_request_can_provoke() {
             let explicit = origin(status).header("cache-control", "max-age=60").body("no");
             gateway.get("/b").miss(explicit).stored();
         }
-        for status in [301, 302, 307, 308, 404, 410] {
+        for status in [201, 202, 205, 226, 302, 303, 305, 307] {
+            let mut gateway = Gateway::with(&format!(r#"{{"defaults":{{{rule}}}}}"#));
+            gateway.get("/a").at(0).miss(origin(status)).not_stored("no-freshness");
+            gateway.get("/a").at(1).miss(origin(status).header("cache-control", "public")).stored().ttl(10);
+        }
+        for status in [301, 308, 404, 410] {
             let mut gateway = Gateway::with(&format!(r#"{{"defaults":{{{rule}}}}}"#));
             gateway.get("/a").at(0).miss(origin(status).header("location", "/b")).stored().ttl(10);
             gateway.get("/a").at(1).hit().status(status);
@@ -232,6 +268,8 @@ fn a_lifetime_of_the_rule_is_not_for_errors_that_a_request_can_provoke() {
 
 #[test]
 fn an_error_that_the_origin_did_not_make_is_never_stored() {
+    let moved = origin(301).made_by_host();
+    Gateway::with("{}").get("/a").miss(moved.header("cache-control", "max-age=60")).not_stored("status");
     for config in ["{}", r#"{"defaults":{"ttl":{"statuses":{"503":"10s"}}}}"#] {
         let mut gateway = Gateway::with(config);
         let made_here = unreachable().header("cache-control", "max-age=60").body("no");

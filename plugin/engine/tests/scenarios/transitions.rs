@@ -1,6 +1,6 @@
 //! Walks the table of transitions that stands in `exchange.rs`, row by row.
 
-use selvage_engine::exchange::{Directive, Event, Exchange};
+use selvage_engine::exchange::{Directive, Event, Exchange, RequestEdit};
 use selvage_engine::fields::Fields;
 
 use crate::gateway::{Gateway, block, fresh_for};
@@ -71,7 +71,8 @@ impl Walk {
 
 /// Whether a directive is to forward, with conditions or without.
 fn forwards(directive: &Directive, conditional: bool) -> bool {
-    matches!(directive, Directive::Forward(edits) if edits.is_empty() != conditional)
+    matches!(directive, Directive::Forward(edits)
+        if conditional == edits.iter().any(|edit| matches!(edit, RequestEdit::Set("if-none-match" | "if-modified-since", _))))
 }
 
 fn relays(directive: &Directive) -> bool {

@@ -1,6 +1,6 @@
 //! Validation with the origin, and the client's own conditions: RFC 9111 §4.3.
 
-use crate::gateway::{Gateway, Origin, date, fresh_for, origin};
+use crate::gateway::{Gateway, Origin, date, fresh_for, origin, unreachable};
 
 fn tagged(seconds: u64) -> Origin {
     fresh_for(seconds).header("etag", "\"1\"").body("one")
@@ -17,18 +17,95 @@ fn a_304_brings_a_stale_response_back_to_life() {
 }
 
 #[test]
-fn both_validators_are_sent_and_those_of_the_client_are_not() {
+fn both_validators_are_sent_and_the_clients_tags_beside_ours() {
     let mut gateway = Gateway::with("{}");
     gateway.get("/a").at(0).miss(tagged(60).header("last-modified", &date(-9)));
     gateway.get("/b").at(0).miss(fresh_for(60).header("last-modified", &date(-9)));
     gateway.get("/c").at(0).miss(tagged(60));
     let both = gateway.get("/a").header("if-none-match", "\"mine\"").at(60).leaves();
-    assert_eq!(both.sets("if-none-match").as_deref(), Some("\"1\""));
+    assert_eq!(both.sets("if-none-match").as_deref(), Some("\"1\", \"mine\""));
     assert_eq!(both.sets("if-modified-since"), Some(date(-9)));
     let dated = gateway.get("/b").header("if-none-match", "\"mine\"").at(60).leaves();
     assert!(dated.removes("if-none-match") && dated.sets("if-modified-since").is_some());
     let tagged = gateway.get("/c").header("if-modified-since", &date(-1)).at(60).leaves();
     assert!(tagged.removes("if-modified-since") && tagged.sets("if-none-match").is_some());
+}
+
+/// RFC 9111 §4.3.4: a 304 says which response it is about.
+#[test]
+fn a_304_about_another_response_updates_nothing() {
+    for lines in [
+        "etag: \"2\"",
+        "etag: W/\"2\" | cache-control: max-age=600",
+        "last-modified: Sun, 06 Nov 1994 08:49:37 GMT",
+    ] {
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(tagged(60).header("last-modified", &date(-9)));
+        let answer = gateway.get("/a").at(60).validates(origin(304).headers(lines));
+        answer.status(200).content("one").detail("other-validator").says_nothing_of("stored");
+        let flight = gateway.get("/a").at(61).leaves();
+        assert!(!flight.is_conditional());
+        gateway.answers(flight, 61, fresh_for(60).body("two")).stored();
+    }
+    // What must be validated before it is used is not used.
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(tagged(60).header("cache-control", "must-revalidate"));
+    gateway
+        .get("/a")
+        .at(60)
+        .validates(origin(304).header("etag", "\"2\""))
+        .status(503)
+        .has("retry-after", "0");
+    // Weak and strong forms of one tag are about the same, as many proxies make the one of the other.
+    for lines in ["etag: W/\"1\"", "etag: \"1\" | last-modified: Sun, 06 Nov 1994 08:49:37 GMT", "x-a: 1"] {
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(tagged(60).header("last-modified", &date(-9)));
+        gateway
+            .get("/a")
+            .at(60)
+            .validates(origin(304).headers(lines))
+            .detail("validated")
+            .has("etag", "\"1\"");
+    }
+}
+
+#[test]
+fn a_304_about_what_the_client_has_is_passed_on() {
+    let ask = || {
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(tagged(60));
+        gateway
+    };
+    let mut gateway = ask();
+    let newer = |gateway: &mut Gateway, answer: Origin| {
+        gateway.get("/a").header("if-none-match", "\"2\"").at(60).validates(answer)
+    };
+    newer(&mut gateway, origin(304).header("etag", "\"2\"")).status(304).says("fwd-status=304");
+    gateway.get("/a").at(61).miss(fresh_for(60));
+    let mut gateway = ask();
+    newer(&mut gateway, origin(304).header("etag", "\"1\"")).status(200).content("one").stored();
+    // Without a tag it could be about either.
+    let mut gateway = ask();
+    newer(&mut gateway, origin(304)).status(200).detail("other-validator");
+    gateway.get("/a").at(61).miss(fresh_for(60));
+    // Any tag at all is no tag.
+    let flight = ask().get("/a").header("if-none-match", "*").at(60).leaves();
+    assert_eq!(flight.sets("if-none-match").as_deref(), Some("\"1\""));
+}
+
+/// RFC 9110 §15.4.5: 304 stands for a 200.
+#[test]
+fn only_a_stored_200_is_asked_about_with_conditions() {
+    for status in [203, 300, 301, 404, 410, 500, 503] {
+        let mut gateway = Gateway::with("{}");
+        gateway
+            .get("/a")
+            .at(0)
+            .miss(origin(status).headers("cache-control: max-age=60 | etag: \"1\"").body("no"));
+        let flight = gateway.get("/a").at(60).leaves();
+        assert!(!flight.is_conditional(), "{status}");
+        gateway.answers(flight, 60, tagged(60)).content("one").stored();
+    }
 }
 
 #[test]
@@ -88,10 +165,18 @@ fn a_response_without_validator_is_asked_for_anew() {
     let mut gateway = Gateway::with("{}");
     gateway.get("/a").at(0).miss(fresh_for(60).body("one"));
     let flight = gateway.get("/a").header("if-none-match", "\"mine\"").at(60).leaves();
-    assert!(flight.edits.is_empty(), "the client's conditions go on as they are");
-    // The 304 is the client's, not ours: it freshens nothing.
-    gateway.answers(flight, 60, origin(304)).status(304).not_stored("partial");
-    gateway.get("/a").at(61).forwarded(fresh_for(60).body("two"));
+    // Others may wait for it: what one client has is no concern of the origin's.
+    assert!(flight.removes("if-none-match") && !flight.is_conditional());
+    let new = fresh_for(60).headers("etag: \"mine\" | content-length: 3").body("two");
+    gateway.answers(flight, 60, new).status(304).content("").stored().lacks("content-type");
+    gateway.get("/a").at(61).hit().content("two");
+    // Without a length nobody could tell the end of a 304: the whole is never wrong.
+    let mut gateway = Gateway::with("{}");
+    let flight = gateway.get("/a").header("if-none-match", "\"mine\"").at(60).leaves();
+    gateway
+        .answers(flight, 60, fresh_for(60).header("etag", "\"mine\"").body("two"))
+        .status(200)
+        .content("two");
 }
 
 #[test]
@@ -174,10 +259,23 @@ fn conditions_do_not_apply_to_a_stored_404() {
 #[test]
 fn preconditions_that_only_the_origin_can_judge_pass_by() {
     let mut gateway = Gateway::with("{}");
-    gateway.get("/a").at(0).miss(tagged(60));
-    for (name, value) in [("if-match", "\"1\"".to_owned()), ("if-unmodified-since", date(0))] {
+    gateway.get("/a").at(0).miss(tagged(60).header("last-modified", &date(-9)));
+    for (name, value) in [("if-match", "\"1\"".to_owned()), ("if-unmodified-since", date(-5))] {
+        // What is fresh and meets it is served.
+        gateway.get("/a").header(name, &value).at(1).hit().content("one");
+        let answer = gateway.get("/a").header(name, &value).at(60).forwarded(origin(412));
+        answer.says("fwd=bypass").detail("precondition").status(412);
+    }
+    for (name, value) in [
+        ("if-match", "\"2\"".to_owned()),
+        ("if-match", "W/\"1\"".into()),
+        ("if-unmodified-since", date(-9999)),
+    ] {
         let answer = gateway.get("/a").header(name, &value).at(1).forwarded(origin(412));
         answer.says("fwd=bypass").detail("precondition").status(412);
+        let asked = format!("only-if-cached, {name}");
+        let call = gateway.get("/a").header(name, &value).header("cache-control", &asked).at(1);
+        call.answered().status(504).detail("only-if-cached");
     }
     gateway.get("/a").at(2).hit();
 }
@@ -200,18 +298,33 @@ fn a_head_that_disagrees_makes_the_stored_get_unusable() {
         let mut gateway = Gateway::with("{}");
         gateway.get("/a").at(0).miss(tagged(60));
         gateway.head("/a").at(60).forwarded(fresh_for(60).headers(lines));
-        let flight = gateway.get("/a").at(61).leaves();
-        assert!(!flight.is_conditional(), "{lines}");
-        gateway.answers(flight, 61, tagged(60)).says("fwd=uri-miss");
+        gateway.get("/a").at(61).validates(tagged(60).body("new")).says("fwd=stale").stored();
+        // While it was fresh it is asked about all the same, and stands in for an error.
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(tagged(60));
+        let asked = gateway.head("/a").header("cache-control", "no-cache").at(1);
+        asked.forwarded(fresh_for(60).headers(lines));
+        gateway.get("/a").at(2).validates(unreachable()).detail("disconnected").content("one");
+        gateway.get("/a").at(3).validates(origin(304)).content("one");
     }
 }
 
 #[test]
-fn a_head_that_fails_changes_nothing() {
-    let mut gateway = Gateway::with("{}");
-    gateway.get("/a").at(0).miss(tagged(60));
-    gateway.head("/a").at(60).forwarded(origin(404));
-    gateway.get("/a").at(61).validates(origin(304)).content("one");
+fn a_head_that_finds_nothing_is_the_end_of_stale_use() {
+    for status in [404, 410, 301, 403] {
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(tagged(60).header("cache-control", "stale-if-error=600"));
+        gateway.head("/a").at(60).forwarded(origin(status));
+        gateway.get("/a").at(61).validates(unreachable()).status(503);
+        gateway.get("/a").at(61).validates(origin(304)).content("one");
+    }
+    // That HEAD is refused, or the origin fails, says nothing.
+    for status in [405, 501, 503, 429] {
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(tagged(60));
+        gateway.head("/a").at(60).forwarded(origin(status));
+        gateway.get("/a").at(61).validates(unreachable()).content("one");
+    }
 }
 
 #[test]
@@ -247,7 +360,7 @@ fn a_head_that_forbids_storing_freshens_nothing() {
 }
 
 #[test]
-fn a_304_that_does_not_share_with_credentials_answers_them_and_is_the_end_of_it() {
+fn a_304_that_does_not_share_with_credentials_answers_them_and_changes_nothing() {
     let mut gateway = Gateway::with("{}");
     gateway
         .get("/a")
@@ -256,8 +369,8 @@ fn a_304_that_does_not_share_with_credentials_answers_them_and_is_the_end_of_it(
     gateway.get("/a").header("authorization", "Bearer x").at(1).hit();
     let asked = gateway.get("/a").header("authorization", "Bearer x").at(60);
     let answer = asked.validates(origin(304).header("cache-control", "max-age=60"));
-    answer.status(200).content("one").not_stored("authorization");
-    gateway.get("/a").at(61).miss(tagged(60)).says("fwd=uri-miss");
+    answer.status(200).content("one").says_nothing_of("stored");
+    gateway.get("/a").at(61).validates(origin(304)).stored();
 }
 
 #[test]

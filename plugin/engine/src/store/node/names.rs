@@ -10,6 +10,8 @@ pub struct Names {
 
 /// The account of bytes.
 pub const ACCOUNT: &str = "sv1/a";
+/// What tells this Envoy from others.
+pub const INSTANCE: &str = "sv1/i";
 /// The ring of changes.
 pub const CHANGES: &str = "sv1/c";
 

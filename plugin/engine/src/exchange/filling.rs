@@ -1,0 +1,198 @@
+//! A response of its own to a request that was sent on: it is stored, or takes the place of what is stored by nothing.
+
+use std::time::Duration;
+
+use super::forwarding::{content_length, is_full_answer, relay};
+use super::storing::Storing;
+use super::{Directive, Plan, Purpose, State};
+use crate::cache::{Cache, Extent, FillEnd, Moment};
+use crate::cache_control::ResponseDirectives;
+use crate::cache_status::{Detail, Outcome, Ttl};
+use crate::fields::Fields;
+use crate::firewall;
+use crate::freshness::{self, Freshness, Schedule};
+use crate::policy::Rule;
+use crate::request::Request;
+use crate::storability::{self, Refusal};
+use crate::store::response::Terms;
+
+impl Plan {
+    /// Begins to store the response, if it may be stored.
+    #[expect(clippy::too_many_arguments, reason = "the whole situation is needed to decide")]
+    pub(super) fn fill(
+        self: Box<Self>,
+        status: u16,
+        head: Fields<'_>,
+        end_of_stream: bool,
+        rule: &Rule,
+        mut outcome: Outcome,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        let recast = match self.purpose {
+            Purpose::Client => self.recast(status, head, content_length(head), moment.now),
+            Purpose::Store => None,
+        };
+        self.note_unfillable(status, head, rule, cache, moment);
+        match self.try_fill(status, head, rule, cache, moment) {
+            Ok(storing) => {
+                outcome.stored = true;
+                outcome.ttl = Some(match storing.response.freshness(moment.now) {
+                    Freshness::Fresh { remaining } => Ttl::Fresh(remaining),
+                    Freshness::Stale { .. } => Ttl::Stale(Duration::ZERO),
+                });
+                let mut directive = relay(&outcome, rule, head, cache);
+                if let Directive::Relay { vary, recast: form, .. } = &mut directive
+                    && !rule.shadow
+                {
+                    *vary = storing.response.terms.contains(Terms::ADDS_VARY);
+                    *form = recast;
+                }
+                if end_of_stream {
+                    return (storing.finish(cache, moment).0, directive);
+                }
+                storing.begin_body(head, rule, cache, moment);
+                (State::Storing(storing), directive)
+            }
+            Err((plan, detail)) => {
+                plan.take_the_place(status, head, detail, rule, cache, moment);
+                let end = plan.end_of(status, detail);
+                plan.abandon(end, cache, moment);
+                // These say something about the resource, not only about this one response or client.
+                if end == FillEnd::NotShared(Extent::Everybody)
+                    && let Detail::NotStored(Refusal::NoStore | Refusal::Private) = detail
+                {
+                    cache.note_unstorable(plan.hash, moment.now);
+                }
+                outcome.detail = Some(detail);
+                plan.count_relayed(status, head, cache);
+                let mut directive = relay(&outcome, rule, head, cache);
+                if let Directive::Relay { recast: form, .. } = &mut directive {
+                    *form = recast;
+                }
+                (State::Relaying, directive)
+            }
+        }
+    }
+
+    /// Whom a response that is not stored speaks for.
+    fn end_of(&self, status: u16, detail: Detail) -> FillEnd {
+        // An error says nothing about the next answer, and all at once are no help to an origin in trouble. Nor does what one
+        // request has provoked.
+        if status >= 400 && !matches!(status, 404 | 410) {
+            return FillEnd::Died;
+        }
+        let one = matches!(
+            detail,
+            Detail::FillingLimit
+                | Detail::Firewall(_)
+                | Detail::NotStored(
+                    Refusal::RequestNoStore | Refusal::Authorization | Refusal::Partial | Refusal::Status
+                )
+        );
+        FillEnd::NotShared(match (self.identity, detail) {
+            _ if one => Extent::One,
+            (Some(identity), _) => Extent::Identity(identity),
+            // A visitor that comes for the first time is given a cookie, the next one may have it.
+            (None, Detail::NotStored(Refusal::SetCookie)) => Extent::One,
+            (None, _) => Extent::Everybody,
+        })
+    }
+
+    /// A full answer of the origin that is not stored takes the place of what is stored by nothing (RFC 9111 §4.3.3): what is
+    /// gone must not come back when the origin fails next.
+    fn take_the_place(
+        &self,
+        status: u16,
+        head: Fields<'_>,
+        detail: Detail,
+        rule: &Rule,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) {
+        let Some(candidate) = &self.stale else { return };
+        if !is_full_answer(status, rule) || !moment.host.origin_answered() {
+            return;
+        }
+        let stored = &candidate.stored;
+        let keeps = match detail {
+            // Whoever shows credentials may be given something of its own.
+            Detail::NotStored(Refusal::Authorization) => true,
+            // The client forbids to store the answer, not to keep what the answer is not about.
+            Detail::NotStored(Refusal::RequestNoStore) => {
+                status == stored.status && (head.get(b"etag") == stored.etag() || stored.etag().is_none())
+            }
+            // What a field of the request may have provoked removes nothing that is fresh.
+            Detail::NotStored(Refusal::Status) if firewall::is_provoked(status) => {
+                !stored.freshness(moment.now).is_stale()
+            }
+            _ => !self.speaks_for_all(candidate, moment),
+        };
+        if !keeps {
+            cache.invalidate(candidate.hash, moment);
+        }
+    }
+
+    /// A response that is too long to be filled for a part is not asked for in whole again soon.
+    fn note_unfillable(
+        &self,
+        status: u16,
+        head: Fields<'_>,
+        rule: &Rule,
+        cache: &mut Cache,
+        moment: &Moment<'_>,
+    ) {
+        let longer = content_length(head).is_none_or(|length| length > rule.range.max_bytes);
+        if rule.range.fill && self.unasked && self.stale.is_none() && status == 200 && longer {
+            let ranged = Fields::parse(&self.head).is_some_and(|fields| fields.get(b"range").is_some());
+            if ranged {
+                cache.note_unfillable(self.hash, moment.now);
+            }
+        }
+    }
+
+    fn try_fill(
+        self: Box<Self>,
+        status: u16,
+        head: Fields<'_>,
+        rule: &Rule,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Result<Box<Storing>, (Box<Self>, Detail)> {
+        let now = moment.now;
+        let directives = ResponseDirectives::read(head, &rule.targeted);
+        let vary = match self.judge(status, head, &directives, rule, cache, moment) {
+            Ok(names) => names,
+            Err(detail) => return Err((self, detail)),
+        };
+        let Some(request) = Fields::parse(&self.head).map(|fields| Request::read(fields, false)) else {
+            return Err((self, Detail::NotStored(Refusal::Status)));
+        };
+        let mut terms = Terms::of(&directives);
+        terms.set(Terms::LOCAL, !rule.remote);
+        let names = cache.selecting_names(self.hash, &self.key, vary, &request, &mut terms, rule, moment);
+        let schedule = Schedule::new(status, head, &directives, rule, self.requested, now)
+            .shortened(rule.ttl.jitter, self.hash);
+        Storing::begin(self, status, head, schedule, terms, names, content_length(head), rule, cache, now)
+    }
+
+    /// Whether a response may be stored; if so, the fields in its `Vary`.
+    pub(super) fn judge(
+        &self,
+        status: u16,
+        head: Fields<'_>,
+        directives: &ResponseDirectives,
+        rule: &Rule,
+        cache: &Cache,
+        moment: &mut Moment<'_>,
+    ) -> Result<Vec<Box<[u8]>>, Detail> {
+        let now = moment.now;
+        let lifetime = || freshness::lifetime(status, head, directives, rule, now);
+        let by_origin = || moment.host.origin_answered();
+        let request = Fields::parse(&self.head).unwrap_or_default();
+        let lengths = (content_length(head), cache.largest_object());
+        storability::judge_head(
+            self.asked, status, head, directives, rule, lifetime, by_origin, request, lengths,
+        )
+    }
+}

@@ -1,0 +1,90 @@
+//! A successful unsafe request: what it makes invalid (RFC 9111 §4.4), and what its response may answer (RFC 9110 §9.3.3).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Plan;
+use super::entering::{self, rule_of};
+use super::keying::canonical;
+use crate::cache::{Cache, Moment};
+use crate::cache_control::ResponseDirectives;
+use crate::fields::Fields;
+use crate::freshness;
+use crate::key::{Changed, uri};
+use crate::policy::Cookies;
+use crate::purge::tags::{self, group_hash, groups_of};
+use crate::purge::{Mode, What};
+use crate::request::Request;
+use crate::{invalidation, key};
+
+impl Plan {
+    /// A successful unsafe request invalidates its target and those the response names (§4.4), and the groups that it
+    /// names (RFC 9875 §3).
+    pub(super) fn invalidate(&self, head: Fields<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
+        let policy = Rc::clone(cache.policy());
+        let Some(fields) = Fields::parse(&self.head) else { return };
+        let request = Request::read(fields, false);
+        let mut targets = invalidation::targets(request.scheme, request.authority, request.target, head);
+        targets.push(request.target.to_vec());
+        let mut key = Vec::new();
+        for target in &targets {
+            let as_get = Request { method: b"GET", target, ..request };
+            let (index, rule) = rule_of(&policy, &as_get);
+            canonical(&as_get, target, &rule.key, policy.scope(index), None, &mut key);
+            cache.invalidate(key::hash(&key), moment);
+        }
+        let groups = groups_of(head, b"cache-group-invalidation");
+        if !groups.is_empty() {
+            let mut authority = Vec::new();
+            uri::normalize_authority(request.authority, request.scheme, &mut authority);
+            let hash = |group: &String| What::Tag(group_hash(&authority, group.as_bytes()));
+            let groups = groups.iter().take(tags::MOST_TAGS).map(hash).collect();
+            cache.purge(groups, Mode::Hard, moment);
+        }
+    }
+
+    /// Whether the response to this POST may be stored as the response to GET: the rule allows it, the origin says with
+    /// `Content-Location` that it is that, and gives it a lifetime (RFC 9110 §9.3.3). If so, the plan is for
+    /// the key of that GET from here on.
+    pub(super) fn becomes_get(&mut self, head: Fields<'_>, cache: &Cache, moment: &Moment<'_>) -> bool {
+        let Some(fields) = Fields::parse(&self.head) else { return false };
+        let request = Request::read(fields, false);
+        let Some(location) = head.get(b"content-location").filter(|_| request.method == b"POST") else {
+            return false;
+        };
+        let named = invalidation::resolve(request.scheme, request.authority, request.target, location);
+        if named.as_deref() != Some(request.target) || self.detail.is_some() {
+            return false;
+        }
+        let policy = Rc::clone(cache.policy());
+        let as_get = Request { method: b"GET", ..request };
+        let (index, rule) = rule_of(&policy, &as_get);
+        let directives = ResponseDirectives::read(head, &rule.targeted);
+        let lifetime = freshness::lifetime(200, head, &directives, rule, moment.now);
+        if rule.bypass
+            || !rule.post_answers_get
+            || rule.shadow != policy.rule(self.rule).shadow
+            || !lifetime.source.is_origin()
+            || entering::refusal(&request, rule).is_some()
+            || rule.cookies == Cookies::Bypass && request.cookie
+        {
+            return false;
+        }
+        let mut key = Vec::new();
+        let scope = policy.scope(index);
+        // The origin saw the request as it came: if that is not what is keyed, its answer is not for the key.
+        if canonical(&as_get, request.target, &rule.key, scope, None, &mut key) == Changed::Yes {
+            return false;
+        }
+        let request = entering::marked(request, rule);
+        self.asked = entering::asked(&request, rule);
+        self.identity = entering::identity_of(&request, rule);
+        self.hash = key::hash(&key);
+        self.turn = self.hash;
+        self.key = key;
+        self.rule = index;
+        // This very response has just invalidated what was there before.
+        self.valid_from = moment.now.plus(Duration::from_millis(1));
+        true
+    }
+}
