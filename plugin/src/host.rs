@@ -73,6 +73,8 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut usize,
     ) -> u32;
+    fn proxy_set_buffer_bytes(kind: u32, start: usize, size: usize, data: *const u8, length: usize) -> u32;
+    fn proxy_set_header_map_pairs(map: u32, data: *const u8, size: usize) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_add_header_map_value(
         map: u32,
@@ -201,6 +203,18 @@ pub fn set_tick_period(milliseconds: u32) {
 pub fn buffer(kind: Buffer, start: usize, size: usize) -> Option<Vec<u8>> {
     // SAFETY: the host writes to the two places during the call.
     bytes(|data, length| unsafe { proxy_get_buffer_bytes(kind as u32, start, size, data, length) })
+}
+
+/// Puts bytes in the place of the first `size` ones of a buffer.
+pub fn set_buffer(kind: Buffer, size: usize, bytes: &[u8]) {
+    // SAFETY: the host reads the bytes during the call.
+    unsafe { proxy_set_buffer_bytes(kind as u32, 0, size, bytes.as_ptr(), bytes.len()) };
+}
+
+/// Puts the fields of a block in the place of all those of a header map.
+pub fn set_header_pairs(map: Map, block: &[u8]) {
+    // SAFETY: the host reads the block during the call.
+    unsafe { proxy_set_header_map_pairs(map as u32, block.as_ptr(), block.len()) };
 }
 
 /// A header map as a field block.

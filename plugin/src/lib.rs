@@ -18,6 +18,7 @@ mod obey;
 mod pace;
 mod refreshes;
 mod remote;
+mod rewritten;
 mod root;
 mod stream;
 mod vm;

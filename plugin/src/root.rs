@@ -125,6 +125,9 @@ impl Root {
         if self.cache.refreshes_queued() > 0 {
             self.refreshes.send(&mut self.cache, host::now());
         }
+        if self.cache.has_bodies_coming() {
+            self.pace.quicken(host::now());
+        }
         self.wake.tell_others(&mut self.cache);
         if self.cache.has_ended_fills() {
             self.note_ended_fills();

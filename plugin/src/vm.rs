@@ -19,6 +19,7 @@ use selvage_engine::time::Timestamp;
 use crate::breakers::Breakers;
 use crate::gauges::InVm;
 use crate::host::{self, Buffer, Envoy, Level};
+use crate::rewritten::Rewritten;
 use crate::root::Root;
 use crate::stream::{BuildIdHasher, Stream};
 use held::HeldBodies;
@@ -32,6 +33,8 @@ pub struct Vm {
     parents: HashMap<u32, u32, BuildIdHasher>,
     /// Whose the streams are that `parents` does not know.
     uncounted_root: Option<u32>,
+    /// Streams whose clients get another body than the one that comes.
+    rewritten: HashMap<u32, Rewritten, BuildIdHasher>,
     /// Streams held for their request's body.
     held: HeldBodies,
     /// Streams that have begun and not ended.
@@ -92,7 +95,9 @@ impl Vm {
         self.held.release(&mut self.streams, now);
         let Some(root) = root_of(&mut self.roots, id) else { return };
         root.waiters.poll_due(now);
-        if !root.pace.is_ordinary(root.waiters.any_polling(), now) {
+        let quick = root.waiters.any_polling() || root.cache.has_bodies_coming();
+        if !root.pace.is_ordinary(quick, now) {
+            root.cache.look_after_bodies(&mut Moment { now, host: &mut Envoy });
             self.wake_some(id, now);
             return;
         }
@@ -130,6 +135,9 @@ impl Vm {
 
     /// A context is gone, however it ended.
     pub fn delete(&mut self, context: u32) {
+        if !self.rewritten.is_empty() {
+            self.rewritten.remove(&context);
+        }
         self.end(context, Event::Ended);
         if self.parents.remove(&context).is_none() && self.roots.iter().any(|root| root.id == context) {
             self.roots.retain(|root| root.id != context);
@@ -167,11 +175,12 @@ impl Vm {
     }
 
     /// What is kept of streams and calls that have not ended, by a word for it.
-    pub fn kept(&self) -> [(&'static str, usize); 5] {
+    pub fn kept(&self) -> [(&'static str, usize); 6] {
         let sum = |count: fn(&Root) -> usize| self.roots.iter().map(count).sum();
         [
             ("streams", self.streams.len()),
             ("held bodies", self.held.len()),
+            ("rewritten bodies", self.rewritten.len()),
             ("waiters", sum(|root| root.waiters.len())),
             ("calls to the remote store", sum(|root| root.remote.calls())),
             ("refreshes", sum(|root| root.refreshes.calls() + root.cache.refreshes_queued())),

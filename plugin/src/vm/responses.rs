@@ -1,13 +1,14 @@
 //! Responses on their way to clients.
 
 use selvage_engine::cache::Moment;
-use selvage_engine::exchange::{Directive, Event};
-use selvage_engine::fields::Fields;
+use selvage_engine::exchange::{Directive, Event, Mend, Recast, Reply};
+use selvage_engine::fields::{FieldBlock, Fields};
 
 use super::{Vm, stream_root};
 use crate::abi::Action;
 use crate::host::{self, Buffer, Envoy, Map};
 use crate::obey::answer;
+use crate::rewritten::Rewritten;
 use crate::stream::Stream;
 
 impl Vm {
@@ -32,12 +33,21 @@ impl Vm {
         let over = exchange.is_over();
         root.after_event();
         let action = match directive {
-            Directive::Respond(reply) => {
-                // Straight to the client: none of our callbacks sees this reply, so nothing can mend it.
-                answer(reply, &mut root.cache);
-                Action::Pause
-            }
-            Directive::Relay { cache_status, vary, strip, explanation } => {
+            Directive::Respond(reply) => match in_place(&reply, end_of_stream) {
+                Some(content) => {
+                    if !end_of_stream {
+                        self.rewritten.insert(context, Rewritten::Instead(content));
+                    }
+                    root.cache.recycle(reply.fields);
+                    Action::Continue
+                }
+                None => {
+                    // Straight to the client: none of our callbacks sees this reply.
+                    answer(with_a_type(reply), &mut root.cache);
+                    Action::Pause
+                }
+            },
+            Directive::Relay { cache_status, vary, strip, explanation, recast } => {
                 for name in &strip {
                     if let Ok(name) = std::str::from_utf8(name) {
                         host::remove_header(Map::Response, name);
@@ -51,6 +61,15 @@ impl Vm {
                 }
                 if let Some(line) = explanation {
                     host::add_header(Map::Response, "selvage-explanation", &line);
+                }
+                if let Some(recast) = recast {
+                    let Recast { status, remove, set, window } = *recast;
+                    host::set_header(Map::Response, ":status", status.to_string().as_bytes());
+                    remove.iter().for_each(|name| host::remove_header(Map::Response, name));
+                    set.iter().for_each(|(name, value)| host::set_header(Map::Response, name, value));
+                    if !end_of_stream {
+                        self.rewritten.insert(context, Rewritten::window(window));
+                    }
                 }
                 Action::Continue
             }
@@ -81,6 +100,11 @@ impl Vm {
                 self.streams.remove(&context);
             }
         }
+        if !self.rewritten.is_empty()
+            && let Some(rewritten) = self.rewritten.get_mut(&context)
+        {
+            rewritten.apply(size);
+        }
         Action::Continue
     }
 
@@ -89,4 +113,39 @@ impl Vm {
         self.end(context, Event::Trailers);
         Action::Continue
     }
+}
+
+/// Makes the response at hand into a reply that Envoy's own replies would distort, and gives the content to be sent in place
+/// of its body. `None` if a reply of Envoy's will do, or nothing else can: a response without a body cannot be given one.
+fn in_place(reply: &Reply, end_of_stream: bool) -> Option<Vec<u8>> {
+    reply.mend.as_ref()?;
+    let content = reply.content();
+    if end_of_stream && !content.is_empty() {
+        return None;
+    }
+    let (status, length) = (reply.status.to_string(), content.len().to_string());
+    let mut block = FieldBlock::new();
+    block.push(b":status", status.as_bytes());
+    let fields = Fields::parse(&reply.fields)?;
+    fields
+        .iter()
+        .filter(|(name, _)| *name != b"content-length")
+        .for_each(|(name, value)| block.push(name, value));
+    block.push(b"content-length", length.as_bytes());
+    let mut head = Vec::new();
+    block.write_with(&[], &mut head);
+    host::set_header_pairs(Map::Response, &head);
+    Some(content.to_vec())
+}
+
+/// Keeps Envoy from naming a type for content that has none: an empty one says nothing.
+fn with_a_type(mut reply: Reply) -> Reply {
+    if reply.mend == Some(Mend::RemoveContentType)
+        && let Some(fields) = Fields::parse(&reply.fields)
+    {
+        let block = FieldBlock::copy_of(fields);
+        reply.fields.clear();
+        block.write_with(&[(b"content-type", b"")], &mut reply.fields);
+    }
+    reply
 }

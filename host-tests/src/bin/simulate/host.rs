@@ -229,6 +229,16 @@ pub fn buffer(_kind: Buffer, start: usize, size: usize) -> Option<Vec<u8>> {
     })
 }
 
+/// Bodies of the simulation are read by nobody but the filter: what a client gets is judged by its head.
+pub fn set_buffer(_kind: Buffer, _size: usize, _bytes: &[u8]) {}
+
+pub fn set_header_pairs(map: Map, block: &[u8]) {
+    let fields = selvage_engine::fields::Fields::parse(block).unwrap_or_default();
+    for (name, value) in fields.iter() {
+        set_header(map, &String::from_utf8_lossy(name), value);
+    }
+}
+
 pub fn header_pairs(map: Map) -> Option<Vec<u8>> {
     with(|hosts| match map {
         Map::Request => Some(hosts.given.request.clone()),
