@@ -54,7 +54,7 @@ impl TryFrom<toml::Value> for Turn {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reply {
-    /// What the request must have: `Name`, `Name: value`, or `!Name` for what it must lack.
+    /// What the request must have: `Name`, `Name: value`, `Name ~ part`, or `!Name` for what it must lack.
     pub when: Vec<String>,
     /// Its status.
     pub status: u16,
@@ -109,7 +109,7 @@ pub struct Step {
     pub awaits: usize,
     /// The method.
     pub method: String,
-    /// Asks with this scheme, over HTTP/2, instead of in plain HTTP/1.1.
+    /// Asks in absolute form, with this scheme.
     pub scheme: Option<String>,
     /// Request field lines; `<i>` is the client's number, or the time's.
     pub with: Vec<String>,
@@ -161,7 +161,7 @@ pub struct Wants {
     pub body: Option<String>,
     /// The content is another.
     pub not_body: Option<String>,
-    /// Fields that are there: `Name`, or `Name: value` with all lines joined.
+    /// Fields that are there: `Name`, `Name: value` with all lines joined, or `Name ~ part`.
     pub has: Vec<String>,
     /// Fields that are not.
     pub lacks: Vec<String>,

@@ -96,15 +96,21 @@ fn holds(condition: &str, request: &Received) -> bool {
     }
 }
 
-/// Whether a field is there, `Name`, and is this, `Name: value`.
+/// Whether a field is there, `Name`, is this, `Name: value`, or has this in it, `Name ~ part`.
 pub fn has(condition: &str, field: impl Fn(&str) -> Option<String>) -> bool {
+    if let Some((name, part)) = condition.split_once(" ~ ") {
+        return field(&name.to_ascii_lowercase()).is_some_and(|found| found.contains(part));
+    }
     let (name, value) = split(condition);
     let found = field(&name.to_ascii_lowercase());
     found.is_some_and(|found| !condition.contains(':') || found == value)
 }
 
-/// A field line's name and value.
+/// A field line's name and value, also where ` ~ ` stands between them.
 pub fn split(line: &str) -> (&str, &str) {
+    if let Some((name, part)) = line.split_once(" ~ ") {
+        return (name, part);
+    }
     line.split_once(':').map_or((line, ""), |(name, value)| (name, value.trim()))
 }
 
