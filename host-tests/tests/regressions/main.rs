@@ -7,7 +7,7 @@
 //!                            └─ wants   what must come of it
 //! ```
 //!
-//! A row is data: `rows/README.md` says what it may hold. Rows run side by side, so that one which lets a response expire
+//! A row is data: [`row::Row`] says what it may hold, and a row with `cases` stands for several. Rows run side by side, so that one which lets a response expire
 //! does not hold up the others.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.

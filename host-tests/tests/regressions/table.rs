@@ -21,7 +21,7 @@ fn read(file: &Path) -> Vec<Row> {
     let text = fs::read_to_string(file).unwrap();
     let mut table: Table = text.parse().unwrap_or_else(|problem| panic!("{subject}: {problem}"));
     let Some(Value::Array(written)) = table.remove("row") else { panic!("{subject}: no rows") };
-    assert!(table.is_empty(), "{subject}: only rows, and not {:?}", table.keys());
+    assert!(table.is_empty(), "{subject}: more than rows: {table}");
     let tables = written.into_iter().flat_map(|row| match row {
         Value::Table(row) => cases(row),
         other => panic!("{subject}: {other} is no row"),
