@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
 mod edge;
+mod http2;
 mod play;
 mod row;
 mod script;

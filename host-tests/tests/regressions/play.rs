@@ -9,10 +9,11 @@ use std::{
 };
 
 use libtest_mimic::Failed;
-use selvage_host_tests::envoy::{Ask, Response};
+use selvage_host_tests::envoy::Response;
 
 use super::{
     edge::{EDGE, Edge},
+    http2,
     row::{Row, Step, Wait},
     script::{Stage, script, split},
     wants::numbered,
@@ -73,14 +74,16 @@ fn ask(edge: &'static Edge, row: &'static Row, step: &'static Step) -> Answers {
 }
 
 fn send(edge: &Edge, row: &Row, step: &Step, number: usize) -> Result<Response, String> {
-    let target = match &step.scheme {
-        Some(scheme) => format!("{scheme}://example.test{}", row.path),
-        None => row.path.clone(),
-    };
-    let mut asked: Ask<'_> = edge.gateway.ask(&step.method, &target);
-    for line in &step.with {
-        let (name, value) = split(line);
-        asked = asked.header(name, numbered(value, number));
+    let lines = step.with.iter().map(|line| split(line));
+    let fields: Vec<_> = lines.map(|(name, value)| (name, numbered(value, number))).collect();
+    if let Some(scheme) = &step.scheme {
+        let address = edge.gateway.address();
+        return http2::send(address, scheme, &step.method, &row.path, &fields)
+            .map_err(|problem| problem.to_string());
+    }
+    let mut asked = edge.gateway.ask(&step.method, &row.path);
+    for (name, value) in fields {
+        asked = asked.header(name, value);
     }
     if let Some(content) = &step.send {
         asked = asked.body(numbered(content, number));

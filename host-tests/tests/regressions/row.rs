@@ -109,7 +109,7 @@ pub struct Step {
     pub awaits: usize,
     /// The method.
     pub method: String,
-    /// Asks in absolute form, with this scheme.
+    /// Asks over HTTP/2 with this `:scheme`; of such an answer only status and content can be wanted.
     pub scheme: Option<String>,
     /// Request field lines; `<i>` is the client's number, or the time's.
     pub with: Vec<String>,

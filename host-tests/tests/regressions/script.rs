@@ -40,7 +40,10 @@ impl Stage {
         match wait {
             Wait::Ms(milliseconds) => thread::sleep(Duration::from_millis(*milliseconds)),
             Wait::Requests(count) => {
-                self.until(|now| now.requests >= *count, |now| format!("request {count} ({} came)", now.requests));
+                self.until(
+                    |now| now.requests >= *count,
+                    |now| format!("request {count} ({} came)", now.requests),
+                );
             }
             Wait::Gate(name) => {
                 self.until(|now| now.open.contains(name), |_| format!("the step that opens gate {name}"));
@@ -55,8 +58,7 @@ impl Stage {
 
     fn until(&self, is_so: impl Fn(&Progress) -> bool, what: impl Fn(&Progress) -> String) {
         let now = self.progress.lock().unwrap();
-        let (mut now, waited) =
-            self.changed.wait_timeout_while(now, PATIENCE, |now| !is_so(now)).unwrap();
+        let (mut now, waited) = self.changed.wait_timeout_while(now, PATIENCE, |now| !is_so(now)).unwrap();
         if waited.timed_out() {
             let what = what(&now);
             now.in_vain.push(what);
@@ -74,7 +76,8 @@ pub fn script(row: &'static Row, stage: &Arc<Stage>) -> impl Fn(&Received) -> An
     let stage = Arc::clone(stage);
     move |request: &Received| {
         stage.arrive();
-        let Some(reply) = row.origin.get(request.before).or(row.origin.last()).and_then(|turn| choose(turn, request))
+        let Some(reply) =
+            row.origin.get(request.before).or(row.origin.last()).and_then(|turn| choose(turn, request))
         else {
             return Answer::new(500).body("the row has no answer to this request");
         };

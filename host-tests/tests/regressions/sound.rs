@@ -7,7 +7,7 @@ use libtest_mimic::Failed;
 use super::row::{Row, Step, Wait};
 
 /// Fewer rows than this, guards not counted, and somebody has thrown some away.
-const LEAST_ROWS: usize = 100;
+const LEAST_ROWS: usize = 300;
 
 /// The faults of the list that this layer is for.
 fn faults() -> impl Iterator<Item = String> {
@@ -32,7 +32,11 @@ pub fn check(rows: &[Row]) -> Result<(), Failed> {
         }
     }
     let covered: BTreeSet<&str> = rows.iter().map(|row| row.fault.as_str()).collect();
-    faults.extend(self::faults().filter(|fault| !covered.contains(fault.as_str())).map(|fault| format!("no row for {fault}")));
+    faults.extend(
+        self::faults()
+            .filter(|fault| !covered.contains(fault.as_str()))
+            .map(|fault| format!("no row for {fault}")),
+    );
     let count = rows.iter().filter(|row| !row.guard).count();
     if count < LEAST_ROWS {
         faults.push(format!("{count} rows are no guards"));

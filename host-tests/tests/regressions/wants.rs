@@ -40,7 +40,8 @@ impl Wants {
         }
         let said = answer.cache_status();
         let says = |parameter: &String| said.split("; ").any(|part| part == parameter);
-        faults.extend(self.says.iter().filter(|part| !says(part)).map(|part| format!("does not say {part:?}")));
+        faults
+            .extend(self.says.iter().filter(|part| !says(part)).map(|part| format!("does not say {part:?}")));
         faults.extend(self.says_not.iter().filter(|part| says(part)).map(|part| format!("says {part:?}")));
         if !answer.complete {
             faults.push("the content broke off".to_owned());
