@@ -59,7 +59,11 @@ pub struct Answer {
     framing: Framing,
     delays: Option<Gate>,
     breaks: Option<Break>,
+    halts: Option<Halt>,
 }
+
+/// So many bytes of the framed content go out with the head, the rest once this has returned.
+struct Halt(usize, Box<dyn Fn() + Send + Sync>);
 
 #[derive(Default)]
 enum Framing {
@@ -174,6 +178,12 @@ impl Answer {
         self
     }
 
+    /// Sends the head and so many bytes of the framed content, then does this before the rest.
+    pub fn halts_after(mut self, bytes: usize, meanwhile: impl Fn() + Send + Sync + 'static) -> Self {
+        self.halts = Some(Halt(bytes, Box::new(meanwhile)));
+        self
+    }
+
     /// Sends it. True when the connection may be used again.
     fn send(&self, bodiless: bool, to: &mut TcpStream) -> io::Result<bool> {
         if let Some(gate) = &self.delays {
@@ -214,8 +224,16 @@ impl Answer {
         if let Some(Break::After(bytes)) = self.breaks {
             content.truncate(bytes);
         }
+        let mut rest = Vec::new();
+        if let Some(Halt(bytes, _)) = &self.halts {
+            rest = content.split_off(content.len().min(*bytes));
+        }
         head.extend_from_slice(&content);
         to.write_all(&head)?;
+        if let Some(Halt(_, meanwhile)) = &self.halts {
+            meanwhile();
+            to.write_all(&rest)?;
+        }
         Ok(self.breaks.is_none() && matches!(self.framing, Framing::Length | Framing::Chunked(..)))
     }
 
