@@ -116,9 +116,7 @@ fn fields_with_underscores_do_not_reach_an_origin_that_reads_them_as_others() {
 
 #[test]
 fn the_scheme_is_the_listeners_whatever_an_http_2_client_says() {
-    on("/defences/scheme", |request| {
-        Answer::fresh(request.header("x-forwarded-proto").unwrap_or_default())
-    });
+    on("/defences/scheme", |request| Answer::fresh(request.header("x-forwarded-proto").unwrap_or_default()));
     for scheme in ["https", "http"] {
         assert_eq!(over_http_2(scheme, "/defences/scheme"), "http");
     }
@@ -137,10 +135,8 @@ fn over_http_2(scheme: &str, path: &str) -> String {
     // Fields without compression (RFC 7541 §6.2.2): a zero, then name and value, each after its length.
     let literal = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
     let fields = [(":method", "GET"), (":scheme", scheme), (":authority", HOST), (":path", path)];
-    let block: Vec<u8> = fields
-        .iter()
-        .flat_map(|(name, value)| [vec![0], literal(name), literal(value)].concat())
-        .collect();
+    let block: Vec<u8> =
+        fields.iter().flat_map(|(name, value)| [vec![0], literal(name), literal(value)].concat()).collect();
     let mut stream = TcpStream::connect(EDGE.gateway.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
