@@ -9,4 +9,4 @@ mod swarm;
 
 pub use answer::Answer;
 pub use origin::{Origin, Plan};
-pub use swarm::{Finished, Swarm, get};
+pub use swarm::{Finished, Swarm, get, get_with};

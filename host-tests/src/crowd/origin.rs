@@ -77,6 +77,13 @@ impl Origin {
         self.state.lock().unwrap().fetches.get(path).cloned().unwrap_or_default()
     }
 
+    /// When requests for paths that begin so came.
+    pub fn fetches_below(&self, start: &str) -> Vec<Instant> {
+        let state = self.state.lock().unwrap();
+        let below = state.fetches.iter().filter(|(path, _)| path.starts_with(start));
+        below.flat_map(|(_, times)| times).copied().collect()
+    }
+
     /// When requests came at all.
     pub fn all_fetches(&self) -> Vec<Instant> {
         let mut all: Vec<Instant> = self.state.lock().unwrap().fetches.values().flatten().copied().collect();

@@ -27,6 +27,8 @@ struct Client {
     input: Vec<u8>,
     /// When the request was due whose answer is waited for.
     asked: Option<Instant>,
+    /// When the first bytes of the answer came.
+    began: Option<Instant>,
     /// It was a HEAD.
     bodiless: bool,
 }
@@ -37,13 +39,20 @@ pub struct Finished {
     pub client: usize,
     /// Since it was due.
     pub latency: Duration,
+    /// From then to the first bytes of the answer; as long as all of it when none came.
+    pub head: Duration,
     /// The whole response, or what was wrong.
     pub answer: Result<Answer, &'static str>,
 }
 
 /// A GET of this target.
 pub fn get(target: &str) -> Vec<u8> {
-    format!("GET {target} HTTP/1.1\r\nhost: herd.example\r\n\r\n").into_bytes()
+    get_with(target, "")
+}
+
+/// The same with more field lines, each with its end.
+pub fn get_with(target: &str, fields: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nhost: herd.example\r\n{fields}\r\n").into_bytes()
 }
 
 impl Swarm {
@@ -55,6 +64,7 @@ impl Swarm {
             stream: None,
             input: Vec::new(),
             asked: None,
+            began: None,
             bodiless: false,
         };
         let clients = addresses.iter().cycle().take(count).map(client).collect();
@@ -90,6 +100,7 @@ impl Swarm {
         let client = &mut self.clients[number];
         let mut stream = client.stream.as_ref()?;
         client.asked = Some(due);
+        client.began = None;
         client.bodiless = request.starts_with(b"HEAD ");
         client.input.clear();
         // What is written into an idle connection fits. A connection that is closed is seen when it is read.
@@ -130,6 +141,7 @@ impl Client {
             match stream.read(piece) {
                 Ok(0) => break Some("closed"),
                 Ok(length) => {
+                    self.began.get_or_insert_with(Instant::now);
                     self.input.extend_from_slice(&piece[..length]);
                     // Less than there was room for is all there is; if more has come since, it is told of anew.
                     if length < piece.len() {
@@ -157,7 +169,9 @@ impl Client {
     }
 
     fn finish(&self, client: usize, due: Instant, answer: Result<Answer, &'static str>) -> Finished {
-        Finished { client, latency: due.elapsed(), answer }
+        let latency = due.elapsed();
+        let head = self.began.map_or(latency, |began| began.saturating_duration_since(due));
+        Finished { client, latency, head, answer }
     }
 }
 

@@ -67,12 +67,43 @@ fn the_filter_in_the_readme_is_that_of_the_bootstrap_and_takes_its_configuration
     let snippet = read(snippet)["http_filters"][0].clone();
     let bootstrap = fs::read_to_string(repository().join("envoy/bootstrap/local.yaml")).unwrap();
     let bootstrap = read(&bootstrap);
-    let manager = &bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
-    assert_within(&snippet, &manager["typed_config"]["http_filters"][0], "http_filters[0]");
+    assert_within(&snippet, &manager(&bootstrap)["http_filters"][0], "http_filters[0]");
     let written = snippet["typed_config"]["config"]["configuration"]["value"].as_str().unwrap();
     let examples = readme.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next());
     for configuration in examples.chain([written]) {
         assert_eq!(refused(&read(configuration)), None, "{configuration}");
+    }
+}
+
+/// Envoy's settings for clients in a bootstrap.
+fn manager(bootstrap: &Value) -> &Value {
+    &bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+}
+
+#[test]
+fn every_bootstrap_sets_the_clients_their_limits() {
+    let local = &documents("../bootstrap/local.yaml")[0];
+    for name in ["../bootstrap/redis-tls.yaml", "routes.yaml", "compose/envoy.yaml"] {
+        let other = &documents(name)[0];
+        for member in [
+            "use_remote_address",
+            "scheme_header_transformation",
+            "max_request_headers_kb",
+            "request_headers_timeout",
+            "stream_idle_timeout",
+            "http2_protocol_options",
+            "common_http_protocol_options",
+        ] {
+            assert!(!manager(local)[member].is_null(), "{member}");
+            assert_eq!(manager(other)[member], manager(local)[member], "{name}: {member}");
+        }
+        assert_eq!(other["overload_manager"]["actions"], local["overload_manager"]["actions"], "{name}");
+        assert_eq!(other["admin"]["ignore_global_conn_limit"], true, "{name}");
+    }
+    // Istio merges the same into its own.
+    let patches = documents("istio.yaml")[1]["spec"]["configPatches"].take();
+    for patch in patches.as_array().unwrap() {
+        assert_within(&patch["patch"]["value"]["typed_config"], manager(local), "typed_config");
     }
 }
 
@@ -190,21 +221,24 @@ fn the_compose_file_is_as_the_compose_specification_says() {
 }
 
 #[test]
-fn the_wasm_plugin_is_as_istios_schema_says() {
+fn what_istio_gets_is_as_its_schema_says() {
     let package = repository().join(".node/istio/node_modules/@kubernetes-models/istio");
     assert!(package.is_dir(), "no @kubernetes-models/istio: ./host-tests/run e2e installs it");
-    let verdict = |plugin: &Value| {
+    let verdict = |resource: &Value| {
         let mut command = Command::new("node");
         command.arg(repository().join("host-tests/tests/e2e/examples.mjs")).arg(&package);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(plugin.to_string().as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(resource.to_string().as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap()
     };
-    let mut plugin = documents("istio.yaml").remove(0);
-    assert_eq!(verdict(&plugin), "");
+    let resources = documents("istio.yaml");
+    for resource in &resources {
+        assert_eq!(verdict(resource), "", "{}", resource["kind"]);
+    }
+    let mut plugin = resources[0].clone();
     plugin["spec"]["failStrategy"] = "FAIL_LATER".into();
     plugin["spec"]["vmConfig"]["environment"] = Value::Array(Vec::new());
     let faults = verdict(&plugin);
@@ -212,6 +246,9 @@ fn the_wasm_plugin_is_as_istios_schema_says() {
         faults.contains("spec/failStrategy must be equal") && faults.contains("unknown: environment"),
         "{faults}"
     );
+    let mut clients = resources[1].clone();
+    clients["spec"]["configPatches"][0]["applyTo"] = "NETWORK".into();
+    assert!(verdict(&clients).contains("applyTo must be equal"), "{}", verdict(&clients));
 }
 
 /// What the filter does not like about a configuration.
@@ -239,7 +276,9 @@ fn what_kubernetes_gets_is_a_configuration_that_the_filter_takes_and_the_image_t
     assert_eq!(istio["spec"]["url"], format!("oci://{image}"));
 
     let gateway = documents("envoy-gateway.yaml");
-    for (document, kind) in gateway.iter().zip(["EnvoyExtensionPolicy", "EnvoyProxy"]) {
+    let kinds = ["EnvoyExtensionPolicy", "EnvoyProxy", "ClientTrafficPolicy"];
+    assert_eq!(gateway.len(), kinds.len());
+    for (document, kind) in gateway.iter().zip(kinds) {
         assert_eq!(document["apiVersion"], "gateway.envoyproxy.io/v1alpha1");
         assert_eq!(document["kind"], kind);
     }
@@ -252,6 +291,12 @@ fn what_kubernetes_gets_is_a_configuration_that_the_filter_takes_and_the_image_t
     assert_members(&wasm["code"], &["type", "http", "image", "pullPolicy"]);
     assert_members(&wasm["code"]["image"], &["url", "sha256", "pullSecretRef", "tls"]);
     assert_members(&wasm["env"], &["hostKeys"]);
+    let clients = &gateway[2]["spec"];
+    assert_eq!(clients["targetRefs"], gateway[0]["spec"]["targetRefs"]);
+    assert_members(clients, &["targetRefs", "headers", "timeout", "connection", "path", "http2"]);
+    assert_eq!(clients["headers"], serde_json::json!({ "withUnderscoresAction": "DropHeader" }));
+    let timeouts = &["requestReceivedTimeout", "idleTimeout", "streamIdleTimeout"];
+    assert_members(&clients["timeout"]["http"], timeouts);
 
     // The token's variable comes from the proxy's environment to the VM's to the configuration.
     let container = &gateway[1]["spec"]["provider"]["kubernetes"]["envoyDeployment"]["container"];

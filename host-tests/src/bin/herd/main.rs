@@ -12,6 +12,7 @@ mod outage;
 mod peers;
 mod promises;
 mod purges;
+mod scenario;
 mod subjects;
 
 use std::{fs, process::ExitCode};
