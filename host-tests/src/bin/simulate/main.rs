@@ -49,6 +49,7 @@ mod adapter {
     pub mod pace;
     pub mod refreshes;
     pub mod remote;
+    pub mod rewritten;
     pub mod root;
     pub mod stream;
     #[allow(dead_code, reason = "Envoy's own way in is not used here")]
@@ -58,7 +59,8 @@ mod adapter {
     pub mod warm_up;
 }
 use adapter::{
-    breakers, gauges, metrics, obey, pace, refreshes, remote, root, stream, vm, waiters, wake, warm_up,
+    breakers, gauges, metrics, obey, pace, refreshes, remote, rewritten, root, stream, vm, waiters, wake,
+    warm_up,
 };
 
 use std::process::ExitCode;
