@@ -62,19 +62,22 @@ fn herd(subject: Subject, facts: &'static Facts, again: u32, stage: &Stage, orig
         Opening::Taught => teach(&mut swarm, stage.addresses.len(), &scenario.lesson(path)),
         Opening::Leads => leaders = scenario.leaders(),
     }
+    // Made beforehand: the clients share the cores with what is measured.
+    let requests: Vec<Vec<u8>> = (0..clients).map(|client| scenario.request(path, client)).collect();
+    let wanted: Vec<Vec<u8>> = (0..clients).map(|client| scenario.wanted(path, client)).collect();
     let begun = Instant::now();
     for client in 0..leaders {
-        swarm.ask(client, &scenario.request(path, client), begun);
+        swarm.ask(client, &requests[client], begun);
     }
     while origin.fetches_below(path).len() < leaders && begun.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(1));
     }
     let ticks = Ticks::now();
     for client in leaders..clients {
-        swarm.ask(client, &scenario.request(path, client), Instant::now());
+        swarm.ask(client, &requests[client], Instant::now());
     }
     let (mut samples, mut expected) = (Vec::new(), clients);
-    let mut take = |finished: Finished| samples.push(sample(finished, scenario, path));
+    let mut take = |finished: Finished| samples.push(sample(finished, scenario, &wanted));
     if scenario == Scenario::LeaderLeaves {
         let taken = swarm_until(&mut swarm, begun + Duration::from_millis(LATER), clients, &mut take);
         swarm.hang_up(0);
@@ -130,13 +133,13 @@ fn swarm_until(swarm: &mut Swarm, until: Instant, count: usize, mut take: impl F
     taken
 }
 
-fn sample(finished: Finished, scenario: Scenario, path: &str) -> Sample {
+fn sample(finished: Finished, scenario: Scenario, wanted: &[Vec<u8>]) -> Sample {
     let client = finished.client;
     let outcome = match finished.answer {
         Err(problem) => Err(problem.to_owned()),
         Ok(answer) if answer.status == 304 && scenario.has_it(client) => Ok(answer.cache_status()),
         Ok(answer) if answer.status != 200 => Err(format!("status {}", answer.status)),
-        Ok(answer) if answer.body() != scenario.wanted(path, client) => Err("wrong body".to_owned()),
+        Ok(answer) if answer.body() != wanted[client] => Err("wrong body".to_owned()),
         Ok(answer) => Ok(answer.cache_status()),
     };
     // What is slow by itself is judged by its head.

@@ -244,7 +244,8 @@ fn language(client: usize) -> &'static str {
 /// What the origin does in this part.
 pub fn script(request: &Received) -> Plan {
     let (path, before) = (request.target.as_str(), request.before);
-    let facts = SCENARIOS.iter().find(|facts| path.starts_with(&format!("{}/", facts.path)));
+    let below = |facts: &&Facts| path.strip_prefix(facts.path).is_some_and(|rest| rest.starts_with('/'));
+    let facts = SCENARIOS.iter().find(below);
     let scenario = facts.map(|facts| facts.scenario);
     let language = request.header("accept-language").filter(|_| scenario == Some(Scenario::Variants));
     let control = match scenario {
@@ -287,5 +288,5 @@ pub fn script(request: &Received) -> Plan {
 
 /// What the body of a path in a language is.
 fn body(path: &str, language: &str) -> Vec<u8> {
-    path.bytes().chain(language.bytes()).cycle().take(BODY_BYTES).collect()
+    [path, language].concat().bytes().cycle().take(BODY_BYTES).collect()
 }
