@@ -23,6 +23,12 @@ impl Mending {
         match &self.0 {
             Mend::RemoveContentType => host::remove_header(Map::Response, "content-type"),
             Mend::AddContentType(value) => host::add_header(Map::Response, "content-type", value),
+            Mend::AddLength(kind) => {
+                host::set_header(Map::Response, "content-length", b"0");
+                if let Some(value) = kind {
+                    host::add_header(Map::Response, "content-type", value);
+                }
+            }
         }
     }
 }

@@ -36,7 +36,7 @@ pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 use remembered::Remembered;
 pub use revalidation::Revalidation;
 pub use room::Load;
-pub use unshared::Extent;
+pub use unshared::{Asker, Extent};
 pub(crate) use warming::Warmed;
 
 use crate::coding::inflated::Inflated;

@@ -239,6 +239,8 @@ pub enum Mend {
     RemoveContentType,
     /// The stored response has one, and no content.
     AddContentType(Vec<u8>),
+    /// It has no content, which HEAD is to say, and perhaps a type.
+    AddLength(Option<Vec<u8>>),
 }
 
 impl Cache {

@@ -46,9 +46,10 @@ impl Range {
     }
 }
 
-/// Whether the only range of `value` begins before a position, so that not much comes in vain before it.
+/// Whether the only range of `value` begins before a position, as far as that can be told, so that not much comes in vain
+/// before it.
 pub fn begins_before(value: &[u8], position: usize) -> bool {
-    matches!(single_range(value), Some((Some(first), _)) if first < position)
+    single_range(value).is_some_and(|(first, _)| first.is_none_or(|first| first < position))
 }
 
 /// `Content-Range` of a 206 (RFC 9110 §14.4).

@@ -30,7 +30,8 @@ pub struct Request<'a> {
     pub origin_precondition: bool,
     /// There is an `Authorization`.
     pub authorization: bool,
-    /// There is a field that the rule treats as `Authorization`, once [`Request::marked`] was asked.
+    /// There is a `Proxy-Authorization`, or a field that the rule treats as `Authorization` once [`Request::marked`] was
+    /// asked.
     pub credentials: bool,
     /// There is a field that switches a framework to another response, once [`Request::marked`] was asked.
     pub switches: bool,
@@ -65,6 +66,7 @@ impl<'a> Request<'a> {
                 b"host" => host = value,
                 b"cookie" => request.cookie = true,
                 b"authorization" => request.authorization = true,
+                b"proxy-authorization" => request.credentials = true,
                 b"cache-control" => {
                     cache_control = true;
                     request.directives.add_line(value);

@@ -85,7 +85,7 @@ impl Refusal {
 /// Whether a refusal is about the request that brought the response: of what is stored it says nothing, and no client is to
 /// remove by its own fields what others may have (RFC 9111 §5.2.1.5 forbids to store, not to keep).
 pub const fn is_of_the_request(refusal: Refusal) -> bool {
-    matches!(refusal, Refusal::RequestNoStore | Refusal::Authorization | Refusal::Status)
+    matches!(refusal, Refusal::RequestNoStore | Refusal::Status)
 }
 
 /// Judges a final response to a request whose method is cacheable. `Vary` is judged where variants are known.

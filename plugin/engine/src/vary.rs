@@ -124,6 +124,14 @@ fn write_weighted(name: &[u8], request: Fields<'_>, out: &mut Vec<u8>) -> bool {
     if lines == 0 {
         return false;
     }
+    if codings
+        && count > 0
+        && places.iter().take(count).all(|(_, text)| text.of(out) == b"identity")
+        && places.iter().take(count).all(|(Reverse(weight), _)| *weight > 0)
+    {
+        // What takes nothing but the content as it is says no more than what names no coding at all.
+        count = 0;
+    }
     // The members stand at the end of `out` as they came; they are copied in order, then dropped.
     let unsorted = start..out.len();
     let members = places.get_mut(..count).unwrap_or_default();
@@ -319,6 +327,8 @@ mod tests {
             ("accept-encoding", &["gzip,gzip"], &["gzip"]),
             ("accept-encoding", &["gzip, x-junk-1, br;q=0.5"], &["gzip;q=0.9, br;q=0.123, junk;q=0.2"]),
             ("accept-encoding", &["gzip;level=9"], &["gzip"]),
+            ("accept-encoding", &["identity"], &["junk"]),
+            ("accept-encoding", &["identity;q=0.5"], &[""]),
             ("accept", &["text/html;level=1;q=0.3"], &["TEXT/html; q=0.3; LEVEL=1"]),
             ("accept-charset", &["utf-8, , latin1"], &["latin1,UTF-8"]),
         ] {
@@ -345,6 +355,8 @@ mod tests {
             ("accept-encoding", &["gzip, br;q=0.5"], &["gzip;q=0.5, br"]),
             ("accept-encoding", &["gzip, br;q=0.5"], &["gzip, br"]),
             ("accept-encoding", &[], &["junk"]),
+            ("accept-encoding", &["identity;q=0"], &["junk"]),
+            ("accept-encoding", &["*;q=0"], &["junk"]),
             ("accept", &["a/b;p=X"], &["a/b;p=x"]),
             ("accept", &["a/b;q=2"], &["a/b"]),
             ("accept", &["a/b;q=0.5"], &["a/b;q=0.5001"]),

@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use super::coherence::Change;
 use super::remembered::Remembered;
-use super::unshared::{Extent, UNSHARED_FOR, Unshared};
+use super::unshared::{Asker, Extent, UNSHARED_FOR, Unshared};
 use super::{Cache, Moment};
+use crate::fields::Fields;
 use crate::policy::Coalesce;
 use crate::store::node::Lease;
 use crate::time::Timestamp;
@@ -183,19 +184,24 @@ fn parted_as(id: FillId, for_some: bool) -> u128 {
 
 impl Cache {
     /// What a request for `hash` does that found nothing to answer with, and that shows these credentials.
-    pub fn turn(
-        &mut self,
-        hash: u128,
-        identity: Option<u64>,
-        bounds: &Coalesce,
-        moment: &mut Moment<'_>,
-    ) -> Turn {
-        self.turn_among(hash, identity, bounds, self.policy.worker.waiters, moment)
+    pub fn turn(&mut self, hash: u128, asker: Asker<'_>, bounds: &Coalesce, moment: &mut Moment<'_>) -> Turn {
+        self.turn_among(hash, asker, bounds, self.policy.worker.waiters, moment)
     }
 
-    /// Whether nothing that could be shared is to be expected for a request with these credentials.
-    pub fn is_unshared(&self, hash: u128, identity: Option<u64>, now: Timestamp) -> bool {
-        self.fills.unshared.applies(hash, identity, now)
+    /// Whether nothing that could be shared is to be expected for such a request.
+    pub fn is_unshared(&self, hash: u128, asker: &Asker<'_>, now: Timestamp) -> bool {
+        self.fills.unshared.applies(hash, asker, now)
+    }
+
+    /// An answer that was not to be shared has a `Vary`: it speaks for requests with the same values in the fields named.
+    pub(crate) fn note_unshared_for(
+        &mut self,
+        hash: u128,
+        names: Vec<Box<[u8]>>,
+        request: Fields<'_>,
+        now: Timestamp,
+    ) {
+        self.fills.unshared.note_selected(hash, names, request, now);
     }
 
     /// Whether the fill that a request with these credentials waited for has ended without anything for it, so that it need
@@ -275,7 +281,7 @@ impl Cache {
     ) -> Option<Option<FillId>> {
         let bounds =
             Coalesce { enabled: true, wait, waiters: usize::MAX, fleet: false, ..Coalesce::default() };
-        match self.turn_among(hash, None, &bounds, usize::MAX, moment) {
+        match self.turn_among(hash, Asker::default(), &bounds, usize::MAX, moment) {
             Turn::Lead(id) => Some(Some(id)),
             Turn::Alone => Some(None),
             Turn::Wait(fill) => {
@@ -289,13 +295,13 @@ impl Cache {
     fn turn_among(
         &mut self,
         hash: u128,
-        identity: Option<u64>,
+        asker: Asker<'_>,
         bounds: &Coalesce,
         in_all: usize,
         moment: &mut Moment<'_>,
     ) -> Turn {
         let now = moment.now;
-        if !bounds.enabled || self.is_unshared(hash, identity, now) {
+        if !bounds.enabled || self.is_unshared(hash, &asker, now) {
             return Turn::Alone;
         }
         if let Some(fill) = self.fills.under_way.get(&hash) {
@@ -362,7 +368,10 @@ impl Cache {
             FillEnd::Died => None,
         };
         let nobody_waits = extent.is_some_and(|extent| {
-            self.fills.part(id, matches!(extent, Extent::Identity(_)), moment.now);
+            // Those with other values look again.
+            if extent != Extent::Selected {
+                self.fills.part(id, matches!(extent, Extent::Identity(_)), moment.now);
+            }
             self.fills.unshared.note(hash, extent, moment.now)
         });
         if let Some(token) = fill.lease {

@@ -4,9 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::storing::KEEP_INDEX;
-use super::unshared::{Extent, UNSHARED_FOR};
+use super::unshared::{Asker, Extent, UNSHARED_FOR};
 use super::{Cache, FillEnd, Found, Moment};
-use crate::exchange::identity_of;
 use crate::freshness::Freshness;
 use crate::key;
 use crate::policy::{RequestDirectives, Rule};
@@ -97,7 +96,7 @@ impl Cache {
         moment: &mut Moment<'_>,
     ) -> Option<u128> {
         let unstorable = self.is_known_unstorable(hash, moment.now)
-            || self.is_unshared(found.turn(hash), identity_of(request, rule), moment.now);
+            || self.is_unshared(found.turn(hash), &Asker::of(request, rule), moment.now);
         if !self.policy.remote.enabled || !rule.remote || unstorable {
             return None;
         }

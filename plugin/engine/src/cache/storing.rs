@@ -65,9 +65,11 @@ impl Cache {
         }
         let mut index = match previous {
             Some(Slot::Index(index)) => VariantIndex::clone(&index),
-            Some(Slot::Response(_)) => {
+            Some(Slot::Response(old)) => {
                 self.tell(hash, Change::Replaced, moment);
-                VariantIndex::new(Rc::clone(&response.key), moment.now)
+                let mut index = VariantIndex::new(Rc::clone(&response.key), moment.now);
+                self.keep_for_those_without(&old, &names, &mut index, moment);
+                index
             }
             None => VariantIndex::new(Rc::clone(&response.key), moment.now),
         };
@@ -92,6 +94,28 @@ impl Cache {
         if replaced_fresh {
             self.tell(variant_hash, Change::Replaced, moment);
         }
+    }
+
+    /// A response that was for all without a cookie is that still when others come to be kept for their cookies.
+    fn keep_for_those_without(
+        &mut self,
+        old: &StoredResponse,
+        names: &[Box<[u8]>],
+        index: &mut VariantIndex,
+        moment: &mut Moment<'_>,
+    ) {
+        let by_cookie = matches!(names, [only] if **only == *b"cookie");
+        if !by_cookie || old.terms.contains(Terms::SHARED) || old.freshness(moment.now).is_stale() {
+            return;
+        }
+        let mut key = Vec::new();
+        index.variant_key(names, Fields::default(), &mut key);
+        let hash = key::hash(&key);
+        let mut kept = StoredResponse { key: Rc::from(key.as_slice()), ..old.clone() };
+        kept.terms.set(Terms::SELECTED_BY_COOKIE, true);
+        let local_only = kept.terms.contains(Terms::LOCAL);
+        self.put(hash, Slot::Response(Rc::new(kept)), local_only, moment);
+        index.add(names.into(), hash);
     }
 
     /// Stores a freshened response that was kept for some clients as one for all.
@@ -216,7 +240,8 @@ impl Cache {
 
     fn put(&mut self, hash: u128, slot: Slot, local_only: bool, moment: &mut Moment<'_>) {
         let expires = match &slot {
-            Slot::Response(stored) => stored.dead_at(),
+            // Those who waited for it, in the other workers too, may share it although it was dead on arrival.
+            Slot::Response(stored) => stored.dead_at().max(moment.now.plus(LINGERS)),
             Slot::Index(_) => moment.now.plus(KEEP_INDEX),
         };
         self.put_local(hash, slot.clone(), expires, moment);
@@ -257,5 +282,7 @@ impl Cache {
 
 /// Uses of late up to which a variant counts as hardly asked for: its own fetch, and another.
 const HARDLY_USED: u8 = 3;
+/// How long a response is there at least: within this time all are woken who waited for it.
+const LINGERS: Duration = Duration::from_secs(2);
 /// How long the node store keeps an index of variants after its last change.
 pub(super) const KEEP_INDEX: Duration = Duration::from_secs(24 * 3600);

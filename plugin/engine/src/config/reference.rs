@@ -679,7 +679,7 @@ pub(super) fn settings() -> Vec<Member> {
             "range.max_bytes",
             Form::Size(RANGE_MAX_BYTES),
             "\"8MiB\"",
-            "A part that ends past this, or has no end, is asked for as it is.",
+            "A part that begins past this is asked for as it is, and so are those of a longer response once that is known.",
         ),
         member(
             "post_answers_get",

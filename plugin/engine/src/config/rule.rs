@@ -123,7 +123,8 @@ pub struct Vary {
 pub struct RangeFill {
     /// The whole is fetched in its place, stored, and the part cut out of it. Default: false.
     pub fill: bool,
-    /// Parts that end past this many bytes are asked for as they are. Default: 8 MiB.
+    /// Parts that begin past this many bytes are asked for as they are, and so are, for ten minutes, those of a response
+    /// that was found to be longer. Default: 8 MiB.
     pub max_bytes: usize,
 }
 

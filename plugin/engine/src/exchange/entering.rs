@@ -54,7 +54,10 @@ pub(super) fn begin(
                 None => Role::of(method),
                 Some(_) => Role::Bystander,
             };
-            let edits = preconditions(&request, rule);
+            let mut edits = preconditions(&request, rule);
+            if !rule.bypass && !rule.shadow {
+                edits.push(RequestEdit::Set("cdn-loop", cache.looped(request.fields, moment)));
+            }
             // Only an invalidation needs to know later what was asked for.
             let head = if role == Role::Invalidate { head } else { Vec::new() };
             let plan = Plan { head, forward: reason, detail, ..Plan::unkeyed(rule_index, role, now) };

@@ -15,6 +15,7 @@ use crate::policy::Rule;
 use crate::request::Request;
 use crate::storability::{self, Refusal};
 use crate::store::response::Terms;
+use crate::vary::Vary;
 
 impl Plan {
     /// Begins to store the response, if it may be stored.
@@ -56,7 +57,12 @@ impl Plan {
             }
             Err((plan, detail)) => {
                 plan.take_the_place(status, head, detail, rule, cache, moment);
-                let end = plan.end_of(status, detail);
+                let vary = Vary::parse(head);
+                let end = plan.end_of(status, matches!(vary, Vary::Fields(_)), detail);
+                if let (FillEnd::NotShared(Extent::Selected), Vary::Fields(names)) = (end, vary) {
+                    let request = Fields::parse(&plan.head).unwrap_or_default();
+                    cache.note_unshared_for(plan.turn, names, request, moment.now);
+                }
                 plan.abandon(end, cache, moment);
                 // These say something about the resource, not only about this one response or client.
                 if end == FillEnd::NotShared(Extent::Everybody)
@@ -76,7 +82,7 @@ impl Plan {
     }
 
     /// Whom a response that is not stored speaks for.
-    fn end_of(&self, status: u16, detail: Detail) -> FillEnd {
+    fn end_of(&self, status: u16, varies: bool, detail: Detail) -> FillEnd {
         // An error says nothing about the next answer, and all at once are no help to an origin in trouble. Nor does what one
         // request has provoked.
         if status >= 400 && !matches!(status, 404 | 410) {
@@ -95,6 +101,7 @@ impl Plan {
             (Some(identity), _) => Extent::Identity(identity),
             // A visitor that comes for the first time is given a cookie, the next one may have it.
             (None, Detail::NotStored(Refusal::SetCookie)) => Extent::One,
+            (None, _) if varies => Extent::Selected,
             (None, _) => Extent::Everybody,
         })
     }
@@ -116,8 +123,6 @@ impl Plan {
         }
         let stored = &candidate.stored;
         let keeps = match detail {
-            // Whoever shows credentials may be given something of its own.
-            Detail::NotStored(Refusal::Authorization) => true,
             // The client forbids to store the answer, not to keep what the answer is not about.
             Detail::NotStored(Refusal::RequestNoStore) => {
                 status == stored.status && (head.get(b"etag") == stored.etag() || stored.etag().is_none())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::conditions::{self, asks_for_the_whole, validating};
 use super::deciding::{Decision, Usable, after_failure, decide, shared_answer, stands_in, usable};
-use super::entering::{self, asked, identity_of};
+use super::entering::{self, asked};
 use super::looking_up::{Held, LookingUp};
 use super::polling::Claim;
 use super::refreshing;
@@ -13,7 +13,9 @@ use super::reply::{self, Shape};
 use super::shadowing;
 use super::waiting::Waiting;
 use super::{Candidate, Directive, Plan, RequestEdit, Role, State};
-use crate::cache::{AnsweredBy, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Tier, Turn};
+use crate::cache::{
+    AnsweredBy, Asker, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Tier, Turn,
+};
 use crate::cache_status::{Detail, Forward, Outcome, Source, Ttl};
 use crate::coding::form::{Form, View};
 use crate::key::{self, Changed};
@@ -148,7 +150,7 @@ pub(super) fn take_turn(
         cache.stats.count("coalesce", "nested");
         return Ok(Fetch::Alone { waited: since });
     }
-    match cache.turn(turn, identity_of(request, rule), &rule.coalesce, moment) {
+    match cache.turn(turn, Asker::of(request, rule), &rule.coalesce, moment) {
         Turn::Lead(id) => Ok(Fetch::Leads { id, polls_until: None, claim: None }),
         Turn::Alone => Ok(Fetch::Alone { waited: since }),
         Turn::Wait(fill) => {
@@ -402,7 +404,9 @@ fn settle_precondition(
     }
     let (forward, detail) = (Forward::Bypass, Some(Detail::Precondition));
     let plan = Plan { forward, detail, ..Plan::unkeyed(rule_index, Role::Bystander, moment.now) };
-    (State::Forwarding(Box::new(plan)), Directive::Forward(entering::preconditions(request, rule)))
+    let mut edits = entering::preconditions(request, rule);
+    edits.push(RequestEdit::Set("cdn-loop", cache.looped(request.fields, moment)));
+    (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
 }
 
 /// How much longer a claim lasts than anybody waits for it.

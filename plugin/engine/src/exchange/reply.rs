@@ -1,5 +1,6 @@
 //! Makes replies out of stored responses: whole, in part, or as 304 (RFC 9111 §4.3.2, RFC 9110 §14, §15.4.5).
 
+use super::storing::bodiless;
 use super::{Mend, Reply};
 use crate::cache::Cache;
 use crate::cache_status::Outcome;
@@ -17,6 +18,8 @@ use crate::time::Timestamp;
 pub(super) enum Shape {
     /// As it is.
     Whole,
+    /// As it is, without its content: for HEAD.
+    Head,
     /// 304: the client has it.
     NotModified,
     /// 206 with these bytes, first and last.
@@ -29,11 +32,12 @@ impl Shape {
     /// Judges the request's conditions against the stored response.
     #[inline]
     pub(super) fn for_request(request: &Request<'_>, stored: &StoredResponse, form: &Form) -> Self {
+        let whole = if request.is_head() { Self::Head } else { Self::Whole };
         if stored.status != 200
             || !(request.conditional || request.range.is_some())
             || !matches!(request.method_kind(), MethodKind::Get | MethodKind::Head)
         {
-            return Self::Whole;
+            return whole;
         }
         let fields = stored.fields.fields();
         let date = date_of(fields).or(Some(stored.schedule.received));
@@ -46,14 +50,14 @@ impl Shape {
         }
         // The parts of a form that was compressed here are nothing a client could ask for.
         let ranges = !request.is_head() && !matches!(form, Form::Gzip);
-        let Some(wanted) = request.range.filter(|_| ranges) else { return Self::Whole };
+        let Some(wanted) = request.range.filter(|_| ranges) else { return whole };
         if let Some(if_range) = request.if_range
             && !range::if_range_matches(if_range, view.etag(), stored.last_modified(), date)
         {
-            return Self::Whole;
+            return whole;
         }
         match range::Range::parse(wanted, view.body.len()) {
-            RangeOutcome::Ignore => Self::Whole,
+            RangeOutcome::Ignore => whole,
             RangeOutcome::Satisfiable { first, last } => Self::Part(first, last),
             RangeOutcome::Unsatisfiable => Self::Unsatisfiable,
         }
@@ -83,6 +87,10 @@ pub(super) fn from_store(
         [(b"age", age), (b"cache-status", &status_line), (b"vary", b"accept-encoding")];
     let own = if view.adds_vary { &own[..] } else { &own[..2] };
     let reply = match shape {
+        Shape::Head => {
+            view.fields.write_with(&[own, extra].concat(), &mut fields);
+            for_head(whole(stored.status, view, fields))
+        }
         Shape::Whole if extra.is_empty() => {
             view.fields.write_with(own, &mut fields);
             whole(stored.status, view, fields)
@@ -130,7 +138,7 @@ pub(super) fn sent(reply: &Reply, request: &Request<'_>) -> usize {
 /// Bytes of the content that a reply in this shape has.
 pub(super) fn length(stored: &StoredResponse, form: &Form, shape: Shape) -> usize {
     match shape {
-        Shape::Whole => View::new(stored, form).body.len(),
+        Shape::Whole | Shape::Head => View::new(stored, form).body.len(),
         Shape::Part(first, last) => last.saturating_add(1).saturating_sub(first),
         Shape::NotModified | Shape::Unsatisfiable => 0,
     }
@@ -159,6 +167,18 @@ pub(super) fn origin_open(outcome: &Outcome, retry_after: u64, cache: &mut Cache
     let mut fields = Vec::new();
     FieldBlock::new().write_with(&[(b"retry-after", seconds), (b"cache-status", &line)], &mut fields);
     Reply::made(503, fields, Vec::new())
+}
+
+/// Without content GET would say so by its length, and so HEAD has to (RFC 9110 §8.6).
+fn for_head(mut reply: Reply) -> Reply {
+    if reply.body.is_empty() && !bodiless(reply.status) {
+        let kind = match reply.mend {
+            Some(Mend::AddContentType(kind)) => Some(kind),
+            _ => None,
+        };
+        reply.mend = Some(Mend::AddLength(kind));
+    }
+    reply
 }
 
 fn whole(status: u16, view: View<'_>, fields: Vec<u8>) -> Reply {

@@ -213,6 +213,8 @@ impl Plan {
             return Ok(false);
         }
         if self.is_for_cookie(candidate, fresh, rule) {
+            // It was for all, and the origin shares it no more.
+            cache.invalidate(candidate.hash, moment);
             return Ok(false);
         }
         if self.is_outdated(cache) || cache.is_purged(&candidate.stored) {

@@ -360,7 +360,7 @@ fn a_head_that_forbids_storing_freshens_nothing() {
 }
 
 #[test]
-fn a_304_that_does_not_share_with_credentials_answers_them_and_changes_nothing() {
+fn a_304_that_does_not_share_with_credentials_answers_them_and_is_the_end_of_it() {
     let mut gateway = Gateway::with("{}");
     gateway
         .get("/a")
@@ -369,8 +369,28 @@ fn a_304_that_does_not_share_with_credentials_answers_them_and_changes_nothing()
     gateway.get("/a").header("authorization", "Bearer x").at(1).hit();
     let asked = gateway.get("/a").header("authorization", "Bearer x").at(60);
     let answer = asked.validates(origin(304).header("cache-control", "max-age=60"));
-    answer.status(200).content("one").says_nothing_of("stored");
-    gateway.get("/a").at(61).validates(origin(304)).stored();
+    answer.status(200).content("one").not_stored("authorization");
+    gateway.get("/a").at(61).miss(tagged(60)).says("fwd=uri-miss");
+    // A cookie is no less than that, at once or when it has expired.
+    for (second, asks) in [(1, "no-cache"), (60, "x")] {
+        for method in ["GET", "HEAD"] {
+            let mut gateway = Gateway::with("{}");
+            let shared = origin(200).headers("cache-control: public, max-age=60 | etag: \"1\"").body("one");
+            gateway.get("/a").header("cookie", "a=2").at(0).miss(shared);
+            let call = gateway.request(method, "/a").header("cookie", "a=2").header("cache-control", asks);
+            let answer =
+                call.at(second).validates(origin(304).headers("cache-control: max-age=60 | x-for: a2"));
+            answer.status(200).says_nothing_of("stored");
+            gateway.get("/a").at(61).miss(tagged(60)).says("fwd=uri-miss").lacks("x-for");
+        }
+    }
+    // One that comes to share is for all at once.
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").header("cookie", "a=2").at(0).miss(tagged(60));
+    let shares = origin(304).header("cache-control", "public, max-age=60");
+    gateway.get("/a").header("cookie", "a=2").at(60).validates(shares).stored();
+    gateway.get("/a").at(61).hit().content("one");
+    gateway.get("/a").header("cookie", "a=3").at(61).hit().content("one");
 }
 
 #[test]
