@@ -259,7 +259,6 @@ impl Cache {
             return;
         }
         self.stats.count("coalesce", "slow-body");
-        self.fills.bodies.retain(|other| *other != id);
         self.end_fill(id, FillEnd::TakesLong, moment);
         if let Some((hash, until)) = claim {
             self.end_claim(hash, FillEnd::TakesLong, moment.now < until);
@@ -358,6 +357,9 @@ impl Cache {
             return;
         }
         let Some(fill) = self.fills.remove(hash) else { return };
+        if fill.pace.is_some() {
+            self.fills.bodies.retain(|other| *other != id);
+        }
         let extent = match end {
             FillEnd::NotShared(extent) => Some(extent),
             FillEnd::TakesLong => Some(Extent::Everybody),
