@@ -66,15 +66,15 @@ fn herd(subject: Subject, facts: &'static Facts, again: u32, stage: &Stage, orig
     let requests: Vec<Vec<u8>> = (0..clients).map(|client| scenario.request(path, client)).collect();
     let wanted: Vec<Vec<u8>> = (0..clients).map(|client| scenario.wanted(path, client)).collect();
     let begun = Instant::now();
-    for client in 0..leaders {
-        swarm.ask(client, &requests[client], begun);
+    for (client, request) in requests.iter().enumerate().take(leaders) {
+        swarm.ask(client, request, begun);
     }
     while origin.fetches_below(path).len() < leaders && begun.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(1));
     }
     let ticks = Ticks::now();
-    for client in leaders..clients {
-        swarm.ask(client, &requests[client], Instant::now());
+    for (client, request) in requests.iter().enumerate().skip(leaders) {
+        swarm.ask(client, request, Instant::now());
     }
     let (mut samples, mut expected) = (Vec::new(), clients);
     let mut take = |finished: Finished| samples.push(sample(finished, scenario, &wanted));
