@@ -78,7 +78,9 @@ pub fn obey(
             streams.insert(context, Stream::Exchange(exchange));
             Step::AwaitsBody
         }
-        Directive::Pass | Directive::Relay { .. } | Directive::AskRemote { .. } => Step::Goes,
+        Directive::Pass | Directive::Relay { .. } | Directive::AskRemote { .. } | Directive::Fetch { .. } => {
+            Step::Goes
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use selvage_engine::cache::{Cache, Moment, OriginNews, OriginTurn};
 use selvage_engine::config::{Config, ConfigError};
 use selvage_engine::exchange;
@@ -17,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::refreshes::Refreshes;
 use crate::remote::Remote;
+use crate::stream::BuildIdHasher;
 use crate::waiters::Waiters;
 use crate::wake::Wake;
 use crate::warm_up;
@@ -34,6 +36,8 @@ pub struct Root {
     called_self: bool,
     pub(crate) remote: Remote,
     pub(crate) refreshes: Refreshes,
+    /// Calls for what clients wait for whose responses are held, by token, and the streams.
+    pub(crate) fetches: HashMap<u32, u32, BuildIdHasher>,
     pub(crate) metrics: Metrics,
     pub(crate) gauges: Gauges,
 }
@@ -64,6 +68,7 @@ impl Root {
             called_self: false,
             remote,
             refreshes: Refreshes::default(),
+            fetches: HashMap::default(),
             metrics: Metrics::default(),
             gauges: Gauges::default(),
         })
@@ -74,6 +79,7 @@ impl Root {
         // The new cache knows nothing of the fetches that these wait for.
         self.waiters = before.waiters;
         self.waiters.wake_all();
+        self.fetches = before.fetches;
         self.remote.take_over(before.remote);
         self.cache.take_over_purges(&mut before.cache);
     }

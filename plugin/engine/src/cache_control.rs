@@ -91,18 +91,8 @@ impl ResponseDirectives {
     fn restrict(&mut self, text: &[u8]) {
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         for word in text.split(|byte| !is_part(byte)) {
-            match Directive::named(word) {
-                Some(
-                    directive @ (Directive::NoStore
-                    | Directive::NoCache
-                    | Directive::Private
-                    | Directive::MustRevalidate
-                    | Directive::ProxyRevalidate
-                    | Directive::NoTransform),
-                ) => {
-                    self.set(directive);
-                }
-                _ => {}
+            if let Some(directive) = Directive::named(word).filter(|directive| directive.restricts()) {
+                self.set(directive);
             }
         }
     }
@@ -287,6 +277,19 @@ enum Directive {
 }
 
 impl Directive {
+    /// Whether it can only take something away from what a cache may do. `must-understand` can give something.
+    const fn restricts(self) -> bool {
+        matches!(
+            self,
+            Self::NoStore
+                | Self::NoCache
+                | Self::Private
+                | Self::MustRevalidate
+                | Self::ProxyRevalidate
+                | Self::NoTransform
+        )
+    }
+
     fn named(name: &[u8]) -> Option<Self> {
         const NAMES: [(&[u8], Directive); 12] = [
             (b"no-store", Directive::NoStore),

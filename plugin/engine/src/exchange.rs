@@ -18,6 +18,8 @@
 //! | polling | time to ask again | ask remote | looking up |
 //! | waiting | the fetch has ended, or it has waited enough | as if it had come just now | |
 //! | forwarding | 304 to our conditions; or the origin failed and stale use is allowed | respond | finished |
+//! | forwarding | 304 about something else than what is stored, or what was purged meanwhile | fetch | refetching |
+//! | refetching | the whole, or nothing | respond | finished |
 //! | forwarding | storable / not | relay | storing / relaying |
 //! | storing | end of the response (it is stored) | relay | finished |
 //! | forwarding | what a rule that only watches would have answered with is compared | relay | comparing |
@@ -44,6 +46,7 @@ mod page;
 mod polling;
 mod purging;
 mod recasting;
+mod refetching;
 mod refreshing;
 mod reply;
 mod shadowing;
@@ -83,6 +86,8 @@ pub(crate) use entering::{asked, asks_of, identity_of, matched, refusal, rule_of
 pub(crate) use forwarding::{content_length, status_of};
 pub(crate) use keying::canonical;
 pub use recasting::Recast;
+pub use refetching::Fetched;
+use refetching::Refetching;
 
 /// The life of one request. Feed events, obey directives.
 #[derive(Default)]
@@ -119,6 +124,8 @@ pub enum Event<'a> {
         /// No body follows.
         end_of_stream: bool,
     },
+    /// What came of the call after [`Directive::Fetch`].
+    Fetched(Fetched<'a>),
     /// A part of the response's body.
     Body {
         /// The part.
@@ -192,6 +199,15 @@ pub enum Directive {
     },
     /// Answer in the origin's place.
     Respond(Reply),
+    /// Hold the response and call the origin.
+    Fetch {
+        /// The cluster to call.
+        cluster: Rc<str>,
+        /// The request's head, as a field block with its pseudo-headers. It has no body.
+        request: Vec<u8>,
+        /// How long the answer may take.
+        timeout: Duration,
+    },
 }
 
 /// One change to a request on its way to the origin.
@@ -263,6 +279,7 @@ enum State {
     Waiting(Box<Waiting>),
     Polling(Box<Polling>),
     Forwarding(Box<Plan>),
+    Refetching(Box<Refetching>),
     Storing(Box<Storing>),
     Comparing(Box<Comparing>),
     Relaying,
@@ -420,6 +437,15 @@ impl Exchange {
             (State::Forwarding(plan), Event::Response { head, end_of_stream }) => {
                 plan.on_response(head, end_of_stream, cache, moment)
             }
+            (State::Refetching(waiting), Event::Fetched(fetched)) => {
+                waiting.on_answer(fetched, cache, moment)
+            }
+            (State::Refetching(waiting), Event::Ended) => {
+                waiting.abandon(cache, moment);
+                (State::Finished, Directive::Pass)
+            }
+            // What the origin has sent is not for the client.
+            (state @ State::Refetching(_), Event::Body { .. } | Event::Trailers) => (state, Directive::Pass),
             (State::Storing(storing), Event::Body { chunk, end_of_stream }) => {
                 storing.on_chunk(chunk, end_of_stream, cache, moment)
             }
@@ -469,6 +495,7 @@ impl Exchange {
                     State::LookingUp(waiting) => waiting.abandon(cache, moment),
                     State::Waiting(waiting) => waiting.abandon(cache),
                     State::Polling(polling) => polling.abandon(cache, moment),
+                    State::Refetching(waiting) => waiting.abandon(cache, moment),
                     _ => {}
                 }
                 (State::Relaying, Directive::Pass)
@@ -504,6 +531,11 @@ impl Exchange {
     /// Whether the request is held for another's fetch, of this Envoy or of the fleet.
     pub fn awaits_fill(&self) -> bool {
         matches!(self.state, State::Waiting(_) | State::Polling(_))
+    }
+
+    /// Whether the response is held for a call to the origin.
+    pub fn awaits_fetch(&self) -> bool {
+        matches!(self.state, State::Refetching(_))
     }
 
     /// Whether nothing can come of further events.

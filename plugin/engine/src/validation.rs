@@ -121,10 +121,14 @@ fn recoded(fresh: StoredResponse, stored: &StoredResponse) -> StoredResponse {
 pub fn compare_head(stored: &StoredResponse, head: Fields<'_>) -> HeadVerdict {
     let stored_fields = stored.fields.fields();
     let same = |name: &[u8]| head.get(name).is_none_or(|value| stored_fields.get(name) == Some(value));
-    let length_same = head.get(b"content-length").is_none_or(|value| {
+    // A proxy on the way may weaken a tag, or code the content, and is about the same content all the same.
+    let tag_same =
+        head.get(b"etag").is_none_or(|told| stored.etag().is_some_and(|own| weakly_equal(told, own)));
+    let coded_alike = head.get(b"content-encoding") == stored_fields.get(b"content-encoding");
+    let length_same = head.get(b"content-length").filter(|_| coded_alike).is_none_or(|value| {
         std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) == Some(stored.content_length())
     });
-    if !(same(b"etag") && same(b"last-modified") && length_same) {
+    if !(tag_same && same(b"last-modified") && length_same) {
         return HeadVerdict::Changed;
     }
     let has_validator = head.get(b"etag").is_some() || head.get(b"last-modified").is_some();

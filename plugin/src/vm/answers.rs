@@ -23,6 +23,10 @@ impl Vm {
             }
             return self.refreshed(id, refresh, headers, size, now);
         }
+        let held = |root: &mut Root| root.fetches.remove(&token).map(|context| (root.id, context));
+        if let Some((id, context)) = self.roots.iter_mut().find_map(held) {
+            return self.fetched(context, id, headers, size);
+        }
         let Some((root, pending)) =
             self.roots.iter_mut().find_map(|root| root.remote.take(token).map(|pending| (root, pending)))
         else {

@@ -1,10 +1,10 @@
 //! Responses on their way to clients.
 
 use selvage_engine::cache::Moment;
-use selvage_engine::exchange::{Directive, Event, Mend, Recast, Reply};
+use selvage_engine::exchange::{Directive, Event, Fetched, Mend, Recast, Reply};
 use selvage_engine::fields::{FieldBlock, Fields};
 
-use super::{Vm, stream_root};
+use super::{Vm, root_of, stream_root};
 use crate::abi::Action;
 use crate::host::{self, Buffer, Envoy, Map};
 use crate::obey::answer;
@@ -73,12 +73,56 @@ impl Vm {
                 }
                 Action::Continue
             }
+            Directive::Fetch { cluster, request, timeout } => {
+                match host::http_call(&cluster, &request, &[], timeout) {
+                    Ok(token) => {
+                        root.fetches.insert(token, context);
+                    }
+                    Err(_) => {
+                        let mut moment = Moment { now: host::now(), host: &mut Envoy };
+                        let event = Event::Fetched(Fetched::Nothing);
+                        if let Directive::Respond(reply) = exchange.on(event, &mut root.cache, &mut moment) {
+                            answer(with_a_type(reply), &mut root.cache);
+                        }
+                        root.after_event();
+                        self.streams.remove(&context);
+                    }
+                }
+                Action::Pause
+            }
             _ => Action::Continue,
         };
         if over {
             self.streams.remove(&context);
         }
         action
+    }
+
+    /// What a client waits for whose response is held has come, or will not come.
+    pub(super) fn fetched(&mut self, context: u32, id: u32, headers: u32, size: usize) {
+        // Both belong to the root context, so they are read before we act for the stream.
+        let head = if headers == 0 { None } else { host::header_pairs(Map::Answer) };
+        let body = if size == 0 { Some(Vec::new()) } else { host::buffer(Buffer::Answer, 0, size) };
+        let (Some(root), Some(Stream::Exchange(mut exchange))) =
+            (root_of(&mut self.roots, id), self.streams.remove(&context))
+        else {
+            return;
+        };
+        let mut moment = Moment { now: host::now(), host: &mut Envoy };
+        if !exchange.awaits_fetch() || !host::act_for(context) {
+            exchange.on(Event::Ended, &mut root.cache, &mut moment);
+            root.after_event();
+            return;
+        }
+        let fetched = match (head.as_deref().and_then(Fields::parse), &body) {
+            (Some(head), Some(body)) => Fetched::Answer { head, body },
+            _ => Fetched::Nothing,
+        };
+        if let Directive::Respond(reply) = exchange.on(Event::Fetched(fetched), &mut root.cache, &mut moment)
+        {
+            answer(with_a_type(reply), &mut root.cache);
+        }
+        root.after_event();
     }
 
     /// A part of the response's body.

@@ -199,7 +199,8 @@ pub(super) fn shared_answer(
 /// to be asked each time.
 pub(super) fn is_shared_at_once(stored: &StoredResponse, rule: &Rule) -> bool {
     let directives = ResponseDirectives::read(stored.fields.fields(), &rule.targeted);
-    !stored.schedule.lifetime.is_zero()
-        && !stored.terms.contains(Terms::ALWAYS_VALIDATE)
-        && !(directives.must_revalidate || directives.proxy_revalidate)
+    let each_time = stored.terms.contains(Terms::ALWAYS_VALIDATE)
+        || directives.must_revalidate
+        || directives.proxy_revalidate;
+    !each_time && !stored.schedule.lifetime.is_zero()
 }

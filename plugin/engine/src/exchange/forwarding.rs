@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::refetching::Refetching;
 use super::shadowing::{Comparing, Would};
 use super::validating::Validated;
 use super::{Directive, Plan, Purpose, Role, State};
@@ -70,6 +71,9 @@ impl Plan {
                     self.end_fill(FillEnd::NotShared(Extent::One), cache, moment);
                     return (State::Relaying, relay(&outcome, rule, head, cache));
                 }
+                Validated::Absent => {
+                    return Refetching::begin(self, candidate, outcome, rule, cache, moment);
+                }
                 Validated::Nothing => self.stale = Some(candidate),
             }
         }
@@ -109,7 +113,13 @@ impl Plan {
     }
 
     /// Tells those who keep count of it how the origin has answered, and learns where it is.
-    fn tell_of_origin(&mut self, status: u16, rule: &Rule, cache: &mut Cache, moment: &mut Moment<'_>) {
+    pub(super) fn tell_of_origin(
+        &mut self,
+        status: u16,
+        rule: &Rule,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) {
         if matches!(self.role, Role::Fill | Role::Head) && self.purpose == Purpose::Client {
             cache.learn_cluster(self.rule, rule, moment);
         }

@@ -167,22 +167,25 @@ pub(super) fn queue(
     cache.queue_refresh(refresh);
 }
 
-/// Queues a request for all of what a client's request was to confirm, and what is not there any more.
-pub(super) fn queue_whole(plan: &Plan, rule: &Rule, cache: &mut Cache, moment: &mut Moment<'_>) {
-    let Some(fields) = Fields::parse(&plan.head) else { return };
-    let request = entering::marked(Request::read(fields, false), rule);
+/// The cluster to call and the request for all of what a client's request was to confirm; `None` where nobody can be called.
+pub(super) fn call_for_all(
+    plan: &Plan,
+    rule: &Rule,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> Option<(Rc<str>, Vec<u8>)> {
+    let request = entering::marked(Request::read(Fields::parse(&plan.head)?, false), rule);
     let (key, hash, rule_index) = (plan.key.as_slice(), plan.hash, plan.rule);
     let keyed =
         Keyed { request: &request, rule_index, rule, key, hash, changed: Changed::No, sampled: false };
-    let now = moment.now;
-    if !is_possible(&keyed, cache, now) || cache.has_enough_refreshes() || cache.is_refreshing(hash) {
-        return;
+    if !is_possible(&keyed, cache, moment.now) {
+        return None;
     }
-    let Some(cluster) = cache.refresh_cluster(rule_index, rule, now) else { return };
-    let Ok(admitted) = cache.admit_origin(rule_index, rule, moment) else { return };
-    cache.stats.count("refresh", "queued");
-    let refresh = fetch(&keyed, None, None, admitted, cluster, Errand::Renew, cache, moment);
-    cache.queue_refresh(refresh);
+    let cluster = cache.refresh_cluster(rule_index, rule, moment.now)?;
+    let looped = cache.looped(request.fields, moment);
+    let mut block = Vec::new();
+    own_request(&request, key).write_with(&[(b"cdn-loop", &looped)], &mut block);
+    Some((cluster, block))
 }
 
 /// The request for a key, with the validators of what is stored under a hash.

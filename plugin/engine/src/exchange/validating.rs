@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::deciding::{is_shared_at_once, stands_in};
 use super::forwarding::{answered_by, is_full_answer, ttl};
 use super::reply::{self, Shape};
-use super::{Candidate, Directive, Plan, Purpose, Reply, refreshing};
+use super::{Candidate, Directive, Plan};
 use crate::cache::{Cache, Extent, Failure, FillEnd, Moment};
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Outcome, Ttl};
@@ -27,6 +27,8 @@ pub(super) enum Validated {
     Answer(Directive, FillEnd),
     /// The origin's 304 is about what the client has, and not about what is stored.
     Relay,
+    /// The origin has confirmed what is not there: it is to be asked for in full.
+    Absent,
     /// It is an answer of its own.
     Nothing,
 }
@@ -101,11 +103,11 @@ impl Plan {
                 return Validated::Relay;
             }
             outcome.detail = Some(Detail::OtherValidator);
-            return self.without_content(candidate, rule, outcome, cache, moment);
+            return Validated::Absent;
         }
         if cache.is_purged(&candidate.stored) {
             outcome.detail = Some(Detail::Purged);
-            return self.without_content(candidate, rule, outcome, cache, moment);
+            return Validated::Absent;
         }
         let fresh = Rc::new(validation::freshen(&candidate.stored, head, rule, self.requested, now));
         outcome.ttl = Some(ttl(&fresh, moment));
@@ -152,20 +154,17 @@ impl Plan {
         fields.members(b"if-none-match").any(|tag| weakly_equal(tag, told))
     }
 
-    /// The origin has confirmed what is not there any more. Its content is asked for in full by the next request, and by a
-    /// call of the cache's own where it knows whom to call; this client gets the old content where stale use is allowed.
-    fn without_content(
+    /// What the origin has confirmed is not there, and cannot be had: the client gets the old content where stale use is
+    /// allowed. The next request asks for it in full.
+    pub(super) fn without_content(
         &self,
         candidate: &Candidate,
         rule: &Rule,
         outcome: &mut Outcome,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
-    ) -> Validated {
+    ) -> Directive {
         let stored = &candidate.stored;
-        if self.purpose == Purpose::Client {
-            refreshing::queue_whole(self, rule, cache, moment);
-        }
         let purged = outcome.detail == Some(Detail::Purged);
         let forbidden = stored.terms.contains(Terms::ALWAYS_VALIDATE)
             || stored.terms.contains(Terms::FORBIDS_STALE)
@@ -173,12 +172,11 @@ impl Plan {
         if !purged && !forbidden {
             outcome.ttl = Some(ttl(stored, moment));
             if let Some(directive) = self.respond(stored, outcome, &[], cache, moment) {
-                return Validated::Answer(directive, FillEnd::Died);
+                return directive;
             }
         }
         cache.stats.record(outcome);
-        let reply: Reply = reply::nothing_to_send(outcome, cache);
-        Validated::Answer(Directive::Respond(reply), FillEnd::Died)
+        Directive::Respond(reply::nothing_to_send(outcome, cache))
     }
 
     /// Puts a freshened response into the place of the one it came from, unless that was invalidated meanwhile or is not this

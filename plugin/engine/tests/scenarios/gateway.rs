@@ -12,7 +12,7 @@ use std::rc::Rc;
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::config::Config;
 use selvage_engine::exchange::{
-    Directive, Event, Exchange, NotSent, Refresh, RemoteAnswer, Reply, RequestEdit, Wake,
+    Directive, Event, Exchange, Fetched, NotSent, Refresh, RemoteAnswer, Reply, RequestEdit, Wake,
 };
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::Policy;
@@ -170,6 +170,42 @@ impl Gateway {
             answer.body = answer.body.get(recast.window.clone()).unwrap().to_vec();
         }
         answer
+    }
+
+    /// The origin confirms what is not there, and is called for all of it. Gives the request.
+    #[track_caller]
+    pub fn calls_for_all(&mut self, flight: &mut Flight, at: u64, origin: Origin) -> Vec<(String, String)> {
+        let mut fields = vec![(":status".to_owned(), origin.status.to_string())];
+        fields.extend(origin.fields.iter().cloned());
+        let head = block(&fields);
+        let head = Fields::parse(&head).unwrap();
+        let event = Event::Response { head, end_of_stream: true };
+        let directive = self.feed(flight.worker, &mut flight.exchange, at * 1000, event);
+        let Directive::Fetch { request, .. } = directive else {
+            panic!("it was answered with {directive:?}")
+        };
+        assert!(flight.exchange.awaits_fetch());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Fields::parse(&request).unwrap().iter().map(|(name, value)| (text(name), text(value))).collect()
+    }
+
+    /// The answer to that call; `None` if there is none.
+    #[track_caller]
+    pub fn fetches(&mut self, mut flight: Flight, at: u64, origin: Option<Origin>) -> Answer {
+        let origin = origin.map(|origin| {
+            let mut fields = vec![(":status".to_owned(), origin.status.to_string())];
+            fields.extend(origin.fields.iter().cloned());
+            (block(&fields), origin.body.concat())
+        });
+        let fetched = match &origin {
+            Some((head, body)) => Fetched::Answer { head: Fields::parse(head).unwrap(), body },
+            None => Fetched::Nothing,
+        };
+        let event = Event::Fetched(fetched);
+        match self.feed(flight.worker, &mut flight.exchange, at * 1000, event) {
+            Directive::Respond(reply) => Answer::of_reply(&reply),
+            other => panic!("it was answered with {other:?}"),
+        }
     }
 
     /// The next refresh that a worker sends at this second.
@@ -492,6 +528,16 @@ impl Call<'_> {
         let line = answer.cache_status();
         assert!(line.contains("fwd=uri-miss") || line.contains("fwd=vary-miss"), "{line}");
         answer
+    }
+
+    /// It goes to the origin without conditions, and away.
+    #[track_caller]
+    pub fn validates_nothing(self) {
+        let mut call = self;
+        let flight = call.sent().left();
+        assert!(!flight.is_conditional(), "with conditions: {:?}", flight.edits);
+        let at = flight.millis / 1000;
+        call.gateway.goes_away(flight, at);
     }
 
     /// It goes to the origin with the conditions of a stored response.

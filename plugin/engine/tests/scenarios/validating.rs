@@ -1,5 +1,8 @@
 //! Validation with the origin, and the client's own conditions: RFC 9111 §4.3.
 
+use selvage_engine::exchange::Wake;
+use selvage_engine::purge::gate::Gate;
+
 use crate::gateway::{Gateway, Origin, date, fresh_for, origin, unreachable};
 
 fn tagged(seconds: u64) -> Origin {
@@ -66,6 +69,80 @@ fn a_304_about_another_response_updates_nothing() {
             .validates(origin(304).headers(lines))
             .detail("validated")
             .has("etag", "\"1\"");
+    }
+}
+
+/// Where it is known whom to call, the client gets what the origin has now.
+#[test]
+fn what_a_304_confirms_and_is_not_there_is_asked_for_in_full() {
+    const CALLS: &str = r#"{"defaults":{"refresh":{"cluster":"origin"}}}"#;
+    let other = || origin(304).header("etag", "\"2\"");
+    let ask = |fields: &[(&str, &str)]| {
+        let mut gateway = Gateway::with(CALLS);
+        gateway.get("/a").at(0).miss(tagged(60));
+        let mut call = gateway.get("/a");
+        for (name, value) in fields {
+            call = call.header(name, value);
+        }
+        let flight = call.at(60).leaves();
+        (gateway, flight)
+    };
+    let (mut gateway, mut flight) = ask(&[]);
+    let waiter = gateway.get("/a").at(60).waits();
+    let request = gateway.calls_for_all(&mut flight, 60, other());
+    assert!(
+        !request.iter().any(|(name, _)| name.starts_with("if-"))
+            && request.iter().any(|(name, _)| name == "cdn-loop")
+    );
+    let new = || fresh_for(60).headers("etag: \"2\" | content-type: text/css").body("two");
+    let answer = gateway.fetches(flight, 61, Some(new())).status(200).content("two").stored();
+    answer.has("etag", "\"2\"").has("content-type", "text/css").lacks("age");
+    gateway.wakes(waiter, Wake::Ended, 61).answered().content("two").says("collapsed");
+    gateway.get("/a").at(62).hit().content("two");
+    gateway.assert_nobody_waits();
+    gateway.assert_no_room_is_taken();
+    // What is not stored is the client's all the same, and the end of what was.
+    let (mut gateway, mut flight) = ask(&[("if-none-match", "\"0\"")]);
+    gateway.calls_for_all(&mut flight, 60, other());
+    let gone = origin(410).header("cache-control", "no-store").body("gone");
+    gateway.fetches(flight, 61, Some(gone)).status(410).content("gone").not_stored("no-store");
+    gateway.get("/a").at(62).validates_nothing();
+    // Its conditions and ranges are heeded.
+    let (mut gateway, mut flight) = ask(&[("range", "bytes=1-1")]);
+    gateway.calls_for_all(&mut flight, 60, other());
+    let part =
+        gateway.fetches(flight, 61, Some(new().header("content-length", "3"))).status(206).content("w");
+    part.has("content-range", "bytes 1-1/3");
+    gateway.get("/a").at(62).hit().content("two");
+    // Without an answer, or with one that fails, or that is no answer: the old one, where that is allowed.
+    for answer in [None, Some(origin(503)), Some(origin(304)), Some(new().header("content-length", "9"))] {
+        let (mut gateway, mut flight) = ask(&[]);
+        gateway.calls_for_all(&mut flight, 60, other());
+        gateway.fetches(flight, 61, answer).status(200).content("one").detail("other-validator");
+        gateway.get("/a").at(62).validates_nothing();
+        gateway.assert_no_room_is_taken();
+    }
+    // A client that goes away holds nobody up.
+    let (mut gateway, mut flight) = ask(&[]);
+    gateway.calls_for_all(&mut flight, 60, other());
+    gateway.goes_away(flight, 61);
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn what_was_purged_while_it_was_confirmed_is_given_to_nobody() {
+    for (config, status) in [("{}", 503), (r#"{"defaults":{"refresh":{"cluster":"origin"}}}"#, 200)] {
+        let mut gateway = Gateway::with(config);
+        gateway.workers.iter_mut().for_each(|worker| worker.set_gate(Gate::Open));
+        gateway.get("/a").at(0).miss(tagged(60));
+        let mut flight = gateway.get("/a").at(60).leaves();
+        gateway.request("PURGE", "/a").at(61).answered().status(200);
+        if status == 503 {
+            gateway.answers(flight, 62, origin(304)).status(503).detail("purged").has("retry-after", "0");
+        } else {
+            gateway.calls_for_all(&mut flight, 62, origin(304));
+            gateway.fetches(flight, 62, Some(fresh_for(60).body("two"))).content("two").stored();
+        }
     }
 }
 
