@@ -10,6 +10,7 @@ mod failing;
 mod hostile;
 mod informing;
 mod purging;
+mod recasting;
 mod refreshing;
 mod reloading;
 mod remote;
