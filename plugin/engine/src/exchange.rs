@@ -60,6 +60,7 @@ use std::time::Duration;
 
 use crate::cache::{Admitted, Cache, FillEnd, FillId, Moment};
 use crate::cache_status::{Detail, Forward};
+use crate::credentials::identity_of;
 use crate::fields::Fields;
 use crate::policy::FieldName;
 use crate::request::MethodKind;
@@ -82,7 +83,7 @@ pub use waiting::Wake;
 pub(crate) use warming::{Prepared, prepare};
 
 pub(crate) use deciding::{Usable, usable};
-pub(crate) use entering::{asked, asks_of, identity_of, matched, refusal, rule_of, stays_out, view_of};
+pub(crate) use entering::{asked, asks_of, matched, refusal, rule_of, stays_out, view_of};
 pub(crate) use forwarding::{content_length, status_of};
 pub(crate) use keying::canonical;
 pub use recasting::Recast;

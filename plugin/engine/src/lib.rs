@@ -17,6 +17,7 @@
 pub mod exchange;
 
 pub mod config;
+pub mod credentials;
 pub mod firewall;
 pub mod key;
 pub mod policy;

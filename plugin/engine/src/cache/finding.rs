@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::purging::Judged;
 use super::{Cache, Moment};
-use crate::exchange::{Usable, asks_of, identity_of, usable};
+use crate::credentials::identity_of;
+use crate::exchange::{Usable, asks_of, usable};
 use crate::policy::Rule;
 use crate::request::Request;
 use crate::storability::names_switches;

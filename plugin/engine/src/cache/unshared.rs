@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::exchange::identity_of;
+use crate::credentials::identity_of;
 use crate::fields::Fields;
 use crate::policy::Rule;
 use crate::request::Request;

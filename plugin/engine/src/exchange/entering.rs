@@ -2,8 +2,6 @@
 
 use std::rc::Rc;
 
-use xxhash_rust::xxh3::Xxh3;
-
 use super::awaiting_body::AwaitingBody;
 use super::explaining::Explaining;
 use super::keying::canonical;
@@ -15,7 +13,7 @@ use crate::cache::{Cache, Moment};
 use crate::cache_control::RequestDirectives;
 use crate::cache_status::{Detail, Forward};
 use crate::coding::etag;
-use crate::fields::{Fields, same_name};
+use crate::fields::Fields;
 use crate::firewall::{self, RequestView, Vector};
 use crate::key::{self, BodyPart, uri};
 use crate::policy::{Cookies, Policy, RequestDirectives as Obey, Rule};
@@ -184,25 +182,6 @@ pub(crate) fn asked(request: &Request<'_>, rule: &Rule) -> Asked {
         special: request.range.is_some() || request.expect,
         switches: request.switches,
     }
-}
-
-/// A hash of the credentials that a request shows; `None` if it shows none.
-pub(crate) fn identity_of(request: &Request<'_>, rule: &Rule) -> Option<u64> {
-    if !(request.cookie || request.authorization || request.credentials) {
-        return None;
-    }
-    let shows = |name: &[u8]| {
-        matches!(name, b"cookie" | b"authorization")
-            || rule.credential_headers.iter().any(|listed| same_name(listed, name))
-    };
-    let mut hasher = Xxh3::new();
-    for (name, value) in request.fields.iter().filter(|(name, _)| shows(name)) {
-        for part in [name, value] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-    }
-    Some(hasher.digest())
 }
 
 /// The rule for a request and its index.

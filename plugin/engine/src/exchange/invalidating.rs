@@ -8,6 +8,7 @@ use super::entering::{self, rule_of};
 use super::keying::canonical;
 use crate::cache::{Cache, Moment};
 use crate::cache_control::ResponseDirectives;
+use crate::credentials::identity_of;
 use crate::fields::Fields;
 use crate::freshness;
 use crate::key::{Changed, uri};
@@ -78,7 +79,7 @@ impl Plan {
         }
         let request = entering::marked(request, rule);
         self.asked = entering::asked(&request, rule);
-        self.identity = entering::identity_of(&request, rule);
+        self.identity = identity_of(&request, rule);
         self.hash = key::hash(&key);
         self.turn = self.hash;
         self.key = key;

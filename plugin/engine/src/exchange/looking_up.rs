@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use super::entering::identity_of;
 use super::lookup::{self, Fetch, Keyed, RemoteUse};
 use super::polling::{Claim, Polling};
 use super::{Directive, RemoteAnswer, State};
 use crate::cache::{Cache, Extent, FillEnd, Moment};
+use crate::credentials::identity_of;
 use crate::fields::Fields;
 use crate::firewall::Marks;
 use crate::key::Changed;

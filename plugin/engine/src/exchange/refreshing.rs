@@ -12,6 +12,7 @@ use super::storing::bodiless;
 use super::{Candidate, Directive, Event, Exchange, Plan, Purpose, Role, State};
 use crate::cache::{Admitted, AnsweredBy, Cache, Failure, FillEnd, FillId, Moment, Warmed};
 use crate::cache_status::{Detail, Forward};
+use crate::credentials::identity_of;
 use crate::fields::{FieldBlock, Fields};
 use crate::key::{self, Changed};
 use crate::policy::Rule;
@@ -225,7 +226,7 @@ pub(super) fn fetch(
         hash,
         turn,
         asked: asks.map(|request| entering::asked(&request, rule)).unwrap_or_default(),
-        identity: asks.and_then(|request| entering::identity_of(&request, rule)),
+        identity: asks.and_then(|request| identity_of(&request, rule)),
         forward: if stale.is_some() { Forward::Stale } else { Forward::UriMiss },
         stale: stale.map(|(stored, hash)| Candidate { stored, hash, conditional }),
         leads,
