@@ -94,7 +94,10 @@ fn a_new_response_replaces_the_stale_one() {
 #[test]
 fn our_validation_does_not_leak_to_a_client_with_a_condition_of_its_own() {
     on("/validation/other", |request| match request.header("if-none-match").as_deref() {
-        Some("\"v1\"") => Answer::new(304).header("etag", "\"v1\"").header("cache-control", "max-age=3600"),
+        // The client's own tags come behind ours.
+        Some(tags) if tags.starts_with("\"v1\"") => {
+            Answer::new(304).header("etag", "\"v1\"").header("cache-control", "max-age=3600")
+        }
         Some(_) => Answer::new(500),
         None => stale_on_arrival(request, ""),
     });
