@@ -173,7 +173,9 @@ pub fn same_name(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && (one == other || one.iter().zip(other).all(|(a, b)| folded(*a) == folded(*b)))
 }
 
-fn folded(byte: u8) -> u8 {
+/// A character of a name as such an origin reads it.
+#[inline]
+pub const fn folded(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 

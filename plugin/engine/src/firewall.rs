@@ -4,7 +4,7 @@
 //! decide that is not in the key. Refused means: it passes through to the origin, is not answered from the
 //! cache and its response is not stored. The origin still judges it.
 
-use crate::fields::{Fields, same_name};
+use crate::fields::{Fields, folded, same_name};
 use crate::key::uri::{octet, split_path, split_port};
 
 /// What the firewall looks at.
@@ -30,8 +30,45 @@ pub struct RequestView<'a> {
     pub credentials: &'a [Box<[u8]>],
     /// Names of fields that switch a framework to another response.
     pub switches: &'a [Box<[u8]>],
-    /// The lengths of the names in these lists (see [`Rule::watched_lengths`](crate::policy::Rule)).
-    pub watched_lengths: u64,
+    /// The names in these lists.
+    pub watched: &'a Watched,
+}
+
+/// A set of field names that says quickly of most others that they are not in it: a bit for each that is, by its length and
+/// three of its characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watched([u64; 32]);
+
+impl Watched {
+    /// These names.
+    pub fn of<'n>(names: impl Iterator<Item = &'n Box<[u8]>>) -> Self {
+        let mut watched = Self::default();
+        for name in names {
+            let (word, bit) = Self::place(name);
+            if let Some(word) = watched.0.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        watched
+    }
+
+    /// Whether a name may be in it, as the most careless origin would read it.
+    #[inline]
+    fn may_have(&self, name: &[u8]) -> bool {
+        let (word, bit) = Self::place(name);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    #[inline]
+    fn place(name: &[u8]) -> (usize, u64) {
+        let at = |at: usize| u32::from(folded(name.get(at).copied().unwrap_or_default()));
+        let length = name.len();
+        let mixed = (length as u32).wrapping_mul(0x9e37_79b1)
+            ^ at(0).wrapping_mul(0x85eb_ca6b)
+            ^ at(length / 2).wrapping_mul(0xc2b2_ae35)
+            ^ at(length.saturating_sub(1)).wrapping_mul(0x27d4_eb2f);
+        ((mixed >> 27) as usize, 1 << ((mixed >> 21) & 63))
+    }
 }
 
 /// What the fields of a request say beside what the firewall objects to.
@@ -159,8 +196,8 @@ fn inspect_fields(request: &RequestView<'_>, marks: &mut Marks) -> Verdict {
                 return Verdict::Bypass(Vector::AmbiguousAuthority);
             }
             b"host" => host = Some(value),
-            // Most names fall out by their length alone.
-            _ if request.watched_lengths & length_bit(name) == 0 => {}
+            // Most names are in no list.
+            _ if !request.watched.may_have(name) => {}
             _ => {
                 taint = taint.or_else(|| taint_of(name, value, request));
                 marks.credentials |= lists(request.credentials, name);
@@ -363,11 +400,6 @@ fn is_number(value: &[u8]) -> bool {
     !value.is_empty() && value.iter().all(u8::is_ascii_digit)
 }
 
-/// The bit of a name's length in a set of lengths.
-pub(crate) fn length_bit(name: &[u8]) -> u64 {
-    1 << name.len().min(63)
-}
-
 /// Fields by which frameworks let a request name another method than its own.
 const METHOD_OVERRIDES: [&[u8]; 3] = [b"x-http-method-override", b"x-http-method", b"x-method-override"];
 
@@ -401,7 +433,7 @@ mod tests {
             keyed_headers: &names(&["x-original-url"]),
             credentials: &[],
             switches: &[],
-            watched_lengths: u64::MAX,
+            watched: &Watched([u64::MAX; 32]),
         })
     }
 
@@ -537,7 +569,7 @@ mod tests {
             keyed_headers: &[],
             credentials: &[],
             switches: &[],
-            watched_lengths: 0,
+            watched: &Watched::default(),
         };
         assert_eq!(inspect(&view(b"GET", true)), Verdict::Bypass(Vector::GetWithBody));
         assert_eq!(inspect(&view(b"HEAD", true)), Verdict::Bypass(Vector::GetWithBody));
@@ -566,6 +598,29 @@ mod tests {
             verdict("GET", b"/", b"a", &[("x_http_method_override", "PUT")]),
             Verdict::Taint(Vector::MethodOverride)
         );
+    }
+
+    #[test]
+    fn a_set_of_names_has_its_names_in_every_spelling_and_few_others() {
+        let listed = names(&crate::config::TAINTING);
+        let watched = Watched::of(listed.iter());
+        for name in &listed {
+            assert!(watched.may_have(name));
+            let respelt: Vec<u8> = name.iter().map(|byte| if *byte == b'-' { b'_' } else { *byte }).collect();
+            assert!(watched.may_have(&respelt));
+        }
+        let common = [
+            "accept",
+            "accept-encoding",
+            "accept-language",
+            "user-agent",
+            "cookie",
+            "referer",
+            "host",
+            "range",
+        ];
+        let taken = common.iter().filter(|name| watched.may_have(name.as_bytes())).count();
+        assert!(taken <= 1, "{taken}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{Config, Match};
-use crate::firewall;
+use crate::firewall::Watched;
 use crate::remote::breaker;
 pub use matcher::Fit;
 use matcher::Matcher;
@@ -219,7 +219,7 @@ fn resolved(mut rule: Rule) -> Rule {
     credential_headers.retain(unkeyed);
     vary.require.retain(unkeyed);
     let watched = tainting_headers.iter().chain(credential_headers.iter()).chain(&vary.require);
-    rule.watched_lengths = watched.fold(0, |set, name| set | firewall::length_bit(name));
+    rule.watched = Watched::of(watched);
     rule
 }
 

@@ -92,11 +92,17 @@ impl<'a> Request<'a> {
         request
     }
 
+    /// Notes what its rule makes of its fields.
+    #[inline]
+    pub const fn mark(&mut self, marks: Marks) {
+        self.credentials |= marks.credentials;
+        self.switches |= marks.switches;
+    }
+
     /// The same with what its rule makes of its fields.
     #[must_use]
     pub const fn marked(mut self, marks: Marks) -> Self {
-        self.credentials |= marks.credentials;
-        self.switches |= marks.switches;
+        self.mark(marks);
         self
     }
 

@@ -95,13 +95,13 @@ impl Cache {
         first: bool,
         moment: &mut Moment<'_>,
     ) -> Option<u128> {
-        let unstorable = self.is_known_unstorable(hash, moment.now)
-            || self.is_unshared(found.turn(hash), &Asker::of(request, rule), moment.now);
-        if !self.policy.remote.enabled || !rule.remote || unstorable {
+        let honours = rule.request_directives == RequestDirectives::Honour;
+        if !self.policy.remote.enabled || !rule.remote || honours && request.directives.no_cache {
             return None;
         }
-        let asks = request.directives;
-        if rule.request_directives == RequestDirectives::Honour && asks.no_cache {
+        if self.is_known_unstorable(hash, moment.now)
+            || self.is_unshared(found.turn(hash), &Asker::of(request, rule), moment.now)
+        {
             return None;
         }
         match found {

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::firewall::Watched;
+
 /// A field name: lower case, a token of RFC 9110 §5.6.2, never a pseudo-header.
 pub type FieldName = Box<[u8]>;
 
@@ -63,10 +65,9 @@ pub struct Rule {
     /// Whether the response to a POST answers later GETs of the URL that it names itself by (RFC 9110 §9.3.3).
     /// Default: false.
     pub post_answers_get: bool,
-    /// The lengths of the names in `tainting_headers`, `credential_headers` and `vary.require`, a bit for each (the last
-    /// one for all that are longer): most fields of a request fall out by it.
+    /// The names in `tainting_headers`, `credential_headers` and `vary.require`.
     /// [`Policy`](crate::policy::Policy) works it out.
-    pub watched_lengths: u64,
+    pub watched: Watched,
 }
 
 /// How long a stored response is fresh (RFC 9111 §4.2.1). None of these makes a response storable.
@@ -390,7 +391,7 @@ impl Default for Rule {
             credential_headers: CREDENTIALS.into_iter().map(field).collect(),
             range: RangeFill::default(),
             post_answers_get: false,
-            watched_lengths: 0,
+            watched: Watched::default(),
         }
     }
 }

@@ -89,7 +89,7 @@ pub(crate) fn stays_out(request: &mut Request<'_>, rule: &Rule) -> Result<bool, 
         return Err((Forward::Method, None));
     }
     let (verdict, marks) = firewall::inspect_and_mark(&view_of(request, rule));
-    *request = request.marked(marks);
+    request.mark(marks);
     if let Some(vector) = verdict.vector().or_else(|| scheme_mismatch(request)) {
         return bypass(Detail::Firewall(vector));
     }
@@ -169,7 +169,7 @@ pub(crate) fn view_of<'a>(request: &Request<'a>, rule: &'a Rule) -> RequestView<
         keyed_headers: &rule.key.headers,
         credentials: &rule.credential_headers,
         switches: &rule.vary.require,
-        watched_lengths: rule.watched_lengths,
+        watched: &rule.watched,
     }
 }
 

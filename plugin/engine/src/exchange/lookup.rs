@@ -1,6 +1,5 @@
 //! What is stored for a request, and what becomes of it: an answer, a wait, a question to the remote store, the origin.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::conditions::{self, asks_for_the_whole, validating};
@@ -195,12 +194,13 @@ pub(super) fn settle(
         _ => None,
     };
     let settled = brought.or(failed);
-    let stale = match &found {
-        Found::Response { stored, .. } => Some(Rc::clone(stored)),
-        _ => None,
+    let whole = request.range.is_some() && {
+        let stored = match &found {
+            Found::Response { stored, .. } => Some(&**stored),
+            _ => None,
+        };
+        asks_for_the_whole(request, stored, rule, !cache.is_unfillable(hash, moment.now))
     };
-    let fills = !cache.is_unfillable(hash, moment.now);
-    let whole = asks_for_the_whole(request, stale.as_deref(), rule, fills);
     let first = remote == RemoteUse::Possible;
     if settled.is_none()
         && matches!(remote, RemoteUse::Possible | RemoteUse::FoundFirst)
