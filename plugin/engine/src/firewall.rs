@@ -558,6 +558,7 @@ mod tests {
 
     #[test]
     fn a_body_on_get_bypasses_even_without_a_length() {
+        let watched = Watched::default();
         let view = |method, has_body| RequestView {
             method,
             target: b"/",
@@ -569,7 +570,7 @@ mod tests {
             keyed_headers: &[],
             credentials: &[],
             switches: &[],
-            watched: &Watched::default(),
+            watched: &watched,
         };
         assert_eq!(inspect(&view(b"GET", true)), Verdict::Bypass(Vector::GetWithBody));
         assert_eq!(inspect(&view(b"HEAD", true)), Verdict::Bypass(Vector::GetWithBody));
