@@ -216,6 +216,20 @@ impl Cache {
         self.unfillable.knows(hash, now)
     }
 
+    /// What has taken the place of a stored response since a request selected it, if that still stands.
+    pub(crate) fn successor(
+        &mut self,
+        hash: u128,
+        old: &StoredResponse,
+        moment: &mut Moment<'_>,
+    ) -> Option<Rc<StoredResponse>> {
+        let slot = self.shared(hash, &old.key, moment).or_else(|| self.local(hash, &old.key))?;
+        match self.judged(hash, slot) {
+            Judged::Stands(Slot::Response(new)) if new.schedule.received > old.schedule.received => Some(new),
+            _ => None,
+        }
+    }
+
     pub(super) fn local(&mut self, hash: u128, key: &[u8]) -> Option<Slot> {
         if let Some(slot) = self.table.get(hash).filter(|slot| slot.key() == key) {
             return Some(slot.clone());

@@ -57,8 +57,10 @@ impl Cache {
                 Some(Slot::Index(_)) => true,
                 None => false,
             };
-            self.put(hash, Slot::Response(Rc::new(response)), local_only, moment);
-            if replaced_fresh {
+            let differs = matches!(&previous, Some(Slot::Response(old)) if old.body.as_slice() != response.body.as_slice());
+            let shared = self.put(hash, Slot::Response(Rc::new(response)), local_only, moment);
+            // Workers that cannot find the new one would go on keeping the old one for bad times.
+            if replaced_fresh || differs && !shared {
                 self.tell(hash, Change::Replaced, moment);
             }
             return;
@@ -79,9 +81,13 @@ impl Cache {
         response.key = Rc::from(variant_key.as_slice());
         self.scratch.variant = variant_key;
         self.revalidations.remove(&variant_hash);
-        let replaced_fresh = matches!(self.table.peek(variant_hash),
-            Some(Slot::Response(old)) if !old.freshness(moment.now).is_stale());
-        self.put(variant_hash, Slot::Response(Rc::new(response)), local_only, moment);
+        let (replaced_fresh, differs) = match self.table.peek(variant_hash) {
+            Some(Slot::Response(old)) => {
+                (!old.freshness(moment.now).is_stale(), old.body.as_slice() != response.body.as_slice())
+            }
+            _ => (false, false),
+        };
+        let shared = self.put(variant_hash, Slot::Response(Rc::new(response)), local_only, moment);
         let limit = self.policy.worker.variants;
         while let Some(victim) =
             index.surplus(variant_hash, limit).then(|| self.least_used(&index, moment)).flatten()
@@ -91,7 +97,7 @@ impl Cache {
         }
         index.add(names.into(), variant_hash);
         self.put(hash, Slot::Index(Rc::new(index)), local_only, moment);
-        if replaced_fresh {
+        if replaced_fresh || differs && !shared {
             self.tell(variant_hash, Change::Replaced, moment);
         }
     }
@@ -238,13 +244,14 @@ impl Cache {
         matches!(slot, Some(Slot::Index(index)) if index.selects_by(b"cookie"))
     }
 
-    fn put(&mut self, hash: u128, slot: Slot, local_only: bool, moment: &mut Moment<'_>) {
+    /// Whether the other workers can find it.
+    fn put(&mut self, hash: u128, slot: Slot, local_only: bool, moment: &mut Moment<'_>) -> bool {
         let expires = match &slot {
             // Those who waited for it, in the other workers too, may share it although it was dead on arrival.
             Slot::Response(stored) => stored.dead_at().max(moment.now.plus(LINGERS)),
             Slot::Index(_) => moment.now.plus(KEEP_INDEX),
         };
-        self.put_local(hash, slot.clone(), expires, moment);
+        let shared = self.put_local(hash, slot.clone(), expires, moment);
         if self.policy.remote.enabled && !local_only {
             let record = record::encode(&slot);
             let ttl_seconds = expires.since(moment.now).as_secs().max(1);
@@ -252,12 +259,22 @@ impl Cache {
                 self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds });
             }
         }
+        shared
     }
 
-    pub(super) fn put_local(&mut self, hash: u128, slot: Slot, expires: Timestamp, moment: &mut Moment<'_>) {
+    /// Whether the other workers can find it.
+    pub(super) fn put_local(
+        &mut self,
+        hash: u128,
+        slot: Slot,
+        expires: Timestamp,
+        moment: &mut Moment<'_>,
+    ) -> bool {
+        let mut shared = false;
         if self.policy.node.bytes > 0 {
             let (bytes, now) = (record::encode(&slot), moment.now.as_millis());
             if self.node.put(moment.host, hash, &bytes, expires.as_millis(), now).is_ok() {
+                shared = true;
                 self.stats.add("stored_bytes", "node", bytes.len() as u64);
             } else {
                 // A node that cannot take it must not go on offering what was there before.
@@ -272,6 +289,7 @@ impl Cache {
         } else {
             self.table.remove(hash);
         }
+        shared
     }
 
     pub(super) fn forget(&mut self, hash: u128, moment: &mut Moment<'_>) {
