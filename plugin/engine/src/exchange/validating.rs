@@ -57,15 +57,22 @@ impl Plan {
         // Invalidated or replaced while the origin was asked, here or by another worker: nobody is served it any more.
         cache.learn(moment);
         let successor = cache.successor(candidate.hash, &candidate.stored, moment);
-        let stored = successor.as_ref().unwrap_or(&candidate.stored);
-        let (use_of, detail) = match stands_in(stored, failure, rule, now) {
-            Some((by, detail)) => (Ttl::Stale(by), Some(detail)),
-            None if successor.is_some() && !stored.freshness(now).is_stale() => (ttl(stored, moment), None),
-            None => return Validated::Nothing,
+        let is_new = successor.is_some();
+        let candidate = &Candidate {
+            stored: successor.unwrap_or_else(|| Rc::clone(&candidate.stored)),
+            hash: candidate.hash,
+            conditional: candidate.conditional,
         };
-        if successor.is_none() && self.is_gone(candidate, cache) {
+        if self.is_gone(candidate, cache) {
             return Validated::Nothing;
         }
+        let (use_of, detail) = match stands_in(&candidate.stored, failure, rule, now) {
+            Some((by, detail)) => (Ttl::Stale(by), Some(detail)),
+            None if is_new && !candidate.stored.freshness(now).is_stale() => {
+                (ttl(&candidate.stored, moment), None)
+            }
+            None => return Validated::Nothing,
+        };
         if self.leads.is_some() {
             cache.note_failure(self.turn, failure, now);
         }
@@ -73,7 +80,7 @@ impl Plan {
         outcome.ttl = Some(use_of);
         outcome.detail = detail;
         // Those who wait get the same; the next ones may try again.
-        match self.respond(stored, outcome, &[], cache, moment) {
+        match self.respond(&candidate.stored, outcome, &[], cache, moment) {
             Some(directive) => Validated::Answer(directive, FillEnd::Died),
             None => Validated::Nothing,
         }
