@@ -251,8 +251,12 @@ fn uncapped_lifetime(
     if let Some(length) = rule.ttl.default.filter(|_| suits) {
         return of(length, LifetimeSource::Default);
     }
+    // RFC 9110 §15.1; what a request can provoke, only where the rule lists it.
+    let heuristic =
+        firewall::heuristically_storable_status(status) || listed && matches!(status, 405 | 414 | 501);
     if rule.ttl.heuristic
-        && suits
+        && (directives.public || heuristic)
+        && !is_stream(response)
         && let Some(modified) = response.get(b"last-modified").and_then(Timestamp::parse_http_date)
     {
         let since_change = date.since(modified);

@@ -10,7 +10,7 @@ use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::key;
 use crate::policy::{Rule, SetCookie};
-use crate::precondition::weakly_equal;
+use crate::precondition::{entity_tags, weakly_equal};
 use crate::purge::tags::{tags_of, union};
 use crate::storability::is_kept_out;
 use crate::store::response::{Body, Outlives, StoredResponse, Terms};
@@ -30,8 +30,11 @@ pub enum HeadVerdict {
 /// Whether a 304 is about the stored response (RFC 9111 §4.3.4): the validator that it names is the stored one. One that
 /// names none confirms what was asked about.
 pub fn confirms(stored: &StoredResponse, update: Fields<'_>) -> bool {
-    if let (Some(told), Some(own)) = (update.get(b"etag"), stored.etag()) {
-        return weakly_equal(told, own);
+    if update.get(b"etag").is_some() && stored.etag().is_some() {
+        // Of several that a 304 names one will do.
+        let own = || stored.fields.fields().all(b"etag").flat_map(entity_tags);
+        let mut told = update.all(b"etag").flat_map(entity_tags);
+        return told.any(|told| own().any(|own| weakly_equal(told, own)));
     }
     match (update.get(b"last-modified"), stored.last_modified()) {
         (Some(told), Some(own)) => told.trim_ascii() == own.trim_ascii(),
