@@ -71,6 +71,16 @@ impl World {
                 head.retain(|(known, _)| *known != name);
                 head.extend(value.map(|value| (name, value)));
             }
+            Effect::Field { context, map: Map::Response, name, value: Some(value) }
+                if matches!(&*name, ":status" | "x-stamp") =>
+            {
+                let Some(stream) = stream_of(context) else { return };
+                let made = &mut self.streams[stream].made;
+                match &*name {
+                    "x-stamp" => made.1 = Some(value),
+                    _ => made.0 = String::from_utf8_lossy(&value).parse().ok(),
+                }
+            }
             Effect::Field { context, name, value: None, .. } if name == TAGS => {
                 if let Some(stream) = stream_of(context) {
                     self.streams[stream].stripped = true;
@@ -94,6 +104,7 @@ impl World {
                     self.summary.waited += 1;
                     self.note(|_| format!("stream {id} is woken"));
                 }
+                self.check_waits(id);
             }
             Effect::ActsForGone { context } => {
                 self.violate(GONE, format!("{vm:?} acts for the context {context}"));

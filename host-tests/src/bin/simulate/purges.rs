@@ -98,9 +98,12 @@ impl World {
             authorization: false,
             no_cache: false,
             range: false,
+            tag: None,
+            nested: false,
         };
         let body = what.body(soft).into_bytes();
-        self.begin_with(ask, Some(purge), body);
+        let place = self.any_worker();
+        self.begin_with(ask, Some(purge), body, place);
     }
 
     /// An operator is answered.
@@ -181,7 +184,7 @@ const HARD: &str = "what was purged is gone";
 const SOFT: &str = "what was purged softly is stale";
 const GROUPS: usize = 3;
 /// Without trouble another node knows after a tick, four calls to Redis and a few milliseconds.
-const SPREAD: u64 = 250;
+pub const SPREAD: u64 = 250;
 /// The longest interval after which a call is repeated, the breaker's longest pause, the time for which a worker that asks
 /// is believed to do so, and the patience with a number that nobody has written.
 const AFTER_TROUBLE: u64 = 3_200 + 2_500 + 2_000 + 5_000;

@@ -41,6 +41,14 @@ pub struct Stream {
     /// The value of `Cache-Status` that its response was given.
     pub cache_status: String,
     pub answer: Option<Answer>,
+    /// The number of its fetch, counted over all.
+    pub fetch: Option<usize>,
+    /// When the head of its response came.
+    pub head_at: Option<u64>,
+    /// It has asked Redis again and again.
+    pub polled: bool,
+    /// The status and the stamp that the filter has given to the response at hand.
+    pub made: (Option<u16>, Option<Vec<u8>>),
     /// The version that the origin answered with.
     pub version: usize,
     /// The version that the origin made of its unsafe request.
@@ -68,6 +76,10 @@ impl Stream {
             alone: false,
             cache_status: String::new(),
             answer: None,
+            fetch: None,
+            head_at: None,
+            polled: false,
+            made: (None, None),
             version: 0,
             published: None,
             purge: None,

@@ -42,6 +42,8 @@ pub struct World {
     pub purges: Vec<Purge>,
     /// When each fetch was sent, and when the origin has confirmed what.
     pub sent: Vec<u64>,
+    /// When each came to its end, if it did.
+    pub came: Vec<Option<u64>>,
     pub confirmed: BTreeMap<String, Vec<u64>>,
     /// Pages that an answer to HEAD may have invalidated (RFC 9111 §4.3.5).
     pub headed: BTreeSet<usize>,
@@ -81,6 +83,7 @@ impl World {
             trouble: Vec::new(),
             purges: Vec::new(),
             sent: Vec::new(),
+            came: Vec::new(),
             confirmed: BTreeMap::new(),
             claims: BTreeMap::new(),
             redis_answering: false,
@@ -213,6 +216,7 @@ impl World {
     fn happens(&mut self, event: Event) {
         match event {
             Event::Request { page } => self.request(page),
+            Event::Nested { stream } => self.nested(stream),
             Event::AtOrigin { stream } => self.at_origin(stream),
             Event::Head { stream } => self.head(stream),
             Event::Part { stream, nth } => self.part(stream, nth),

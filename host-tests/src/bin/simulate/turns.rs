@@ -1,0 +1,74 @@
+//! What requests wait for: the fetch of what they select, and never one that may be their own.
+
+use selvage_engine::cache::{Found, Moment};
+use selvage_engine::fields::Fields;
+use selvage_engine::key::{self, KeyBuilder};
+use selvage_engine::request::Request;
+
+use crate::client::{block, path};
+use crate::events::VmId;
+use crate::host::{self, Envoy, Given};
+use crate::streams::{Phase, Stream, context_of};
+use crate::world::World;
+
+impl World {
+    /// The canonical key of a page, and its hash.
+    pub fn key_of(&self, page: usize) -> (Vec<u8>, u128) {
+        let policy = &self.setting.policy;
+        let (index, rule) = policy.rule_for(b"", b"", b"");
+        let mut key = Vec::new();
+        let mut builder = KeyBuilder::new(&mut key);
+        builder.resource(b"https", b"example.com", path(page).as_bytes(), &rule.key.query);
+        builder.scope(policy.scope(index));
+        let hash = key::hash(&key);
+        (key, hash)
+    }
+
+    /// The hash of what a fetch for a request would bring, by what is stored now: the key's, or the variant's once what
+    /// selects among them is known. The request has just been settled, so looking once more changes nothing.
+    pub fn turn_of(&mut self, vm: VmId, page: usize, head: &[u8]) -> u128 {
+        let (key, hash) = self.key_of(page);
+        let policy = self.setting.policy.clone();
+        let (_, rule) = policy.rule_for(b"", b"", b"");
+        let request = Request::read(Fields::parse(head).unwrap_or_default(), false);
+        let VmId { node, worker, .. } = vm;
+        host::enter(Given { node, worker, ..Given::default() });
+        let vm = &mut self.nodes[node].workers[worker].vm;
+        let found = vm.caches().next().map(|cache| {
+            let mut moment = Moment { now: host::now(), host: &mut Envoy };
+            cache.find(&key, hash, &request, rule, &mut moment)
+        });
+        host::leave(|_| false);
+        match found {
+            Some(Found::Response { hash, .. } | Found::Purged { hash }) => hash,
+            Some(Found::OtherVariants { wanted: Some(hash), .. }) => hash,
+            Some(Found::OtherVariants { turn, .. }) => turn,
+            Some(Found::Nothing) | None => hash,
+        }
+    }
+
+    /// A request has just been settled: if it waits, may it?
+    pub fn check_waits(&mut self, id: usize) {
+        let Stream { vm, phase, ask, .. } = &self.streams[id];
+        let (vm, page) = (*vm, ask.page);
+        if *phase != Phase::Held {
+            return;
+        }
+        let Some(awaited) = self.nodes[vm.node].workers[vm.worker].vm.awaits(context_of(id)) else { return };
+        if ask.nested {
+            return self.violate(NESTED, format!("stream {id} waits"));
+        }
+        let Some(awaited) = awaited else { return };
+        self.summary.parked += 1;
+        let head = &self.streams[id].head;
+        let head = block(head.iter().map(|(name, value)| (&**name, &**value)));
+        let own = self.turn_of(vm, page, &head);
+        if awaited != own {
+            let what = if awaited == self.key_of(page).1 { "any variant" } else { "another variant" };
+            self.violate(VARIANT, format!("stream {id} waits for {what} of page {page}"));
+        }
+    }
+}
+
+const NESTED: &str = "a nested request never waits";
+const VARIANT: &str = "a request never waits for a fill of another variant";
