@@ -294,6 +294,14 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
+/// Our filter's lines in the local bootstrap, for [`Builder::try_start_edited`].
+pub fn own_filter() -> String {
+    let text = std::fs::read_to_string(repository().join("envoy/bootstrap/local.yaml")).unwrap();
+    let from = text.find("                  - name: selvage\n").unwrap();
+    let to = text.find("                  - name: envoy.filters.http.router\n").unwrap();
+    text[from..to].to_owned()
+}
+
 /// Writes a file of its own for this text.
 pub(crate) fn scratch_file(text: &str) -> PathBuf {
     static FILES: AtomicUsize = AtomicUsize::new(0);

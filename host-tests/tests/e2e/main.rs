@@ -33,6 +33,7 @@ mod refreshing;
 mod remote;
 mod reuse;
 mod shadowing;
+mod tiers;
 mod validation;
 mod variants;
 mod warming;

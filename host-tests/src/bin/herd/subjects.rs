@@ -1,9 +1,9 @@
 //! Who is asked: Selvage, two Selvages with one Redis, and what else can stand in front of an origin.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use selvage_host_tests::crowd::Origin;
-use selvage_host_tests::envoy::{Gateway, repository};
+use selvage_host_tests::envoy::{Gateway, own_filter};
 use selvage_host_tests::measured::reloaded;
 use selvage_host_tests::redis::Bridge;
 
@@ -123,14 +123,6 @@ impl Stage {
     pub fn unsound(&self) -> Option<String> {
         self.gateways.iter().find_map(reloaded)
     }
-}
-
-/// Our filter's lines in the local bootstrap.
-fn own_filter() -> String {
-    let text = fs::read_to_string(repository().join("envoy/bootstrap/local.yaml")).unwrap();
-    let from = text.find("                  - name: selvage\n").unwrap();
-    let to = text.find("                  - name: envoy.filters.http.router\n").unwrap();
-    text[from..to].to_owned()
 }
 
 fn envoys_filter(name: &str, message: &str) -> String {
