@@ -41,7 +41,7 @@ impl World {
         let fields = Fields::parse(&call.headers).unwrap_or_default();
         if call.cluster == "origin" {
             let asked = Asked::read(fields.iter());
-            return self.refresh(vm, call.token, call.timeout, asked, call.headers);
+            return self.refresh(vm, &call, asked);
         }
         let path = String::from_utf8_lossy(fields.get(b":path").unwrap_or_default()).into_owned();
         match Command::read(&path, &call.body) {
@@ -145,18 +145,27 @@ impl World {
         self.enter(vm, given, |vm| vm.answered(token, count, size));
     }
 
-    fn refresh(&mut self, vm: VmId, token: u32, timeout: u64, asked: Asked, fields: Vec<u8>) {
+    fn refresh(&mut self, vm: VmId, call: &host::Call, asked: Asked) {
+        let host::Call { context, token, timeout, headers, .. } = call;
+        let (token, timeout) = (*token, *timeout);
+        // A client waits for it whose response is held.
+        let held = stream_of(*context);
+        if let Some(held) = held {
+            self.streams[held].refetching = true;
+        }
         let id = self.refreshes.len();
         self.summary.refreshed += 1;
         self.note(|_| format!("{vm:?} refreshes ({id}): {asked:?}"));
         let page = asked.page;
         let over = false;
-        let turn = self.turn_of(vm, page, &fields);
+        let turn = self.renewed(vm, page, headers);
         let identified = asked.user > 0;
         let (version, fetch) = (0, None);
         self.refreshes.push(Refresh { vm, token, asked, sent: self.now, timeout, version, fetch, over });
-        let fetch = Fetch { by: By::Refresh(id), turn, since: self.now, lasts: timeout };
-        self.check_one_refresh(vm.node, page, identified, fetch);
+        if let (Some(turn), None) = (turn, held) {
+            let fetch = Fetch { by: By::Refresh(id), turn, since: self.now, lasts: timeout };
+            self.check_one_refresh(vm.node, page, identified, fetch);
+        }
         let delay = self.dice.below(self.setting.origin_delay / 2);
         self.after(delay, Event::RefreshAtOrigin { refresh: id });
         // It is answered before that, or not at all.

@@ -52,8 +52,11 @@ impl World {
                 let Some(stream) = stream_of(context) else {
                     return self.violate(ONCE, format!("{vm:?} answers its root context"));
                 };
-                self.respond(stream, status, &fields, &body, during_response);
-                if !during_response {
+                let held = self.streams[stream].refetching;
+                self.respond(stream, status, &fields, &body, during_response && !held);
+                if held && !during_response {
+                    self.complete(stream);
+                } else if !during_response {
                     self.pass_own_reply(stream, fields, body);
                 }
             }

@@ -45,6 +45,8 @@ pub struct Stream {
     pub fetch: Option<usize>,
     /// When the head of its response came.
     pub head_at: Option<u64>,
+    /// Its response is held for a call of the cache's own.
+    pub refetching: bool,
     /// It has asked Redis again and again.
     pub polled: bool,
     /// The status and the stamp that the filter has given to the response at hand.
@@ -78,6 +80,7 @@ impl Stream {
             answer: None,
             fetch: None,
             head_at: None,
+            refetching: false,
             polled: false,
             made: (None, None),
             version: 0,

@@ -301,6 +301,8 @@ impl World {
         let answered = self.streams[id].answers > 0;
         match action {
             Action::Pause if answered => self.complete(id),
+            // Its answer comes with that to a call of the cache's own.
+            Action::Pause if self.streams[id].refetching => {}
             Action::Continue if !answered => {
                 self.note(|world| {
                     format!("stream {id}: {} passes: {}", answer.status, world.streams[id].cache_status)

@@ -47,6 +47,8 @@ pub struct World {
     pub confirmed: BTreeMap<String, Vec<u64>>,
     /// Pages that an answer to HEAD may have invalidated (RFC 9111 §4.3.5).
     pub headed: BTreeSet<usize>,
+    /// Since when VMs are known to know what selects among the responses of a page.
+    pub index_known: BTreeMap<(VmId, usize), u64>,
     /// The streams that claims are of.
     pub claims: BTreeMap<String, usize>,
     /// An answer of Redis is being taken in, and whether it says that another Envoy fetches.
@@ -85,6 +87,7 @@ impl World {
             sent: Vec::new(),
             came: Vec::new(),
             confirmed: BTreeMap::new(),
+            index_known: BTreeMap::new(),
             claims: BTreeMap::new(),
             redis_answering: false,
             redis_said_fetching: false,
