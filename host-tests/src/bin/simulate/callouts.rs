@@ -2,7 +2,7 @@
 
 use selvage_engine::fields::Fields;
 
-use crate::client::{Asked, text_block};
+use crate::client::{Asked, block, text_block};
 use crate::events::{Event, Reply, VmId};
 use crate::host::{self, Given};
 use crate::node::{By, Fetch};
@@ -55,8 +55,12 @@ impl World {
         if let Some(stream) = stream {
             self.note(|_| format!("stream {stream} asks Redis: {command:?}"));
             self.lookups.insert(call.token, (stream, matches!(command, Command::Claim { .. })));
+            let asker = stream;
             if let Some(stream) = self.streams.get_mut(stream).filter(|stream| stream.phase == Phase::Held) {
                 stream.turn.get_or_insert(self.now);
+                let (vm, page) = (stream.vm, stream.ask.page);
+                let head = block(stream.head.iter().map(|(name, value)| (&**name, &**value)));
+                self.streams[asker].led = Some(self.turn_of(vm, page, &head));
             }
         }
         let (timeout, token) = (call.timeout, call.token);
@@ -118,6 +122,7 @@ impl World {
         self.redis_said_fetching = text.starts_with("claim:") && text != "claim:!";
         if let Some((stream, claims)) = self.lookups.remove(&token) {
             let stream = &mut self.streams[stream];
+            stream.adopted |= text.starts_with("SLVG");
             if text == "claim:!" {
                 // The node goes by that, whoever has said it.
                 let until = self.now + crate::fetches::NOT_STORABLE_FOR;
@@ -162,7 +167,12 @@ impl World {
         let identified = asked.user > 0;
         let (version, fetch) = (0, None);
         self.refreshes.push(Refresh { vm, token, asked, sent: self.now, timeout, version, fetch, over });
-        if let (Some(turn), None) = (turn, held) {
+        // Nobody is to wait for what was not to be shared lately, and so it is not known to others.
+        // Where it asks Redis first, something else may be stored by now than when it took its turn.
+        if let (Some(turn), None) = (turn, held)
+            && !self.setting.remote
+            && !self.is_unshared(vm, turn, headers)
+        {
             let fetch = Fetch { by: By::Refresh(id), turn, since: self.now, lasts: timeout };
             self.check_one_refresh(vm.node, page, identified, fetch);
         }
@@ -220,7 +230,8 @@ impl World {
         self.answered(vm, token, reply);
         if !failed && status != "304" && asked.user == 0 {
             let class = self.class(page, asked.language, 0, false);
-            self.replace(vm, page, class, sent, status.parse().unwrap_or(0));
+            let stored = kept && !cookie && self.pages[page].bytes <= self.setting.policy.worker.object_bytes;
+            self.replace(vm, page, class, sent, stored);
         }
         self.fetch_ended(vm.node, page, By::Refresh(id));
     }

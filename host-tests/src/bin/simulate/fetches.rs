@@ -15,22 +15,34 @@ impl World {
         let stream = &mut self.streams[id];
         let since = stream.turn.take().unwrap_or(now);
         let (page, vm, wait) = (stream.ask.page, stream.vm, self.setting.wait);
+        if !stream.ask.may_lead() {
+            return;
+        }
+        let head = client::block(stream.head.iter().map(|(name, value)| (&**name, &**value)));
+        let known = self.index_known.get(&(vm, page)).copied();
+        let turn = self.turn_of(vm, page, &head);
+        self.nodes[vm.node].turns.insert(turn, now);
+        let stream = &mut self.streams[id];
         let (node, identified, polled) = (vm.node, stream.ask.is_identified(), stream.polled);
+        let (adopted, led) = (stream.adopted, stream.led.take());
         // It has waited as often or as long as it may.
         let waited = stream.wakes >= MOST_WAITS || now >= stream.begun + wait;
+        let stream = &self.streams[id];
         if !stream.ask.coalesces() || stream.alone || self.is_free(node, page, identified, since) {
             return;
         }
-        let stream = &self.streams[id];
         if fetching && stream.polls_since.is_some_and(|since| now + LONGEST_POLL < since + wait) {
             return self
                 .violate(ONE_CLAIM, format!("stream {id} fetches page {page} though another Envoy does"));
         }
-        let head = client::block(stream.head.iter().map(|(name, value)| (&**name, &**value)));
-        let turn = self.turn_of(vm, page, &head);
         // One that has asked Redis again stays the leader of what it began to lead.
-        let unknown = polled && turn != self.key_of(page).1;
-        if !waited && !unknown {
+        // So does one that knows of an index which the stores of the node have not taken.
+        // And the first look of a worker may have been at an older one.
+        let varies = turn != self.key_of(page).1;
+        let changed = led.is_some_and(|led| led != turn)
+            || varies && known.is_none_or(|known| now <= known + self.setting.staleness());
+        let unknown = adopted || changed || polled && varies;
+        if !waited && !unknown && !self.is_unshared(vm, turn, &head) {
             let fetch = Fetch { by: By::Stream(id), turn, since, lasts: wait };
             self.check_other(node, page, fetch);
         }
@@ -67,7 +79,14 @@ impl World {
         let meets = |other: &&Fetch| other.turn == fetch.turn && fetch.since < other.since + other.lasts;
         let other = fetches.iter().find(meets).copied();
         fetches.push(fetch);
-        if let Some(other) = other {
+        self.nodes[node].turns.insert(fetch.turn, self.now);
+        // Of two keys that meet in a place for leases one is fetched without.
+        let lasts = self.setting.wait.max(self.setting.refresh_timeout);
+        let apart = |turn: &u128, at: &u64| {
+            *turn != fetch.turn && turn % PLACES == fetch.turn % PLACES && self.now < at + lasts
+        };
+        let met = self.nodes[node].turns.iter().any(|(turn, at)| apart(turn, at));
+        if let Some(other) = other.filter(|_| !met) {
             self.violate(ONE_FETCH, format!("page {page} on node {node}: {fetch:?}, and there is {other:?}"));
         }
     }
@@ -180,5 +199,7 @@ const CLAIMED_FOR: u64 = 10_000;
 /// See `cache/fills.rs` and `store/node/leases.rs` of the engine: ten seconds, and as long again on a worker that is told
 /// late.
 pub const NOT_STORABLE_FOR: u64 = 20_000;
+/// See `store/node/leases.rs` of the engine.
+const PLACES: u128 = 4096;
 /// See `cache/remote.rs` of the engine.
 const CLAIM_LASTS: u64 = 10_000;

@@ -38,6 +38,7 @@ impl World {
         let fields = Fields::parse(fields).unwrap_or_default();
         let show = |name: &[u8]| String::from_utf8_lossy(fields.get(name).unwrap_or_default()).into_owned();
         let line = show(b"cache-status");
+        let validated_or_held = validated || self.streams[id].refetching;
         self.note(|_| format!("stream {id} gets {status} from the cache: {} {line}", show(b"x-stamp")));
         if fields.get(TAGS.as_bytes()).is_some() {
             self.violate(STRIPPED, format!("stream {id} got {TAGS} from the cache"));
@@ -51,6 +52,8 @@ impl World {
             }
             None if matches!(status, 304 | 416) => {}
             None if status == 503 && self.setting.breaker && line.contains("origin-open") => {}
+            // The origin has confirmed what is not there any more, and cannot be asked for it.
+            None if status == 503 && validated_or_held && line.contains("fwd-status=304") => {}
             None => self.violate(OWN, format!("stream {id} got {status} without a stamp: {line}")),
         }
         self.streams[id].cache_status = line;
@@ -139,8 +142,10 @@ impl World {
     /// Both are real limits of what one node's invalidation can do, and no shortcuts of the simulation: without Redis
     /// nothing is excused.
     pub fn is_excused(&self, node: usize, page: usize, stamp: &Stamp, invalidated: u64) -> bool {
-        // A VM that dies takes its deletions with it, and the next one knows nothing of what was invalidated before.
-        let restarted = self.nodes[node].restarted.is_some_and(|restarted| restarted >= invalidated);
+        // A VM that dies takes its deletions with it, and the next one knows nothing of what was invalidated before it first
+        // looked.
+        let looked = self.setting.staleness();
+        let restarted = self.nodes[node].restarted.is_some_and(|restarted| restarted + looked >= invalidated);
         // Another node may have got, or confirmed, the same version after that: to it, it is as good as new.
         let elsewhere = self.nodes.iter().enumerate().filter(|(other, _)| *other != node);
         let mut received = elsewhere.filter_map(|(_, other)| other.received.get(&page)).flatten();

@@ -23,6 +23,8 @@ pub struct Node {
     pub invalidated: BTreeMap<usize, Vec<Invalidation>>,
     /// Fetches that others wait for, by page.
     pub fetches: BTreeMap<usize, Vec<Fetch>>,
+    /// When a fetch of each hash last began.
+    pub turns: BTreeMap<u128, u64>,
     /// By page and whether that is for those alone who show credentials: until when nobody need wait, since an answer was
     /// not storable.
     pub not_storable: BTreeMap<(usize, bool), u64>,
@@ -84,4 +86,6 @@ pub struct Replacement {
     /// When it was asked for.
     pub sent: u64,
     pub class: Class,
+    /// It is stored itself.
+    pub stored: bool,
 }

@@ -110,6 +110,7 @@ impl World {
     pub fn purged(&mut self, id: usize, status: u16) {
         let Some(purge) = self.streams[id].purge.clone() else { return };
         self.summary.purged += 1;
+        self.index_known.clear();
         if status != 200 {
             return self.violate("a purge is accepted", format!("stream {id} got {status}"));
         }

@@ -2,7 +2,7 @@
 
 use crate::events::VmId;
 use crate::node::{Class, Replacement};
-use crate::origin::{Answer, Stamp};
+use crate::origin::{Answer, Page, Stamp};
 use crate::purges::SPREAD;
 use crate::streams::Stream;
 use crate::world::World;
@@ -17,7 +17,7 @@ impl World {
     pub fn note_replaced(&mut self, id: usize, answer: &Answer) {
         let stored = self.streams[id].cache_status.split("; ").any(|part| part == "stored");
         if !stored {
-            self.full_answer(id, answer);
+            self.full_answer(id, answer, false);
         }
         if answer.ends_with_head() {
             if let Some(fetch) = self.streams[id].fetch {
@@ -30,11 +30,11 @@ impl World {
     /// A response is complete. If it is stored, it has replaced what was there.
     pub fn note_stored(&mut self, id: usize, answer: &Answer) {
         if self.streams[id].cache_status.split("; ").any(|part| part == "stored") {
-            self.full_answer(id, answer);
+            self.full_answer(id, answer, true);
         }
     }
 
-    fn full_answer(&mut self, id: usize, answer: &Answer) {
+    fn full_answer(&mut self, id: usize, answer: &Answer, stored: bool) {
         let Stream { ask, vm, sent, cache_status, answers, .. } = &self.streams[id];
         // What another filter or Envoy itself says is no answer of the origin's, and what breaks off is none.
         let full = answer.status < 500 && answer.status != 304 && !answer.unreachable && !answer.cut;
@@ -44,22 +44,29 @@ impl World {
         let (vm, page, sent) = (*vm, ask.page, *sent);
         if ask.method == "GET" && full && speaks && self.lives(vm) && *answers <= 1 {
             let class = self.class(page, ask.language, ask.user, ask.authorization);
-            self.replace(vm, page, class, sent, answer.status);
+            self.replace(vm, page, class, sent, stored);
         }
     }
 
     /// A full answer has taken the place of what was stored for such requests.
-    pub fn replace(&mut self, vm: VmId, page: usize, class: Class, sent: u64, status: u16) {
-        self.note(|_| format!("{status} takes the place of page {page} for {class:?} at {vm:?}"));
+    pub fn replace(&mut self, vm: VmId, page: usize, class: Class, sent: u64, stored: bool) {
+        self.note(|_| format!("an answer (stored: {stored}) takes the place of page {page} for {class:?} at {vm:?}"));
         self.summary.replaced += 1;
-        let done = Replacement { at: self.now, worker: vm.worker, sent, class };
+        if !stored {
+            self.index_known.retain(|(_, known), _| *known != page);
+        }
+        let done = Replacement { at: self.now, worker: vm.worker, sent, class, stored };
         self.nodes[vm.node].replaced.entry(page).or_default().push(done);
     }
 
     /// A response of the cache: was it stored before a full answer that has replaced it?
     pub fn check_replaced(&mut self, id: usize, stamp: &Stamp, cache_status: &str) {
-        let Stream { ask, vm, .. } = &self.streams[id];
-        let (vm, page) = (*vm, ask.page);
+        let Stream { ask, vm, begun, .. } = &self.streams[id];
+        let (vm, page, begun) = (*vm, ask.page, *begun);
+        let Page { public, personal, .. } = self.pages[page];
+        // What is kept apart by cookies may stand beside what is not; and of two nodes that store, each may be the last at
+        // Redis.
+        let one_place = public && !personal && !self.setting.remote;
         let class = self.class(page, ask.language, ask.user, ask.authorization);
         let sent = self.sent.get(stamp.fetch).copied().unwrap_or(0);
         let Some(came) = self.came.get(stamp.fetch).copied().flatten() else { return };
@@ -75,6 +82,7 @@ impl World {
                     (false, _) => self.setting.staleness() + SPREAD + 2 * self.setting.remote_timeout,
                 };
                 done.class == class
+                    && (!done.stored || one_place && node == vm.node && begun > done.at + within)
                     && sent < done.sent
                     && came < done.at
                     && self.now > done.at + within

@@ -47,6 +47,10 @@ pub struct Stream {
     pub head_at: Option<u64>,
     /// Its response is held for a call of the cache's own.
     pub refetching: bool,
+    /// The hash of what it would fetch, when it began to lead.
+    pub led: Option<u128>,
+    /// Redis had something for it.
+    pub adopted: bool,
     /// It has asked Redis again and again.
     pub polled: bool,
     /// The status and the stamp that the filter has given to the response at hand.
@@ -81,6 +85,8 @@ impl Stream {
             fetch: None,
             head_at: None,
             refetching: false,
+            led: None,
+            adopted: false,
             polled: false,
             made: (None, None),
             version: 0,

@@ -291,6 +291,7 @@ impl World {
             self.note(|_| format!("page {page} is invalid on node {} before version {version}", vm.node));
             let done = Invalidation { at: self.now, worker: vm.worker, version };
             self.nodes[vm.node].invalidated.entry(page).or_default().push(done);
+            self.index_known.retain(|(_, known), _| *known != page);
             self.summary.invalidated += 1;
         }
         self.streams[id].made = (None, None);
@@ -382,11 +383,12 @@ impl World {
             return;
         }
         self.note(|_| format!("stream {id} is over"));
+        let slow = self.is_slow(id);
         self.streams[id].phase = Phase::Over;
         let (vm, context) = (self.streams[id].vm, context_of(id));
         host::with(|hosts| hosts.streams.remove(&context));
         let page = self.streams[id].ask.page;
-        if self.is_slow(id) {
+        if slow {
             self.exempt(vm.node, page, false);
         }
         self.fetch_ended(vm.node, page, By::Stream(id));

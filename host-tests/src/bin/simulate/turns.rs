@@ -1,11 +1,12 @@
 //! What requests wait for: the fetch of what they select, and never one that may be their own.
 
-use selvage_engine::cache::{Found, Moment};
+use selvage_engine::cache::{Asker, Found, Moment};
 use selvage_engine::fields::Fields;
 use selvage_engine::key::{self, KeyBuilder};
 use selvage_engine::request::Request;
+use selvage_engine::time::Timestamp;
 
-use crate::client::{block, path};
+use crate::client::{Ask, block, path};
 use crate::events::VmId;
 use crate::host::{self, Envoy, Given};
 use crate::streams::{Phase, Stream, context_of};
@@ -50,6 +51,30 @@ impl World {
         }
     }
 
+    /// Whether what a request waits for is what one with another language or user would fetch. If it is nobody's, the index that
+    /// it was known by has just been exchanged.
+    fn is_of_others(&mut self, id: usize, awaited: u128) -> bool {
+        let Stream { vm, ask, .. } = &self.streams[id];
+        let (vm, ask) = (*vm, ask.clone());
+        let others = (0..16).map(|n| Ask { language: n / 4, user: n % 4, authorization: false, ..ask.clone() });
+        let mut others = others.filter(|other| (other.language, other.user) != (ask.language, ask.user));
+        others.any(|other| {
+            let head = other.head();
+            let head = block(head.iter().map(|(name, value)| (&**name, &**value)));
+            self.turn_of(vm, other.page, &head) == awaited
+        })
+    }
+
+    /// Whether the worker takes it that what such a request fetches is not to be shared.
+    pub fn is_unshared(&mut self, vm: VmId, turn: u128, head: &[u8]) -> bool {
+        let policy = self.setting.policy.clone();
+        let (_, rule) = policy.rule_for(b"", b"", b"");
+        let request = Request::read(Fields::parse(head).unwrap_or_default(), false);
+        let now = Timestamp::from_millis(host::with(|hosts| hosts.now));
+        let vm = &mut self.nodes[vm.node].workers[vm.worker].vm;
+        vm.caches().any(|cache| cache.is_unshared(turn, &Asker::of(&request, rule), now))
+    }
+
     fn found(&mut self, vm: VmId, page: usize, head: &[u8]) -> Option<Found> {
         let (key, hash) = self.key_of(page);
         let policy = self.setting.policy.clone();
@@ -86,7 +111,10 @@ impl World {
         // Its first look may have brought the index from the node.
         let new = known.is_none_or(|since| self.now <= since + self.setting.staleness());
         let any = awaited == self.key_of(page).1;
-        if awaited != own && !(any && new) {
+        if awaited == own || any && new {
+            return;
+        }
+        if any || self.is_of_others(id, awaited) {
             let what = if any { "any variant" } else { "another variant" };
             self.violate(VARIANT, format!("stream {id} waits for {what} of page {page}"));
         }

@@ -271,7 +271,8 @@ impl World {
             if stream.vm != dead {
                 continue;
             }
-            if stream.phase == Phase::Held {
+            let refetching = stream.refetching && stream.phase == Phase::AtOrigin && stream.answers == 0;
+            if stream.phase == Phase::Held || refetching {
                 stream.answers += 1;
                 stream.phase = Phase::Over;
                 host::with(|hosts| hosts.streams.remove(&context_of(id)));
