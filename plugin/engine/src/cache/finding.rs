@@ -121,7 +121,10 @@ impl Cache {
             // What is stored is for clients without credentials: each with some will get another one.
             Slot::Response(_) => {
                 let apart = identity_of(request, rule).unwrap_or_default();
-                return Found::OtherVariants { wanted: None, turn: hash ^ u128::from(apart) << 64 };
+                return Found::OtherVariants {
+                    wanted: None,
+                    turn: hash ^ (u128::from(apart) << 64 | u128::from(apart)),
+                };
             }
             Slot::Index(index) => index,
         };

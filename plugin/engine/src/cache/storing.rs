@@ -52,15 +52,10 @@ impl Cache {
             {
                 return;
             }
-            let replaced_fresh = match &previous {
-                Some(Slot::Response(old)) => !old.freshness(moment.now).is_stale(),
-                Some(Slot::Index(_)) => true,
-                None => false,
-            };
-            let differs = matches!(&previous, Some(Slot::Response(old)) if old.body.as_slice() != response.body.as_slice());
-            let shared = self.put(hash, Slot::Response(Rc::new(response)), local_only, moment);
-            // Workers that cannot find the new one would go on keeping the old one for bad times.
-            if replaced_fresh || differs && !shared {
+            let replaced =
+                matches!(&previous, Some(Slot::Index(_))) || self.replaces(hash, &response, moment);
+            self.put(hash, Slot::Response(Rc::new(response)), local_only, moment);
+            if replaced {
                 self.tell(hash, Change::Replaced, moment);
             }
             return;
@@ -81,13 +76,8 @@ impl Cache {
         response.key = Rc::from(variant_key.as_slice());
         self.scratch.variant = variant_key;
         self.revalidations.remove(&variant_hash);
-        let (replaced_fresh, differs) = match self.table.peek(variant_hash) {
-            Some(Slot::Response(old)) => {
-                (!old.freshness(moment.now).is_stale(), old.body.as_slice() != response.body.as_slice())
-            }
-            _ => (false, false),
-        };
-        let shared = self.put(variant_hash, Slot::Response(Rc::new(response)), local_only, moment);
+        let replaced = self.replaces(variant_hash, &response, moment);
+        self.put(variant_hash, Slot::Response(Rc::new(response)), local_only, moment);
         let limit = self.policy.worker.variants;
         while let Some(victim) =
             index.surplus(variant_hash, limit).then(|| self.least_used(&index, moment)).flatten()
@@ -97,7 +87,7 @@ impl Cache {
         }
         index.add(names.into(), variant_hash);
         self.put(hash, Slot::Index(Rc::new(index)), local_only, moment);
-        if replaced_fresh || differs && !shared {
+        if replaced {
             self.tell(variant_hash, Change::Replaced, moment);
         }
     }
@@ -178,6 +168,18 @@ impl Cache {
         rated.into_iter().min().map(|(_, _, hash)| hash)
     }
 
+    /// Whether other workers may be using something else than this under a hash: a response that is still fresh, or one with
+    /// other content, which may be served while it is renewed or stand in for errors after the node store has lost the new one.
+    fn replaces(&mut self, hash: u128, new: &StoredResponse, moment: &mut Moment<'_>) -> bool {
+        let (now, content) = (moment.now, new.body.as_slice());
+        let other = |slot: &Slot| {
+            matches!(slot, Slot::Response(old)
+                if !old.freshness(now).is_stale() || old.status != new.status || old.body.as_slice() != content)
+        };
+        self.table.peek(hash).is_some_and(other)
+            || self.peek_shared(hash, moment).is_some_and(|slot| other(&slot))
+    }
+
     /// What the node store has under a hash, not taken into this worker's table.
     fn peek_shared(&mut self, hash: u128, moment: &mut Moment<'_>) -> Option<Slot> {
         let bytes = self.node.get(moment.host, hash, moment.now.as_millis())?;
@@ -244,14 +246,13 @@ impl Cache {
         matches!(slot, Some(Slot::Index(index)) if index.selects_by(b"cookie"))
     }
 
-    /// Whether the other workers can find it.
-    fn put(&mut self, hash: u128, slot: Slot, local_only: bool, moment: &mut Moment<'_>) -> bool {
+    fn put(&mut self, hash: u128, slot: Slot, local_only: bool, moment: &mut Moment<'_>) {
         let expires = match &slot {
             // Those who waited for it, in the other workers too, may share it although it was dead on arrival.
             Slot::Response(stored) => stored.dead_at().max(moment.now.plus(LINGERS)),
             Slot::Index(_) => moment.now.plus(KEEP_INDEX),
         };
-        let shared = self.put_local(hash, slot.clone(), expires, moment);
+        self.put_local(hash, slot.clone(), expires, moment);
         if self.policy.remote.enabled && !local_only {
             let record = record::encode(&slot);
             let ttl_seconds = expires.since(moment.now).as_secs().max(1);
@@ -259,22 +260,12 @@ impl Cache {
                 self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds });
             }
         }
-        shared
     }
 
-    /// Whether the other workers can find it.
-    pub(super) fn put_local(
-        &mut self,
-        hash: u128,
-        slot: Slot,
-        expires: Timestamp,
-        moment: &mut Moment<'_>,
-    ) -> bool {
-        let mut shared = false;
+    pub(super) fn put_local(&mut self, hash: u128, slot: Slot, expires: Timestamp, moment: &mut Moment<'_>) {
         if self.policy.node.bytes > 0 {
             let (bytes, now) = (record::encode(&slot), moment.now.as_millis());
             if self.node.put(moment.host, hash, &bytes, expires.as_millis(), now).is_ok() {
-                shared = true;
                 self.stats.add("stored_bytes", "node", bytes.len() as u64);
             } else {
                 // A node that cannot take it must not go on offering what was there before.
@@ -289,7 +280,6 @@ impl Cache {
         } else {
             self.table.remove(hash);
         }
-        shared
     }
 
     pub(super) fn forget(&mut self, hash: u128, moment: &mut Moment<'_>) {
