@@ -169,6 +169,11 @@ impl Vm {
         self.streams.contains_key(&context)
     }
 
+    /// The fetch that a stream waits for; `Some(None)` if it waits to ask the remote store again.
+    pub fn awaits(&self, context: u32) -> Option<Option<u128>> {
+        self.roots.iter().find_map(|root| root.waiters.awaits(context))
+    }
+
     /// The caches of the roots.
     pub fn caches(&mut self) -> impl Iterator<Item = &mut Cache> {
         self.roots.iter_mut().map(|root| &mut root.cache)

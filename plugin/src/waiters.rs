@@ -54,6 +54,15 @@ impl Waiters {
         self.polling.len()
     }
 
+    /// The fetch that a stream waits for; `Some(None)` if it waits to ask the remote store again.
+    #[allow(dead_code, reason = "for leak watches")]
+    pub fn awaits(&self, context: u32) -> Option<Option<u128>> {
+        let mut waiting = self.by_hash.iter();
+        let fill = waiting.find(|(_, waiting)| waiting.iter().any(|waiter| waiter.context == context));
+        let polls = || self.polling.iter().any(|(known, _)| *known == context).then_some(None);
+        fill.map(|(hash, _)| Some(*hash)).or_else(polls)
+    }
+
     /// The fetch of a hash has ended.
     pub fn wake(&mut self, hash: u128) {
         let waiting = self.by_hash.remove(&hash).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use selvage_engine::fields::Fields;
 
-use crate::client::{Asked, text_block};
+use crate::client::{Asked, block, text_block};
 use crate::events::{Event, Reply, VmId};
 use crate::host::{self, Given};
 use crate::node::{By, Fetch};
@@ -29,8 +29,9 @@ pub struct Refresh {
     asked: Asked,
     sent: u64,
     timeout: u64,
-    /// The version that the origin answered with.
+    /// The version that the origin answered with, and the number of the fetch.
     version: usize,
+    fetch: Option<usize>,
     over: bool,
 }
 
@@ -40,7 +41,7 @@ impl World {
         let fields = Fields::parse(&call.headers).unwrap_or_default();
         if call.cluster == "origin" {
             let asked = Asked::read(fields.iter());
-            return self.refresh(vm, call.token, call.timeout, asked);
+            return self.refresh(vm, &call, asked);
         }
         let path = String::from_utf8_lossy(fields.get(b":path").unwrap_or_default()).into_owned();
         match Command::read(&path, &call.body) {
@@ -54,8 +55,12 @@ impl World {
         if let Some(stream) = stream {
             self.note(|_| format!("stream {stream} asks Redis: {command:?}"));
             self.lookups.insert(call.token, (stream, matches!(command, Command::Claim { .. })));
+            let asker = stream;
             if let Some(stream) = self.streams.get_mut(stream).filter(|stream| stream.phase == Phase::Held) {
                 stream.turn.get_or_insert(self.now);
+                let (vm, page) = (stream.vm, stream.ask.page);
+                let head = block(stream.head.iter().map(|(name, value)| (&**name, &**value)));
+                self.streams[asker].led = Some(self.turn_of(vm, page, &head));
             }
         }
         let (timeout, token) = (call.timeout, call.token);
@@ -117,14 +122,16 @@ impl World {
         self.redis_said_fetching = text.starts_with("claim:") && text != "claim:!";
         if let Some((stream, claims)) = self.lookups.remove(&token) {
             let stream = &mut self.streams[stream];
+            stream.adopted |= text.starts_with("SLVG");
             if text == "claim:!" {
                 // The node goes by that, whoever has said it.
                 let until = self.now + crate::fetches::NOT_STORABLE_FOR;
-                let known = self.nodes[vm.node].not_storable.entry(stream.ask.page).or_default();
+                let known = self.nodes[vm.node].not_storable.entry((stream.ask.page, false)).or_default();
                 *known = until.max(*known);
             }
             if self.redis_said_fetching && claims {
                 stream.polls_since.get_or_insert(self.now);
+                stream.polled = true;
             } else {
                 stream.polls_since = None;
             }
@@ -143,14 +150,32 @@ impl World {
         self.enter(vm, given, |vm| vm.answered(token, count, size));
     }
 
-    fn refresh(&mut self, vm: VmId, token: u32, timeout: u64, asked: Asked) {
+    fn refresh(&mut self, vm: VmId, call: &host::Call, asked: Asked) {
+        let host::Call { context, token, timeout, headers, .. } = call;
+        let (token, timeout) = (*token, *timeout);
+        // A client waits for it whose response is held.
+        let held = stream_of(*context);
+        if let Some(held) = held {
+            self.streams[held].refetching = true;
+        }
         let id = self.refreshes.len();
         self.summary.refreshed += 1;
         self.note(|_| format!("{vm:?} refreshes ({id}): {asked:?}"));
         let page = asked.page;
         let over = false;
-        self.refreshes.push(Refresh { vm, token, asked, sent: self.now, timeout, version: 0, over });
-        self.check_one_refresh(vm.node, page, Fetch { by: By::Refresh(id), since: self.now, lasts: timeout });
+        let turn = self.renewed(vm, page, headers);
+        let identified = asked.user > 0;
+        let (version, fetch) = (0, None);
+        self.refreshes.push(Refresh { vm, token, asked, sent: self.now, timeout, version, fetch, over });
+        // Nobody is to wait for what was not to be shared lately, and so it is not known to others.
+        // Where it asks Redis first, something else may be stored by now than when it took its turn.
+        if let (Some(turn), None) = (turn, held)
+            && !self.setting.remote
+            && !self.is_unshared(vm, turn, headers)
+        {
+            let fetch = Fetch { by: By::Refresh(id), turn, since: self.now, lasts: timeout };
+            self.check_one_refresh(vm.node, page, identified, fetch);
+        }
         let delay = self.dice.below(self.setting.origin_delay / 2);
         self.after(delay, Event::RefreshAtOrigin { refresh: id });
         // It is answered before that, or not at all.
@@ -163,6 +188,7 @@ impl World {
         let (asked, node, sent, latest) = (asked.clone(), vm.node, *sent, sent + timeout);
         let (version, answer, delay) = self.origin_does(&asked, node, sent, None);
         self.refreshes[id].version = version;
+        self.refreshes[id].fetch = Some(self.sent.len() - 1);
         if self.now + delay >= latest {
             return;
         }
@@ -184,16 +210,29 @@ impl World {
         if std::mem::replace(&mut refresh.over, true) {
             return;
         }
-        let (vm, token, version, page, sent) =
-            (refresh.vm, refresh.token, refresh.version, refresh.asked.page, refresh.sent);
+        let (vm, token, version, sent, fetch) =
+            (refresh.vm, refresh.token, refresh.version, refresh.sent, refresh.fetch);
+        let (asked, page) = (refresh.asked.clone(), refresh.asked.page);
         let status = reply.fields.first().map_or("nothing", |(_, status)| status).to_owned();
         self.note(|_| format!("refresh {id} gets {status}"));
         self.nodes[vm.node].received.entry(page).or_default().push((self.now, version));
-        let stored = matches!(&*status, "200" | "304") && self.is_worth_waiting_for(page, sent);
-        if !stored && !matches!(&*status, "nothing" | "500" | "502" | "503" | "504") {
-            self.exempt(vm.node, page);
+        let failed = matches!(&*status, "nothing" | "500" | "502" | "503" | "504");
+        let kept = reply.fields.iter().any(|(name, value)| {
+            *name == "cache-control" && !value.contains("private") && !value.contains("no-store")
+        });
+        let cookie = reply.fields.iter().any(|(name, _)| *name == "set-cookie");
+        if !failed && (!kept || cookie || self.pages[page].lifetime == 0) {
+            self.exempt(vm.node, page, asked.user > 0);
+        }
+        if let (Some(fetch), false) = (fetch, failed) {
+            self.came[fetch] = Some(self.now);
         }
         self.answered(vm, token, reply);
+        if !failed && status != "304" && asked.user == 0 {
+            let class = self.class(page, asked.language, 0, false);
+            let stored = kept && !cookie && self.pages[page].bytes <= self.setting.policy.worker.object_bytes;
+            self.replace(vm, page, class, sent, stored);
+        }
         self.fetch_ended(vm.node, page, By::Refresh(id));
     }
 }

@@ -16,6 +16,10 @@ pub struct Ask {
     pub authorization: bool,
     pub no_cache: bool,
     pub range: bool,
+    /// It has the present version already, or another one.
+    pub tag: Option<String>,
+    /// It comes from a cache of the same key space.
+    pub nested: bool,
 }
 
 impl Ask {
@@ -33,12 +37,24 @@ impl Ask {
             authorization: user > 0 && dice.chance(300),
             no_cache: dice.chance(25),
             range: dice.chance(25),
+            tag: None,
+            nested: false,
         }
     }
 
     /// It may lead others or wait for them.
     pub fn coalesces(&self) -> bool {
-        self.method == "GET" && !self.authorization && !self.no_cache && !self.range
+        self.may_lead() && !self.range && self.tag.is_none()
+    }
+
+    /// Others may wait for it, though perhaps it would not wait itself.
+    pub fn may_lead(&self) -> bool {
+        self.method == "GET" && !self.authorization && !self.no_cache && !self.nested
+    }
+
+    /// It tells who sends it.
+    pub const fn is_identified(&self) -> bool {
+        self.user > 0
     }
 
     /// Its head.
@@ -60,6 +76,9 @@ impl Ask {
         if self.no_cache {
             fields.push(("cache-control", "no-cache".to_owned()));
         }
+        if let Some(tag) = &self.tag {
+            fields.push(("if-none-match", tag.clone()));
+        }
         if self.range {
             fields.push(("range", "bytes=0-9".to_owned()));
         }
@@ -68,7 +87,7 @@ impl Ask {
 }
 
 /// The path of a page.
-fn path(page: usize) -> String {
+pub fn path(page: usize) -> String {
     format!("/page/{page}")
 }
 
@@ -81,6 +100,7 @@ pub struct Asked {
     pub user: u64,
     /// `If-None-Match`.
     pub condition: Option<String>,
+    pub authorization: bool,
 }
 
 impl Asked {
@@ -94,12 +114,19 @@ impl Asked {
                 b":path" => asked.page = number("/page/").unwrap_or(0) as usize,
                 b"x-lang" => asked.language = number("").unwrap_or(0),
                 b"cookie" => asked.user = number("id=").unwrap_or(0),
-                b"authorization" => asked.user = number("Bearer ").unwrap_or(0),
+                b"authorization" => {
+                    (asked.user, asked.authorization) = (number("Bearer ").unwrap_or(0), true);
+                }
                 b"if-none-match" => asked.condition = Some(value),
                 _ => {}
             }
         }
         asked
+    }
+
+    /// Whether the client, or the cache, has what this tag is of.
+    pub fn has(&self, etag: &str) -> bool {
+        self.condition.as_ref().is_some_and(|tags| tags.split(", ").any(|tag| tag == etag))
     }
 }
 

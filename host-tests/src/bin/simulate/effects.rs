@@ -52,8 +52,11 @@ impl World {
                 let Some(stream) = stream_of(context) else {
                     return self.violate(ONCE, format!("{vm:?} answers its root context"));
                 };
-                self.respond(stream, status, &fields, &body, during_response);
-                if !during_response {
+                let held = self.streams[stream].refetching;
+                self.respond(stream, status, &fields, &body, during_response && !held);
+                if held && !during_response {
+                    self.complete(stream);
+                } else if !during_response {
                     self.pass_own_reply(stream, fields, body);
                 }
             }
@@ -70,6 +73,16 @@ impl World {
                 let head = &mut self.streams[stream].head;
                 head.retain(|(known, _)| *known != name);
                 head.extend(value.map(|value| (name, value)));
+            }
+            Effect::Field { context, map: Map::Response, name, value: Some(value) }
+                if matches!(&*name, ":status" | "x-stamp") =>
+            {
+                let Some(stream) = stream_of(context) else { return };
+                let made = &mut self.streams[stream].made;
+                match &*name {
+                    "x-stamp" => made.1 = Some(value),
+                    _ => made.0 = String::from_utf8_lossy(&value).parse().ok(),
+                }
             }
             Effect::Field { context, name, value: None, .. } if name == TAGS => {
                 if let Some(stream) = stream_of(context) {
@@ -94,6 +107,7 @@ impl World {
                     self.summary.waited += 1;
                     self.note(|_| format!("stream {id} is woken"));
                 }
+                self.check_waits(id);
             }
             Effect::ActsForGone { context } => {
                 self.violate(GONE, format!("{vm:?} acts for the context {context}"));

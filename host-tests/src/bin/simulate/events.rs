@@ -14,6 +14,10 @@ pub enum Event {
     Request {
         page: usize,
     },
+    /// A request comes back to a cache of its own key space, as it was sent on.
+    Nested {
+        stream: usize,
+    },
     /// A request reaches the origin.
     AtOrigin {
         stream: usize,

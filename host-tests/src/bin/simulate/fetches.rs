@@ -1,9 +1,10 @@
 //! One fetch for all: who goes to the origin, and whether somebody was there for it already.
 
+use crate::client;
 use crate::events::VmId;
 use crate::node::{By, Fetch};
 use crate::redis::Command;
-use crate::streams::Stream;
+use crate::streams::{Phase, Stream};
 use crate::world::World;
 
 impl World {
@@ -12,36 +13,80 @@ impl World {
         let now = self.now;
         let fetching = self.redis_said_fetching && self.redis_answering;
         let stream = &mut self.streams[id];
-        let turn = stream.turn.take().unwrap_or(now);
-        let (page, node, wait) = (stream.ask.page, stream.vm.node, self.setting.wait);
+        let since = stream.turn.take().unwrap_or(now);
+        let (page, vm, wait) = (stream.ask.page, stream.vm, self.setting.wait);
+        if !stream.ask.may_lead() {
+            return;
+        }
+        let head = client::block(stream.head.iter().map(|(name, value)| (&**name, &**value)));
+        let known = self.index_known.get(&(vm, page)).copied();
+        let turn = self.turn_of(vm, page, &head);
+        self.nodes[vm.node].turns.insert(turn, now);
+        let stream = &mut self.streams[id];
+        let (node, identified, polled) = (vm.node, stream.ask.is_identified(), stream.polled);
+        let (adopted, led) = (stream.adopted, stream.led.take());
         // It has waited as often or as long as it may.
         let waited = stream.wakes >= MOST_WAITS || now >= stream.begun + wait;
-        let free = self.nodes[node].not_storable.get(&page).is_some_and(|until| turn < *until);
-        if !stream.ask.coalesces() || stream.alone || free {
+        let stream = &self.streams[id];
+        if !stream.ask.coalesces() || stream.alone || self.is_free(node, page, identified, since) {
             return;
         }
         if fetching && stream.polls_since.is_some_and(|since| now + LONGEST_POLL < since + wait) {
             return self
                 .violate(ONE_CLAIM, format!("stream {id} fetches page {page} though another Envoy does"));
         }
-        if !waited {
-            let fetch = Fetch { by: By::Stream(id), since: turn, lasts: wait };
+        // One that has asked Redis again stays the leader of what it began to lead.
+        // So does one that knows of an index which the stores of the node have not taken.
+        // And the first look of a worker may have been at an older one.
+        let varies = turn != self.key_of(page).1;
+        let changed = led.is_some_and(|led| led != turn)
+            || varies && known.is_none_or(|known| now <= known + self.setting.staleness());
+        let unknown = adopted || changed || polled && varies;
+        if !waited && !unknown && !self.is_unshared(vm, turn, &head) {
+            let fetch = Fetch { by: By::Stream(id), turn, since, lasts: wait };
             self.check_other(node, page, fetch);
         }
     }
 
+    /// Whether such a request need not wait for others: what they brought was not to be shared, or takes long.
+    fn is_free(&self, node: usize, page: usize, identified: bool, at: u64) -> bool {
+        let known = |identified| self.nodes[node].not_storable.get(&(page, identified));
+        let unshared = |identified| known(identified).is_some_and(|until| at < *until);
+        let slow = |id: usize| {
+            let stream = &self.streams[id];
+            stream.ask.page == page
+                && (stream.vm.node == node || self.setting.remote)
+                && self.is_slow(id)
+        };
+        unshared(false) || identified && unshared(true) || (0..self.streams.len()).rev().any(slow)
+    }
+
+    /// Whether nobody may be waiting any more for the body of a response that has begun.
+    pub fn is_slow(&self, id: usize) -> bool {
+        let Stream { phase, head_at, .. } = &self.streams[id];
+        *phase == Phase::Relaying && head_at.is_some_and(|at| self.now >= at + self.setting.body_wait)
+    }
+
     /// The cache renews a page by itself.
-    pub fn check_one_refresh(&mut self, node: usize, page: usize, fetch: Fetch) {
-        if self.nodes[node].not_storable.get(&page).is_none_or(|until| self.now >= *until) {
+    pub fn check_one_refresh(&mut self, node: usize, page: usize, identified: bool, fetch: Fetch) {
+        if !self.is_free(node, page, identified, self.now) {
             self.check_other(node, page, fetch);
         }
     }
 
     fn check_other(&mut self, node: usize, page: usize, fetch: Fetch) {
         let fetches = self.nodes[node].fetches.entry(page).or_default();
-        let other = fetches.iter().find(|other| fetch.since < other.since + other.lasts).copied();
+        let meets = |other: &&Fetch| other.turn == fetch.turn && fetch.since < other.since + other.lasts;
+        let other = fetches.iter().find(meets).copied();
         fetches.push(fetch);
-        if let Some(other) = other {
+        self.nodes[node].turns.insert(fetch.turn, self.now);
+        // Of two keys that meet in a place for leases one is fetched without.
+        let lasts = self.setting.wait.max(self.setting.refresh_timeout);
+        let apart = |turn: &u128, at: &u64| {
+            *turn != fetch.turn && turn % PLACES == fetch.turn % PLACES && self.now < at + lasts
+        };
+        let met = self.nodes[node].turns.iter().any(|(turn, at)| apart(turn, at));
+        if let Some(other) = other.filter(|_| !met) {
             self.violate(ONE_FETCH, format!("page {page} on node {node}: {fetch:?}, and there is {other:?}"));
         }
     }
@@ -75,31 +120,30 @@ impl World {
     /// Takes note if the answer to a stream is not stored, so that the next ones need not wait.
     pub fn note_storable(&mut self, id: usize) {
         let Stream { ask, vm, cache_status, answer, .. } = &self.streams[id];
-        let mut parts = cache_status.split("; ");
         let stored = cache_status.split("; ").any(|part| part == "stored");
-        let ttl = parts.find_map(|part| part.strip_prefix("ttl=")?.parse::<i64>().ok());
         // After an error one of the others asks again, as after a confirmation of what was invalidated meanwhile.
-        let failed = answer.as_ref().is_some_and(|answer| answer.status >= 500);
+        let failed =
+            answer.as_ref().is_some_and(|answer| answer.status >= 400 && !matches!(answer.status, 404 | 410));
         let again = failed || !stored && cache_status.ends_with("detail=validated");
-        if ask.coalesces() && !again && (!stored || ttl.is_some_and(|ttl| ttl < 1)) {
-            self.exempt(vm.node, ask.page);
+        // What was stale on its way is shared by those who waited, unless it is to be confirmed before each use.
+        if ask.may_lead() && !again && (!stored || self.pages[ask.page].lifetime == 0) {
+            self.exempt(vm.node, ask.page, !stored && ask.is_identified());
         }
     }
 
-    /// Whether what was asked for at a moment is still fresh now. If not, it serves nobody who waits.
-    pub fn is_worth_waiting_for(&self, page: usize, sent: u64) -> bool {
-        // Jitter takes a fifth at most.
-        self.now + 1000 < sent + self.pages[page].lifetime * 800
-    }
-
-    /// For a while nobody need wait for a page: an answer was not storable.
-    pub fn exempt(&mut self, node: usize, page: usize) {
-        self.note(|_| format!("node {node} need not wait for page {page} for a while"));
+    /// For a while nobody need wait for a page: an answer was not storable. `identified`: nobody of those who show
+    /// credentials, since it was an answer to one of them.
+    pub fn exempt(&mut self, node: usize, page: usize, identified: bool) {
+        self.note(|_| {
+            let whom = if identified { "those with credentials" } else { "clients" };
+            format!("{whom} of node {node} need not wait for page {page} for a while")
+        });
         let until = self.now + NOT_STORABLE_FOR;
         let told = |at: usize| at == node || self.setting.remote;
         for (_, node) in self.nodes.iter_mut().enumerate().filter(|(at, _)| told(*at)) {
             // The claim tells the others, as late as its end.
-            node.not_storable.insert(page, until + if self.setting.remote { CLAIM_LASTS } else { 0 });
+            let until = until + if self.setting.remote { CLAIM_LASTS } else { 0 };
+            node.not_storable.insert((page, identified), until);
         }
     }
 
@@ -155,5 +199,7 @@ const CLAIMED_FOR: u64 = 10_000;
 /// See `cache/fills.rs` and `store/node/leases.rs` of the engine: ten seconds, and as long again on a worker that is told
 /// late.
 pub const NOT_STORABLE_FOR: u64 = 20_000;
+/// See `store/node/leases.rs` of the engine.
+const PLACES: u128 = 4096;
 /// See `cache/remote.rs` of the engine.
 const CLAIM_LASTS: u64 = 10_000;

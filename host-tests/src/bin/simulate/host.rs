@@ -234,6 +234,11 @@ pub fn set_buffer(_kind: Buffer, _size: usize, _bytes: &[u8]) {}
 
 pub fn set_header_pairs(map: Map, block: &[u8]) {
     let fields = selvage_engine::fields::Fields::parse(block).unwrap_or_default();
+    let before = with(|hosts| hosts.given.response.clone());
+    let before = selvage_engine::fields::Fields::parse(&before).unwrap_or_default();
+    for (name, _) in before.iter().filter(|(name, _)| map == Map::Response && fields.get(name).is_none()) {
+        remove_header(map, &String::from_utf8_lossy(name));
+    }
     for (name, value) in fields.iter() {
         set_header(map, &String::from_utf8_lossy(name), value);
     }

@@ -38,6 +38,7 @@ impl World {
         let fields = Fields::parse(fields).unwrap_or_default();
         let show = |name: &[u8]| String::from_utf8_lossy(fields.get(name).unwrap_or_default()).into_owned();
         let line = show(b"cache-status");
+        let validated_or_held = validated || self.streams[id].refetching;
         self.note(|_| format!("stream {id} gets {status} from the cache: {} {line}", show(b"x-stamp")));
         if fields.get(TAGS.as_bytes()).is_some() {
             self.violate(STRIPPED, format!("stream {id} got {TAGS} from the cache"));
@@ -46,11 +47,13 @@ impl World {
             _ if self.streams[id].purge.is_some() => self.purged(id, status),
             Some(stamp) => {
                 self.check_purged(id, &stamp, &line, validated);
-                self.check_owner(id, &stamp, status, body);
-                self.check_valid(id, &stamp, validated);
+                self.check_owner(id, &stamp, status, Some(body));
+                self.check_valid(id, &stamp, &line, validated);
             }
             None if matches!(status, 304 | 416) => {}
             None if status == 503 && self.setting.breaker && line.contains("origin-open") => {}
+            // The origin has confirmed what is not there any more, and cannot be asked for it.
+            None if status == 503 && validated_or_held && line.contains("fwd-status=304") => {}
             None => self.violate(OWN, format!("stream {id} got {status} without a stamp: {line}")),
         }
         self.streams[id].cache_status = line;
@@ -62,7 +65,23 @@ impl World {
         }
     }
 
-    fn check_owner(&mut self, id: usize, stamp: &Stamp, status: u16, body: &[u8]) {
+    /// The filter may have made a response of the cache's of the one at hand: the same is asked of that.
+    pub fn check_made(&mut self, id: usize) {
+        let (status, Some(stamp)) = self.streams[id].made.clone() else { return };
+        let (status, line) = (status.unwrap_or(200), self.streams[id].cache_status.clone());
+        self.note(|_| format!("stream {id} gets {status} from the cache, by way of the origin's: {line}"));
+        self.summary.answered += 1;
+        match Stamp::parse(&stamp) {
+            Some(stamp) => {
+                self.check_purged(id, &stamp, &line, true);
+                self.check_owner(id, &stamp, status, None);
+                self.check_valid(id, &stamp, &line, true);
+            }
+            None => self.violate(OWN, format!("stream {id} got {status} without a stamp: {line}")),
+        }
+    }
+
+    fn check_owner(&mut self, id: usize, stamp: &Stamp, status: u16, body: Option<&[u8]>) {
         let Stream { ask, .. } = &self.streams[id];
         let Some(page) = self.pages.get(stamp.page) else {
             return self.violate(OWN, format!("stream {id} got {stamp:?}"));
@@ -71,7 +90,10 @@ impl World {
         let user = if page.personal { ask.user } else { 0 };
         let wrong = stamp.page != ask.page || stamp.language != language || stamp.user != user;
         let content = stamp.content(page.bytes);
+        let unseen = body.is_none();
+        let body = body.unwrap_or(&[]);
         let expected = match (ask.method, status) {
+            _ if unseen => body,
             ("GET", 200) => &content[..],
             ("GET", 206) => &content[..content.len().min(10)],
             _ => body,
@@ -85,13 +107,15 @@ impl World {
         }
     }
 
-    fn check_valid(&mut self, id: usize, stamp: &Stamp, validated: bool) {
-        let Stream { ask, vm, answer, .. } = &self.streams[id];
-        let page = &self.pages[ask.page];
+    fn check_valid(&mut self, id: usize, stamp: &Stamp, line: &str, validated: bool) {
+        let Stream { answer, .. } = &self.streams[id];
         // What the origin has just confirmed is as valid as what it sends.
         if validated && answer.as_ref().is_some_and(|answer| answer.status == 304) {
             return;
         }
+        self.check_replaced(id, stamp, line);
+        let Stream { ask, vm, .. } = &self.streams[id];
+        let page = &self.pages[ask.page];
         if let Some(superseded) = page.published.get(stamp.version + 1) {
             let stale = (page.while_revalidate.max(page.if_error) * 1000).max(self.setting.disconnected);
             let until = superseded + self.setting.longest_answer() + page.lifetime * 1000 + stale + 2000;
@@ -117,9 +141,11 @@ impl World {
     ///
     /// Both are real limits of what one node's invalidation can do, and no shortcuts of the simulation: without Redis
     /// nothing is excused.
-    fn is_excused(&self, node: usize, page: usize, stamp: &Stamp, invalidated: u64) -> bool {
-        // A VM that dies takes its deletions with it, and the next one knows nothing of what was invalidated before.
-        let restarted = self.nodes[node].restarted.is_some_and(|restarted| restarted >= invalidated);
+    pub fn is_excused(&self, node: usize, page: usize, stamp: &Stamp, invalidated: u64) -> bool {
+        // A VM that dies takes its deletions with it, and the next one knows nothing of what was invalidated before it first
+        // looked.
+        let looked = self.setting.staleness();
+        let restarted = self.nodes[node].restarted.is_some_and(|restarted| restarted + looked >= invalidated);
         // Another node may have got, or confirmed, the same version after that: to it, it is as good as new.
         let elsewhere = self.nodes.iter().enumerate().filter(|(other, _)| *other != node);
         let mut received = elsewhere.filter_map(|(_, other)| other.received.get(&page)).flatten();

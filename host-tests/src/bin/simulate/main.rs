@@ -32,11 +32,13 @@ mod node;
 mod origin;
 mod purges;
 mod redis;
+mod replaced;
 mod runs;
 mod setting;
 mod shared;
 mod streams;
 mod traffic;
+mod turns;
 mod world;
 
 // The adapter's own files. What they name `crate::host` and `crate::abi` is simulated here.
@@ -100,6 +102,10 @@ fn main() -> ExitCode {
     println!(
         "{} seeds, {} requests and {} events in {seconds:.1} s, 0 violations",
         arguments.count, all.requests, all.events
+    );
+    println!(
+        "{} began to wait, {} nested, {} full answers in the place of what was stored",
+        all.parked, all.nested, all.replaced
     );
     println!(
         "{} answered by the cache, {} woken after another's fetch, {} requests at the origin ({} of them the cache's own), \

@@ -23,8 +23,13 @@ pub struct Node {
     pub invalidated: BTreeMap<usize, Vec<Invalidation>>,
     /// Fetches that others wait for, by page.
     pub fetches: BTreeMap<usize, Vec<Fetch>>,
-    /// By page: until when nobody need wait, since an answer was not storable.
-    pub not_storable: BTreeMap<usize, u64>,
+    /// When a fetch of each hash last began.
+    pub turns: BTreeMap<u128, u64>,
+    /// By page and whether that is for those alone who show credentials: until when nobody need wait, since an answer was
+    /// not storable.
+    pub not_storable: BTreeMap<(usize, bool), u64>,
+    /// By page: full answers of the origin, which have taken the place of what was stored.
+    pub replaced: BTreeMap<usize, Vec<Replacement>>,
     /// By page: versions that came from the origin, and when.
     pub received: BTreeMap<usize, Vec<(u64, usize)>>,
     /// The last restart of one of its workers.
@@ -41,6 +46,8 @@ impl Node {
 #[derive(Clone, Copy, Debug)]
 pub struct Fetch {
     pub by: By,
+    /// The hash of what it brings.
+    pub turn: u128,
     /// When it got the lease, and how long that lasts.
     pub since: u64,
     pub lasts: u64,
@@ -60,4 +67,25 @@ pub struct Invalidation {
     pub worker: usize,
     /// The first version that is valid.
     pub version: usize,
+}
+
+/// What of a request selects among the stored responses of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class {
+    pub language: u64,
+    pub user: u64,
+    pub authorization: bool,
+}
+
+/// A full answer of the origin.
+#[derive(Clone, Copy, Debug)]
+pub struct Replacement {
+    /// When it was complete.
+    pub at: u64,
+    pub worker: usize,
+    /// When it was asked for.
+    pub sent: u64,
+    pub class: Class,
+    /// It is stored itself.
+    pub stored: bool,
 }

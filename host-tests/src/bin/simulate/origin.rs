@@ -20,6 +20,12 @@ pub struct Page {
     pub bytes: usize,
     /// Errors of a thousand answers.
     pub errors: u64,
+    /// Full answers of a thousand that are not the page, or not for all.
+    pub fickle: u64,
+    /// Until when the origin fails most of the time.
+    pub failing_until: u64,
+    /// Its answers say what type they are of.
+    pub typed: bool,
     /// Answers of a thousand that take longer than anybody waits.
     pub slow: u64,
     /// When each version was published, in milliseconds; the first at 0.
@@ -41,6 +47,9 @@ impl Page {
             forbidden: dice.chance(80),
             bytes: dice.of(&[0, 20, 200, 200, 1500, 1500, 3000, 9000]),
             errors: if troubled { 250 } else { 10 },
+            fickle: dice.of(&[0, 0, 30, 150]),
+            failing_until: 0,
+            typed: dice.chance(500),
             slow: if dice.chance(250) { 200 } else { 10 },
             published: vec![0],
         }

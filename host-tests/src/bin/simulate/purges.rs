@@ -98,15 +98,19 @@ impl World {
             authorization: false,
             no_cache: false,
             range: false,
+            tag: None,
+            nested: false,
         };
         let body = what.body(soft).into_bytes();
-        self.begin_with(ask, Some(purge), body);
+        let place = self.any_worker();
+        self.begin_with(ask, Some(purge), body, place);
     }
 
     /// An operator is answered.
     pub fn purged(&mut self, id: usize, status: u16) {
         let Some(purge) = self.streams[id].purge.clone() else { return };
         self.summary.purged += 1;
+        self.index_known.clear();
         if status != 200 {
             return self.violate("a purge is accepted", format!("stream {id} got {status}"));
         }
@@ -181,7 +185,7 @@ const HARD: &str = "what was purged is gone";
 const SOFT: &str = "what was purged softly is stale";
 const GROUPS: usize = 3;
 /// Without trouble another node knows after a tick, four calls to Redis and a few milliseconds.
-const SPREAD: u64 = 250;
+pub const SPREAD: u64 = 250;
 /// The longest interval after which a call is repeated, the breaker's longest pause, the time for which a worker that asks
 /// is believed to do so, and the patience with a number that nobody has written.
 const AFTER_TROUBLE: u64 = 3_200 + 2_500 + 2_000 + 5_000;

@@ -28,6 +28,12 @@ pub struct Summary {
     pub fetched: u64,
     /// Requests of the cache's own.
     pub refreshed: u64,
+    /// How often requests began to wait for a fetch.
+    pub parked: u64,
+    /// Requests of a cache of the same key space.
+    pub nested: u64,
+    /// Full answers that took the place of what was stored.
+    pub replaced: u64,
     /// Records that came from Redis.
     pub remote: u64,
     /// Clients that left early.
@@ -52,6 +58,9 @@ impl Summary {
         self.waited += other.waited;
         self.fetched += other.fetched;
         self.refreshed += other.refreshed;
+        self.parked += other.parked;
+        self.nested += other.nested;
+        self.replaced += other.replaced;
         self.remote += other.remote;
         self.left += other.left;
         self.invalidated += other.invalidated;

@@ -18,6 +18,8 @@ pub struct Setting {
     pub last_request: u64,
     pub pages: usize,
     pub wait: u64,
+    /// How long those who wait do so for a body.
+    pub body_wait: u64,
     pub poll: u64,
     pub call_delay: u64,
     pub calls_lost: u64,
@@ -47,6 +49,7 @@ pub struct Setting {
 impl Setting {
     pub fn random(dice: &mut Dice, requests: Option<usize>) -> Self {
         let wait = dice.of(&[300, 1000, 1000, 3000]);
+        let body_wait = dice.of(&[50, 250, 250, 1000]);
         let poll = dice.of(&[50, 100, 250]);
         let remote = dice.chance(600);
         let remote_timeout = dice.of(&[20, 50, 200]);
@@ -64,7 +67,7 @@ impl Setting {
             "node":{{"bytes":"{node_bytes}","buckets":16,"object_bytes":"8KiB","poll":"{poll}ms"}},
             "remote":{{"enabled":{remote},"timeout":"{remote_timeout}ms","object_bytes":"8KiB",
             "breaker":{{"pause":"200ms","longest_pause":"2s"}}}},
-            "defaults":{{"coalesce":{{"wait":"{wait}ms","waiters":{waiters}}},"compression":{{"enabled":false}},
+            "defaults":{{"coalesce":{{"wait":"{wait}ms","body_wait":"{body_wait}ms","waiters":{waiters}}},"compression":{{"enabled":false}},
             "refresh":{{{refresh},"timeout":"{refresh_timeout}ms","early":{early}}},
             "origin_breaker":{{"enabled":{breaker},"least_calls":{least_calls}}},
             "ttl":{{"jitter":{jitter}}},"stale":{{"disconnected":"{disconnected}ms"}}}}}}"#,
@@ -83,6 +86,7 @@ impl Setting {
             last_request: dice.of(&[4_000, 10_000, 20_000, 40_000]),
             pages: dice.between(1, 10) as usize,
             wait,
+            body_wait,
             poll,
             call_delay: dice.of(&[1, 5, 20]),
             calls_lost: dice.of(&[0, 0, 20, 100]),
@@ -119,7 +123,7 @@ impl Setting {
     /// No request takes longer, whatever happens.
     pub const fn longest_request(&self) -> u64 {
         // A few calls may be lost one after the other, and many waiters are woken by many calls.
-        self.wait + 6 * self.remote_timeout + self.longest_answer() + 20 * self.poll + 40 * self.call_delay
+        self.wait + self.refresh_timeout + 6 * self.remote_timeout + self.longest_answer() + 20 * self.poll + 40 * self.call_delay
     }
 }
 

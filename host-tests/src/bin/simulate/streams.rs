@@ -41,6 +41,20 @@ pub struct Stream {
     /// The value of `Cache-Status` that its response was given.
     pub cache_status: String,
     pub answer: Option<Answer>,
+    /// The number of its fetch, counted over all.
+    pub fetch: Option<usize>,
+    /// When the head of its response came.
+    pub head_at: Option<u64>,
+    /// Its response is held for a call of the cache's own.
+    pub refetching: bool,
+    /// The hash of what it would fetch, when it began to lead.
+    pub led: Option<u128>,
+    /// Redis had something for it.
+    pub adopted: bool,
+    /// It has asked Redis again and again.
+    pub polled: bool,
+    /// The status and the stamp that the filter has given to the response at hand.
+    pub made: (Option<u16>, Option<Vec<u8>>),
     /// The version that the origin answered with.
     pub version: usize,
     /// The version that the origin made of its unsafe request.
@@ -68,6 +82,13 @@ impl Stream {
             alone: false,
             cache_status: String::new(),
             answer: None,
+            fetch: None,
+            head_at: None,
+            refetching: false,
+            led: None,
+            adopted: false,
+            polled: false,
+            made: (None, None),
             version: 0,
             published: None,
             purge: None,

@@ -14,28 +14,49 @@ use crate::world::World;
 impl World {
     /// A request comes.
     pub fn request(&mut self, page: usize) {
-        let ask = Ask::random(&mut self.dice, page);
-        self.begin(ask);
+        let mut ask = Ask::random(&mut self.dice, page);
+        if self.pages[page].etag && ask.method == "GET" && self.dice.chance(50) {
+            let version = self.dice.below(self.pages[page].published.len() as u64) as usize;
+            let stamp = self.stamp_for(page, version, ask.language, ask.user);
+            ask.tag = Some(stamp.etag());
+        }
+        let (node, worker) = self.any_worker();
+        self.begin_with(ask, None, Vec::new(), (node, worker));
     }
 
-    fn begin(&mut self, ask: Ask) {
-        self.begin_with(ask, None, Vec::new());
+    /// A request comes back as it was sent on: to the same Envoy, or to any of the fleet that shares its stores.
+    pub fn nested(&mut self, outer: usize) {
+        let Stream { ask, vm, head, .. } = &self.streams[outer];
+        let (ask, head, outer_node) = (Ask { nested: true, ..ask.clone() }, head.clone(), vm.node);
+        let (any, worker) = self.any_worker();
+        let node = if self.setting.remote { any } else { outer_node };
+        self.note(|_| format!("stream {outer} comes back"));
+        self.summary.nested += 1;
+        self.begin_as(Stream { head, ..Stream::new(ask, self.nodes[node].vm(node, worker), self.now) }, Vec::new());
     }
 
     /// A request with a body, if that is not empty; an operator's, if it says what that purges.
-    pub fn begin_with(&mut self, ask: Ask, purge: Option<Purge>, body: Vec<u8>) {
-        let id = self.streams.len();
-        let (node, worker) = self.any_worker();
-        let vm = self.nodes[node].vm(node, worker);
-        self.note(|_| format!("stream {id} at {vm:?}: {ask:?}"));
-        self.summary.requests += 1;
-        self.streams.push(Stream::new(ask, vm, self.now));
-        let is_purge = purge.is_some();
+    pub fn begin_with(
+        &mut self,
+        ask: Ask,
+        purge: Option<Purge>,
+        body: Vec<u8>,
+        (node, worker): (usize, usize),
+    ) {
+        let mut stream = Stream::new(ask, self.nodes[node].vm(node, worker), self.now);
         if let Some(purge) = purge {
-            let stream = &mut self.streams[id];
             stream.head = purge.head();
             stream.purge = Some(Purge { node, worker, ..purge });
         }
+        self.begin_as(stream, body);
+    }
+
+    fn begin_as(&mut self, stream: Stream, body: Vec<u8>) {
+        let id = self.streams.len();
+        let (vm, is_purge) = (stream.vm, stream.purge.is_some());
+        self.note(|_| format!("stream {id} at {vm:?}: {:?}", stream.ask));
+        self.summary.requests += 1;
+        self.streams.push(stream);
         if !is_purge && self.dice.chance(self.setting.disconnects) {
             let within = self.dice.of(&[3, self.setting.origin_delay, self.setting.wait]);
             let delay = self.dice.below(within);
@@ -62,6 +83,7 @@ impl World {
                 if self.streams[id].phase == Phase::Held && self.streams[id].turn.is_none() {
                     self.note(|_| format!("stream {id} waits"));
                 }
+                self.check_waits(id);
             }
             (Action::Continue, _) => self.violate(ONCE, format!("stream {id} is answered and goes on")),
         }
@@ -79,6 +101,11 @@ impl World {
         self.note(|_| format!("stream {id} goes to the origin"));
         let delay = self.dice.below(self.setting.origin_delay / 2);
         self.after(delay, Event::AtOrigin { stream: id });
+        let Stream { ask, purge, .. } = &self.streams[id];
+        if matches!(ask.method, "GET" | "HEAD") && purge.is_none() && !ask.nested && self.dice.chance(60) {
+            let delay = self.dice.below(self.setting.origin_delay);
+            self.after(delay, Event::Nested { stream: id });
+        }
     }
 
     /// What the origin does with a client's request that reaches it.
@@ -92,6 +119,7 @@ impl World {
         let (version, answer, delay) = self.origin_does(&asked, node, sent, Some(id));
         self.note(|_| format!("the origin answers stream {id} with {} in {delay} ms", answer.status));
         self.streams[id].version = version;
+        self.streams[id].fetch = Some(self.sent.len() - 1);
         self.streams[id].answer = Some(answer);
         self.after(delay, Event::Head { stream: id });
     }
@@ -106,22 +134,29 @@ impl World {
     ) -> (usize, Answer, u64) {
         self.summary.fetched += 1;
         self.sent.push(sent);
+        self.came.push(None);
         let version = self.pages[asked.page].version();
         let roll = self.dice.below(1000);
         let page = &self.pages[asked.page];
-        let (errors, slow) = (page.errors, page.slow);
+        let (slow, fickle) = (page.slow, page.fickle);
+        let errors = if self.now < page.failing_until { 800 } else { page.errors };
         let get = asked.method == "GET";
         let mut answer;
         if roll < errors / 2 {
             answer = Answer { unreachable: true, ..Answer::bare(503) };
         } else if roll < errors {
             answer = Answer::bare(self.dice.of(&[500, 502, 503]));
+            if get && self.dice.chance(500) {
+                (answer.body, answer.parts) = (b"broken".to_vec(), 1);
+            }
         } else if asked.method == "POST" {
             let version = self.publish(asked.page);
             if let Some(stream) = stream {
                 self.streams[stream].published = Some(version);
             }
             answer = Answer::bare(self.dice.of(&[200, 204, 303]));
+        } else if get && self.dice.chance(fickle) {
+            answer = self.something_else(asked, node);
         } else {
             answer = self.content(asked, node, sent);
         }
@@ -144,17 +179,62 @@ impl World {
         (version, answer, delay)
     }
 
+    fn stamp_for(&self, of: usize, version: usize, language: u64, user: u64) -> Stamp {
+        let page = &self.pages[of];
+        let language = if page.by_language { language } else { 0 };
+        Stamp { page: of, version, language, user: if page.personal { user } else { 0 }, node: 0, fetch: 0 }
+    }
+
+    /// A full answer that is not the page, or not for all. After that the origin may fail for a while, so that what was stored
+    /// before could come back.
+    fn something_else(&mut self, asked: &Asked, node: usize) -> Answer {
+        if self.dice.chance(600) {
+            let lasts = self.dice.of(&[500, 2000, 8000]);
+            self.pages[asked.page].failing_until = self.now + lasts;
+        }
+        let page = &self.pages[asked.page];
+        let (etag, bytes, cache_control) = (page.etag, page.bytes, page.cache_control());
+        let (by_language, version) = (page.by_language, page.version());
+        let stamp = self.stamp_for(asked.page, version, asked.language, asked.user);
+        let stamp = Stamp { node, fetch: self.sent.len() - 1, ..stamp };
+        let no_store = || ("cache-control", "no-store".to_owned());
+        let mut answer = match self.dice.below(6) {
+            0 => Answer { fields: vec![no_store()], ..Answer::bare(410) },
+            1 => Answer { fields: vec![no_store()], ..Answer::bare(404) },
+            2 => Answer { fields: vec![no_store(), ("location", "/".to_owned())], ..Answer::bare(301) },
+            3 => Answer {
+                fields: vec![("cache-control", "private, max-age=60".to_owned())],
+                ..Answer::bare(200)
+            },
+            4 => Answer {
+                fields: vec![("cache-control", cache_control), ("set-cookie", "a=1".to_owned())],
+                ..Answer::bare(200)
+            },
+            _ => Answer { fields: vec![("cache-control", cache_control)], ..Answer::bare(404) },
+        };
+        if by_language {
+            answer.fields.push(("vary", "x-lang".to_owned()));
+        }
+        if answer.status == 200 {
+            if etag {
+                answer.fields.push(("etag", stamp.etag()));
+            }
+            answer.body = stamp.content(bytes);
+            answer.parts = if bytes == 0 { 0 } else { self.dice.between(1, 3) as usize };
+        }
+        answer.fields.push(("surrogate-key", tags(asked.page)));
+        answer.fields.push(("x-stamp", stamp.text()));
+        answer
+    }
+
     fn content(&mut self, asked: &Asked, node: usize, sent: u64) -> Answer {
         let page = &self.pages[asked.page];
-        let stamp = Stamp {
-            page: asked.page,
-            version: page.version(),
-            language: if page.by_language { asked.language } else { 0 },
-            user: if page.personal { asked.user } else { 0 },
-            node,
-            fetch: self.sent.len() - 1,
-        };
+        let stamp = self.stamp_for(asked.page, page.version(), asked.language, asked.user);
+        let stamp = Stamp { node, fetch: self.sent.len() - 1, ..stamp };
         let mut answer = Answer::bare(200);
+        if page.typed {
+            answer.fields.push(("content-type", "text/plain".to_owned()));
+        }
         answer.fields.push(("cache-control", page.cache_control()));
         answer.fields.push(("surrogate-key", tags(asked.page)));
         if page.by_language {
@@ -162,7 +242,7 @@ impl World {
         }
         if page.etag {
             let etag = stamp.etag();
-            let same = asked.condition.as_ref() == Some(&etag);
+            let same = asked.has(&etag);
             if same {
                 self.confirmed.entry(etag.clone()).or_default().push(sent);
             }
@@ -191,6 +271,7 @@ impl World {
         if self.streams[id].ask.method == "HEAD" {
             self.headed.insert(page);
         }
+        self.streams[id].head_at = Some(self.now);
         let received = (self.now, self.streams[id].version);
         self.nodes[vm.node].received.entry(page).or_default().push(received);
         if !self.lives(vm) {
@@ -210,13 +291,19 @@ impl World {
             self.note(|_| format!("page {page} is invalid on node {} before version {version}", vm.node));
             let done = Invalidation { at: self.now, worker: vm.worker, version };
             self.nodes[vm.node].invalidated.entry(page).or_default().push(done);
+            self.index_known.retain(|(_, known), _| *known != page);
             self.summary.invalidated += 1;
         }
+        self.streams[id].made = (None, None);
         let action = self.enter(vm, given, |vm| vm.response_headers(context, ends));
+        self.check_made(id);
         self.note_storable(id);
+        self.note_replaced(id, &answer);
         let answered = self.streams[id].answers > 0;
         match action {
             Action::Pause if answered => self.complete(id),
+            // Its answer comes with that to a call of the cache's own.
+            Action::Pause if self.streams[id].refetching => {}
             Action::Continue if !answered => {
                 self.note(|world| {
                     format!("stream {id}: {} passes: {}", answer.status, world.streams[id].cache_status)
@@ -267,16 +354,19 @@ impl World {
             let large = self.pages[self.streams[id].ask.page].bytes > self.setting.policy.worker.object_bytes;
             if kept && !self.keeps(id) && (!ends || large) {
                 // There was no room for it: nobody need wait for the next one.
-                self.exempt(vm.node, self.streams[id].ask.page);
+                self.exempt(vm.node, self.streams[id].ask.page, false);
             }
         } else if self.lives(vm) && !answer.cut {
             self.enter(vm, Given { context, ..Given::default() }, |vm| vm.response_trailers(context));
         }
         if (ends || nth == answer.parts) && !answer.cut {
-            let Stream { ask, sent, .. } = &self.streams[id];
-            let (page, sent) = (ask.page, *sent);
-            if !self.is_worth_waiting_for(page, sent) {
-                self.exempt(vm.node, page);
+            if let Some(fetch) = self.streams[id].fetch {
+                self.came[fetch] = Some(self.now);
+            }
+            self.note_stored(id, &answer);
+            let page = self.streams[id].ask.page;
+            if self.pages[page].lifetime == 0 {
+                self.exempt(vm.node, page, false);
             }
         }
         self.check_fetch_ended(id);
@@ -293,10 +383,14 @@ impl World {
             return;
         }
         self.note(|_| format!("stream {id} is over"));
+        let slow = self.is_slow(id);
         self.streams[id].phase = Phase::Over;
         let (vm, context) = (self.streams[id].vm, context_of(id));
         host::with(|hosts| hosts.streams.remove(&context));
         let page = self.streams[id].ask.page;
+        if slow {
+            self.exempt(vm.node, page, false);
+        }
         self.fetch_ended(vm.node, page, By::Stream(id));
         if self.lives(vm) {
             self.enter(vm, Given { context, ..Given::default() }, |vm| vm.delete(context));

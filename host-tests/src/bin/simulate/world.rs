@@ -42,9 +42,13 @@ pub struct World {
     pub purges: Vec<Purge>,
     /// When each fetch was sent, and when the origin has confirmed what.
     pub sent: Vec<u64>,
+    /// When each came to its end, if it did.
+    pub came: Vec<Option<u64>>,
     pub confirmed: BTreeMap<String, Vec<u64>>,
     /// Pages that an answer to HEAD may have invalidated (RFC 9111 §4.3.5).
     pub headed: BTreeSet<usize>,
+    /// Since when VMs are known to know what selects among the responses of a page.
+    pub index_known: BTreeMap<(VmId, usize), u64>,
     /// The streams that claims are of.
     pub claims: BTreeMap<String, usize>,
     /// An answer of Redis is being taken in, and whether it says that another Envoy fetches.
@@ -81,7 +85,9 @@ impl World {
             trouble: Vec::new(),
             purges: Vec::new(),
             sent: Vec::new(),
+            came: Vec::new(),
             confirmed: BTreeMap::new(),
+            index_known: BTreeMap::new(),
             claims: BTreeMap::new(),
             redis_answering: false,
             redis_said_fetching: false,
@@ -213,6 +219,7 @@ impl World {
     fn happens(&mut self, event: Event) {
         match event {
             Event::Request { page } => self.request(page),
+            Event::Nested { stream } => self.nested(stream),
             Event::AtOrigin { stream } => self.at_origin(stream),
             Event::Head { stream } => self.head(stream),
             Event::Part { stream, nth } => self.part(stream, nth),
@@ -264,7 +271,8 @@ impl World {
             if stream.vm != dead {
                 continue;
             }
-            if stream.phase == Phase::Held {
+            let refetching = stream.refetching && stream.phase == Phase::AtOrigin && stream.answers == 0;
+            if stream.phase == Phase::Held || refetching {
                 stream.answers += 1;
                 stream.phase = Phase::Over;
                 host::with(|hosts| hosts.streams.remove(&context_of(id)));

@@ -121,7 +121,10 @@ impl Cache {
             // What is stored is for clients without credentials: each with some will get another one.
             Slot::Response(_) => {
                 let apart = identity_of(request, rule).unwrap_or_default();
-                return Found::OtherVariants { wanted: None, turn: hash ^ u128::from(apart) << 64 };
+                return Found::OtherVariants {
+                    wanted: None,
+                    turn: hash ^ (u128::from(apart) << 64 | u128::from(apart)),
+                };
             }
             Slot::Index(index) => index,
         };
@@ -214,6 +217,20 @@ impl Cache {
     /// Whether it is.
     pub fn is_unfillable(&self, hash: u128, now: Timestamp) -> bool {
         self.unfillable.knows(hash, now)
+    }
+
+    /// What has taken the place of a stored response since a request selected it, if that still stands.
+    pub(crate) fn successor(
+        &mut self,
+        hash: u128,
+        old: &StoredResponse,
+        moment: &mut Moment<'_>,
+    ) -> Option<Rc<StoredResponse>> {
+        let slot = self.shared(hash, &old.key, moment).or_else(|| self.local(hash, &old.key))?;
+        match self.judged(hash, slot) {
+            Judged::Stands(Slot::Response(new)) if new.schedule.received > old.schedule.received => Some(new),
+            _ => None,
+        }
     }
 
     pub(super) fn local(&mut self, hash: u128, key: &[u8]) -> Option<Slot> {

@@ -141,6 +141,14 @@ impl Cache {
         }
     }
 
+    /// Nothing that is shared is to be had for a hash, and the remote store has not said whether it has something.
+    pub(crate) fn refuse_in_remote(&mut self, hash: u128) {
+        if self.policy.remote.enabled {
+            let record = CLAIM_NOT_STORABLE.to_vec();
+            self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds: UNSHARED_FOR.as_secs() });
+        }
+    }
+
     /// Takes back a claim whose fetch comes to nothing.
     pub fn drop_claim(&mut self, hash: u128) {
         self.remote_queue.push(Task::Delete { hash });

@@ -52,13 +52,10 @@ impl Cache {
             {
                 return;
             }
-            let replaced_fresh = match &previous {
-                Some(Slot::Response(old)) => !old.freshness(moment.now).is_stale(),
-                Some(Slot::Index(_)) => true,
-                None => false,
-            };
+            let replaced =
+                matches!(&previous, Some(Slot::Index(_))) || self.replaces(hash, &response, moment);
             self.put(hash, Slot::Response(Rc::new(response)), local_only, moment);
-            if replaced_fresh {
+            if replaced {
                 self.tell(hash, Change::Replaced, moment);
             }
             return;
@@ -79,8 +76,7 @@ impl Cache {
         response.key = Rc::from(variant_key.as_slice());
         self.scratch.variant = variant_key;
         self.revalidations.remove(&variant_hash);
-        let replaced_fresh = matches!(self.table.peek(variant_hash),
-            Some(Slot::Response(old)) if !old.freshness(moment.now).is_stale());
+        let replaced = self.replaces(variant_hash, &response, moment);
         self.put(variant_hash, Slot::Response(Rc::new(response)), local_only, moment);
         let limit = self.policy.worker.variants;
         while let Some(victim) =
@@ -91,7 +87,7 @@ impl Cache {
         }
         index.add(names.into(), variant_hash);
         self.put(hash, Slot::Index(Rc::new(index)), local_only, moment);
-        if replaced_fresh {
+        if replaced {
             self.tell(variant_hash, Change::Replaced, moment);
         }
     }
@@ -170,6 +166,18 @@ impl Cache {
             rated.push((class, order, variant.hash));
         }
         rated.into_iter().min().map(|(_, _, hash)| hash)
+    }
+
+    /// Whether other workers may be using something else than this under a hash: a response that is still fresh, or one with
+    /// other content, which may be served while it is renewed or stand in for errors after the node store has lost the new one.
+    fn replaces(&mut self, hash: u128, new: &StoredResponse, moment: &mut Moment<'_>) -> bool {
+        let (now, content) = (moment.now, new.body.as_slice());
+        let other = |slot: &Slot| {
+            matches!(slot, Slot::Response(old)
+                if !old.freshness(now).is_stale() || old.status != new.status || old.body.as_slice() != content)
+        };
+        self.table.peek(hash).is_some_and(other)
+            || self.peek_shared(hash, moment).is_some_and(|slot| other(&slot))
     }
 
     /// What the node store has under a hash, not taken into this worker's table.

@@ -63,6 +63,15 @@ impl Plan {
                     let request = Fields::parse(&plan.head).unwrap_or_default();
                     cache.note_unshared_for(plan.turn, names, request, moment.now);
                 }
+                // What the remote store may have, and did not tell in time, must not come back either.
+                let unheard = plan.leads.is_some() && plan.claim.is_none() && plan.stale.is_none();
+                if unheard
+                    && rule.remote
+                    && end == FillEnd::NotShared(Extent::Everybody)
+                    && is_full_answer(status, rule)
+                {
+                    cache.refuse_in_remote(plan.turn);
+                }
                 plan.abandon(end, cache, moment);
                 // These say something about the resource, not only about this one response or client.
                 if end == FillEnd::NotShared(Extent::Everybody)

@@ -54,20 +54,31 @@ impl Plan {
             return Validated::Nothing;
         }
         let failure = Failure { status, answered_by: answered_by(moment) };
-        let Some((by, detail)) = stands_in(&candidate.stored, failure, rule, now) else {
-            return Validated::Nothing;
-        };
-        // Invalidated while the origin was asked, here or by another worker: nobody is served it any more.
+        // Invalidated or replaced while the origin was asked, here or by another worker: nobody is served it any more.
         cache.learn(moment);
+        let successor = cache.successor(candidate.hash, &candidate.stored, moment);
+        let is_new = successor.is_some();
+        let candidate = &Candidate {
+            stored: successor.unwrap_or_else(|| Rc::clone(&candidate.stored)),
+            hash: candidate.hash,
+            conditional: candidate.conditional,
+        };
         if self.is_gone(candidate, cache) {
             return Validated::Nothing;
         }
+        let (use_of, detail) = match stands_in(&candidate.stored, failure, rule, now) {
+            Some((by, detail)) => (Ttl::Stale(by), Some(detail)),
+            None if is_new && !candidate.stored.freshness(now).is_stale() => {
+                (ttl(&candidate.stored, moment), None)
+            }
+            None => return Validated::Nothing,
+        };
         if self.leads.is_some() {
             cache.note_failure(self.turn, failure, now);
         }
         cache.revalidation_failed(candidate.hash);
-        outcome.ttl = Some(Ttl::Stale(by));
-        outcome.detail = Some(detail);
+        outcome.ttl = Some(use_of);
+        outcome.detail = detail;
         // Those who wait get the same; the next ones may try again.
         match self.respond(&candidate.stored, outcome, &[], cache, moment) {
             Some(directive) => Validated::Answer(directive, FillEnd::Died),

@@ -36,6 +36,7 @@ mod partial;
 mod purging;
 mod refreshing;
 mod remote;
+mod replacing;
 mod selecting;
 mod stale;
 mod storing;

@@ -96,9 +96,11 @@ impl NodeStore {
         }
     }
 
-    /// Starts reading at the present end of the ring.
+    /// Starts reading with the oldest change in the ring: what was invalidated lately, before this worker began, may still
+    /// be in the remote store.
     pub(super) fn start_changes(&mut self, data: &mut dyn SharedData) {
-        self.cursor = self.ring(data).0.next;
+        let ring = self.ring(data).0;
+        self.cursor = ring.next.saturating_sub(ring.entries.len() as u64);
     }
 
     fn ring(&self, data: &mut dyn SharedData) -> (Ring, u32) {
@@ -192,11 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn a_new_worker_is_not_told_of_what_was_before_it() {
+    fn a_new_worker_is_told_of_what_was_lately_before_it() {
         let mut fake = Fake::default();
         let [mut a, _] = workers(&mut fake);
         a.append_change(&mut fake, 1, 10);
         let [mut late, _] = workers(&mut fake);
+        assert_eq!(late.poll_changes(&mut fake), Changes::Keys(vec![(1, 10)]));
         assert_eq!(late.poll_changes(&mut fake), Changes::None);
     }
 
