@@ -39,7 +39,7 @@ impl World {
         // So does one that knows of an index which the stores of the node have not taken.
         // And the first look of a worker may have been at an older one.
         let varies = turn != self.key_of(page).1;
-        let changed = led.is_some_and(|led| led != turn)
+        let changed = led.is_some_and(|led| led != turn || varies)
             || varies && known.is_none_or(|known| now <= known + self.setting.staleness());
         let unknown = adopted || changed || polled && varies;
         if !waited && !unknown && !self.is_unshared(vm, turn, &head) {
@@ -54,9 +54,7 @@ impl World {
         let unshared = |identified| known(identified).is_some_and(|until| at < *until);
         let slow = |id: usize| {
             let stream = &self.streams[id];
-            stream.ask.page == page
-                && (stream.vm.node == node || self.setting.remote)
-                && self.is_slow(id)
+            stream.ask.page == page && (stream.vm.node == node || self.setting.remote) && self.is_slow(id)
         };
         unshared(false) || identified && unshared(true) || (0..self.streams.len()).rev().any(slow)
     }
@@ -78,7 +76,6 @@ impl World {
         let fetches = self.nodes[node].fetches.entry(page).or_default();
         let meets = |other: &&Fetch| other.turn == fetch.turn && fetch.since < other.since + other.lasts;
         let other = fetches.iter().find(meets).copied();
-        fetches.push(fetch);
         self.nodes[node].turns.insert(fetch.turn, self.now);
         // Of two keys that meet in a place for leases one is fetched without.
         let lasts = self.setting.wait.max(self.setting.refresh_timeout);
@@ -86,7 +83,11 @@ impl World {
             *turn != fetch.turn && turn % PLACES == fetch.turn % PLACES && self.now < at + lasts
         };
         let met = self.nodes[node].turns.iter().any(|(turn, at)| apart(turn, at));
-        if let Some(other) = other.filter(|_| !met) {
+        if met {
+            return;
+        }
+        self.nodes[node].fetches.entry(page).or_default().push(fetch);
+        if let Some(other) = other {
             self.violate(ONE_FETCH, format!("page {page} on node {node}: {fetch:?}, and there is {other:?}"));
         }
     }

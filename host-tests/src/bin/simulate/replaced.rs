@@ -50,7 +50,9 @@ impl World {
 
     /// A full answer has taken the place of what was stored for such requests.
     pub fn replace(&mut self, vm: VmId, page: usize, class: Class, sent: u64, stored: bool) {
-        self.note(|_| format!("an answer (stored: {stored}) takes the place of page {page} for {class:?} at {vm:?}"));
+        self.note(|_| {
+            format!("an answer (stored: {stored}) takes the place of page {page} for {class:?} at {vm:?}")
+        });
         self.summary.replaced += 1;
         if !stored {
             self.index_known.retain(|(_, known), _| *known != page);
@@ -64,7 +66,7 @@ impl World {
         let Stream { ask, vm, begun, .. } = &self.streams[id];
         let (vm, page, begun) = (*vm, ask.page, *begun);
         let Page { public, personal, .. } = self.pages[page];
-        // What is kept apart by cookies may stand beside what is not; and of two nodes that store, each may be the last at
+        // Other workers may serve their own copy as long as that is fresh. What is kept apart by cookies may stand beside what is not; and of two nodes that store, each may be the last at
         // Redis.
         let one_place = public && !personal && !self.setting.remote;
         let class = self.class(page, ask.language, ask.user, ask.authorization);
@@ -82,7 +84,7 @@ impl World {
                     (false, _) => self.setting.staleness() + SPREAD + 2 * self.setting.remote_timeout,
                 };
                 done.class == class
-                    && (!done.stored || one_place && node == vm.node && begun > done.at + within)
+                    && (!done.stored || one_place && done.worker == vm.worker && node == vm.node && begun > done.at)
                     && sent < done.sent
                     && came < done.at
                     && self.now > done.at + within
@@ -100,7 +102,9 @@ impl World {
             }
         }
         if let Some((node, done)) = broken {
-            let text = format!("stream {id} got {stamp:?}, there since {came} ms: {cache_status}, though node {node} had {done:?}");
+            let text = format!(
+                "stream {id} got {stamp:?}, there since {came} ms: {cache_status}, though node {node} had {done:?}"
+            );
             self.violate(REPLACED, text);
         }
     }

@@ -123,7 +123,12 @@ impl Setting {
     /// No request takes longer, whatever happens.
     pub const fn longest_request(&self) -> u64 {
         // A few calls may be lost one after the other, and many waiters are woken by many calls.
-        self.wait + self.refresh_timeout + 6 * self.remote_timeout + self.longest_answer() + 20 * self.poll + 40 * self.call_delay
+        self.wait
+            + self.refresh_timeout
+            + 6 * self.remote_timeout
+            + self.longest_answer()
+            + 20 * self.poll
+            + 40 * self.call_delay
     }
 }
 

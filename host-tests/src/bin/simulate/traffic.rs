@@ -32,7 +32,10 @@ impl World {
         let node = if self.setting.remote { any } else { outer_node };
         self.note(|_| format!("stream {outer} comes back"));
         self.summary.nested += 1;
-        self.begin_as(Stream { head, ..Stream::new(ask, self.nodes[node].vm(node, worker), self.now) }, Vec::new());
+        self.begin_as(
+            Stream { head, ..Stream::new(ask, self.nodes[node].vm(node, worker), self.now) },
+            Vec::new(),
+        );
     }
 
     /// A request with a body, if that is not empty; an operator's, if it says what that purges.

@@ -56,7 +56,8 @@ impl World {
     fn is_of_others(&mut self, id: usize, awaited: u128) -> bool {
         let Stream { vm, ask, .. } = &self.streams[id];
         let (vm, ask) = (*vm, ask.clone());
-        let others = (0..16).map(|n| Ask { language: n / 4, user: n % 4, authorization: false, ..ask.clone() });
+        let others =
+            (0..16).map(|n| Ask { language: n / 4, user: n % 4, authorization: false, ..ask.clone() });
         let mut others = others.filter(|other| (other.language, other.user) != (ask.language, ask.user));
         others.any(|other| {
             let head = other.head();
