@@ -175,7 +175,7 @@ pub fn same_name(one: &[u8], other: &[u8]) -> bool {
 
 /// A character of a name as such an origin reads it.
 #[inline]
-pub const fn folded(byte: u8) -> u8 {
+const fn folded(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 

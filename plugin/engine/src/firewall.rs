@@ -4,7 +4,7 @@
 //! decide that is not in the key. Refused means: it passes through to the origin, is not answered from the
 //! cache and its response is not stored. The origin still judges it.
 
-use crate::fields::{Fields, folded, same_name};
+use crate::fields::{Fields, same_name};
 use crate::key::uri::{octet, split_path, split_port};
 
 /// What the firewall looks at.
@@ -35,7 +35,7 @@ pub struct RequestView<'a> {
 }
 
 /// A set of field names that says quickly of most others that they are not in it: a bit for each that is, by its length and
-/// three of its characters.
+/// its ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watched([u64; 32]);
 
@@ -44,6 +44,11 @@ impl Watched {
     pub fn of<'n>(names: impl Iterator<Item = &'n Box<[u8]>>) -> Self {
         let mut watched = Self::default();
         for name in names {
+            let is_plain = |end: Option<&u8>| end.is_some_and(u8::is_ascii_alphanumeric);
+            if !is_plain(name.first()) || !is_plain(name.last()) {
+                // A sign may stand for any other one: this set cannot tell.
+                return Self([u64::MAX; 32]);
+            }
             let (word, bit) = Self::place(name);
             if let Some(word) = watched.0.get_mut(word) {
                 *word |= bit;
@@ -59,15 +64,13 @@ impl Watched {
         self.0.get(word).is_some_and(|word| word & bit != 0)
     }
 
+    /// The five low bits of a letter are the same in both cases.
     #[inline]
     fn place(name: &[u8]) -> (usize, u64) {
-        let at = |at: usize| u32::from(folded(name.get(at).copied().unwrap_or_default()));
-        let length = name.len();
-        let mixed = (length as u32).wrapping_mul(0x9e37_79b1)
-            ^ at(0).wrapping_mul(0x85eb_ca6b)
-            ^ at(length / 2).wrapping_mul(0xc2b2_ae35)
-            ^ at(length.saturating_sub(1)).wrapping_mul(0x27d4_eb2f);
-        ((mixed >> 27) as usize, 1 << ((mixed >> 21) & 63))
+        let [first, .., last] = name else { return (0, 1) };
+        let mixed =
+            usize::from(first & 31) << 6 ^ usize::from(last & 31) << 1 ^ name.len().wrapping_mul(0x95);
+        (mixed >> 6 & 31, 1 << (mixed & 63))
     }
 }
 
