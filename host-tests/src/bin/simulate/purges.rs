@@ -127,6 +127,10 @@ impl World {
         if validated && self.streams[id].answer.as_ref().is_some_and(|answer| answer.status == 304) {
             return;
         }
+        // It has asked the origin itself, and would get the same without a cache.
+        if self.streams[id].fetch == Some(stamp.fetch) {
+            return;
+        }
         let sent = self.sent.get(stamp.fetch).copied().unwrap_or(0);
         let fresh =
             cache_status.split("; ").filter_map(|part| part.strip_prefix("ttl=")?.parse::<i64>().ok());

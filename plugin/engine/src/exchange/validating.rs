@@ -315,7 +315,9 @@ impl Plan {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) {
-        if !self.speaks_for_all(candidate, moment) {
+        // What was invalidated while this was on its way must not be put back.
+        cache.learn(moment);
+        if !self.speaks_for_all(candidate, moment) || self.is_gone(candidate, cache) {
             return;
         }
         let mut stale = StoredResponse::clone(&candidate.stored);

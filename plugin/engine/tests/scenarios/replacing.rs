@@ -76,3 +76,17 @@ fn a_response_that_breaks_off_replaces_nothing() {
     gateway.get("/a").at(20).forwarded(version("newer").cut());
     gateway.get("/a").at(21).forwarded(failure()).content("old");
 }
+
+#[test]
+fn what_is_invalidated_while_head_asks_about_it_is_not_put_back() {
+    for status in [200, 404] {
+        let mut gateway = Gateway::of_workers(2, "{}");
+        gateway.get("/a").worker(0).at(0).miss(version("old"));
+        let flight = gateway.head("/a").worker(0).at(20).leaves();
+        gateway.post("/a").worker(1).at(21).forwarded(origin(200));
+        let answer = origin(status).header("etag", "\"other\"").header("cache-control", "max-age=10");
+        gateway.answers(flight, 22, answer);
+        gateway.get("/a").worker(0).at(23).forwarded(failure()).content("failure");
+        gateway.get("/a").worker(1).at(24).forwarded(failure()).content("failure");
+    }
+}
