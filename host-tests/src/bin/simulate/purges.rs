@@ -128,7 +128,7 @@ impl World {
             return;
         }
         // It has asked the origin itself, and would get the same without a cache.
-        if self.streams[id].fetch == Some(stamp.fetch) {
+        if cache_status.contains("fwd-status=200") && !cache_status.contains("collapsed") {
             return;
         }
         let sent = self.sent.get(stamp.fetch).copied().unwrap_or(0);

@@ -80,13 +80,16 @@ fn a_response_that_breaks_off_replaces_nothing() {
 #[test]
 fn what_is_invalidated_while_head_asks_about_it_is_not_put_back() {
     for status in [200, 404] {
-        let mut gateway = Gateway::of_workers(2, "{}");
-        gateway.get("/a").worker(0).at(0).miss(version("old"));
-        let flight = gateway.head("/a").worker(0).at(20).leaves();
-        gateway.post("/a").worker(1).at(21).forwarded(origin(200));
-        let answer = origin(status).header("etag", "\"other\"").header("cache-control", "max-age=10");
-        gateway.answers(flight, 22, answer);
-        gateway.get("/a").worker(0).at(23).forwarded(failure()).content("failure");
-        gateway.get("/a").worker(1).at(24).forwarded(failure()).content("failure");
+        let mut first = Gateway::of_workers(2, r#"{"remote":{"enabled":true}}"#);
+        first.get("/a").worker(0).at(0).miss(version("old"));
+        first.sends();
+        let flight = first.head("/a").worker(0).at(20).leaves();
+        first.post("/a").worker(1).at(21).forwarded(origin(200));
+        first.sends();
+        first.answers(flight, 22, origin(status).header("etag", "\"other\""));
+        first.sends();
+        let mut second = Gateway::with(r#"{"remote":{"enabled":true}}"#);
+        second.redis = first.redis.clone();
+        second.get("/a").at(24).forwarded(failure()).content("failure");
     }
 }
