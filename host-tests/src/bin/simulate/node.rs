@@ -82,7 +82,7 @@ pub struct Class {
 pub struct Replacement {
     /// When it was complete.
     pub at: u64,
-    pub worker: usize,
+    pub vm: VmId,
     /// When it was asked for.
     pub sent: u64,
     pub class: Class,

@@ -57,7 +57,7 @@ impl World {
         if !stored {
             self.index_known.retain(|(_, known), _| *known != page);
         }
-        let done = Replacement { at: self.now, worker: vm.worker, sent, class, stored };
+        let done = Replacement { at: self.now, vm, sent, class, stored };
         self.nodes[vm.node].replaced.entry(page).or_default().push(done);
     }
 
@@ -77,14 +77,14 @@ impl World {
         let mut broken = None;
         for (node, known) in self.nodes.iter().enumerate() {
             let done = known.replaced.get(&page).into_iter().flatten().find(|done| {
-                let within = match (node == vm.node, done.worker == vm.worker) {
+                let within = match (node == vm.node, done.vm == vm) {
                     (true, true) => 0,
                     (true, false) => self.setting.staleness(),
                     // Redis does not give it to other nodes either.
                     (false, _) => self.setting.staleness() + SPREAD + 2 * self.setting.remote_timeout,
                 };
                 done.class == class
-                    && (!done.stored || one_place && done.worker == vm.worker && node == vm.node && begun > done.at)
+                    && (!done.stored || one_place && done.vm == vm && begun > done.at)
                     && sent < done.sent
                     && came < done.at
                     && self.now > done.at + within
