@@ -197,8 +197,11 @@ impl Cache {
     ) -> bool {
         self.revalidations.remove(&hash);
         let present = self.shared(hash, &old.key, moment).or_else(|| self.local(hash, &old.key));
-        let newer =
-            |slot: &Slot| matches!(slot, Slot::Response(r) if r.schedule.received > old.schedule.received);
+        // What is selected by fields now stays so.
+        let newer = |slot: &Slot| match slot {
+            Slot::Response(present) => present.schedule.received > old.schedule.received,
+            Slot::Index(_) => true,
+        };
         let present = present.filter(|slot| !self.holds_purged(slot));
         if present.as_ref().is_some_and(newer) {
             return false;

@@ -226,7 +226,7 @@ impl Plan {
             cache.invalidate(candidate.hash, moment);
             return Ok(false);
         }
-        if self.is_outdated(cache) || cache.is_purged(&candidate.stored) {
+        if self.is_outdated(cache) || self.is_gone(candidate, cache) {
             return Ok(false);
         }
         if self.is_for_all_now(candidate, fresh, rule) {

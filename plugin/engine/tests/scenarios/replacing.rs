@@ -93,3 +93,14 @@ fn what_is_invalidated_while_head_asks_about_it_is_not_put_back() {
         second.get("/a").at(24).forwarded(failure()).content("failure");
     }
 }
+
+#[test]
+fn a_late_confirmation_does_not_bring_back_what_is_selected_by_fields_now() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(version("old"));
+    let flight = gateway.get("/a").at(20).leaves();
+    let asked = gateway.get("/a").header("cache-control", "no-cache").at(21);
+    asked.forwarded(version("newer").header("vary", "accept-language"));
+    gateway.answers(flight, 22, origin(304));
+    gateway.get("/a").at(23).hit().content("newer");
+}
