@@ -46,7 +46,7 @@ impl AwaitingBody {
         let Self { head, rule, key, .. } = *self;
         let policy = Rc::clone(cache.policy());
         let Some(fields) = Fields::parse(&head) else { return (State::Relaying, Directive::Pass) };
-        let request = Request::read(fields, true);
+        let request = entering::marked(Request::read(fields, true), policy.rule(rule));
         let body = key.finish();
         let keyed = entering::keyed(&request, rule, policy.rule(rule), Some(&body), cache, moment);
         lookup::with_head(keyed, head)

@@ -97,3 +97,20 @@ fn a_keyed_post_gets_the_whole_whatever_part_or_condition_it_names() {
         answer.status(200).content("0123456789").lacks("content-range");
     }
 }
+
+#[test]
+fn who_asks_and_what_switches_the_framework_count_as_without_a_body() {
+    for (name, value) in [("x-api-key", "alice"), ("authorization", "Basic YTpi"), ("hx-request", "true")] {
+        let mut gateway = Gateway::with(RULE);
+        let own = fresh_for(60).body("of one");
+        gateway.post("/q").header(name, value).chunk("body").at(0).forwarded(own);
+        gateway.post("/q").chunk("body").at(1).forwarded(fresh_for(60).body("of all")).content("of all");
+        gateway.post("/q").chunk("body").at(2).hit().content("of all");
+        gateway
+            .post("/q")
+            .header(name, "other")
+            .chunk("body")
+            .at(3)
+            .forwarded(origin(200).body("of another"));
+    }
+}
