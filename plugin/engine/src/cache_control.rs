@@ -44,8 +44,10 @@ impl ResponseDirectives {
     /// valid, else those of `Cache-Control` (RFC 9213 §2.2).
     pub fn read(response: Fields<'_>, targets: &[Box<[u8]>]) -> Self {
         let mut restrictions = Self::default();
-        for target in targets {
-            if let Some(found) = Self::read_targeted(response, target) {
+        for (nth, target) in targets.iter().enumerate() {
+            if let Some(mut found) = Self::read_targeted(response, target) {
+                let before = targets.iter().take(nth);
+                before.flat_map(|target| response.all(target)).for_each(|line| found.restrict(line));
                 return found;
             }
             // A targeted field that does not parse is passed over, but for what it restricts.

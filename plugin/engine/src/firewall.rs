@@ -37,23 +37,30 @@ pub struct RequestView<'a> {
 /// A set of field names that says quickly of most others that they are not in it: a bit for each that is, by its length and
 /// its ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watched([u64; 32]);
+pub struct Watched {
+    bits: [u64; 32],
+    /// One of those that are [read here](READ_HERE) is among them.
+    has_read_here: bool,
+}
 
 impl Watched {
-    /// These names.
+    /// These names, and those that are read here: of them other spellings are looked for.
     pub fn of<'n>(names: impl Iterator<Item = &'n Box<[u8]>>) -> Self {
         let mut watched = Self::default();
-        for name in names {
+        let mut has_read_here = false;
+        let names = names.map(|name| &**name).inspect(|name| has_read_here |= READ_HERE.contains(name));
+        for name in names.chain(READ_HERE) {
             let is_plain = |end: Option<&u8>| end.is_some_and(u8::is_ascii_alphanumeric);
             if !is_plain(name.first()) || !is_plain(name.last()) {
                 // A sign may stand for any other one: this set cannot tell.
-                return Self([u64::MAX; 32]);
+                return Self { bits: [u64::MAX; 32], has_read_here: true };
             }
             let (word, bit) = Self::place(name);
-            if let Some(word) = watched.0.get_mut(word) {
+            if let Some(word) = watched.bits.get_mut(word) {
                 *word |= bit;
             }
         }
+        watched.has_read_here = has_read_here;
         watched
     }
 
@@ -61,7 +68,7 @@ impl Watched {
     #[inline]
     fn may_have(&self, name: &[u8]) -> bool {
         let (word, bit) = Self::place(name);
-        self.0.get(word).is_some_and(|word| word & bit != 0)
+        self.bits.get(word).is_some_and(|word| word & bit != 0)
     }
 
     /// The five low bits of a letter are the same in both cases.
@@ -199,10 +206,20 @@ fn inspect_fields(request: &RequestView<'_>, marks: &mut Marks) -> Verdict {
                 return Verdict::Bypass(Vector::AmbiguousAuthority);
             }
             b"host" => host = Some(value),
+            // Read for what they are.
+            b"x-forwarded-proto"
+            | b"if-none-match"
+            | b"if-modified-since"
+            | b"if-match"
+            | b"if-unmodified-since"
+            | b"if-range"
+            | b"cache-control"
+                if !request.watched.has_read_here => {}
             // Most names are in no list.
             _ if !request.watched.may_have(name) => {}
             _ => {
                 taint = taint.or_else(|| taint_of(name, value, request));
+                taint = taint.or_else(|| is_respelt(name).then_some(Vector::UnkeyedHeader));
                 marks.credentials |= lists(request.credentials, name);
                 marks.switches |= lists(request.switches, name);
             }
@@ -225,7 +242,7 @@ pub fn culprit<'a>(vector: Vector, request: &RequestView<'a>) -> Option<&'a [u8]
         Vector::UnkeyedHeader | Vector::MethodOverride => {
             let mut fields = request.fields.iter();
             return fields
-                .find(|(name, value)| taint_of(name, value, request) == Some(vector))
+                .find(|(name, value)| taint_of(name, value, request) == Some(vector) || is_respelt(name))
                 .map(|(name, _)| name);
         }
         Vector::AmbiguousLength | Vector::GetWithBody => &[b"transfer-encoding", b"content-length"],
@@ -245,6 +262,24 @@ fn taint_of(name: &[u8], value: &[u8], request: &RequestView<'_>) -> Option<Vect
     let overrides = METHOD_OVERRIDES.iter().any(|listed| same_name(listed, name));
     Some(if overrides { Vector::MethodOverride } else { Vector::UnkeyedHeader })
 }
+
+/// Whether a name is another spelling of one that is read here, so that the origin may heed what the cache does not see.
+fn is_respelt(name: &[u8]) -> bool {
+    !READ_HERE.contains(&name) && READ_HERE.iter().any(|read| same_name(read, name))
+}
+
+/// The fields that decide here what becomes of a request, and are in no list of a rule.
+const READ_HERE: [&[u8]; 9] = [
+    b"x-forwarded-proto",
+    b"if-none-match",
+    b"if-modified-since",
+    b"if-match",
+    b"if-unmodified-since",
+    b"if-range",
+    b"cache-control",
+    b"content-length",
+    b"transfer-encoding",
+];
 
 /// Whether a name is in the list as the most careless origin would read it.
 fn lists(names: &[Box<[u8]>], name: &[u8]) -> bool {
@@ -436,7 +471,7 @@ mod tests {
             keyed_headers: &names(&["x-original-url"]),
             credentials: &[],
             switches: &[],
-            watched: &Watched([u64::MAX; 32]),
+            watched: &Watched { bits: [u64::MAX; 32], has_read_here: true },
         })
     }
 

@@ -219,8 +219,10 @@ fn uncapped_lifetime(
     date: Timestamp,
 ) -> Lifetime {
     let of = |length, source| Lifetime { length, source, uncapped: length };
-    let explicit = directives.s_maxage.or(directives.max_age).is_some()
-        || !directives.targeted && response.get(b"expires").is_some();
+    let told = directives.s_maxage.or(directives.max_age);
+    let explicit = told.is_some() || !directives.targeted && response.get(b"expires").is_some();
+    // What the origin calls stale at once, or what cannot be read, it has not called cacheable.
+    let cacheable = explicit && told.is_none_or(|length| !length.is_zero());
     let listed = status_ttl(rule, status).is_some()
         || rule.statuses.as_ref().is_some_and(|statuses| statuses.contains(&status));
     // A rule's lifetime does not widen what may be stored (RFC 9111 §3): it is for the statuses that may get a heuristic
@@ -228,7 +230,7 @@ fn uncapped_lifetime(
     let suits = listed
         || (directives.public || firewall::heuristically_storable_status(status)) && !is_stream(response);
     if let Some(length) = rule.ttl.r#override
-        && (explicit || suits)
+        && (cacheable || suits)
     {
         return of(length, LifetimeSource::Override);
     }

@@ -233,6 +233,23 @@ impl Cache {
         }
     }
 
+    /// Whether something of another form has taken the place of a stored response: responses that are selected by fields, or
+    /// one for all under the key where that was selected.
+    pub(crate) fn is_displaced(
+        &mut self,
+        (key_hash, key): (u128, &[u8]),
+        hash: u128,
+        old: &StoredResponse,
+        moment: &mut Moment<'_>,
+    ) -> bool {
+        let under = self.shared(hash, &old.key, moment).or_else(|| self.local(hash, &old.key));
+        if hash == key_hash {
+            return matches!(under, Some(Slot::Index(_)));
+        }
+        let plain = self.shared(key_hash, key, moment).or_else(|| self.local(key_hash, key));
+        matches!(plain, Some(Slot::Response(new)) if new.schedule.received > old.schedule.received)
+    }
+
     pub(super) fn local(&mut self, hash: u128, key: &[u8]) -> Option<Slot> {
         if let Some(slot) = self.table.get(hash).filter(|slot| slot.key() == key) {
             return Some(slot.clone());

@@ -99,12 +99,7 @@ impl Cache {
         if !self.policy.remote.enabled || !rule.remote || honours && request.directives.no_cache {
             return None;
         }
-        if self.is_known_unstorable(hash, moment.now)
-            || self.is_unshared(found.turn(hash), &Asker::of(request, rule), moment.now)
-        {
-            return None;
-        }
-        match found {
+        let asked = match found {
             Found::Nothing if first => Some(hash),
             Found::Purged { hash } if first => Some(*hash),
             Found::OtherVariants { wanted: Some(variant), .. } => Some(*variant),
@@ -115,7 +110,10 @@ impl Cache {
                 _ => None,
             },
             _ => None,
-        }
+        }?;
+        let unstorable = self.is_known_unstorable(hash, moment.now)
+            || self.is_unshared(found.turn(hash), &Asker::of(request, rule), moment.now);
+        (!unstorable).then_some(asked)
     }
 
     /// The fetch that another Envoy may wait for has ended: what it brought takes the claim's place, or the claim goes. If

@@ -67,8 +67,9 @@ impl Plan {
                     self.end_fill(end, cache, moment);
                     return (State::Finished, directive);
                 }
+                // That a client has the new one already says nothing about those who wait: they ask for it.
                 Validated::Relay => {
-                    self.end_fill(FillEnd::NotShared(Extent::One), cache, moment);
+                    self.end_fill(FillEnd::Died, cache, moment);
                     return (State::Relaying, relay(&outcome, rule, head, cache));
                 }
                 Validated::Absent => {

@@ -140,8 +140,11 @@ pub(super) fn take_turn(
     let asks = request.directives;
     let anew = rule.request_directives == Obey::Honour
         && (asks.no_cache || asks.only_if_cached || asks.max_age.is_some_and(|limit| limit.is_zero()));
-    let special = asked.special && !whole;
-    if request.is_head() || anew || asked.authorization || asked.no_store || special {
+    // What a switch brings is for others only where it is known to select.
+    let special = asked.special && !whole || asked.switches && turn == keyed.hash;
+    // A condition on another method forbids what the origin would do: it is not taken off (RFC 9110 §13.1.2).
+    let forbids = request.conditional && !matches!(request.method, b"GET" | b"QUERY");
+    if request.is_head() || anew || asked.authorization || asked.no_store || special || forbids {
         return Ok(Fetch::Alone { waited: since });
     }
     // It may be the very fetch that it would wait for.
@@ -185,7 +188,7 @@ pub(super) fn settle(
     }
     let nothing = matches!(found, Found::Nothing);
     let turn = found.turn(hash);
-    let fetch = follow(fetch, turn, cache, moment);
+    let fetch = follow(fetch, turn, rule.coalesce.wait, cache, moment);
     // Both have come while it waited: an answer for it, or news of a failure.
     let waited_at_all = fetch.waited_at_all(rule.coalesce.wait);
     let brought = waited_at_all.and_then(|since| shared_answer(&found, rule, since, moment.now));
@@ -347,11 +350,11 @@ fn refuse(
 
 /// A leader stays one for what it will bring. Once it is known to be another variant than was thought, those who wait are
 /// for others, and it takes its turn anew.
-fn follow(fetch: Fetch, turn: u128, cache: &mut Cache, moment: &mut Moment<'_>) -> Fetch {
+fn follow(fetch: Fetch, turn: u128, wait: Duration, cache: &mut Cache, moment: &mut Moment<'_>) -> Fetch {
     match fetch {
-        Fetch::Leads { id, polls_until: None, .. } if id.hash() != turn => {
+        Fetch::Leads { id, polls_until, .. } if id.hash() != turn => {
             give_up_lead(fetch, FillEnd::Died, cache, moment);
-            Fetch::Undecided { waited: 0, since: None }
+            Fetch::Undecided { waited: 0, since: polls_until.map(|until| until.minus(wait)) }
         }
         other => other,
     }

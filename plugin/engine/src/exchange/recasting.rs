@@ -36,6 +36,9 @@ impl Plan {
     ) -> Option<Box<Recast>> {
         let total = total.filter(|_| self.unasked && status == 200)?;
         let request = Request::read(Fields::parse(&self.head)?, false);
+        if !matches!(request.method, b"GET" | b"QUERY") {
+            return None;
+        }
         let (etag, last_modified) = (head.get(b"etag"), head.get(b"last-modified"));
         let date = date_of(head).or(Some(now));
         let validators = Validators { etag, last_modified, date };

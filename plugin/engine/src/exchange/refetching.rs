@@ -47,6 +47,8 @@ impl Refetching {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
+        // What was just invalidated is older than the answer that is asked for now.
+        (plan.requested, plan.valid_from) = (moment.now, moment.now.plus(Duration::from_millis(1)));
         let call =
             if plan.role == Role::Fill { refreshing::call_for_all(&plan, rule, cache, moment) } else { None };
         let waiting = |plan| Self { plan, candidate, outcome };
@@ -57,8 +59,6 @@ impl Refetching {
             Ok(admitted) => plan.admitted = admitted,
             Err(_) => return waiting(plan).give_up(rule, cache, moment),
         }
-        // What was just invalidated is older than the answer that is asked for now.
-        (plan.requested, plan.valid_from) = (moment.now, moment.now.plus(Duration::from_millis(1)));
         plan.unasked = true;
         let timeout = rule.refresh.timeout;
         (State::Refetching(Box::new(waiting(plan))), Directive::Fetch { cluster, request, timeout })

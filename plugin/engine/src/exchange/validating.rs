@@ -12,7 +12,7 @@ use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Outcome, Ttl};
 use crate::fields::Fields;
 use crate::firewall;
-use crate::freshness;
+use crate::freshness::{self, Freshness};
 use crate::policy::{Cookies, Rule, SetCookie};
 use crate::precondition::weakly_equal;
 use crate::request::Request;
@@ -63,7 +63,9 @@ impl Plan {
             hash: candidate.hash,
             conditional: candidate.conditional,
         };
-        if self.is_gone(candidate, cache) {
+        if self.is_gone(candidate, cache)
+            || cache.is_displaced((self.hash, &self.key), candidate.hash, &candidate.stored, moment)
+        {
             return Validated::Nothing;
         }
         let (use_of, detail) = match stands_in(&candidate.stored, failure, rule, now) {
@@ -108,8 +110,13 @@ impl Plan {
         // What others have invalidated while this was on its way must be known before it is used or stored.
         cache.learn(moment);
         if !self.is_confirmation(candidate, head) {
-            // The origin has something else, which this answer does not bring (RFC 9111 §4.3.4).
-            cache.invalidate(candidate.hash, moment);
+            // The origin has something else, which this answer does not bring (RFC 9111 §4.3.4). One that could be about the
+            // client's own tags alone does not take away what is fresh.
+            let certain = !validation::confirms(&candidate.stored, head)
+                || candidate.stored.freshness(moment.now).is_stale();
+            if certain && self.speaks_for_all(candidate, moment) {
+                cache.invalidate(candidate.hash, moment);
+            }
             if self.client_has(head) {
                 return Validated::Relay;
             }
@@ -176,11 +183,15 @@ impl Plan {
         moment: &mut Moment<'_>,
     ) -> Directive {
         let stored = &candidate.stored;
-        let purged = outcome.detail == Some(Detail::Purged);
+        // Invalidated or purged while the origin was asked, by others than this exchange itself.
+        cache.learn(moment);
+        let gone =
+            outcome.detail == Some(Detail::Purged) || cache.is_purged(stored) || self.is_outdated(cache);
+        let too_old = matches!(stored.freshness(moment.now), Freshness::Stale { by } if by > stored.schedule.disconnected);
         let forbidden = stored.terms.contains(Terms::ALWAYS_VALIDATE)
             || stored.terms.contains(Terms::FORBIDS_STALE)
             || rule.stale.disconnected.is_zero();
-        if !purged && !forbidden {
+        if !gone && !too_old && !forbidden {
             outcome.ttl = Some(ttl(stored, moment));
             if let Some(directive) = self.respond(stored, outcome, &[], cache, moment) {
                 return directive;

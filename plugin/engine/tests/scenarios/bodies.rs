@@ -114,3 +114,11 @@ fn who_asks_and_what_switches_the_framework_count_as_without_a_body() {
             .forwarded(origin(200).body("of another"));
     }
 }
+
+#[test]
+fn a_condition_on_a_keyed_post_reaches_the_origin() {
+    let mut gateway = Gateway::with(RULE);
+    let flight = gateway.post("/q").header("if-none-match", "*").chunk("question").at(0).leaves();
+    assert!(!flight.removes("if-none-match"));
+    gateway.answers(flight, 0, origin(412)).status(412);
+}

@@ -102,3 +102,10 @@ fn pragma_stands_in_for_an_absent_cache_control() {
     gateway.get("/a").header("pragma", "no-cache").at(1).validates(origin(304));
     gateway.get("/a").header("pragma", "no-cache").header("cache-control", "foo").at(2).hit();
 }
+
+#[test]
+fn a_targeted_field_that_does_not_parse_restricts_beside_one_that_does() {
+    let mut gateway = Gateway::with(r#"{"defaults":{"targeted":["a-cache-control","b-cache-control"]}}"#);
+    let response = origin(200).header("a-cache-control", "private;;").header("b-cache-control", "max-age=60");
+    gateway.get("/a").at(0).forwarded(response).says_nothing_of("stored");
+}

@@ -82,3 +82,19 @@ fn a_request_that_wants_another_protocol_passes_by() {
     gateway.get("/a").at(2).hit().content("good");
     gateway.get("/b").at(2).miss(fresh_for(60));
 }
+
+#[test]
+fn another_spelling_of_what_is_read_here_passes_by() {
+    let mut gateway = Gateway::with("{}");
+    for (name, value) in [
+        ("x_forwarded_proto", "https"),
+        ("if_none_match", "*"),
+        ("if_modified_since", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ("if_match", "*"),
+        ("cache_control", "no-cache"),
+        ("transfer_encoding", "chunked"),
+    ] {
+        let answer = gateway.get("/a").header(name, value).at(0).forwarded(fresh_for(60));
+        answer.says("fwd=bypass").detail("unkeyed-header").says_nothing_of("stored");
+    }
+}

@@ -144,3 +144,19 @@ fn an_override_does_not_spare_what_must_always_be_validated() {
         .stored();
     gateway.get("/a").at(1).validates(origin(304)).content("x");
 }
+
+#[test]
+fn an_override_does_not_widen_what_is_stale_at_once() {
+    let rule = r#"{"defaults":{"ttl":{"override":"1h"}}}"#;
+    for value in ["max-age=0", "max-age=60;", "s-maxage=0, max-age=60"] {
+        let mut gateway = Gateway::with(rule);
+        let login = origin(302).header("location", "/login").header("cache-control", value);
+        gateway.get("/a").at(0).forwarded(login).says_nothing_of("stored");
+    }
+    let mut gateway = Gateway::with(rule);
+    gateway
+        .get("/a")
+        .at(0)
+        .forwarded(origin(302).header("location", "/b").header("cache-control", "max-age=1"))
+        .stored();
+}

@@ -104,3 +104,13 @@ fn a_late_confirmation_does_not_bring_back_what_is_selected_by_fields_now() {
     gateway.answers(flight, 22, origin(304));
     gateway.get("/a").at(23).hit().content("newer");
 }
+
+#[test]
+fn what_is_selected_by_fields_now_is_not_hidden_by_what_was_for_all() {
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(version("old"));
+    let flight = gateway.get("/a").at(20).leaves();
+    let asked = gateway.get("/a").header("cache-control", "no-cache").at(21);
+    asked.forwarded(version("newer").header("vary", "accept-language"));
+    gateway.answers(flight, 22, failure()).content("failure");
+}
