@@ -85,8 +85,13 @@ impl Cache {
             index.remove(victim);
             self.forget(victim, moment);
         }
+        let selects_anew = !index.variants.is_empty() && !index.selects_with(&names);
         index.add(names.into(), variant_hash);
         self.put(hash, Slot::Index(Rc::new(index)), local_only, moment);
+        if selects_anew {
+            // What other workers would select by what they know may not be the latest any more.
+            self.tell(hash, Change::Replaced, moment);
+        }
         if replaced {
             self.tell(variant_hash, Change::Replaced, moment);
         }

@@ -80,6 +80,11 @@ impl VariantIndex {
         self.variants.iter().any(|variant| variant.names.iter().any(|known| **known == *name))
     }
 
+    /// Whether some variant is selected by just these fields.
+    pub fn selects_with(&self, names: &[Box<[u8]>]) -> bool {
+        self.variants.iter().any(|variant| *variant.names == *names)
+    }
+
     /// Adds a variant as the most recent one.
     pub fn add(&mut self, names: Names, hash: u128) {
         self.remove(hash);

@@ -178,3 +178,26 @@ fn without_a_worker_store_the_node_answers() {
     gateway.post("/a").worker(1).at(2).forwarded(origin(204));
     gateway.get("/a").worker(0).at(3).miss(tagged());
 }
+
+#[test]
+fn the_latest_by_other_fields_is_the_latest_in_each_worker() {
+    let mut gateway = Gateway::of_workers(2, "{}");
+    let by = |name: &str| fresh_for(60).header("vary", name).body(name);
+    gateway
+        .get("/a")
+        .header("accept-language", "en")
+        .header("x-kind", "a")
+        .worker(0)
+        .at(0)
+        .miss(by("accept-language"));
+    gateway
+        .get("/a")
+        .header("accept-language", "de")
+        .header("x-kind", "b")
+        .worker(1)
+        .at(1)
+        .miss(by("x-kind"));
+    gateway.learns(0, 2);
+    let both = gateway.get("/a").header("accept-language", "en").header("x-kind", "b").worker(0).at(3);
+    both.hit().content("x-kind");
+}
