@@ -181,8 +181,8 @@ fn a_store_that_fails_is_left_alone_by_all_workers_and_used_again_when_it_answer
         for nth in 0..10 {
             lookup(&gateway, 0, &format!("/{nth}"), end);
         }
-        // What is not stored leaves no task that would be the probe.
-        let unstored = || OriginResponse::ok("x").header("cache-control", "no-store");
+        // What says nothing about the resource leaves no task that would be the probe.
+        let unstored = || OriginResponse::status(429);
         gateway.origin().next(unstored());
         assert_forwarded(&gateway.get("/open").send(0), "uri-miss");
         gateway.tick();
