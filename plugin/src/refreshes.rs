@@ -93,12 +93,22 @@ impl Refreshes {
         let mut moment = Moment { now, host: &mut Called };
         let head = head.as_deref().and_then(Fields::parse);
         let Some(head) = head else { return refresh.cut_off(cache, &mut moment) };
-        match head.get(b":status") {
-            // Envoy's own answer when nothing came of the call: the origin's has this field.
-            Some(b"503") if head.get(BY_UPSTREAM).is_none() => refresh.unanswered(503, cache, &mut moment),
-            Some(b"504") if head.get(BY_UPSTREAM).is_none() => refresh.unanswered(504, cache, &mut moment),
-            _ => refresh.answered(head, body, cache, &mut moment),
+        match of_envoy(head) {
+            Some(status) => refresh.unanswered(status, cache, &mut moment),
+            None => refresh.answered(head, body, cache, &mut moment),
         }
+    }
+}
+
+/// The status of Envoy's own answer when nothing came of a call: the origin's has a field that this one lacks.
+pub fn of_envoy(head: Fields<'_>) -> Option<u16> {
+    if head.get(BY_UPSTREAM).is_some() {
+        return None;
+    }
+    match head.get(b":status") {
+        Some(b"503") => Some(503),
+        Some(b"504") => Some(504),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Vm, root_of, stream_root};
 use crate::abi::Action;
 use crate::host::{self, Buffer, Envoy, Map};
 use crate::obey::answer;
+use crate::refreshes::of_envoy;
 use crate::rewritten::Rewritten;
 use crate::stream::Stream;
 
@@ -115,7 +116,7 @@ impl Vm {
             return;
         }
         let fetched = match (head.as_deref().and_then(Fields::parse), &body) {
-            (Some(head), Some(body)) => Fetched::Answer { head, body },
+            (Some(head), Some(body)) if of_envoy(head).is_none() => Fetched::Answer { head, body },
             _ => Fetched::Nothing,
         };
         if let Directive::Respond(reply) = exchange.on(Event::Fetched(fetched), &mut root.cache, &mut moment)

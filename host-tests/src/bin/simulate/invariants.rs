@@ -124,6 +124,10 @@ impl World {
                 return self.violate(LIFETIME, text);
             }
         }
+        // What the origin has sent in answer to this very request is no stored response.
+        if line.contains("; fwd-status=200") {
+            return;
+        }
         let known = &self.nodes[vm.node];
         let invalid = known.invalidated.get(&ask.page).into_iter().flatten().find(|done| {
             let bound = if done.worker == vm.worker { 0 } else { self.setting.staleness() };

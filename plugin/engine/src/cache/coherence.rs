@@ -45,6 +45,21 @@ impl Cache {
         self.tell(hash, Change::Invalidated, moment);
     }
 
+    /// A variant of a key is gone. Others may know it by another index, and so under another hash: the workers look at the
+    /// node's again, and what other Envoys have stored is from now on too old to be taken in.
+    pub fn refuse_older_of_others(&mut self, key: u128, moment: &mut Moment<'_>) {
+        self.tell(key, Change::Replaced, moment);
+        if self.policy.remote.enabled {
+            self.remember_invalidated(key ^ OF_OTHERS, moment.now);
+            self.tell(key ^ OF_OTHERS, Change::Invalidated, moment);
+        }
+    }
+
+    /// Whether what was asked for at `requested` is too old to be taken in from other Envoys.
+    pub(super) fn refuses_of_others(&self, key: u128, requested: Timestamp) -> bool {
+        self.invalidated_since(key, requested) || self.invalidated_since(key ^ OF_OTHERS, requested)
+    }
+
     /// Whether the key was invalidated after `requested`: a response to a request of before must not be stored.
     pub fn invalidated_since(&self, hash: u128, requested: Timestamp) -> bool {
         requested <= self.forgotten_until
@@ -110,5 +125,7 @@ impl Cache {
     }
 }
 
+/// Makes of a key's hash the one that stands for what other Envoys have of it. The lowest bit is the mark's.
+const OF_OTHERS: u128 = 0x6f66_206f_7468_6572_732c_206f_6c64_6572;
 /// Recent invalidations that are remembered against responses still on their way.
 const REMEMBERED_INVALIDATIONS: usize = 256;

@@ -52,7 +52,7 @@ impl Cache {
         }
         // The deletion of what was invalidated here may not have reached the remote store yet.
         // An index may be younger than the variants it knows, so these are asked about on their own.
-        if self.invalidated_since(hash, made) || self.invalidated_since(key, made) {
+        if self.invalidated_since(hash, made) || self.refuses_of_others(key, made) {
             return false;
         }
         self.put_local(hash, slot.clone(), expires, moment);

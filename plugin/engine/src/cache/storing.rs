@@ -30,10 +30,7 @@ impl Cache {
         request: Fields<'_>,
         moment: &mut Moment<'_>,
     ) {
-        let previous = self.local(hash, &response.key).or_else(|| {
-            let key = Rc::clone(&response.key);
-            self.shared(hash, &key, moment)
-        });
+        let previous = self.latest(hash, &response.key, moment);
         let previous = previous.filter(|slot| !self.holds_purged(slot));
         self.revalidations.remove(&hash);
         let local_only = response.terms.contains(Terms::LOCAL);
@@ -94,6 +91,48 @@ impl Cache {
         }
         if replaced {
             self.tell(variant_hash, Change::Replaced, moment);
+        }
+    }
+
+    /// What is stored under a hash. Of two indices the one that was begun later: another worker began it when the node had lost
+    /// the one that this worker still has.
+    fn latest(&mut self, hash: u128, key: &[u8], moment: &mut Moment<'_>) -> Option<Slot> {
+        let local = self.local(hash, key);
+        match &local {
+            None => self.shared(hash, key, moment),
+            Some(Slot::Response(_)) => local,
+            Some(Slot::Index(ours)) => match self.peek_shared(hash, moment) {
+                Some(Slot::Index(theirs)) if theirs.generation > ours.generation && *theirs.key == *key => {
+                    Some(Slot::Index(theirs))
+                }
+                _ => local,
+            },
+        }
+    }
+
+    /// Invalidates what is stored for such a request and was asked for before `requested`, by whatever fields it is selected.
+    pub(crate) fn invalidate_older(
+        &mut self,
+        (hash, key): (u128, &[u8]),
+        request: Fields<'_>,
+        requested: Timestamp,
+        moment: &mut Moment<'_>,
+    ) {
+        let older = |slot: &Option<Slot>| !matches!(slot, Some(Slot::Response(known)) if known.generation >= requested);
+        for slot in [self.local(hash, key), self.peek_shared(hash, moment)].into_iter().flatten() {
+            match slot {
+                Slot::Response(stored) if stored.generation < requested && *stored.key == *key => {
+                    self.invalidate(hash, moment);
+                }
+                Slot::Index(index) if *index.key == *key => {
+                    for variant in index.matching(request) {
+                        if older(&self.peek_shared(variant, moment)) {
+                            self.invalidate(variant, moment);
+                        }
+                    }
+                }
+                _ => {}
+            }
         }
     }
 

@@ -31,7 +31,12 @@ pub(super) enum Decision {
     GatewayTimeout,
 }
 
-pub(super) fn decide(found: Found, keyed: &Keyed<'_>, cache: &mut Cache, moment: &Moment<'_>) -> Decision {
+pub(super) fn decide(
+    found: Found,
+    keyed: &Keyed<'_>,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> Decision {
     let Keyed { request, rule_index, rule, .. } = *keyed;
     let asks = asks_of(request, rule);
     let (stored, tier, hash) = match found {
@@ -61,6 +66,8 @@ pub(super) fn decide(found: Found, keyed: &Keyed<'_>, cache: &mut Cache, moment:
             return use_it(Ttl::Fresh(remaining), None, early.then_some(hash));
         }
         Usable::MaxStale { by } => return use_it(Ttl::Stale(by), Some(Detail::MaxStale), None),
+        // It may be the very request that renews it.
+        Usable::WhileRevalidate { .. } if cache.is_nested(request, moment) => Forward::Stale,
         Usable::WhileRevalidate { by } => {
             let renew = !asks.only_if_cached && refreshing::is_possible(keyed, cache, moment.now);
             // Where the cache cannot call the origin by itself, one of the clients has to wait for it.

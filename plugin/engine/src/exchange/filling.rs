@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use super::forwarding::{content_length, is_full_answer, relay};
 use super::storing::Storing;
-use super::{Directive, Plan, Purpose, State};
+use super::{Candidate, Directive, Plan, Purpose, State};
 use crate::cache::{Cache, Extent, FillEnd, Moment};
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Outcome, Ttl};
 use crate::fields::Fields;
 use crate::firewall;
 use crate::freshness::{self, Freshness, Schedule};
-use crate::policy::Rule;
+use crate::policy::{RequestDirectives, Rule};
 use crate::request::Request;
-use crate::storability::{self, Refusal};
-use crate::store::response::Terms;
+use crate::storability::{self, Asked, Refusal};
+use crate::store::response::{StoredResponse, Terms};
+use crate::time::Timestamp;
 use crate::vary::Vary;
 
 impl Plan {
@@ -64,7 +65,8 @@ impl Plan {
                     cache.note_unshared_for(plan.turn, names, request, moment.now);
                 }
                 // What the remote store may have, and did not tell in time, must not come back either.
-                let unheard = plan.leads.is_some() && plan.claim.is_none() && plan.stale.is_none();
+                let unasked = plan.leads.is_some() && plan.claim.is_none();
+                let unheard = plan.stale.is_none() && (unasked || plan.is_anew(rule));
                 if unheard
                     && rule.remote
                     && end == FillEnd::NotShared(Extent::Everybody)
@@ -88,6 +90,13 @@ impl Plan {
                 (State::Relaying, directive)
             }
         }
+    }
+
+    /// Whether the request has asked past what is stored, so that it is not known what the remote store has.
+    fn is_anew(&self, rule: &Rule) -> bool {
+        let request = Fields::parse(&self.head).map(|fields| Request::read(fields, false));
+        rule.request_directives == RequestDirectives::Honour
+            && request.is_some_and(|request| request.directives.no_cache)
     }
 
     /// Whom a response that is not stored speaks for.
@@ -134,7 +143,9 @@ impl Plan {
         let keeps = match detail {
             // The client forbids to store the answer, not to keep what the answer is not about.
             Detail::NotStored(Refusal::RequestNoStore) => {
-                status == stored.status && (head.get(b"etag") == stored.etag() || stored.etag().is_none())
+                status == stored.status
+                    && is_same_version(stored, head)
+                    && !self.forbids(status, head, rule, moment.now)
             }
             // What a field of the request may have provoked removes nothing that is fresh.
             Detail::NotStored(Refusal::Status) if firewall::is_provoked(status) => {
@@ -143,7 +154,30 @@ impl Plan {
             _ => !self.speaks_for_all(candidate, moment),
         };
         if !keeps {
-            cache.invalidate(candidate.hash, moment);
+            self.remove_replaced(candidate, cache, moment);
+        }
+    }
+
+    /// Whether a response forbids to be stored by what the origin says, whatever the request says.
+    fn forbids(&self, status: u16, head: Fields<'_>, rule: &Rule, now: Timestamp) -> bool {
+        let directives = ResponseDirectives::read(head, &rule.targeted);
+        let lifetime = || freshness::lifetime(status, head, &directives, rule, now);
+        let asked = Asked { no_store: false, ..self.asked };
+        storability::judge(asked, status, head, &directives, rule, lifetime).is_err()
+    }
+
+    /// Removes what a full answer has replaced by nothing: what the request had found, and whatever older it could find
+    /// next, by other fields.
+    pub(super) fn remove_replaced(&self, candidate: &Candidate, cache: &mut Cache, moment: &mut Moment<'_>) {
+        cache.learn(moment);
+        cache.invalidate(candidate.hash, moment);
+        // Credentials take nothing away that is fresh for others.
+        if self.identity.is_none() {
+            let request = Fields::parse(&self.head).unwrap_or_default();
+            cache.invalidate_older((self.hash, &self.key), request, self.requested, moment);
+        }
+        if candidate.hash != self.hash {
+            cache.refuse_older_of_others(self.hash, moment);
         }
     }
 
@@ -208,5 +242,14 @@ impl Plan {
         storability::judge_head(
             self.asked, status, head, directives, rule, lifetime, by_origin, request, lengths,
         )
+    }
+}
+
+/// Whether a response has the validator of the stored one. Without any it is not known to be another.
+fn is_same_version(stored: &StoredResponse, head: Fields<'_>) -> bool {
+    match (stored.etag(), stored.last_modified()) {
+        (None, None) => true,
+        (None, modified) => head.get(b"last-modified") == modified,
+        (etag, _) => head.get(b"etag") == etag,
     }
 }

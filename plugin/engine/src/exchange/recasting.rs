@@ -66,12 +66,26 @@ impl Plan {
         };
         let length = window.len().to_string().into_bytes();
         let set = vec![("content-length", length), ("content-range", content_range)];
-        Some(Box::new(Recast { status, remove: &NOT_OF_A_PART, set, window }))
+        let remove: &'static [&'static str] = if status == 206 { &NOT_OF_A_PART } else { &NOT_OF_A_416 };
+        Some(Box::new(Recast { status, remove, set, window }))
     }
 }
 
-/// Fields about the whole content.
+/// Fields about the whole content, in a part of it.
 const NOT_OF_A_PART: [&str; 2] = ["content-md5", "content-digest"];
+/// Fields about what is not sent, and which must not be taken for those of the error.
+const NOT_OF_A_416: [&str; 10] = [
+    "age",
+    "cache-control",
+    "content-type",
+    "content-encoding",
+    "content-language",
+    "content-md5",
+    "content-digest",
+    "etag",
+    "expires",
+    "last-modified",
+];
 /// Fields about content that is not sent.
 const NOT_OF_A_304: [&str; 6] = [
     "content-type",

@@ -112,7 +112,7 @@ fn reply(status: u16, head: Fields<'_>, body: &[u8], directive: Directive) -> Re
     let Recast { status, remove, set, window } = recast.map_or_else(whole, |recast| *recast);
     let goes = |name: &[u8]| {
         name == b"content-length"
-            || is_kept_out(name, head)
+            || is_kept_out(name, head) && name != b"age"
             || remove.iter().any(|gone| gone.as_bytes() == name)
             || strip.iter().any(|gone| **gone == *name)
     };

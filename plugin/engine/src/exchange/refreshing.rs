@@ -318,7 +318,7 @@ impl Refresh {
     fn ask_in_full(mut self, cache: &mut Cache, moment: &mut Moment<'_>) {
         let State::Forwarding(plan) = &mut self.exchange.state else { return };
         if let Some(candidate) = plan.stale.take() {
-            cache.invalidate(candidate.hash, moment);
+            plan.remove_replaced(&candidate, cache, moment);
         }
         // What was just invalidated is older than the answer that is asked for now.
         (plan.requested, plan.valid_from) = (moment.now, moment.now.plus(Duration::from_millis(1)));

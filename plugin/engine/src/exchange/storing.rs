@@ -111,7 +111,7 @@ impl Storing {
             cache.stats.count("event", if too_much { "outgrown" } else { "filling-limit" });
             // It is a full answer all the same: what it replaces must not come back.
             if let Some(candidate) = &self.plan.stale {
-                cache.invalidate(candidate.hash, moment);
+                self.plan.remove_replaced(candidate, cache, moment);
             }
             let extent = if too_much { Extent::Everybody } else { Extent::One };
             self.abandon(FillEnd::NotShared(extent), cache, moment);

@@ -16,7 +16,7 @@ use crate::freshness::{self, Freshness};
 use crate::policy::{Cookies, Rule, SetCookie};
 use crate::precondition::weakly_equal;
 use crate::request::Request;
-use crate::storability::{self, Refusal};
+use crate::storability::{self, Asked, Refusal};
 use crate::store::response::{StoredResponse, Terms};
 use crate::validation::{self, HeadVerdict};
 use crate::vary::Vary;
@@ -115,7 +115,7 @@ impl Plan {
             let certain = !validation::confirms(&candidate.stored, head)
                 || candidate.stored.freshness(moment.now).is_stale();
             if certain && self.speaks_for_all(candidate, moment) {
-                cache.invalidate(candidate.hash, moment);
+                self.remove_replaced(candidate, cache, moment);
             }
             if self.client_has(head) {
                 return Validated::Relay;
@@ -218,10 +218,13 @@ impl Plan {
         let directives = ResponseDirectives::read(fields, &rule.targeted);
         let received = moment.now;
         let lifetime = || freshness::lifetime(fresh.status, fields, &directives, rule, received);
-        match storability::judge(self.asked, fresh.status, fields, &directives, rule, lifetime) {
+        // What the origin forbids now, it forbids whatever the request says.
+        let asked = Asked { no_store: false, ..self.asked };
+        match storability::judge(asked, fresh.status, fields, &directives, rule, lifetime) {
             Err(refusal) if storability::is_of_the_request(refusal) => return Ok(false),
+            Ok(()) if self.asked.no_store => return Ok(false),
             Err(refusal) => {
-                cache.invalidate(candidate.hash, moment);
+                self.remove_replaced(candidate, cache, moment);
                 return Err(refusal);
             }
             Ok(()) => {}

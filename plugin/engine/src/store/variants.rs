@@ -70,6 +70,17 @@ impl VariantIndex {
         Err(by_latest.unwrap_or_else(|| key::hash(&self.key)))
     }
 
+    /// The hashes of all variants that `request` selects: one for each set of fields at most.
+    pub fn matching(&self, request: Fields<'_>) -> Vec<u128> {
+        let mut scratch = Vec::new();
+        let matches = |variant: &&Variant| {
+            scratch.clear();
+            self.variant_key(&variant.names, request, &mut scratch);
+            key::hash(&scratch) == variant.hash
+        };
+        self.variants.iter().filter(matches).map(|variant| variant.hash).collect()
+    }
+
     /// The fields that select the variant under a hash; none if there is no such variant.
     pub fn names_of(&self, hash: u128) -> &[Box<[u8]>] {
         self.variants.iter().find(|variant| variant.hash == hash).map_or(&[], |variant| &*variant.names)

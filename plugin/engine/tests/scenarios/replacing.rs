@@ -114,3 +114,101 @@ fn what_is_selected_by_fields_now_is_not_hidden_by_what_was_for_all() {
     asked.forwarded(version("newer").header("vary", "accept-language"));
     gateway.answers(flight, 22, failure()).content("failure");
 }
+
+#[test]
+fn what_is_gone_is_gone_by_whatever_fields_it_was_selected() {
+    let mut gateway = Gateway::with("{}");
+    let german = |gateway: &mut Gateway, at: u64, response: Origin| {
+        let asked = gateway.get("/a").header("accept-language", "de").header("x-device", "small");
+        asked.header("cache-control", "no-cache").at(at).forwarded(response);
+    };
+    german(&mut gateway, 0, version("by one").header("vary", "accept-language"));
+    german(&mut gateway, 1, version("by two").header("vary", "accept-language, x-device"));
+    german(&mut gateway, 2, gone());
+    let again = gateway.get("/a").header("accept-language", "de").header("x-device", "small").at(3);
+    again.forwarded(failure()).content("failure");
+}
+
+#[test]
+fn what_is_gone_for_one_client_stays_for_those_who_are_given_another_variant() {
+    let mut gateway = Gateway::with(r#"{"remote":{"enabled":true}}"#);
+    let varies = |text: &str| version(text).header("vary", "accept-language");
+    gateway.get("/a").header("accept-language", "de").at(0).forwarded(varies("deutsch"));
+    gateway.get("/a").header("accept-language", "fr").at(0).forwarded(varies("francais"));
+    let german = gateway.get("/a").header("accept-language", "de").at(20);
+    german.forwarded(gone()).content("gone");
+    let french = gateway.get("/a").header("accept-language", "fr").at(21);
+    french.forwarded(failure()).content("francais").detail("stale-if-error");
+}
+
+#[test]
+fn what_another_envoy_stored_without_vary_does_not_come_back_for_a_variant_that_is_gone() {
+    let config = r#"{"remote":{"enabled":true}}"#;
+    let mut first = Gateway::with(config);
+    first
+        .get("/a")
+        .header("accept-language", "de")
+        .at(0)
+        .forwarded(version("1").header("vary", "accept-language"));
+    let mut second = Gateway::with(config);
+    second.get("/a").header("accept-language", "de").at(1).forwarded(version("for all"));
+    second.sends();
+    first.redis = second.redis.clone();
+    first.get("/a").header("accept-language", "de").at(20).forwarded(gone()).content("gone");
+    first.sends();
+    let again = first.get("/a").header("accept-language", "de").at(31);
+    again.forwarded(failure()).content("failure");
+}
+
+#[test]
+fn what_a_reload_finds_gone_does_not_come_back_from_the_remote_store() {
+    let config = r#"{"remote":{"enabled":true}}"#;
+    let mut first = Gateway::with(config);
+    let lasting = origin(200).header("cache-control", "max-age=600").body("old");
+    first.get("/a").at(0).miss(lasting);
+    first.sends();
+    let mut second = Gateway::with(config);
+    second.redis = first.redis.clone();
+    second.get("/a").header("cache-control", "no-cache").at(1).forwarded(gone()).content("gone");
+    second.sends();
+    second.get("/a").at(15).forwarded(version("newer")).content("newer");
+}
+
+#[test]
+fn what_the_origin_forbids_goes_even_if_the_request_forbids_to_store() {
+    for forbidden in [gone(), version("for one").header("cache-control", "private")] {
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(version("old"));
+        gateway.get("/a").header("cache-control", "no-store").at(20).forwarded(forbidden);
+        gateway.get("/a").at(21).forwarded(failure()).content("failure");
+    }
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(version("old"));
+    let confirmed = origin(304).header("cache-control", "no-store");
+    gateway.get("/a").header("cache-control", "no-store").at(20).validates(confirmed).content("old");
+    gateway.get("/a").at(21).forwarded(failure()).content("failure");
+}
+
+#[test]
+fn what_a_request_without_storing_finds_unchanged_stays() {
+    let dated = |day: u32| {
+        let response = origin(200).header("cache-control", "max-age=10, stale-if-error=600");
+        response.header("last-modified", &format!("Thu, {day:02} Jan 2026 00:00:00 GMT")).body("old")
+    };
+    for (day, then) in [(1, "old"), (2, "failure")] {
+        let mut gateway = Gateway::with("{}");
+        gateway.get("/a").at(0).miss(dated(1));
+        gateway.get("/a").header("cache-control", "no-store").at(20).forwarded(dated(day));
+        gateway.get("/a").at(21).forwarded(failure()).content(then);
+    }
+}
+
+#[test]
+fn what_comes_back_to_the_cache_that_renews_it_is_not_answered_by_what_it_renews() {
+    let mut gateway = Gateway::with("{}");
+    let lasting = origin(200).header("cache-control", "max-age=10, stale-while-revalidate=60");
+    gateway.get("/a").at(0).miss(lasting.header("etag", "\"1\"").body("old"));
+    let flight = gateway.get("/b").at(1).leaves();
+    let mark = flight.sets("cdn-loop").unwrap();
+    gateway.get("/a").header("cdn-loop", &mark).at(12).validates(version("newer")).content("newer");
+}
