@@ -173,7 +173,9 @@ impl World {
                 let Stream { vm: of, ask, .. } = &self.streams[owner];
                 // What empties Redis or deletes the key lets another Envoy claim before the first has done.
                 let invalidated = self.headed.contains(&ask.page)
-                    || self.nodes.iter().any(|node| node.invalidated.contains_key(&ask.page));
+                    || self.nodes.iter().any(|node| node.invalidated.contains_key(&ask.page))
+                    // What is gone goes under all the hashes that a request may find it by.
+                    || self.nodes[vm.node].replaced.get(&ask.page).into_iter().flatten().any(|done| !done.stored);
                 let unsure = self.unsure.get(key).is_some_and(|until| self.now < *until);
                 if of.node != vm.node && !invalidated && !unsure && self.summary.flushed == 0 {
                     let text =
