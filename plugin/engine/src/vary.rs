@@ -11,8 +11,8 @@ pub enum Vary {
     /// Every request with the key selects the response.
     #[default]
     None,
-    /// No other request selects it. Also when a member is no field name, or when there are more than
-    /// [`MAX_NAMES`].
+    /// No other request selects it. Also when a member is no field name or longer than
+    /// [`LONGEST_NAME`], or when there are more than [`MAX_NAMES`].
     Star,
     /// Requests select it that have the same values in these fields: lower-case, sorted, each once, never
     /// empty.
@@ -24,7 +24,9 @@ impl Vary {
     pub fn parse(response: Fields<'_>) -> Self {
         let mut names = Vec::new();
         for member in response.members(b"vary") {
-            if member == b"*" || !member.iter().all(|byte| is_token_byte(*byte)) {
+            let name =
+                (1..=LONGEST_NAME).contains(&member.len()) && member.iter().all(|byte| is_token_byte(*byte));
+            if member == b"*" || !name {
                 return Self::Star;
             }
             names.push(member.to_ascii_lowercase().into_boxed_slice());
@@ -244,6 +246,9 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 
 /// So many names may `Vary` have; a response with more is as good as unselectable.
 pub const MAX_NAMES: usize = 16;
+
+/// The longest name that may select, in bytes: no field that anybody uses comes near.
+pub const LONGEST_NAME: usize = 256;
 
 /// So many members of a weighted list are put into order.
 const MAX_MEMBERS: usize = 32;

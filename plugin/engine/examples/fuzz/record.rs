@@ -2,6 +2,7 @@
 
 use selvage_engine::coding::gzip::compress;
 use selvage_engine::fields::Fields;
+use selvage_engine::purge::tags::MOST_TAGS;
 use selvage_engine::store::Slot;
 use selvage_engine::store::record::{Verify, decode, encode};
 use xxhash_rust::xxh3::xxh3_64;
@@ -72,7 +73,11 @@ impl Decoder for Record {
                 assert!(head_only.is_ok(), "a whole record is refused with less to check");
                 let shape = match &slot {
                     Slot::Response(stored) => {
-                        assert!((200..600).contains(&stored.status));
+                        assert!((200..600).contains(&stored.status) && stored.tags.len() <= MOST_TAGS);
+                        let schedule = &stored.schedule;
+                        for long in [schedule.lifetime, schedule.while_revalidate, schedule.if_error] {
+                            assert!(long.as_millis() <= 1 << 48, "a lifetime of {long:?}");
+                        }
                         assert_fit(stored.fields.fields());
                         if let Some(gzip) = &stored.gzip {
                             assert_fit(gzip.fields.fields());
@@ -80,8 +85,15 @@ impl Decoder for Record {
                         (1, stored.key.len(), stored.fields.fields().len(), stored.body.len())
                     }
                     Slot::Index(index) => {
-                        let names = index.variants.iter().map(|variant| variant.names.len()).sum();
-                        (2, index.key.len(), index.variants.len(), names)
+                        let names = index.variants().iter().map(|variant| variant.names.len()).sum();
+                        assert!(index.variants().len() <= 256, "{} variants", index.variants().len());
+                        // What a request with long fields makes of it, as a GET would.
+                        let long = vec![b'v'; 4096];
+                        let request = block(&[(b"a".to_vec(), long.clone()), (b"x".to_vec(), long)]);
+                        let request = Fields::parse(&request).unwrap_or_default();
+                        let (_, selecting) = peak_of(|| index.select(request, &mut Vec::new()).is_ok());
+                        assert!(selecting <= 128 * 4200 + input.len(), "selecting takes {selecting} bytes");
+                        (2, index.key.len(), index.variants().len(), names)
                     }
                 };
                 Outcome::new(
@@ -94,8 +106,9 @@ impl Decoder for Record {
     }
 
     fn memory_bound(&self, len: usize) -> usize {
-        // Names of an index take four bytes and more each, and 16 in a vector that doubles and is then copied.
-        16 * len + 1024
+        // Names of an index take five bytes and more each, and 16 in a vector that doubles and is then copied; a hash that
+        // nothing else selects takes 20, and 40 with its sorted copy.
+        8 * len + 4096
     }
 }
 
@@ -124,7 +137,7 @@ pub fn response(random: &mut Random) -> Vec<u8> {
     let key = random.bytes(64);
     let mut times = [0; 6];
     for time in &mut times {
-        *time = random.next() >> random.below(64);
+        *time = random.next() >> (16 + random.below(48));
     }
     let terms = random.below(64) as u8 | coded;
     let status = 200 + random.below(400) as u16;
@@ -142,10 +155,14 @@ pub fn index(random: &mut Random) -> Vec<u8> {
     for _ in 0..count {
         fields.extend(random.next().to_le_bytes());
         fields.extend(random.next().to_le_bytes());
-        let names = random.below(4) as u32;
-        fields.extend(names.to_le_bytes());
-        for _ in 0..names {
-            let name = random.bytes(20);
+        let name = |random: &mut Random| {
+            (0..1 + random.below(20)).map(|_| *random.pick(b"az-_9")).collect::<Vec<u8>>()
+        };
+        let mut names: Vec<_> = (0..random.below(4)).map(|_| name(random)).collect();
+        names.sort_unstable();
+        names.dedup();
+        fields.extend((names.len() as u32).to_le_bytes());
+        for name in names {
             fields.extend((name.len() as u32).to_le_bytes());
             fields.extend(name);
         }

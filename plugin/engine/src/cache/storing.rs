@@ -15,7 +15,7 @@ use crate::store::Slot;
 use crate::store::record::{self, Verify};
 use crate::store::response::{StoredResponse, Terms};
 use crate::store::table::Weigh as _;
-use crate::store::variants::VariantIndex;
+use crate::store::variants::{Names, VariantIndex};
 use crate::time::Timestamp;
 use crate::vary::Vary;
 
@@ -57,6 +57,8 @@ impl Cache {
             }
             return;
         }
+        // Nothing that is stored may be selected by what no cache would read again.
+        let Some(selecting) = Names::new(names.clone()) else { return };
         let mut index = match previous {
             Some(Slot::Index(index)) => VariantIndex::clone(&index),
             Some(Slot::Response(old)) => {
@@ -82,8 +84,8 @@ impl Cache {
             index.remove(victim);
             self.forget(victim, moment);
         }
-        let selects_anew = !index.variants.is_empty() && !index.selects_with(&names);
-        index.add(names.into(), variant_hash);
+        let selects_anew = !index.variants().is_empty() && !index.selects_with(&names);
+        index.add(selecting, variant_hash);
         self.put(hash, Slot::Index(Rc::new(index)), local_only, moment);
         if selects_anew {
             // What other workers would select by what they know may not be the latest any more.
@@ -148,6 +150,7 @@ impl Cache {
         if !by_cookie || old.terms.contains(Terms::SHARED) || old.freshness(moment.now).is_stale() {
             return;
         }
+        let Some(selecting) = Names::new(names.to_vec()) else { return };
         let mut key = Vec::new();
         index.variant_key(names, Fields::default(), &mut key);
         let hash = key::hash(&key);
@@ -155,7 +158,7 @@ impl Cache {
         kept.terms.set(Terms::SELECTED_BY_COOKIE, true);
         let local_only = kept.terms.contains(Terms::LOCAL);
         self.put(hash, Slot::Response(Rc::new(kept)), local_only, moment);
-        index.add(names.into(), hash);
+        index.add(selecting, hash);
     }
 
     /// Stores a freshened response that was kept for some clients as one for all.
@@ -171,7 +174,7 @@ impl Cache {
     /// vary no more.
     fn names_that_select(&mut self, index: &VariantIndex, moment: &mut Moment<'_>) -> Vec<Box<[u8]>> {
         let isolates = |name: &[u8]| name == b"cookie";
-        for variant in index.variants.iter().rev() {
+        for variant in index.variants().iter().rev() {
             let present =
                 self.table.peek(variant.hash).cloned().or_else(|| self.peek_shared(variant.hash, moment));
             let Some(Slot::Response(stored)) = present else { continue };
@@ -191,8 +194,8 @@ impl Cache {
     /// The variant that gives way to a new one: one that is not there any more; else one that hardly anybody has asked for,
     /// the newest first, so that whoever makes up values displaces only made-up ones; else the one that is asked for least.
     fn least_used(&mut self, index: &VariantIndex, moment: &mut Moment<'_>) -> Option<u128> {
-        let mut rated: Vec<(u8, usize, u128)> = Vec::with_capacity(index.variants.len());
-        for (at, variant) in index.variants.iter().enumerate() {
+        let mut rated: Vec<(u8, usize, u128)> = Vec::with_capacity(index.variants().len());
+        for (at, variant) in index.variants().iter().enumerate() {
             let heat = self.table.heat(variant.hash);
             let now = moment.now;
             let dead = |slot: Option<Slot>| {

@@ -58,9 +58,9 @@ fn note_places(holdings: &Holdings, explanation: &mut Explanation) {
 }
 
 fn note_variants(index: &VariantIndex, explanation: &mut Explanation) {
-    let mut lists: Vec<String> = index.variants.iter().map(|variant| names(&variant.names)).collect();
+    let mut lists: Vec<String> = index.variants().iter().map(|variant| names(&variant.names)).collect();
     lists.dedup();
-    let count = index.variants.len();
+    let count = index.variants().len();
     let text = format!("{count}, selected by {}", lists.join(" or "));
     explanation
         .note(Part::Store, "variants", text)

@@ -21,13 +21,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Slot;
 use super::response::{Body, Outlives, StoredResponse, Terms};
-use super::variants::{Variant, VariantIndex};
+use super::variants::{MOST_NAMES, MOST_VARIANTS, Names, Variant, VariantIndex};
 use crate::coding::form::Gzip;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::purge::tags::{ANY, MOST_TAGS};
 use crate::storability::is_sound;
 use crate::time::Timestamp;
+use crate::vary::LONGEST_NAME;
 
 /// Why bytes are not a usable record. Always a miss, never a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +110,10 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
         KIND_RESPONSE if !(200..1000).contains(&status) => Err(RecordError::Damaged),
         KIND_RESPONSE => {
             let [born, received, lifetime, while_revalidate, if_error, disconnected] = times;
+            let longest = [lifetime, while_revalidate, if_error, disconnected].into_iter().max();
+            if verify == Verify::Whole && longest > Some(LONGEST_MILLIS) {
+                return Err(RecordError::Forged);
+            }
             let schedule = Schedule {
                 born: Timestamp::from_millis(born),
                 received: Timestamp::from_millis(received),
@@ -159,7 +164,8 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
         KIND_INDEX => {
             let [generation, ..] = times;
             let variants = read_variants(&mut Reader { rest: fields }, count)?;
-            Ok(Slot::Index(Rc::new(VariantIndex { key, generation, variants })))
+            let index = VariantIndex::read(key, generation, variants).ok_or(RecordError::Forged)?;
+            Ok(Slot::Index(Rc::new(index)))
         }
         _ => Err(RecordError::Unknown),
     }
@@ -191,7 +197,7 @@ fn encode_response(stored: &StoredResponse) -> Vec<u8> {
 
 fn encode_index(index: &VariantIndex) -> Vec<u8> {
     let mut fields = Vec::new();
-    for variant in &index.variants {
+    for variant in index.variants() {
         fields.extend_from_slice(&variant.hash.to_le_bytes());
         fields.extend_from_slice(&length(&variant.names).to_le_bytes());
         for name in variant.names.iter() {
@@ -200,21 +206,39 @@ fn encode_index(index: &VariantIndex) -> Vec<u8> {
         }
     }
     let times = [index.generation, 0, 0, 0, 0, 0];
-    let count = length(&index.variants);
+    let count = length(index.variants());
     let prelude = Prelude { version: VERSION_1, kind: KIND_INDEX, terms: 0, status: 0, count };
     write(&prelude, times, &index.key, &fields, &[])
 }
 
 fn read_variants(reader: &mut Reader<'_>, count: u32) -> Result<Vec<Variant>, RecordError> {
-    let mut variants = Vec::new();
+    if count as usize > MOST_VARIANTS {
+        return Err(RecordError::Forged);
+    }
+    let mut variants: Vec<Variant> = Vec::new();
     for _ in 0..count {
         let hash = u128::from_le_bytes(reader.array()?);
-        let mut names: Vec<Box<[u8]>> = Vec::new();
-        for _ in 0..reader.u32()? {
-            let name_len = reader.u32()? as usize;
-            names.push(reader.take(name_len)?.into());
+        let count = reader.u32()? as usize;
+        if count > MOST_NAMES {
+            return Err(RecordError::Forged);
         }
-        variants.push(Variant { names: names.into(), hash });
+        let mut names: Vec<Box<[u8]>> = Vec::new();
+        for _ in 0..count {
+            let length = reader.u32()? as usize;
+            if length > LONGEST_NAME {
+                return Err(RecordError::Forged);
+            }
+            names.push(reader.take(length)?.into());
+        }
+        // Most variants of a key are selected by the same fields, which are kept once.
+        let names = match variants.last() {
+            Some(last) if *last.names == *names => last.names.clone(),
+            _ => Names::new(names).ok_or(RecordError::Forged)?,
+        };
+        variants.push(Variant { names, hash });
+    }
+    if !reader.rest.is_empty() {
+        return Err(RecordError::Forged);
     }
     Ok(variants)
 }
@@ -292,6 +316,8 @@ fn millis(duration: Duration) -> u64 {
 const MAGIC: &[u8; 4] = b"SLVG";
 const VERSION_1: u8 = 1;
 const VERSION: u8 = 2;
+/// A little longer than from the first to the last date that a field can name.
+const LONGEST_MILLIS: u64 = 1 << 48;
 /// Of final responses.
 const STATUSES: RangeInclusive<u16> = 200..=599;
 const KIND_RESPONSE: u8 = 1;
@@ -329,7 +355,7 @@ mod tests {
 
     fn index() -> Slot {
         let mut index = VariantIndex::new(Rc::from(&b"key"[..]), Timestamp::from_secs(5));
-        let names: Rc<[Box<[u8]>]> = Rc::from(vec![Box::from(&b"accept-language"[..])]);
+        let names = Names::new(vec![Box::from(&b"accept-language"[..])]).unwrap();
         index.add(names.clone(), 7);
         index.add(names, 8);
         Slot::Index(Rc::new(index))

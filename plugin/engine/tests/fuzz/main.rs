@@ -30,7 +30,7 @@ use selvage_engine::remote::dialect::{
     Answer, Command, Dialect, DialectError, UpstashOptions, WebdisOptions,
 };
 use selvage_engine::store::Slot;
-use selvage_engine::store::record::{Verify, decode, encode};
+use selvage_engine::store::record::{RecordError, Verify, decode, encode};
 
 #[global_allocator]
 static ALLOCATOR: allocator::Counting = allocator::Counting;
@@ -148,7 +148,7 @@ fn an_index_of_record_version_1_is_readable_for_ever() {
     assert_eq!(&*read.key, b"GET\0https\0example.com\0/v1\0");
     assert_eq!(read.generation, 1_700_000_002_000);
     let variants: Vec<_> = read
-        .variants
+        .variants()
         .iter()
         .map(|variant| (variant.names.iter().map(|name| &**name).collect::<Vec<_>>(), variant.hash))
         .collect();
@@ -177,4 +177,32 @@ fn a_response_of_record_version_2_is_readable_for_ever() {
     let mut same = (*read).clone();
     (same.generation, same.tags) = (before.generation, before.tags.clone());
     assert_eq!(same, *before);
+}
+
+#[test]
+fn an_index_of_more_than_a_cache_writes_is_refused_before_it_is_read() {
+    let index = |variants: u32, names: u32, name: &[u8]| {
+        let mut fields = Vec::new();
+        for hash in 0..variants {
+            fields.extend(u128::from(hash).to_le_bytes());
+            fields.extend(names.to_le_bytes());
+            for _ in 0..names {
+                fields.extend((name.len() as u32).to_le_bytes());
+                fields.extend(name);
+            }
+        }
+        let head = record::Head { version: 1, kind: 2, terms: 0, status: 0, count: variants, times: [0; 6] };
+        record::write(&head, b"key", &fields, &[])
+    };
+    assert!(decode(index(1, 1, b"x"), Verify::Whole).is_ok());
+    for wrong in
+        [index(1, 195_000, b"x"), index(40_000, 1, b"x"), index(1, 1, &[b'x'; 900_000]), index(1, 2, b"x")]
+    {
+        for verify in [Verify::Whole, Verify::Head] {
+            let bytes = wrong.clone();
+            let (read, peak) = allocator::peak_of(move || decode(bytes, verify));
+            assert_eq!(read.map(|_| ()), Err(RecordError::Forged));
+            assert!(peak < 4096, "{peak} bytes for a record of {}", wrong.len());
+        }
+    }
 }
