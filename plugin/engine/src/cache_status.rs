@@ -83,6 +83,8 @@ pub enum Detail {
     Purged,
     /// The origin has confirmed another response than the stored one.
     OtherValidator,
+    /// The response has more tags than are kept: every purge by tag covers it.
+    ManyTags,
 }
 
 impl Detail {
@@ -109,6 +111,7 @@ impl Detail {
             Self::RequestBodyTooLarge,
             Self::Purged,
             Self::OtherValidator,
+            Self::ManyTags,
         ];
         let vectors = Vector::ALL.into_iter().map(Self::Firewall);
         plain.into_iter().chain(vectors).chain(Refusal::ALL.into_iter().map(Self::NotStored))
@@ -139,6 +142,7 @@ impl Detail {
             Self::RequestBodyTooLarge => "request-body-too-large",
             Self::Purged => "purged",
             Self::OtherValidator => "other-validator",
+            Self::ManyTags => "many-tags",
         }
     }
 }

@@ -143,7 +143,9 @@ pub fn response(random: &mut Random) -> Vec<u8> {
     let status = 200 + random.below(400) as u16;
     let tags = random.below(65);
     let mut fields = random.next().to_le_bytes().to_vec();
-    (0..tags).for_each(|_| fields.extend(random.next().to_le_bytes()));
+    let mut hashes: Vec<u64> = (0..tags).map(|_| random.next()).collect();
+    hashes.sort_unstable();
+    fields.extend(hashes.into_iter().flat_map(u64::to_le_bytes));
     fields.extend(block(&lines));
     write(&Head { version: 2, kind: 1, terms, status, count: tags as u32, times }, &key, &fields, &body)
 }

@@ -12,6 +12,7 @@ use crate::fields::Fields;
 use crate::firewall;
 use crate::freshness::{self, Freshness, Schedule};
 use crate::policy::{RequestDirectives, Rule};
+use crate::purge::tags::ANY;
 use crate::request::Request;
 use crate::storability::{self, Asked, Refusal};
 use crate::store::response::{StoredResponse, Terms};
@@ -39,6 +40,9 @@ impl Plan {
         match self.try_fill(status, head, rule, cache, moment) {
             Ok(storing) => {
                 outcome.stored = true;
+                if storing.response.tags.first() == Some(&ANY) {
+                    outcome.detail = Some(Detail::ManyTags);
+                }
                 outcome.ttl = Some(match storing.response.freshness(moment.now) {
                     Freshness::Fresh { remaining } => Ttl::Fresh(remaining),
                     Freshness::Stale { .. } => Ttl::Stale(Duration::ZERO),

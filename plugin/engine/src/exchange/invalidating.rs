@@ -13,7 +13,7 @@ use crate::fields::Fields;
 use crate::freshness;
 use crate::key::{Changed, uri};
 use crate::policy::Cookies;
-use crate::purge::tags::{self, group_hash, groups_of};
+use crate::purge::tags::{group_hash, groups_of};
 use crate::purge::{Mode, What};
 use crate::request::Request;
 use crate::{invalidation, key};
@@ -39,7 +39,7 @@ impl Plan {
             let mut authority = Vec::new();
             uri::normalize_authority(request.authority, request.scheme, &mut authority);
             let hash = |group: &String| What::Tag(group_hash(&authority, group.as_bytes()));
-            let groups = groups.iter().take(tags::MOST_TAGS).map(hash).collect();
+            let groups = groups.iter().take(MOST_GROUPS).map(hash).collect();
             cache.purge(groups, Mode::Hard, moment);
         }
     }
@@ -89,3 +89,6 @@ impl Plan {
         true
     }
 }
+
+/// Groups that one answer may invalidate: each is a purge of its own.
+const MOST_GROUPS: usize = 64;

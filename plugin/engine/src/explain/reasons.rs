@@ -91,6 +91,11 @@ pub fn of_detail(detail: Detail) -> Reason {
             "RFC 9111 §4.3.4",
             "304 of the origin with the validator of what it confirms",
         ),
+        Detail::ManyTags => (
+            "the response has more tags than are kept, so every purge by tag covers it",
+            "",
+            "at most 2048 tags by response (a group of Cache-Groups counts as two)",
+        ),
         Detail::Purged => {
             ("what was stored has been purged", "", "nothing: the next response is stored anew")
         }

@@ -88,6 +88,10 @@ struct Marks {
     newest: Mark,
     /// The newest that have left for want of room.
     floor: Mark,
+    /// The hashes that were purged last, and when: most of what is stored was asked for after all others.
+    recent: VecDeque<(u64, Timestamp)>,
+    /// What was asked for later than this is covered by `recent` alone.
+    before_recent: Timestamp,
 }
 
 impl Marks {
@@ -97,6 +101,27 @@ impl Marks {
         }
         self.by_hash.entry(hash).or_default().join(mark);
         self.newest.join(mark);
+        if self.recent.len() >= MOST_RECENT
+            && let Some((_, at)) = self.recent.pop_front()
+        {
+            self.before_recent = self.before_recent.max(at);
+        }
+        self.recent.push_back((hash, mark.newest()));
+    }
+
+    /// The marks of `hashes`, which are sorted, for what was asked for at `generation`.
+    fn of(&self, hashes: &[u64], generation: Timestamp) -> Mark {
+        let mut mark = Mark::default();
+        if generation > self.before_recent {
+            for (hash, at) in &self.recent {
+                if *at >= generation && hashes.binary_search(hash).is_ok() {
+                    mark.join(self.get(*hash));
+                }
+            }
+        } else {
+            hashes.iter().for_each(|hash| mark.join(self.get(*hash)));
+        }
+        mark
     }
 
     /// The oldest eighth leaves at once, so that each purge pays only a few steps for it.
@@ -190,9 +215,9 @@ impl Log {
         let mut mark = self.all;
         if self.tags.newest.newest() >= generation && !stored.tags.is_empty() {
             mark.join(self.tags.floor);
-            for tag in stored.tags.iter() {
-                mark.join(if *tag == tags::ANY { self.tags.newest } else { self.tags.get(*tag) });
-            }
+            // It sorts first.
+            let any = stored.tags.first() == Some(&tags::ANY);
+            mark.join(if any { self.tags.newest } else { self.tags.of(&stored.tags, generation) });
         }
         if self.urls.newest.newest() >= generation {
             mark.join(self.urls.floor);
@@ -228,6 +253,8 @@ impl Log {
 
 /// Tags, and as many URLs, that are remembered as purged: 24 bytes each, and what a tree adds.
 const MOST_MARKS: usize = 65_536;
+/// Purges that are looked through one by one, which costs the same however many tags a response has.
+const MOST_RECENT: usize = 256;
 /// Prefixes that are remembered as purged; each lookup of something older tries them all.
 const MOST_PREFIXES: usize = 64;
 const MOST_HEARD: usize = 2048;
@@ -277,6 +304,22 @@ mod tests {
 
     fn prefix(authority: &str, path: &str) -> What {
         What::Prefix { authority: authority.as_bytes().into(), path: path.as_bytes().into() }
+    }
+
+    #[test]
+    fn the_last_purges_and_those_before_them_cover_the_same() {
+        let mut log = Log::new(5);
+        let of = |tag: u64, at: u64| purge(What::Tag(tag), Mode::Hard, at);
+        // More than are looked through one by one, and one that comes late.
+        (1..600).for_each(|n| assert!(log.add(&of(n, 1000 + n))));
+        assert!(log.add(&of(7, 1100)));
+        for n in [1, 7, 299, 300, 400, 599] {
+            let at = if n == 7 { 1100 } else { 1000 + n };
+            for tags in [&[n][..], &[n, 5000], &[1, 2, 3, n].map(|tag| tag.max(n))] {
+                assert_eq!(log.judge(&stored(("a.test", "/"), tags, at)), Verdict::Gone, "{n}");
+            }
+            assert_eq!(log.judge(&stored(("a.test", "/"), &[n], at + 1)), Verdict::Stands, "{n}");
+        }
     }
 
     #[test]

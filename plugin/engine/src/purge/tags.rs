@@ -91,8 +91,8 @@ pub fn groups_of(response: Fields<'_>, name: &[u8]) -> Vec<String> {
 
 /// Stands for tags that are not known: no tag's hash is this.
 pub const ANY: u64 = 0;
-/// Hashes of tags that a response may have; a group counts as two.
-pub const MOST_TAGS: usize = 64;
+/// Hashes of tags that a response may have, 16 KiB of them; a group counts as two.
+pub const MOST_TAGS: usize = 2048;
 /// Longest tag in bytes.
 pub const LONGEST_TAG: usize = 256;
 const TAG_SEED: u64 = 2;
@@ -138,11 +138,11 @@ mod tests {
 
     #[test]
     fn more_tags_than_fit_are_remembered_as_any_tag() {
-        let many: Vec<String> = (0..65).map(|n| n.to_string()).collect();
+        let many: Vec<String> = (0..=MOST_TAGS).map(|n| n.to_string()).collect();
         let found = tags(&[("surrogate-key", &many.join(" "))]);
         assert_eq!((found.len(), found.first()), (MOST_TAGS, Some(&ANY)));
-        let fits = tags(&[("surrogate-key", &many.get(..64).unwrap().join(" "))]);
-        assert!(fits.len() == 64 && !fits.contains(&ANY));
+        let fits = tags(&[("surrogate-key", &many.get(..MOST_TAGS).unwrap().join(" "))]);
+        assert!(fits.len() == MOST_TAGS && !fits.contains(&ANY));
         assert_eq!(union(&found, &[u64::MAX]).first(), Some(&ANY));
     }
 }

@@ -132,6 +132,10 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
                     return Err(RecordError::Damaged);
                 }
                 tags = (0..count).map(|_| reader.u64()).collect::<Result<_, _>>()?;
+                // Purges look them up by halves.
+                if !tags.is_sorted() {
+                    return Err(RecordError::Forged);
+                }
             }
             let fields = reader.rest;
             let fields = Fields::parse(fields).ok_or(RecordError::Damaged)?;

@@ -456,3 +456,20 @@ fn how_long_a_purge_takes_to_the_other_workers_is_measured() {
     };
     assert_eq!((samples(0), samples(1)), (vec![], vec![(("propagation_ms", "worker"), 2000)]));
 }
+
+#[test]
+fn a_response_may_have_a_thousand_tags_and_says_when_it_has_too_many() {
+    let tagged = |count: usize| {
+        let tags: Vec<String> = (0..count).map(|n| format!("t{n}")).collect();
+        fresh_for(60).header("surrogate-key", &tags.join(" ")).body("x")
+    };
+    let mut gateway = open(1, "{}");
+    gateway.get("/a").at(0).miss(tagged(1000)).says_nothing_of("detail");
+    purge(&mut gateway, 1, r#"{"tags":["other"]}"#);
+    gateway.get("/a").at(2).hit();
+    purge(&mut gateway, 3, r#"{"tags":["t999"]}"#);
+    gateway.get("/a").at(4).forwarded(tagged(2049)).stored().detail("many-tags");
+    gateway.get("/a").at(5).hit();
+    purge(&mut gateway, 6, r#"{"tags":["other"]}"#);
+    gateway.get("/a").at(7).forwarded(tagged(1));
+}

@@ -84,6 +84,7 @@ pub const FAMILIES: &[Family] = &[
             "request-body-too-large",
             "purged",
             "other-validator",
+            "many-tags",
         ],
         meaning: "Requests by the `detail` of `Cache-Status`, where there is one.",
     },
