@@ -39,7 +39,7 @@ fn a_text_is_compressed_once_and_sent_as_each_client_takes_it() {
     let first = accepting("/codings/text", "gzip");
     assert_says(&first, "stored");
     assert_eq!((first.text(), first.all("content-encoding")), (text(), vec![]));
-    assert_eq!(first.all("vary"), ["accept-encoding"]);
+    assert_eq!(first.all("vary"), ["Accept-Encoding"]);
     for turn in 0..8 {
         let gzip = accepting("/codings/text", "deflate, gzip;q=0.9");
         assert_says(&gzip, "hit");
@@ -48,14 +48,14 @@ fn a_text_is_compressed_once_and_sent_as_each_client_takes_it() {
         assert_eq!(gzip.all("content-encoding"), ["gzip"]);
         assert_eq!(gzip.all("content-length"), [gzip.body.len().to_string()]);
         assert_eq!(gzip.all("etag"), ["\"x-gz\""]);
-        assert_eq!(gzip.all("vary"), ["accept-encoding"]);
+        assert_eq!(gzip.all("vary"), ["Accept-Encoding"]);
         assert_eq!(gzip.all("content-type"), ["application/json"]);
         let identity = get("/codings/text");
         assert_says(&identity, "hit");
         assert_eq!((identity.text(), identity.all("content-encoding")), (text(), vec![]));
         assert_eq!(identity.all("content-length"), [text().len().to_string()]);
         assert_eq!(identity.all("etag"), ["\"x\""]);
-        assert_eq!(identity.all("vary"), ["accept-encoding"]);
+        assert_eq!(identity.all("vary"), ["Accept-Encoding"]);
     }
     assert_eq!(fetches("/codings/text"), 1);
 }
@@ -141,6 +141,7 @@ fn envoys_compressor_before_the_cache_does_what_is_not_stored_and_nothing_twice(
     let first = ask("/stored");
     assert_says(&first, "stored");
     assert_eq!((gunzip(&first.body), compressed()), (text().into_bytes(), 1));
+    assert_eq!(first.all("vary"), ["Accept-Encoding"]);
     for _ in 0..5 {
         let hit = ask("/stored");
         assert_says(&hit, "hit");

@@ -1,6 +1,7 @@
 //! Responses on their way to clients.
 
 use selvage_engine::cache::Moment;
+use selvage_engine::coding::head::ACCEPT_ENCODING;
 use selvage_engine::exchange::{Directive, Event, Fetched, Mend, Recast, Reply};
 use selvage_engine::fields::{FieldBlock, Fields};
 
@@ -58,7 +59,7 @@ impl Vm {
                     host::add_header(Map::Response, "cache-status", &value);
                 }
                 if vary {
-                    host::add_header(Map::Response, "vary", b"accept-encoding");
+                    host::add_header(Map::Response, "vary", ACCEPT_ENCODING);
                 }
                 if let Some(line) = explanation {
                     host::add_header(Map::Response, "selvage-explanation", &line);

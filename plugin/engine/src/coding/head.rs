@@ -6,6 +6,10 @@
 use crate::coding::etag;
 use crate::fields::{FieldBlock, Fields};
 
+/// What `Vary` is given for a response that is sent in more than one coding. Spelt so: Envoy's compressor compares as it stands, and
+/// would add it once more.
+pub const ACCEPT_ENCODING: &[u8] = b"Accept-Encoding";
+
 /// The fields of the gzip form: with `Content-Encoding: gzip`, a strong `ETag` of its own, and without what is true
 /// of the identity form's bytes only: its length, its digests (RFC 9530), and the offer of ranges.
 pub fn gzip_head(fields: Fields<'_>) -> FieldBlock {
@@ -41,7 +45,7 @@ impl VaryEdit {
 
     fn push(&mut self, name: &[u8], value: &[u8], head: &mut FieldBlock) {
         if self.missing && name == b"vary" && !value.trim_ascii().is_empty() {
-            head.push(name, &[value.trim_ascii_end(), b", accept-encoding"].concat());
+            head.push(name, &[value.trim_ascii_end(), b", Accept-Encoding"].concat());
             self.missing = false;
         } else {
             head.push(name, value);
@@ -50,7 +54,7 @@ impl VaryEdit {
 
     fn finish(self, head: &mut FieldBlock) {
         if self.missing {
-            head.push(b"vary", b"accept-encoding");
+            head.push(b"vary", ACCEPT_ENCODING);
         }
     }
 }
@@ -89,7 +93,7 @@ mod tests {
             ("set-cookie", "a=1"),
             ("set-cookie", "b=2"),
             ("content-encoding", "gzip"),
-            ("vary", "accept-encoding"),
+            ("vary", "Accept-Encoding"),
         ]);
         assert_eq!(gzip_head(block(ORIGIN).fields()), wanted);
         let weak = block(&[("etag", "W/\"x\"")]);
@@ -99,14 +103,14 @@ mod tests {
     #[test]
     fn vary_is_completed_once() {
         for (before, after) in [
-            (&[][..], &["accept-encoding"][..]),
-            (&[""], &["", "accept-encoding"]),
-            (&["origin"], &["origin, accept-encoding"]),
-            (&["origin", "cookie"], &["origin, accept-encoding", "cookie"]),
+            (&[][..], &["Accept-Encoding"][..]),
+            (&[""], &["", "Accept-Encoding"]),
+            (&["origin"], &["origin, Accept-Encoding"]),
+            (&["origin", "cookie"], &["origin, Accept-Encoding", "cookie"]),
             (&["origin, Accept-Encoding"], &["origin, Accept-Encoding"]),
             (&["origin", "accept-encoding"], &["origin", "accept-encoding"]),
             (&["*"], &["*"]),
-            (&["x-accept-encoding"], &["x-accept-encoding, accept-encoding"]),
+            (&["x-accept-encoding"], &["x-accept-encoding, Accept-Encoding"]),
         ] {
             let lines: Vec<_> = before.iter().map(|value| ("vary", *value)).collect();
             let head = gzip_head(block(&lines).fields());

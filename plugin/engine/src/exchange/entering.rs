@@ -91,7 +91,9 @@ pub(crate) fn stays_out(request: &mut Request<'_>, rule: &Rule) -> Result<bool, 
     let (verdict, marks) = firewall::inspect_and_mark(&view_of(request, rule));
     request.mark(marks);
     if let Some(vector) = verdict.vector().or_else(|| scheme_mismatch(request)) {
-        return bypass(Detail::Firewall(vector));
+        // What follows the head of a websocket's request is no body.
+        let talks = request.upgrade && vector == Vector::GetWithBody;
+        return bypass(if talks { Detail::Upgrade } else { Detail::Firewall(vector) });
     }
     if request.upgrade {
         return bypass(Detail::Upgrade);

@@ -5,6 +5,7 @@
 
 use super::{Directive, Reply, State};
 use crate::coding::gzip;
+use crate::coding::head::ACCEPT_ENCODING;
 use crate::coding::negotiate::{Acceptable, Choice};
 use crate::fields::FieldBlock;
 use crate::request::Request;
@@ -39,7 +40,7 @@ pub(super) fn answer(request: &Request<'_>) -> Option<(State, Directive)> {
         block.push(b"content-security-policy", POLICY);
         block.push(b"x-content-type-options", b"nosniff");
         block.push(b"referrer-policy", b"no-referrer");
-        block.push(b"vary", b"accept-encoding");
+        block.push(b"vary", ACCEPT_ENCODING);
         (200, content(request, &mut block))
     };
     let mut fields = Vec::new();

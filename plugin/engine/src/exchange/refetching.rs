@@ -10,6 +10,7 @@ use super::storing::bodiless;
 use super::{Candidate, Directive, Mend, Plan, Recast, Reply, Role, State};
 use crate::cache::{Cache, FillEnd, Moment};
 use crate::cache_status::Outcome;
+use crate::coding::head::ACCEPT_ENCODING;
 use crate::fields::{FieldBlock, Fields};
 use crate::policy::Rule;
 use crate::storability::is_kept_out;
@@ -121,7 +122,7 @@ fn reply(status: u16, head: Fields<'_>, body: &[u8], directive: Directive) -> Re
         block.push(name.as_bytes(), value);
     }
     if vary {
-        block.push(b"vary", b"accept-encoding");
+        block.push(b"vary", ACCEPT_ENCODING);
     }
     if let Some(line) = cache_status {
         block.push(b"cache-status", &line);

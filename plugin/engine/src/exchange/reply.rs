@@ -5,6 +5,7 @@ use super::{Mend, Reply};
 use crate::cache::Cache;
 use crate::cache_status::Outcome;
 use crate::coding::form::{Form, View};
+use crate::coding::head::ACCEPT_ENCODING;
 use crate::fields::FieldBlock;
 use crate::freshness::date_of;
 use crate::precondition::{self, Outcome as Precondition, Validators};
@@ -84,7 +85,7 @@ pub(super) fn from_store(
     fields.clear();
     let view = View::new(stored, form);
     let own: [(&[u8], &[u8]); 3] =
-        [(b"age", age), (b"cache-status", &status_line), (b"vary", b"accept-encoding")];
+        [(b"age", age), (b"cache-status", &status_line), (b"vary", ACCEPT_ENCODING)];
     let own = if view.adds_vary { &own[..] } else { &own[..2] };
     let reply = match shape {
         Shape::Head => {

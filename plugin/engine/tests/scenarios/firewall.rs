@@ -78,6 +78,9 @@ fn a_request_that_wants_another_protocol_passes_by() {
         let call = gateway.get(path).header("connection", "upgrade").header("upgrade", "websocket").at(1);
         let answer = call.forwarded(fresh_for(60).body("switched"));
         answer.says("fwd=bypass").detail("upgrade").says_nothing_of("stored").content("switched");
+        // As Envoy shows it: something will follow.
+        let call = gateway.get(path).header("connection", "upgrade").header("upgrade", "websocket").at(1);
+        call.chunk("frames").forwarded(fresh_for(60)).says("fwd=bypass").detail("upgrade");
     }
     gateway.get("/a").at(2).hit().content("good");
     gateway.get("/b").at(2).miss(fresh_for(60));

@@ -153,7 +153,7 @@ impl Gateway {
         assert!(exchange.is_over(), "the exchange goes on after its end");
         fields.retain(|(name, _)| !strip.iter().any(|gone| **gone == *name.as_bytes()));
         if vary {
-            fields.push(("vary".to_owned(), "accept-encoding".to_owned()));
+            fields.push(("vary".to_owned(), "Accept-Encoding".to_owned()));
         }
         if let Some(line) = cache_status {
             fields.push(("cache-status".to_owned(), String::from_utf8(line).unwrap()));
