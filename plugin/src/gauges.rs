@@ -43,6 +43,7 @@ pub fn export(root: &mut Root, held: Option<InVm>, breakers: &Breakers, now: Tim
     metrics.gauge(("live", "fills"), load.fills);
     metrics.gauge(("live", "waiters"), load.waiters.saturating_add(root.waiters.polling()));
     metrics.gauge(("live", "filling-bytes"), load.filling_bytes);
+    metrics.gauge(("live", "waiting-bytes"), load.waiting_bytes);
     metrics.gauge(("live", "remote-calls"), root.remote.calls());
     metrics.gauge(("live", "refresh-calls"), root.refreshes.calls());
     metrics.gauge(("queue", "remote"), load.remote_queue);

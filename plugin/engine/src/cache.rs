@@ -10,6 +10,7 @@ mod fills;
 mod finding;
 mod holdings;
 mod insight;
+mod kept;
 mod nowhere;
 mod origins;
 mod purging;
@@ -31,6 +32,7 @@ pub use failures::{AnsweredBy, Failure};
 pub use fills::{FillEnd, FillId, Pace, Turn};
 pub use finding::{Found, Tier};
 pub use holdings::Holdings;
+pub use kept::Kept;
 pub use nowhere::Nowhere;
 pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 use remembered::Remembered;
@@ -103,6 +105,8 @@ pub struct Cache {
     node: NodeStore,
     /// Identity forms of compressed responses.
     inflated: Inflated,
+    /// What requests keep while they wait.
+    kept: kept::Sum,
     /// Counters since they were last taken.
     pub stats: Stats,
     /// Evictions from the table that have been counted.
@@ -187,6 +191,7 @@ impl Cache {
             table,
             node,
             inflated: Inflated::new(inflated_bytes),
+            kept: kept::Sum::default(),
             stats: Stats::default(),
             evictions_counted: 0,
             filling: 0,

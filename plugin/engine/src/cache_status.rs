@@ -77,6 +77,8 @@ pub enum Detail {
     TooLarge,
     /// Too many bodies are being stored at this moment.
     FillingLimit,
+    /// Requests that wait keep as many bytes as they may.
+    WaitingLimit,
     /// The body that keys the request is larger than the rule allows.
     RequestBodyTooLarge,
     /// What was stored has been purged.
@@ -108,6 +110,7 @@ impl Detail {
             Self::Upgrade,
             Self::TooLarge,
             Self::FillingLimit,
+            Self::WaitingLimit,
             Self::RequestBodyTooLarge,
             Self::Purged,
             Self::OtherValidator,
@@ -139,6 +142,7 @@ impl Detail {
             Self::NotStored(refusal) => refusal.as_str(),
             Self::TooLarge => "too-large",
             Self::FillingLimit => "filling-limit",
+            Self::WaitingLimit => "waiting-limit",
             Self::RequestBodyTooLarge => "request-body-too-large",
             Self::Purged => "purged",
             Self::OtherValidator => "other-validator",

@@ -65,6 +65,8 @@ pub struct Worker {
     pub object_bytes: usize,
     /// Budget in bytes for bodies that are being stored while they stream. Default: 32 MiB.
     pub filling_bytes: usize,
+    /// Budget in bytes for what requests keep while they wait: heads, keys, and bodies that are in their keys. Default: 32 MiB.
+    pub waiting_bytes: usize,
     /// Budget in bytes for the identity form of responses that are stored compressed. Default: 8 MiB.
     pub inflated_bytes: usize,
     /// Most requests that wait for another's fetch, over all keys. Default: 16384.
@@ -306,6 +308,7 @@ impl Default for Worker {
             entries: 65_536,
             object_bytes: 1 << 20,
             filling_bytes: 32 << 20,
+            waiting_bytes: 32 << 20,
             inflated_bytes: 8 << 20,
             waiters: 16_384,
             variants: 16,

@@ -58,7 +58,7 @@ mod warming;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::cache::{Admitted, Cache, FillEnd, FillId, Moment};
+use crate::cache::{Admitted, Cache, FillEnd, FillId, Kept, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::credentials::identity_of;
 use crate::fields::Fields;
@@ -96,6 +96,8 @@ pub struct Exchange {
     state: State,
     /// Somebody wants this one to be explained.
     explaining: Option<Box<Explaining>>,
+    /// What the state keeps of the request, counted against the worker's bound.
+    kept: Option<Kept>,
 }
 
 /// What happened to the stream.
@@ -285,6 +287,26 @@ enum State {
     Comparing(Box<Comparing>),
     Relaying,
     Finished,
+}
+
+impl State {
+    /// Bytes of the request that it keeps, as far as they grow with what the client sends.
+    fn kept_bytes(&self) -> usize {
+        let of_plan = |plan: &Plan| plan.head.capacity() + plan.key.capacity();
+        let of_held = |held: &looking_up::Held| held.head.capacity() + held.key.capacity();
+        match self {
+            Self::Start | Self::Relaying | Self::Finished => 0,
+            Self::AwaitingBody(waiting) => waiting.kept_bytes(),
+            Self::Operating(operating) => operating.kept_bytes(),
+            Self::LookingUp(waiting) => of_held(&waiting.held),
+            Self::Waiting(waiting) => of_held(&waiting.held),
+            Self::Polling(polling) => of_held(polling.held()),
+            Self::Forwarding(plan) => of_plan(plan),
+            Self::Refetching(waiting) => of_plan(waiting.plan()),
+            Self::Storing(storing) => of_plan(storing.plan()),
+            Self::Comparing(comparing) => of_plan(comparing.plan()),
+        }
+    }
 }
 
 /// What is known of a request that was sent on, for when the response comes.
@@ -502,6 +524,10 @@ impl Exchange {
                 (State::Relaying, Directive::Pass)
             }
         };
+        match state.kept_bytes() {
+            0 => self.kept = None,
+            bytes => self.kept.get_or_insert_with(|| cache.keep(0)).set(bytes),
+        }
         self.state = state;
         if let Some(explaining) = &self.explaining {
             explaining.add_to(&mut directive, said, cache, moment);

@@ -30,6 +30,11 @@ impl<'a> Fields<'a> {
         Some(Self { sizes, data: data.get(..total)? })
     }
 
+    /// Bytes of the block that they are read from.
+    pub fn block_bytes(&self) -> usize {
+        self.sizes.len().saturating_add(self.data.len())
+    }
+
     /// Every field as `(name, value)`.
     pub fn iter(&self) -> FieldIter<'a> {
         FieldIter { sizes: self.sizes.chunks_exact(PAIR_SIZES), data: self.data }

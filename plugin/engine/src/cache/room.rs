@@ -19,6 +19,8 @@ pub struct Load {
     pub waiters: usize,
     /// Bytes of bodies that are being stored.
     pub filling_bytes: usize,
+    /// Bytes of requests that wait.
+    pub waiting_bytes: usize,
 }
 
 impl Cache {
@@ -36,7 +38,14 @@ impl Cache {
     pub fn load(&self) -> Load {
         let (fills, waiters) = self.fills_under_way();
         let (remote_queue, purge_queue) = (self.remote_queue.len(), self.spread.waiting());
-        Load { remote_queue, purge_queue, fills, waiters, filling_bytes: self.filling }
+        Load {
+            remote_queue,
+            purge_queue,
+            fills,
+            waiters,
+            filling_bytes: self.filling,
+            waiting_bytes: self.waiting_bytes(),
+        }
     }
 
     /// Bytes that the policy lets the stores and queues of this worker take.
@@ -44,7 +53,7 @@ impl Cache {
         let worker = &self.policy.worker;
         let remote = &self.policy.remote;
         let queue = if remote.enabled { remote.queue_bytes } else { 0 };
-        [worker.filling_bytes, worker.inflated_bytes, queue]
+        [worker.filling_bytes, worker.inflated_bytes, worker.waiting_bytes, queue]
             .into_iter()
             .fold(worker.bytes, usize::saturating_add)
     }

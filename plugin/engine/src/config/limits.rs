@@ -28,6 +28,8 @@ pub(crate) const WORKER_BYTES: RangeInclusive<u64> = 0..=700 << 20;
 pub(super) const WORKER_ENTRIES: RangeInclusive<u64> = 1..=1 << 22;
 pub(crate) const WORKER_OBJECT_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 20;
 pub(crate) const WORKER_FILLING_BYTES: RangeInclusive<u64> = 64 << 10..=256 << 20;
+/// Of the quarter of a VM that is left for streams.
+pub(super) const WORKER_WAITING_BYTES: RangeInclusive<u64> = 64 << 10..=128 << 20;
 pub(super) const WORKER_INFLATED_BYTES: RangeInclusive<u64> = 0..=256 << 20;
 pub(super) const WORKER_VARIANTS: RangeInclusive<u64> = 1..=256;
 pub(crate) const NODE_BYTES: RangeInclusive<u64> = 0..=64 << 30;

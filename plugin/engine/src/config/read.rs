@@ -21,6 +21,7 @@ pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
         object.set("entries", &mut worker.entries, whole(WORKER_ENTRIES));
         object.set("object_bytes", &mut worker.object_bytes, size(WORKER_OBJECT_BYTES));
         object.set("filling_bytes", &mut worker.filling_bytes, size(WORKER_FILLING_BYTES));
+        object.set("waiting_bytes", &mut worker.waiting_bytes, size(WORKER_WAITING_BYTES));
         object.set("inflated_bytes", &mut worker.inflated_bytes, size(WORKER_INFLATED_BYTES));
         object.set("waiters", &mut worker.waiters, whole(COALESCE_WAITERS));
         object.set("variants", &mut worker.variants, whole(WORKER_VARIANTS));

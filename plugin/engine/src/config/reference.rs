@@ -183,6 +183,12 @@ pub(super) fn top() -> Vec<Member> {
             "Budget of each worker for bodies that are being stored while they stream.",
         ),
         member(
+            "worker.waiting_bytes",
+            Form::Size(WORKER_WAITING_BYTES),
+            "\"32MiB\"",
+            "Budget of each worker for what requests keep while they wait for a store, another's fetch or the origin: head, key, and a body that is in the key. Past it new ones pass by.",
+        ),
+        member(
             "worker.inflated_bytes",
             Form::Size(WORKER_INFLATED_BYTES),
             "\"8MiB\"",

@@ -39,6 +39,7 @@ pub(crate) fn shown(policy: &Policy) -> Value {
             "entries": worker.entries,
             "object_bytes": Size(worker.object_bytes as u64),
             "filling_bytes": Size(worker.filling_bytes as u64),
+            "waiting_bytes": Size(worker.waiting_bytes as u64),
             "inflated_bytes": Size(worker.inflated_bytes as u64),
             "waiters": worker.waiters,
             "variants": worker.variants,

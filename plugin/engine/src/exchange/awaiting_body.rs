@@ -24,6 +24,11 @@ impl AwaitingBody {
         Self { head, rule, key: BodyKey::new(bounds.inline_bytes, bounds.max_bytes), requested }
     }
 
+    /// Bytes of the request that it keeps.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.head.capacity() + self.key.kept_bytes()
+    }
+
     pub(super) fn on_chunk(
         mut self: Box<Self>,
         chunk: &[u8],

@@ -63,6 +63,15 @@ pub(super) fn begin(
         }
     };
     match &rule.key.body {
+        Some(_) if body_keyed && request.has_body && !cache.has_room_to_wait(head.len()) => {
+            let plan = Plan {
+                forward: Forward::Bypass,
+                detail: Some(Detail::WaitingLimit),
+                ..Plan::unkeyed(rule_index, Role::Bystander, now)
+            };
+            let edits = preconditions(&request, rule);
+            (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
+        }
         Some(body) if body_keyed && request.has_body => {
             let waiting = AwaitingBody::new(head, rule_index, body, moment.now);
             (State::AwaitingBody(Box::new(waiting)), Directive::AwaitBody)

@@ -26,6 +26,8 @@ use crate::time::Timestamp;
 /// Gives a request that goes on its head back: the plan needs it for a `Vary` still to come.
 pub(super) fn with_head((state, directive): (State, Directive), head: Vec<u8>) -> (State, Directive) {
     match state {
+        // Who only passes by is not asked again.
+        State::Forwarding(plan) if plan.role == Role::Bystander => (State::Forwarding(plan), directive),
         State::Forwarding(mut plan) => {
             plan.head = head;
             (State::Forwarding(plan), directive)
@@ -174,6 +176,9 @@ pub(super) fn settle(
 ) -> (State, Directive) {
     let Keyed { request, rule_index, rule, key, hash, changed, .. } = *keyed;
     if rule.shadow {
+        if !may_wait(keyed, remote, fetch, cache) {
+            return pass_by(keyed, Detail::WaitingLimit, cache, moment);
+        }
         return shadowing::settle(keyed, remote, fetch, cache, moment);
     }
     let begun = if keyed.sampled { moment.host.micros() } else { 0 };
@@ -205,7 +210,9 @@ pub(super) fn settle(
         asks_for_the_whole(request, stored, rule, !cache.is_unfillable(hash, moment.now))
     };
     let first = remote == RemoteUse::Possible;
+    let room = may_wait(keyed, remote, fetch, cache);
     if settled.is_none()
+        && room
         && matches!(remote, RemoteUse::Possible | RemoteUse::FoundFirst)
         && let Some(asked) = cache.worth_asking_remote(&found, hash, request, rule, first, moment)
     {
@@ -255,6 +262,7 @@ pub(super) fn settle(
             (State::Finished, Directive::Respond(reply))
         }
         Decision::GatewayTimeout => gateway_timeout(cache),
+        Decision::Forward { .. } if !room => pass_by(keyed, Detail::WaitingLimit, cache, moment),
         Decision::Forward { forward, detail, stale } => {
             if let Some(open) = cache.origin_open(rule_index, rule, moment.now) {
                 return refuse(keyed, stale.as_ref(), fetch, open, cache, moment);
@@ -318,6 +326,12 @@ pub(super) fn settle(
             (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
         }
     }
+}
+
+/// Whether there is room for what the request would keep. What has waited before is counted already.
+fn may_wait(keyed: &Keyed<'_>, remote: RemoteUse, fetch: Fetch, cache: &Cache) -> bool {
+    let is_new = remote == RemoteUse::Possible && matches!(fetch, Fetch::Undecided { since: None, .. });
+    !is_new || cache.has_room_to_wait(keyed.request.fields.block_bytes().saturating_add(keyed.key.len()))
 }
 
 /// The origin is left alone: stale if that is allowed when it fails, else 503.
@@ -384,7 +398,7 @@ fn settle_precondition(
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
-    let Keyed { request, rule_index, rule, .. } = *keyed;
+    let Keyed { request, rule, .. } = *keyed;
     let asks = entering::asks_of(request, rule);
     if let Found::Response { stored, tier, .. } = &found
         && let Usable::Fresh { remaining } = usable(stored, &asks, moment.now)
@@ -405,7 +419,18 @@ fn settle_precondition(
     if asks.only_if_cached {
         return gateway_timeout(cache);
     }
-    let (forward, detail) = (Forward::Bypass, Some(Detail::Precondition));
+    pass_by(keyed, Detail::Precondition, cache, moment)
+}
+
+/// The origin answers, and nothing is kept of the request.
+pub(super) fn pass_by(
+    keyed: &Keyed<'_>,
+    detail: Detail,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> (State, Directive) {
+    let Keyed { request, rule_index, rule, .. } = *keyed;
+    let (forward, detail) = (Forward::Bypass, Some(detail));
     let plan = Plan { forward, detail, ..Plan::unkeyed(rule_index, Role::Bystander, moment.now) };
     let mut edits = entering::preconditions(request, rule);
     edits.push(RequestEdit::Set("cdn-loop", cache.looped(request.fields, moment)));

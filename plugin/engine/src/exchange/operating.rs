@@ -104,6 +104,13 @@ pub(super) struct Operating {
     reads: Reads,
 }
 
+impl Operating {
+    /// Bytes of the request that it keeps.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.body.capacity()
+    }
+}
+
 /// Takes an operator's request, if it is one and there is a gate for it.
 pub(super) fn begin(
     request: &Request<'_>,

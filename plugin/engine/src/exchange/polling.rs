@@ -29,6 +29,10 @@ pub(super) struct Claim {
 }
 
 impl Polling {
+    pub(super) fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// The state of a request that asks again soon. It goes to the origin by itself if there is no time left.
     pub(super) fn begin(
         held: Held,

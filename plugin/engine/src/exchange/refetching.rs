@@ -39,6 +39,10 @@ pub enum Fetched<'a> {
 }
 
 impl Refetching {
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Asks for it, if it is known whom to call.
     pub(super) fn begin(
         mut plan: Box<Plan>,

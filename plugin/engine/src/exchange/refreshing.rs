@@ -235,7 +235,7 @@ pub(super) fn fetch(
         head,
         ..Plan::unkeyed(rule_index, Role::Fill, now)
     };
-    let exchange = Exchange { state: State::Forwarding(Box::new(plan)), explaining: None };
+    let exchange = Exchange { state: State::Forwarding(Box::new(plan)), explaining: None, kept: None };
     Refresh {
         exchange,
         rule: rule_index,

@@ -220,6 +220,10 @@ enum Verdict {
 }
 
 impl Comparing {
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// The head has come.
     pub(super) fn begin(
         plan: Box<Plan>,

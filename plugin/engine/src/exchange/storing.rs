@@ -35,6 +35,10 @@ pub(super) struct Storing {
 }
 
 impl Storing {
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Takes room for the body. Gives the plan back with the reason if there is none.
     #[expect(clippy::too_many_arguments, reason = "a response has this many parts")]
     pub(super) fn begin(

@@ -83,6 +83,11 @@ pub fn of_detail(detail: Detail) -> Reason {
         Detail::FillingLimit => {
             ("too many bodies are being stored at this moment", "", "worker.filling_bytes")
         }
+        Detail::WaitingLimit => (
+            "requests that wait keep as many bytes as they may, so this one went to the origin at once",
+            "",
+            "worker.waiting_bytes",
+        ),
         Detail::RequestBodyTooLarge => {
             ("the body that is in the key is longer than the rule allows", "", "key.body.max_bytes")
         }

@@ -44,6 +44,14 @@ impl BodyKey {
         Self { inline_max, max, length: 0, seen: Seen::Bytes(Vec::new()) }
     }
 
+    /// Bytes that it keeps of the body.
+    pub fn kept_bytes(&self) -> usize {
+        match &self.seen {
+            Seen::Bytes(bytes) => bytes.capacity(),
+            Seen::Digest(_) => size_of::<Self>(),
+        }
+    }
+
     /// Takes in the next bytes of the body.
     ///
     /// # Errors

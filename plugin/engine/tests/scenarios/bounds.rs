@@ -1,5 +1,7 @@
 //! Nothing grows past its bound.
 
+use selvage_engine::exchange::Wake;
+
 use crate::gateway::{Gateway, fresh_for};
 
 #[test]
@@ -100,4 +102,51 @@ fn stores_stay_within_their_budgets() {
     let (entries, _) = gateway.workers[0].worker_usage();
     assert!(entries > 50, "{entries}");
     gateway.assert_no_room_is_taken();
+}
+
+#[test]
+fn past_the_bytes_that_may_wait_requests_go_to_the_origin_at_once_and_keep_nothing() {
+    for config in [
+        r#"{"worker":{"waiting_bytes":"64KiB"}}"#,
+        r#"{"worker":{"waiting_bytes":"64KiB"},"defaults":{"shadow":true}}"#,
+    ] {
+        let mut gateway = Gateway::with(config);
+        gateway.get("/hot").at(0).miss(fresh_for(60).body("hot"));
+        let large = "x".repeat(20_000);
+        let ask = |gateway: &mut Gateway, n: usize| {
+            gateway.get(&format!("/{n}")).header("x-large", &large).at(1).leaves()
+        };
+        let flights: Vec<_> = (0..8).map(|n| ask(&mut gateway, n)).collect();
+        let kept = gateway.workers[0].waiting_bytes();
+        assert!((60_000..=64 << 10).contains(&kept), "{kept} bytes");
+        let passed = |answer: &str| answer.contains("detail=waiting-limit");
+        let answers = flights
+            .into_iter()
+            .map(|flight| gateway.answers(flight, 2, fresh_for(60).body("cold")).cache_status());
+        assert_eq!(answers.filter(|answer| passed(answer)).count(), 5);
+        assert_eq!(gateway.workers[0].waiting_bytes(), 0);
+        // What is stored is served whatever waits.
+        let _waits = ask(&mut gateway, 9);
+        if !config.contains("shadow") {
+            gateway.get("/hot").header("x-large", &large).at(3).hit();
+        }
+    }
+}
+
+#[test]
+fn those_who_wait_for_one_fetch_stay_when_the_bytes_are_used_up() {
+    let mut gateway = Gateway::with(r#"{"worker":{"waiting_bytes":"64KiB"}}"#);
+    let large = "x".repeat(20_000);
+    let leader = gateway.get("/a").header("x-large", &large).at(0).leaves();
+    let waiters: Vec<_> = (0..2).map(|_| gateway.get("/a").header("x-large", &large).at(0).waits()).collect();
+    let passing = gateway.get("/a").header("x-large", &large).at(0).leaves();
+    gateway.answers(passing, 1, fresh_for(60).body("b")).detail("waiting-limit");
+    // Its client has gone: one of them leads, and the other waits on.
+    gateway.goes_away(leader, 1);
+    let mut waiters = waiters.into_iter();
+    let next = gateway.wakes(waiters.next().unwrap(), Wake::Ended, 1).left();
+    let last = gateway.wakes(waiters.next().unwrap(), Wake::Ended, 1).waiting();
+    gateway.answers(next, 2, fresh_for(60).body("a")).says("stored");
+    gateway.wakes(last, Wake::Ended, 2).answered().content("a").says("collapsed");
+    assert_eq!(gateway.workers[0].waiting_bytes(), 0);
 }

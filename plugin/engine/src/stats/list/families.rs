@@ -81,6 +81,7 @@ pub const FAMILIES: &[Family] = &[
             "no-cache",
             "too-large",
             "filling-limit",
+            "waiting-limit",
             "request-body-too-large",
             "purged",
             "other-validator",
@@ -459,10 +460,11 @@ pub const FAMILIES: &[Family] = &[
             "remote-calls",
             "refresh-calls",
             "filling-bytes",
+            "waiting-bytes",
         ],
         meaning: "What must go back to nothing when no request is under way: Envoy's stream contexts, those of them with something \
                   still to come, those held for their request's body, those that wait for another's fetch; fetches that others may \
-                  wait for; calls under way; bytes of bodies that are being stored.",
+                  wait for; calls under way; bytes of bodies that are being stored, and of requests that wait.",
     },
     Family {
         name: "heap_bytes",
