@@ -6,6 +6,7 @@
 mod coding;
 mod coherence;
 mod failures;
+mod filling;
 mod fills;
 mod finding;
 mod holdings;
@@ -29,6 +30,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use failures::{AnsweredBy, Failure};
+pub use filling::GrowingBody;
 pub use fills::{FillEnd, FillId, Pace, Turn};
 pub use finding::{Found, Tier};
 pub use holdings::Holdings;
@@ -112,7 +114,7 @@ pub struct Cache {
     /// Evictions from the table that have been counted.
     evictions_counted: u64,
     /// Bytes of bodies that are being stored at this moment.
-    filling: usize,
+    filling: filling::Filling,
     /// Stale responses that were served, by hash: `Some` while a request validates one.
     revalidations: BTreeMap<u128, Option<Timestamp>>,
     /// What was invalidated lately, and up to when the list may have gaps.
@@ -194,7 +196,7 @@ impl Cache {
             kept: kept::Sum::default(),
             stats: Stats::default(),
             evictions_counted: 0,
-            filling: 0,
+            filling: filling::Filling::default(),
             revalidations: BTreeMap::new(),
             invalidated: VecDeque::new(),
             forgotten_until: Timestamp::default(),

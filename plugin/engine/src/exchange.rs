@@ -506,9 +506,8 @@ impl Exchange {
                 state @ (State::Forwarding(_) | State::Storing(_) | State::Comparing(_)),
                 Event::RequestBody { .. },
             ) => (state, Directive::Pass),
-            (state @ (State::Relaying | State::Finished), _) | (state, Event::Ended) => {
-                (state, Directive::Pass)
-            }
+            (state @ (State::Relaying | State::Finished), _) => (state, Directive::Pass),
+            (_, Event::Ended) => (State::Finished, Directive::Pass),
             (state, _) => {
                 cache.stats.count("event", "unexpected");
                 match state {

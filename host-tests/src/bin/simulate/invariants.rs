@@ -222,11 +222,10 @@ impl World {
                 let mut kept = worker.vm.kept().into_iter().filter(|(word, count)| *count > allowed(word));
                 let mut left = kept.next().map(|left| format!("{left:?}"));
                 for cache in worker.vm.caches() {
-                    let room = cache.policy().worker.filling_bytes;
                     if cache.fills_under_way() != (0, 0) {
                         left = Some(format!("{:?} fills and waiters", cache.fills_under_way()));
-                    } else if !cache.begin_filling(room) {
-                        left = Some("room for bodies that are stored".to_owned());
+                    } else if cache.filling_bytes() + cache.waiting_bytes() > 0 {
+                        left = Some("room for bodies that are stored, or for requests that wait".to_owned());
                     }
                 }
                 if let Some(left) = left {

@@ -419,6 +419,7 @@ impl Cache {
     pub fn look_after_fills(&mut self, moment: &mut Moment<'_>) {
         let now = moment.now;
         self.look_after_bodies(moment);
+        self.look_after_filling(moment);
         for _ in 0..self.fills.foreign.len().min(LOOKED_AT) {
             let Some(hash) = self.fills.foreign.pop_front() else { break };
             let Some(fill) = self.fills.under_way.get(&hash).filter(|fill| !fill.own) else { continue };

@@ -43,7 +43,7 @@ impl Cache {
             purge_queue,
             fills,
             waiters,
-            filling_bytes: self.filling,
+            filling_bytes: self.filling_bytes(),
             waiting_bytes: self.waiting_bytes(),
         }
     }
@@ -89,21 +89,6 @@ impl Cache {
             let regions = self.node.buckets().unwrap_or(0) / BUCKETS_AUDITED_A_SECOND + 1;
             self.next_audit = now.plus(Duration::from_secs(u64::from(regions.div_ceil(32))));
         }
-    }
-
-    /// Takes `bytes` of the room for bodies that are being stored. `false` if there is not enough.
-    pub fn begin_filling(&mut self, bytes: usize) -> bool {
-        let wanted = self.filling.saturating_add(bytes);
-        if wanted > self.policy.worker.filling_bytes {
-            return false;
-        }
-        self.filling = wanted;
-        true
-    }
-
-    /// Gives room back.
-    pub fn end_filling(&mut self, bytes: usize) {
-        self.filling = self.filling.saturating_sub(bytes);
     }
 }
 

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::deciding::is_shared_at_once;
 use super::{Directive, Plan, State};
-use crate::cache::{Cache, Extent, FillEnd, Moment, Pace};
+use crate::cache::{Cache, Extent, FillEnd, GrowingBody, Moment, Pace};
 use crate::cache_status::Detail;
 use crate::coding::eligible::eligible;
 use crate::coding::head::says_accept_encoding;
@@ -24,13 +24,11 @@ pub(super) struct Storing {
     plan: Box<Plan>,
     /// All but the body.
     pub(super) response: StoredResponse,
-    body: Vec<u8>,
+    body: GrowingBody,
     /// The length that the head promised.
     expected: Option<usize>,
     /// Fields that select it.
     names: Vec<Box<[u8]>>,
-    /// Room taken from the cache for the body.
-    taken: usize,
     generate_etag: bool,
 }
 
@@ -54,11 +52,8 @@ impl Storing {
         now: Timestamp,
     ) -> Result<Box<Self>, (Box<Plan>, Detail)> {
         // Room is taken as the body comes: a slow one must not keep others from being stored.
-        let taken = expected.unwrap_or(0).min(FIRST_RESERVATION);
-        let mut body = Vec::new();
-        if body.try_reserve_exact(taken).is_err() || !cache.begin_filling(taken) {
-            return Err((plan, Detail::FillingLimit));
-        }
+        let first = expected.unwrap_or(0).min(FIRST_RESERVATION);
+        let Some(body) = cache.begin_body_of(first, now) else { return Err((plan, Detail::FillingLimit)) };
         let fields = storable_fields(head, now, rule);
         // Later clients may be sent another form of it, which this one must be told already.
         let length = expected.unwrap_or(rule.compression.min_bytes);
@@ -79,7 +74,7 @@ impl Storing {
             outlives: Outlives::default(),
         };
         let generate_etag = rule.etag == Etag::Generate && status == 200 && !response.has_validator();
-        Ok(Box::new(Self { plan, response, body, expected, names, taken, generate_etag }))
+        Ok(Box::new(Self { plan, response, body, expected, names, generate_etag }))
     }
 
     /// The head has come, and others wait for the body, here and in other Envoys.
@@ -99,20 +94,21 @@ impl Storing {
 
     /// A part of the body has come.
     pub(super) fn on_chunk(
-        mut self: Box<Self>,
+        self: Box<Self>,
         chunk: &[u8],
         end_of_stream: bool,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
         let length = self.body.len().saturating_add(chunk.len());
-        let more = length.saturating_sub(self.taken);
         if let Some(id) = self.plan.leads {
             cache.body_grows(id, length, moment);
         }
         let too_much = length > cache.largest_object() || self.expected.is_some_and(|told| length > told);
-        if too_much || self.body.try_reserve(chunk.len()).is_err() || !cache.begin_filling(more) {
-            cache.stats.count("event", if too_much { "outgrown" } else { "filling-limit" });
+        if too_much || !cache.grow_body(&self.body, chunk, moment.now) {
+            if too_much || !self.body.has_ended() {
+                cache.stats.count("event", if too_much { "outgrown" } else { "filling-limit" });
+            }
             // It is a full answer all the same: what it replaces must not come back.
             if let Some(candidate) = &self.plan.stale {
                 self.plan.remove_replaced(candidate, cache, moment);
@@ -121,19 +117,20 @@ impl Storing {
             self.abandon(FillEnd::NotShared(extent), cache, moment);
             return (State::Relaying, Directive::Pass);
         }
-        self.taken += more;
-        self.body.extend_from_slice(chunk);
         if end_of_stream { self.finish(cache, moment) } else { (State::Storing(self), Directive::Pass) }
     }
 
     /// The response is complete: store it, unless it is shorter than it said (RFC 9111 §3.3).
-    pub(super) fn finish(mut self, cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
+    pub(super) fn finish(self, cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
+        if self.body.has_ended() {
+            self.abandon(FillEnd::Died, cache, moment);
+            return (State::Finished, Directive::Pass);
+        }
         if self.expected.is_some_and(|told| told != self.body.len() && !bodiless(self.response.status)) {
             cache.stats.count("event", "incomplete");
             self.abandon(FillEnd::Died, cache, moment);
             return (State::Finished, Directive::Pass);
         }
-        cache.end_filling(self.taken);
         self.plan.count_copied(self.body.len(), cache);
         // What others have invalidated while this was on its way must be known before it is stored.
         cache.learn(moment);
@@ -141,12 +138,13 @@ impl Storing {
             self.plan.abandon(FillEnd::Died, cache, moment);
             return (State::Finished, Directive::Pass);
         }
-        self.body.shrink_to_fit();
-        if self.generate_etag {
-            let etag = format!("\"sv-{:016x}\"", xxh3_64(&self.body));
-            self.response.fields.push(b"etag", etag.as_bytes());
+        let Self { plan, mut response, body, names, generate_etag, .. } = self;
+        let mut body = body.finish();
+        body.shrink_to_fit();
+        if generate_etag {
+            let etag = format!("\"sv-{:016x}\"", xxh3_64(&body));
+            response.fields.push(b"etag", etag.as_bytes());
         }
-        let Self { plan, mut response, body, names, .. } = self;
         response.body = Body::new(body);
         response.took_millis = moment.now.millis_since(plan.requested);
         let request = Fields::parse(&plan.head).unwrap_or_default();
@@ -174,7 +172,6 @@ impl Storing {
 
     /// The response will not be complete.
     pub(super) fn abandon(&self, end: FillEnd, cache: &mut Cache, moment: &mut Moment<'_>) {
-        cache.end_filling(self.taken);
         self.plan.count_copied(self.body.len(), cache);
         self.plan.abandon(end, cache, moment);
     }

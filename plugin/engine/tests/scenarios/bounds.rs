@@ -1,8 +1,9 @@
 //! Nothing grows past its bound.
 
+use selvage_engine::cache::Cache;
 use selvage_engine::exchange::Wake;
 
-use crate::gateway::{Gateway, fresh_for};
+use crate::gateway::{Gateway, fresh_for, moment};
 
 #[test]
 fn a_response_larger_than_an_object_may_be_passes_through() {
@@ -149,4 +150,31 @@ fn those_who_wait_for_one_fetch_stay_when_the_bytes_are_used_up() {
     gateway.answers(next, 2, fresh_for(60).body("a")).says("stored");
     gateway.wakes(last, Wake::Ended, 2).answered().content("a").says("collapsed");
     assert_eq!(gateway.workers[0].waiting_bytes(), 0);
+}
+
+#[test]
+fn bodies_that_hardly_grow_do_not_keep_the_room_from_others() {
+    let mut gateway = Gateway::with(r#"{"worker":{"filling_bytes":"1MiB"}}"#);
+    let cache = &mut gateway.workers[0];
+    let chunk = [b'x'; 100 << 10];
+    let begin = |cache: &mut Cache, millis| {
+        let body = cache.begin_body_of(0, moment(millis)).unwrap();
+        assert!(cache.grow_body(&body, &chunk, moment(millis)));
+        body
+    };
+    let unread: Vec<_> = (0..8).map(|_| begin(cache, 0)).collect();
+    let read = begin(cache, 0);
+    assert!(cache.grow_body(&read, &chunk[..90 << 10], moment(14_000)));
+    // There is no room, and none of them has stood still for long.
+    let late = cache.begin_body_of(0, moment(14_500)).unwrap();
+    assert!(!cache.grow_body(&late, &chunk, moment(14_500)));
+    // One byte now and then is not progress.
+    assert!(cache.grow_body(&unread[0], b"x", moment(14_900)));
+    assert!(cache.grow_body(&late, &chunk, moment(15_000)));
+    assert!(unread.iter().all(|body| body.has_ended() && body.is_empty()) && !read.has_ended());
+    assert_eq!(cache.filling_bytes(), 290 << 10);
+    assert!(!cache.grow_body(&unread[0], &chunk, moment(15_000)));
+    assert_eq!(late.finish().len(), chunk.len());
+    drop((unread, read));
+    assert_eq!((cache.filling_bytes(), gateway.counted(0, "event", "stalled")), (0, 8));
 }

@@ -432,11 +432,12 @@ pub const FAMILIES: &[Family] = &[
             "outgrown",
             "filling-limit",
             "incomplete",
+            "stalled",
             "unexpected",
         ],
         meaning: "What else happened: keys invalidated; records and purges that could not be read; changes or purges that a worker \
                   may have missed, so that it took everything for changed; what the node store did not take; bodies that were not \
-                  stored because they grew too large, found no room, or broke off; events out of order.",
+                  stored because they grew too large, found no room, broke off, or hardly grew while room was wanted; events out of order.",
     },
     Family {
         name: "queue",
