@@ -10,8 +10,14 @@ const CLIENTS: usize = 200;
 
 /// All clients ask for a path at once; the origin answers when all of them are there.
 fn herd(gateway: &Gateway, path: &str, gate: &Gate) -> Vec<Response> {
+    herd_with(gateway, path, "", gate)
+}
+
+/// As [`herd`], with a field of the request.
+fn herd_with(gateway: &Gateway, path: &str, field: &str, gate: &Gate) -> Vec<Response> {
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| gateway.get(path).send())).collect();
+        let ask = || gateway.get(path).header("x-large", field).send();
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(ask)).collect();
         while gateway.stat("http.selvage.downstream_rq_active") < CLIENTS as u64 {
             thread::sleep(std::time::Duration::from_millis(10));
         }
@@ -106,4 +112,33 @@ fn one_fetch_serves_the_clients_of_two_envoys() {
     for member in &members {
         member.assert_sound();
     }
+}
+
+#[test]
+fn large_heads_that_wait_have_a_budget_in_bytes_and_a_second_burst_takes_no_more() {
+    let origin = Origin::start();
+    let gates = [Gate::new(), Gate::new()];
+    for (burst, gate) in gates.iter().enumerate() {
+        let waits = gate.clone();
+        origin.on(&format!("/large/{burst}"), move |_| Answer::fresh("large").waits_for(&waits));
+    }
+    let config =
+        r#"{ "worker": { "waiting_bytes": "512KiB" }, "defaults": { "coalesce": { "wait": "30s" } } }"#;
+    let gateway = Gateway::with(config).origin(origin.url()).start();
+    let large = "x".repeat(20_000);
+    let mut heap = Vec::new();
+    for (burst, gate) in gates.iter().enumerate() {
+        let answers = herd_with(&gateway, &format!("/large/{burst}"), &large, gate);
+        assert!(answers.iter().all(|answer| answer.status == 200 && answer.text() == "large"));
+        let passed =
+            answers.iter().filter(|answer| answer.cache_status().contains("detail=waiting-limit")).count();
+        // Of each of the two workers at most 26 heads fit.
+        assert!((CLIENTS - 60..CLIENTS).contains(&passed), "{passed} passed by");
+        while gateway.stat("selvage.live.waiting-bytes") > 0 {
+            thread::sleep(std::time::Duration::from_millis(10));
+        }
+        heap.push(gateway.stat("selvage.heap_bytes.used"));
+    }
+    assert!(heap[1] <= heap[0] + (1 << 20), "{heap:?}");
+    gateway.assert_sound();
 }
