@@ -8,6 +8,7 @@ use selvage_host_tests::envoy::{Gateway, Response, repository};
 use selvage_host_tests::redis::Bridge;
 use selvage_host_tests::scripted::{Answer, Origin};
 use selvage_host_tests::upstash::Upstash;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{assert_says, becomes};
 
@@ -165,6 +166,64 @@ fn a_bridge_that_lies_never_changes_what_a_client_gets() {
         assert_eq!((answer.status, answer.text()), (200, format!("of {path}")), "{}", answer.cache_status());
         assert!(!answer.is_hit(), "{}", answer.cache_status());
     }
+    gateway.assert_sound();
+}
+
+/// An index of variants for the key of a stored record, as only who means harm writes one, with checksums that are right.
+fn forged_index(record: &[u8], variants: u32, names: u32, name: &[u8]) -> Vec<u8> {
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap().to_le_bytes();
+    let key_length = u32::from_le_bytes(record[20..24].try_into().unwrap()) as usize;
+    let key = &record[88..88 + key_length];
+    let mut fields = Vec::new();
+    for hash in 0..variants {
+        fields.extend(u128::from(hash).to_le_bytes());
+        fields.extend(names.to_le_bytes());
+        (0..names).for_each(|_| fields.extend([&length(name), name].concat()));
+    }
+    let mut head = vec![1, 2, 0, 0, 0, 0, 0, 0];
+    head.extend([&length(key)[..], &variants.to_le_bytes(), &length(&fields)].concat());
+    head.extend([0; 48]);
+    head.extend(xxh3_64(&[]).to_le_bytes());
+    head.extend([key, &fields].concat());
+    [b"SLVG", &xxh3_64(&head).to_le_bytes()[..], &head].concat()
+}
+
+#[test]
+fn an_index_that_no_cache_writes_is_a_miss_and_takes_no_memory() {
+    let origin = Origin::start();
+    origin.otherwise(|request| Answer::fresh(format!("of {}", request.target)));
+    let records = Arc::new(Mutex::new(HashMap::<String, Vec<u8>>::new()));
+    let turn = Arc::new(AtomicUsize::new(0));
+    let forger = Origin::start();
+    forger.otherwise(move |request| {
+        let key = request.target.split('/').nth(2).unwrap_or_default().trim_end_matches(".bin").to_owned();
+        let mut records = records.lock().unwrap();
+        if request.method == "PUT" {
+            records.insert(key, request.body.clone());
+            return Answer::ok(r#"{"SETEX":[true,"OK"]}"#);
+        }
+        let Some(record) = records.get(&key).filter(|record| record.len() > 88) else {
+            return Answer::new(404);
+        };
+        Answer::ok(match turn.fetch_add(1, Ordering::Relaxed) % 4 {
+            0 => forged_index(record, 1, 195_000, b"x"),
+            1 => forged_index(record, 40_000, 1, b"x"),
+            2 => forged_index(record, 1, 1, &[b'x'; 900_000]),
+            _ => forged_index(record, 256, 81, b"x"),
+        })
+    });
+    let port = forger.url().rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap();
+    let gateway = member(&origin, port, r#", "worker": { "bytes": 0 }, "node": { "bytes": 0 }"#);
+    let long = "v".repeat(4000);
+    for turn in 0..60 {
+        let path = format!("/forged/{}", turn % 3);
+        let answer = gateway.get(&path).header("host", "fleet.example").header("x", &long).send();
+        assert_eq!((answer.status, answer.text()), (200, format!("of {path}")), "{}", answer.cache_status());
+        assert!(!answer.is_hit(), "{}", answer.cache_status());
+    }
+    counts(&gateway, "event.bad-record", 40);
+    let heap = gateway.stat("selvage.heap_bytes.used");
+    assert!(heap < 2 * (64 << 20), "{heap} bytes of two workers");
     gateway.assert_sound();
 }
 
