@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{assert_hit, fresh};
 
-const OPEN: &str = r#"{"admin":{"open":true}}"#;
+const OPEN: &str = r#"{"admin":{"open":true,"hosts":["cache.test"]}}"#;
 
 fn told(gateway: &Gateway, endpoint: &str, worker: usize) -> Value {
     let answer = gateway.get(&format!("/.selvage/{endpoint}")).send(worker);

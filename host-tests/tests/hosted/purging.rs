@@ -4,7 +4,7 @@ use selvage_host_tests::{Gateway, Headers, OriginResponse, Stream};
 
 use crate::{assert_hit, cache_status, fresh};
 
-const OPEN: &str = r#"{"admin":{"open":true}}"#;
+const OPEN: &str = r#"{"admin":{"open":true,"hosts":["cache.test"]}}"#;
 
 fn gateway(configuration: &str) -> Gateway {
     Gateway::with(configuration).workers(2).origin(|_| fresh("old").header("surrogate-key", "t")).start()
@@ -86,7 +86,7 @@ fn the_token_comes_from_the_environment_and_must_be_there() {
 
 #[test]
 fn a_purge_is_written_for_the_other_nodes_at_once_under_the_number_after_the_last() {
-    let configuration = r#"{"admin":{"open":true},"remote":{"enabled":true}}"#;
+    let configuration = r#"{"admin":{"open":true,"hosts":["cache.test"]},"remote":{"enabled":true}}"#;
     let gateway = Gateway::with(configuration).workers(1).cluster("redis").origin(|_| fresh("old")).start();
     purge(&gateway, 0);
     let call = |beginning: &str| {

@@ -4,7 +4,7 @@ use selvage_host_tests::{Callout, Gateway, Headers};
 
 use crate::{assert_hit, fresh};
 
-const LIST: &str = r#"{"admin":{"open":true},"defaults":{"refresh":{"cluster":"origin"}},
+const LIST: &str = r#"{"admin":{"open":true,"hosts":["cache.test"]},"defaults":{"refresh":{"cluster":"origin"}},
     "warm":{"urls":["http://cache.test/a","http://cache.test/b","http://cache.test/c"],"per_second":20}}"#;
 
 fn gateway(workers: usize) -> Gateway {

@@ -67,7 +67,7 @@ fn try_start(origin: &Origin, rules: &[(String, Vec<String>)]) -> Result<Gateway
         rule
     });
     let configuration = json!({
-        "admin": { "open": true },
+        "admin": { "open": true, "hosts": ["example.test"] },
         "defaults": { "coalesce": { "wait": "20s" } },
         "rules": written.collect::<Vec<_>>(),
     });

@@ -188,6 +188,9 @@ pub struct Admin {
     pub token_env: Option<Box<str>>,
     /// Only operators reach the listener, and need no token. Default: false.
     pub open: bool,
+    /// The hosts that operators' requests may come to. Default: with a token every host, without one those of the machine
+    /// itself.
+    pub hosts: Option<Vec<Box<[u8]>>>,
 }
 
 /// How purges of other nodes are judged.

@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{Config, Match};
 use crate::firewall::Watched;
+use crate::purge::hosts::Hosts;
 use crate::remote::breaker;
 pub use matcher::Fit;
 use matcher::Matcher;
@@ -35,6 +36,8 @@ pub struct Policy {
     pub remote: Remote,
     /// Who may purge and warm.
     pub admin: Admin,
+    /// Which hosts their requests may come to.
+    pub admin_hosts: Hosts,
     /// How purges of other nodes are judged.
     pub purge: Purge,
     /// What is fetched before a client asks for it.
@@ -177,6 +180,7 @@ impl From<Config> for Policy {
             worker,
             node,
             remote,
+            admin_hosts: Hosts::of(&admin),
             admin,
             purge,
             warm,

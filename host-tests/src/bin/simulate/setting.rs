@@ -62,7 +62,7 @@ impl Setting {
         let refresh_timeout = dice.of(&[300, 1000, 3000]);
         let breaker = dice.chance(300);
         let config = format!(
-            r#"{{"admin":{{"open":true}},"worker":{{"bytes":"{worker_bytes}","object_bytes":"8KiB","filling_bytes":"64KiB",
+            r#"{{"admin":{{"open":true,"hosts":["example.com"]}},"worker":{{"bytes":"{worker_bytes}","object_bytes":"8KiB","filling_bytes":"64KiB",
             "waiters":{waiters},"variants":{variants}}},
             "node":{{"bytes":"{node_bytes}","buckets":16,"object_bytes":"8KiB","poll":"{poll}ms"}},
             "remote":{{"enabled":{remote},"timeout":"{remote_timeout}ms","object_bytes":"8KiB",

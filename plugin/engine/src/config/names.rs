@@ -4,6 +4,7 @@
 
 use super::limits::{HOST_CHARS, NAME_CHARS, PATH_CHARS};
 use super::rule::{DEFAULT_RULE, FieldName, QueryName};
+use crate::purge::hosts::ipv6;
 use crate::warm::Url;
 
 pub(super) const CACHE_NAME: &str = "1 to 128 printable ASCII characters";
@@ -105,6 +106,14 @@ pub(super) fn host(text: &str) -> Option<Box<[u8]>> {
         }),
     };
     (lower == "*" || fits && bounded(&lower, HOST_CHARS)).then(|| lower.into_bytes().into())
+}
+
+pub(super) const ADMIN_HOST: &str = r#"a host without port such as "admin.example.com", "10.0.0.5" or "[fd00::1]", or "*.example.com" for all below it"#;
+
+/// A host of operators in lower case: not all at once, for where no token is asked for the host is what keeps pages out.
+pub(super) fn admin_host(text: &str) -> Option<Box<[u8]>> {
+    let is_address = |host: &[u8]| !host.starts_with(b"[") || ipv6(host).is_some();
+    host(text).filter(|host| **host != *b"*" && is_address(host))
 }
 
 pub(super) const PATH: &str =

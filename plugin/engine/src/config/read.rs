@@ -46,6 +46,8 @@ pub(super) fn config<'w, 'f>(object: &mut Object<'w, 'f>) -> Config {
         let variable = text(names::VARIABLE, names::variable);
         object.set("token_env", &mut admin.token_env, nullable(variable));
         object.set("open", &mut admin.open, switch);
+        let hosts = list(One, text(names::ADMIN_HOST, names::admin_host));
+        object.set("hosts", &mut admin.hosts, nullable(hosts));
         if admin.open && admin.token_env.is_some() {
             let allowed = r#""token_env", or "open": true where nobody but operators reaches the listener"#;
             object.place().refuse::<()>(r#"both "token_env" and "open": true"#, allowed);

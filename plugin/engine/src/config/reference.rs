@@ -244,6 +244,12 @@ pub(super) fn top() -> Vec<Member> {
             "false",
             "No token is asked for: only where nobody but operators reaches the listener. Not together with `token_env`; what a page of another site asks to change is refused.",
         ),
+        member(
+            "admin.hosts",
+            Form::NullableTexts(One, admin_hosts()),
+            "null",
+            "Hosts, without port, that operators' requests may come to: `admin.example.com`, `10.0.0.5`, `[fd00::1]`, `*.example.com` (all below it). `null` is every host with `token_env`, and with `open` only `localhost`, `*.localhost`, `127.0.0.0/8` and `[::1]`.",
+        ),
         member("purge", Form::Object, "", "How purges of other nodes are judged."),
         member(
             "purge.skew",
@@ -294,6 +300,12 @@ fn plain_name() -> Pattern {
 /// The name of an environment variable.
 fn variable() -> Pattern {
     Pattern { expression: "^[A-Za-z_][A-Za-z0-9_]*$", chars: NAME_CHARS, words: "name" }
+}
+
+/// The hosts of operators.
+fn admin_hosts() -> Pattern {
+    let expression = r"^((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])$";
+    Pattern { expression, chars: HOST_CHARS, words: "hosts" }
 }
 
 /// The name of a cluster or an authority.

@@ -51,7 +51,7 @@ pub(crate) fn shown(policy: &Policy) -> Value {
             "poll": node.poll,
         },
         "remote" => remote(&policy.remote),
-        "admin" => members! { "token_env": admin.token_env, "open": admin.open },
+        "admin" => members! { "token_env": admin.token_env, "open": admin.open, "hosts": admin.hosts },
         "purge" => members! { "skew": purge.skew },
         "warm" => members! {
             "urls": warm.urls,
@@ -251,7 +251,7 @@ mod tests {
 
     const MANY: &str = r#"{ "name": "my cache", "namespace": "shop", "worker": { "bytes": "1MiB", "object_bytes": "2MiB" },
         "remote": { "enabled": true, "dialect": "upstash", "credentials_env": "TOKEN", "breaker": { "slow_after": "30ms" } },
-        "admin": { "token_env": "ADMIN" }, "warm": { "urls": ["https://a.test/x?y"] },
+        "admin": { "token_env": "ADMIN", "hosts": ["*.a.test", "[fd00::1]"] }, "warm": { "urls": ["https://a.test/x?y"] },
         "defaults": { "key": { "query": { "only": ["id", "utm_*"], "order": "sort" } }, "statuses": [200, 404],
                       "ttl": { "default": "90s", "statuses": { "404": "5s" } }, "etag": "generate" },
         "rules": [

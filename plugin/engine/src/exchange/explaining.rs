@@ -34,7 +34,9 @@ impl Explaining {
         if !cache.gate().is_there() {
             return None;
         }
-        let granted = cache.gate().is_token(token);
+        let authority = Fields::parse(head).map(|fields| Request::read(fields, has_body).authority);
+        let is_allowed = cache.policy().admin_hosts.allow(authority.unwrap_or_default());
+        let granted = is_allowed && cache.gate().is_token(token);
         cache.stats.count("explain", if granted { "granted" } else { "refused" });
         Some(Box::new(Self { head: granted.then(|| head.to_vec()), has_body, requested: moment.now }))
     }

@@ -121,12 +121,13 @@ pub(super) fn begin(
     if !cache.gate().is_there() {
         return None;
     }
-    if let Some(page) = page::answer(request) {
+    let is_allowed = cache.policy().admin_hosts.allow(request.authority);
+    if is_allowed && let Some(page) = page::answer(request) {
         return Some(page);
     }
     let by_method = request.method == b"PURGE";
     let path = request.path();
-    if !by_method && !path.starts_with(UNDER) {
+    if !by_method && !path.starts_with(UNDER) && !page::is_at(path) {
         return None;
     }
     let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.path == path);
@@ -137,6 +138,9 @@ pub(super) fn begin(
         cache.stats.count(family, "refused");
         Some(answered(&Told { status, body: json!({ "error": error }) }, field))
     };
+    if !is_allowed {
+        return refuse(421, "admin.hosts does not list this host", None);
+    }
     match admission {
         Admission::Granted => {}
         Admission::Unauthorized => {

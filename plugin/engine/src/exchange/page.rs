@@ -21,10 +21,15 @@ const POLICY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/page.policy"));
 /// More than it will ever be.
 const LONGEST_PAGE: usize = 256 << 10;
 
+/// Whether this is its path.
+pub(super) fn is_at(path: &[u8]) -> bool {
+    path == PATH || path == WITHOUT_SLASH
+}
+
 /// Answers the request if it is for the page.
 pub(super) fn answer(request: &Request<'_>) -> Option<(State, Directive)> {
     let path = request.path();
-    if request.method == b"PURGE" || path != PATH && path != WITHOUT_SLASH {
+    if request.method == b"PURGE" || !is_at(path) {
         return None;
     }
     let mut block = FieldBlock::new();

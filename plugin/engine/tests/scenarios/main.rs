@@ -14,6 +14,7 @@ mod shadow_comparisons;
 mod shadowing;
 mod shared;
 
+mod admitting;
 mod bodies;
 mod bounds;
 mod breaking;
