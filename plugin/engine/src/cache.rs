@@ -47,6 +47,7 @@ use crate::coding::inflated::Inflated;
 use crate::exchange::Refresh;
 use crate::policy::Policy;
 use crate::purge::gate::Gate;
+use crate::purge::guesses::Guesses;
 use crate::purge::log::Log;
 use crate::purge::ring::Ring;
 use crate::purge::spread::Spread;
@@ -142,6 +143,7 @@ pub struct Cache {
     spread: Spread,
     purge_ids: purging::Ids,
     gate: Gate,
+    guesses: Guesses,
     fills: fills::Fills,
     /// Keys for which the origin failed lately, each at the place its hash gives it.
     failures: Vec<(u128, Timestamp, Failure)>,
@@ -214,6 +216,7 @@ impl Cache {
             spread: Spread::default(),
             purge_ids: purging::Ids::default(),
             gate: Gate::default(),
+            guesses: Guesses::default(),
             fills: fills::Fills::default(),
             failures: Vec::new(),
             origins,
@@ -241,6 +244,11 @@ impl Cache {
     /// Who is an operator.
     pub(crate) const fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// Who has shown wrong tokens.
+    pub(crate) const fn guesses(&mut self) -> &mut Guesses {
+        &mut self.guesses
     }
 }
 

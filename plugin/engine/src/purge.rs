@@ -14,6 +14,7 @@
 //! nodes, and [`gate`] and [`request`] are the door for operators.
 
 pub mod gate;
+pub mod guesses;
 pub mod hosts;
 pub mod log;
 pub mod request;

@@ -37,7 +37,7 @@ pub(super) fn begin(
         return answered;
     }
     if let Some(token) = request.explain {
-        *explaining = Explaining::begin(token, &head, request.has_body, cache, moment);
+        *explaining = Explaining::begin(token, &request, &head, cache, moment);
     }
     let (rule_index, rule) = rule_of(&policy, &request);
     let now = moment.now;

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::operating::Told;
+use super::operating::{self, Told};
 use super::{Directive, Event, RequestEdit, status_of};
 use crate::cache::{Cache, Moment};
 use crate::explain::operators::Question;
@@ -26,18 +26,32 @@ impl Explaining {
     #[cold]
     pub(super) fn begin(
         token: &[u8],
+        request: &Request<'_>,
         head: &[u8],
-        has_body: bool,
         cache: &mut Cache,
-        moment: &Moment<'_>,
+        moment: &mut Moment<'_>,
     ) -> Option<Box<Self>> {
         if !cache.gate().is_there() {
             return None;
         }
-        let authority = Fields::parse(head).map(|fields| Request::read(fields, has_body).authority);
-        let is_allowed = cache.policy().admin_hosts.allow(authority.unwrap_or_default());
-        let granted = is_allowed && cache.gate().is_token(token);
+        let status = if !cache.policy().admin_hosts.allow(request.authority) {
+            421
+        } else if operating::kept_out(cache, moment).is_some() {
+            429
+        } else if !cache.gate().is_token(token) {
+            403
+        } else {
+            200
+        };
+        let granted = status == 200;
+        if !granted {
+            operating::note_refusal(status, request, cache, moment);
+        }
+        if status == 403 {
+            operating::note_guess(cache, moment);
+        }
         cache.stats.count("explain", if granted { "granted" } else { "refused" });
+        let has_body = request.has_body;
         Some(Box::new(Self { head: granted.then(|| head.to_vec()), has_body, requested: moment.now }))
     }
 

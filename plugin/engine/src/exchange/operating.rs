@@ -4,12 +4,15 @@
 //! to the origin, for it may show a token; where there is no gate there is no door. Only the page, which holds nothing, is
 //! before the gate.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Directive, Reply, State, explaining, informing, page, purging, warming};
 use crate::cache::{Cache, Moment};
 use crate::fields::FieldBlock;
 use crate::purge::gate::Admission;
+use crate::purge::guesses::{TRIES, WINDOW};
 use crate::purge::request::LONGEST_BODY;
 use crate::request::Request;
 
@@ -132,21 +135,37 @@ pub(super) fn begin(
     }
     let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.path == path);
     let family = if by_method { "purge" } else { endpoint.map_or("admin", |endpoint| endpoint.family) };
+    let kept_out = kept_out(cache, moment);
     let admission = cache.gate().admit(request.fields);
     let is_foreign = request.method != b"GET" && cache.gate().lets_sites_in(request);
     let mut refuse = |status, error: &str, field: Option<(&[u8], &[u8])>| {
         cache.stats.count(family, "refused");
+        if matches!(status, 401 | 403 | 421 | 429) {
+            note_refusal(status, request, cache, moment);
+        }
         Some(answered(&Told { status, body: json!({ "error": error }) }, field))
     };
     if !is_allowed {
         return refuse(421, "admin.hosts does not list this host", None);
+    }
+    if let Some(left) = kept_out {
+        let seconds = left.as_secs().saturating_add(1).to_string();
+        return refuse(
+            429,
+            "too many wrong tokens from this address",
+            Some((b"retry-after", seconds.as_bytes())),
+        );
     }
     match admission {
         Admission::Granted => {}
         Admission::Unauthorized => {
             return refuse(401, "a token is wanted", Some((b"www-authenticate", b"Bearer")));
         }
-        Admission::Forbidden => return refuse(403, "another token is wanted", None),
+        Admission::Forbidden => {
+            let refused = refuse(403, "another token is wanted", None);
+            note_guess(cache, moment);
+            return refused;
+        }
     }
     // What only tells may be asked for: the browser keeps the answer from the other site.
     if is_foreign {
@@ -195,6 +214,38 @@ impl Operating {
     }
 }
 
+/// How long the client is kept out for wrong tokens; counted, as it asks now.
+pub(super) fn kept_out(cache: &mut Cache, moment: &mut Moment<'_>) -> Option<Duration> {
+    cache.gate().credentials()?;
+    let peer = moment.host.peer().unwrap_or_default();
+    let left = cache.guesses().kept_out(&peer, moment.now);
+    if left.is_some() {
+        cache.stats.count("admin", "kept-out");
+    }
+    left
+}
+
+/// The client has shown a wrong token.
+pub(super) fn note_guess(cache: &mut Cache, moment: &mut Moment<'_>) {
+    let peer = moment.host.peer().unwrap_or_default();
+    if cache.guesses().note(&peer, moment.now) {
+        note("guessing", json!({ "wrong": TRIES, "kept_out_s": WINDOW.as_secs() }), cache, moment);
+    }
+}
+
+/// Writes down who was refused what, but not each time.
+pub(super) fn note_refusal(status: u16, request: &Request<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
+    let Some(left_out) = cache.guesses().line(moment.now) else { return };
+    let shown = |text: &[u8]| {
+        String::from_utf8_lossy(text.get(..text.len().min(LONGEST_SHOWN)).unwrap_or_default()).into_owned()
+    };
+    let what = json!({
+        "status": status, "method": shown(request.method), "host": shown(request.authority),
+        "path": shown(request.path()), "left_out": left_out,
+    });
+    note("refused", what, cache, moment);
+}
+
 /// Writes down who wanted something, and what.
 pub(super) fn note(event: &str, what: Value, cache: &Cache, moment: &mut Moment<'_>) {
     let peer = moment.host.peer().map(|peer| String::from_utf8_lossy(&peer).into_owned());
@@ -206,6 +257,9 @@ pub(super) fn note(event: &str, what: Value, cache: &Cache, moment: &mut Moment<
     }
     moment.host.note(&note.to_string());
 }
+
+/// Of what a refused request says, in bytes.
+const LONGEST_SHOWN: usize = 128;
 
 fn answered(told: &Told, field: Option<(&[u8], &[u8])>) -> (State, Directive) {
     let mut block = FieldBlock::new();

@@ -251,7 +251,9 @@ fn only_the_token_opens_and_nothing_leaks() {
     gateway.request("PURGE", "/a").header("authorization", "Bearer secret").at(3).answered().status(200);
     gateway.get("/a").at(4).miss(fresh_for(60)).detail("purged");
     assert_eq!(gateway.counted(0, "purge", "refused"), 7);
-    let [note] = &gateway.shared.notes[..] else { panic!("{:?}", gateway.shared.notes) };
+    let [refused, note] = &gateway.shared.notes[..] else { panic!("{:?}", gateway.shared.notes) };
+    assert!(refused.contains(r#""event":"refused""#) && refused.contains(r#""path":"/a""#), "{refused}");
+    assert!(!refused.contains("secret"), "{refused}");
     assert!(note.contains(r#""token":"PURGE_TOKEN""#) && note.contains("example.com/a"), "{note}");
     assert!(!note.contains("secret"), "{note}");
 }

@@ -405,8 +405,9 @@ pub const FAMILIES: &[Family] = &[
         kind: Counter,
         unit: "requests",
         labels: &["event"],
-        words: &["refused"],
-        meaning: "Other requests of operators, under `/.selvage/`: those that were refused.",
+        words: &["refused", "kept-out"],
+        meaning: "Other requests of operators, under `/.selvage/`: those that were refused. `kept-out` are requests of all kinds \
+                  that were refused because too many wrong tokens came from their address.",
     },
     Family {
         name: "propagation_ms",
