@@ -159,8 +159,8 @@ pub fn hash_of_url(authority: &[u8], target: &[u8]) -> u64 {
 /// A URL as an operator writes it, taken apart: authority in its normal form, and what follows.
 pub fn split_url(url: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let (schemes, rest): (&[&[u8]], &[u8]) = match url.windows(3).position(|window| window == b"://") {
-        Some(5) if url.starts_with(b"https") => (&[b"https"], url.get(8..)?),
-        Some(4) if url.starts_with(b"http") => (&[b"http"], url.get(7..)?),
+        Some(5) if begins_with(url, b"https") => (&[b"https"], url.get(8..)?),
+        Some(4) if begins_with(url, b"http") => (&[b"http"], url.get(7..)?),
         Some(at) if !url.get(..at)?.contains(&b'/') => return None,
         // Which port is the usual one depends on the scheme, and both are meant.
         _ => (&[b"http", b"https"], url),
@@ -177,6 +177,11 @@ pub fn split_url(url: &[u8]) -> Option<(Vec<u8>, &[u8])> {
         normal = out;
     }
     Some((normal, rest))
+}
+
+/// Schemes are the same in either case (RFC 3986 §3.1).
+fn begins_with(url: &[u8], scheme: &[u8]) -> bool {
+    url.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
 }
 
 /// Stands for all namespaces: no name has this digest, as far as anybody knows.
@@ -214,6 +219,8 @@ mod tests {
         for (url, expected) in [
             ("https://Example.com:443/a?b", Some(("example.com", "/a?b"))),
             ("http://example.com:443/a", Some(("example.com:443", "/a"))),
+            ("HTTP://EXAMPLE.com:80/A", Some(("example.com", "/A"))),
+            ("HttpS://example.com:443/a", Some(("example.com", "/a"))),
             ("example.com:80/a", Some(("example.com", "/a"))),
             ("example.com", Some(("example.com", ""))),
             ("example.com/a://b", Some(("example.com", "/a://b"))),

@@ -43,7 +43,9 @@ impl Url {
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = text.split(|byte| *byte == b'#').next().filter(|text| text.len() <= LONGEST_URL)?;
         let scheme = ["http", "https"].into_iter().find(|scheme| {
-            text.strip_prefix(scheme.as_bytes()).is_some_and(|rest| rest.starts_with(b"://"))
+            text.split_at_checked(scheme.len()).is_some_and(|(begin, rest)| {
+                begin.eq_ignore_ascii_case(scheme.as_bytes()) && rest.starts_with(b"://")
+            })
         })?;
         let (authority, rest) = split_url(text)?;
         let target = if rest.first() == Some(&b'/') { rest.to_vec() } else { [b"/", rest].concat() };
@@ -209,7 +211,7 @@ mod tests {
             ("http://a.test", Some(("http", "a.test", "/"))),
             ("http://a.test?q", Some(("http", "a.test", "/?q"))),
             ("a.test/x", None),
-            ("HTTPS://a.test/", None),
+            ("HTTPS://a.test/", Some(("https", "a.test", "/"))),
             ("https:///x", None),
             ("https://u@a.test/", None),
             ("https://a.test/a b", None),

@@ -783,7 +783,7 @@ fn methods() -> Pattern {
 }
 
 fn urls() -> Pattern {
-    Pattern { expression: "^https?://[!-~]+$", chars: PATH_CHARS, words: "URLs" }
+    Pattern { expression: "^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$", chars: PATH_CHARS, words: "URLs" }
 }
 
 fn parameters() -> Pattern {

@@ -137,7 +137,9 @@ pub(super) fn begin(
     let family = if by_method { "purge" } else { endpoint.map_or("admin", |endpoint| endpoint.family) };
     let kept_out = kept_out(cache, moment);
     let admission = cache.gate().admit(request.fields);
-    let is_foreign = request.method != b"GET" && cache.gate().lets_sites_in(request);
+    // HEAD is GET without the content (RFC 9110 §9.3.2); the host leaves that off.
+    let method = if request.is_head() { b"GET" } else { request.method };
+    let is_foreign = method != b"GET" && cache.gate().lets_sites_in(request);
     let mut refuse = |status, error: &str, field: Option<(&[u8], &[u8])>| {
         cache.stats.count(family, "refused");
         if matches!(status, 401 | 403 | 421 | 429) {
@@ -175,9 +177,12 @@ pub(super) fn begin(
         return Some(answered(&purging::by_method(request, cache, moment), None));
     }
     let Some(endpoint) = endpoint else { return refuse(404, "no such path", None) };
-    let Some((_, does)) = endpoint.methods.iter().find(|(method, _)| *method == request.method) else {
-        let allowed: Vec<&[u8]> = endpoint.methods.iter().map(|(method, _)| *method).collect();
+    let Some((_, does)) = endpoint.methods.iter().find(|(known, _)| *known == method) else {
+        let mut allowed: Vec<&[u8]> = endpoint.methods.iter().map(|(method, _)| *method).collect();
         let error = format!("{} is wanted", String::from_utf8_lossy(&allowed.join(&b" or "[..])));
+        if allowed.contains(&&b"GET"[..]) {
+            allowed.insert(1, b"HEAD");
+        }
         return refuse(405, &error, Some((b"allow", &allowed.join(&b", "[..]))));
     };
     Some(match *does {

@@ -12,9 +12,16 @@ use crate::request::Request;
 
 /// `PURGE` on a URL.
 pub(super) fn by_method(request: &Request<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
-    let soft = request.fields.get(b"selvage-purge").is_some_and(|mode| mode.trim_ascii() == b"soft");
+    let soft = request
+        .fields
+        .get(b"selvage-purge")
+        .is_some_and(|mode| mode.trim_ascii().eq_ignore_ascii_case(b"soft"));
     let mut authority = Vec::new();
     uri::normalize_authority(request.authority, request.scheme, &mut authority);
+    if request::is_wildcard(request.target) {
+        cache.stats.count("purge", "refused");
+        return Told { status: 400, body: json!({ "error": request::WILDCARD, "path": "url" }) };
+    }
     let url = String::from_utf8_lossy(&[&authority[..], request.target].concat()).into_owned();
     let item = Item::Url { authority, target: request.target.to_vec() };
     let asked = Asked { items: vec![item], mode: if soft { Mode::Soft } else { Mode::Hard } };
@@ -42,8 +49,8 @@ pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -
 
 /// Purges, writes down who wanted it, and answers.
 fn accept(asked: &Asked, what: Value, cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
-    let items: Vec<What> = asked.items.iter().map(|item| what_of(item, cache)).collect();
-    let purged = items.len();
+    let items: Vec<What> = asked.items.iter().flat_map(|item| what_of(item, cache)).collect();
+    let purged = asked.items.len();
     let soft = asked.mode == Mode::Soft;
     cache.stats.count("purge", "accepted");
     cache.purge(items, asked.mode, moment);
@@ -51,12 +58,22 @@ fn accept(asked: &Asked, what: Value, cache: &mut Cache, moment: &mut Moment<'_>
     Told { status: 200, body: json!({ "purged": purged, "soft": soft }) }
 }
 
-/// A URL is purged as the rule that it falls under keys it.
-fn what_of(item: &Item, cache: &Cache) -> What {
+/// A URL is purged as the rule that it falls under keys it, and in both spellings of a `*`.
+fn what_of(item: &Item, cache: &Cache) -> Vec<What> {
     let (authority, target) = match item {
         Item::Url { authority, target } => (authority, target),
-        Item::Other(what) => return what.clone(),
+        Item::Other(What::Prefix { authority, path }) => {
+            let other = request::with_star(path).map(Vec::into_boxed_slice);
+            let paths = [Some(path.clone()), other].into_iter().flatten();
+            return paths.map(|path| What::Prefix { authority: authority.clone(), path }).collect();
+        }
+        Item::Other(what) => return vec![what.clone()],
     };
+    let spellings = [Some(target.clone()), request::with_star(target)].into_iter().flatten();
+    spellings.map(|target| url_of(authority, &target, cache)).collect()
+}
+
+fn url_of(authority: &[u8], target: &[u8], cache: &Cache) -> What {
     let as_get = Request { method: b"GET", authority, target, ..Request::default() };
     let (_, rule) = rule_of(cache.policy(), &as_get);
     let mut canonical = Vec::new();

@@ -88,12 +88,41 @@ fn read(
     of: fn(&[u8]) -> Option<Item>,
 ) -> Result<(), Fault> {
     for (at, value) in list.into_iter().enumerate() {
+        if name != "tags" && value.as_str().is_some_and(|text| is_wildcard(text.as_bytes())) {
+            return Err(Fault { path: format!("{name}[{at}]"), allowed: WILDCARD });
+        }
         match value.as_str().and_then(|text| of(text.as_bytes())) {
             Some(item) => items.push(item),
             None => return Err(Fault { path: format!("{name}[{at}]"), allowed }),
         }
     }
     Ok(())
+}
+
+/// Whether a `*` stands where others have a wildcard: in the host, or at the end of the path or of the whole. Elsewhere it is
+/// a character like any other.
+pub fn is_wildcard(url: &[u8]) -> bool {
+    let url = url.split(|byte| *byte == b'#').next().unwrap_or_default();
+    let end = url.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(url.len());
+    let rest = match url.get(end.saturating_sub(1)..) {
+        Some([b':', b'/', b'/', rest @ ..]) => rest,
+        _ => url,
+    };
+    let host = rest.split(|byte| matches!(byte, b'/' | b'?')).next().unwrap_or_default();
+    let (path, _) = uri::split_path(url);
+    host.contains(&b'*') || path.ends_with(b"*") || url.ends_with(b"*")
+}
+
+/// The other spelling of what has an escaped `*`: origins take both for the same, caches do not.
+pub fn with_star(target: &[u8]) -> Option<Vec<u8>> {
+    let mut other = Vec::with_capacity(target.len());
+    let mut rest = target;
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = rest.get(..3).is_some_and(|three| three.eq_ignore_ascii_case(b"%2a"));
+        other.push(if escaped { b'*' } else { *first });
+        rest = if escaped { rest.get(3..).unwrap_or_default() } else { after };
+    }
+    (other != target).then_some(other)
 }
 
 fn url(text: &[u8]) -> Option<Item> {
@@ -116,6 +145,8 @@ fn prefix(text: &[u8]) -> Option<Item> {
 }
 
 const URL: &str = "a URL such as \"https://example.com/a?b\", at most 8192 visible ASCII characters";
+/// How to say what a `*` is meant to say.
+pub const WILDCARD: &str = "no wildcard: {\"prefixes\":[\"example.com/a/\"]} is for all below, {\"all\":true} for everything, and %2A for a * that is one";
 const TAG: &str = "a tag of 1 to 256 bytes";
 const PREFIX: &str = "host and path such as \"example.com/a/\", each at most 1024 bytes, without query";
 

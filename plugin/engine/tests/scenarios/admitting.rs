@@ -110,3 +110,89 @@ fn the_field_that_explains_is_no_way_round_it() {
     gateway.get("/.selvage/health").header("authorization", "Bearer secret").at(2).answered().status(429);
     assert_eq!(gateway.counted(0, "explain", "refused"), 11);
 }
+
+#[test]
+fn head_asks_what_get_does() {
+    let mut gateway = with("{}", Gate::Open);
+    for path in
+        ["health", "stats", "report", "recommendations", "resources", "config", "warm", "explain?url=/a"]
+    {
+        gateway
+            .head(&format!("/.selvage/{path}"))
+            .at(1)
+            .answered()
+            .status(200)
+            .has("content-type", "application/json");
+    }
+    for path in ["purge", "optimize"] {
+        gateway.head(&format!("/.selvage/{path}")).at(1).answered().status(405).has("allow", "POST");
+    }
+    gateway.head("/.selvage/health").at(1).header("origin", "https://evil.test").answered().status(200);
+}
+
+#[test]
+fn a_soft_purge_is_soft_in_either_case() {
+    let mut gateway = with("{}", Gate::Open);
+    for mode in ["soft", "SOFT", " Soft "] {
+        let call = gateway.request("PURGE", "/a").header("selvage-purge", mode).at(1);
+        call.answered().content(r#"{"purged":1,"soft":true}"#);
+    }
+}
+
+#[test]
+fn schemes_and_hosts_are_the_same_in_either_case() {
+    let mut gateway = with("{}", Gate::Open);
+    for (path, url) in [("/a", "HTTP://EXAMPLE.COM/a"), ("/b", "HttpS://Example.com:443/b")] {
+        gateway.get(path).at(0).miss(fresh_for(60)).stored();
+        let body = format!(r#"{{"urls":["{url}"]}}"#);
+        gateway.post("/.selvage/purge").at(1).chunk(body).answered().status(200);
+        gateway.get(path).at(2).miss(fresh_for(60)).detail("purged");
+    }
+}
+
+#[test]
+fn a_wildcard_is_refused_with_the_right_way_to_say_it() {
+    let mut gateway = with("{}", Gate::Open);
+    for path in ["/a", "/*"] {
+        gateway.get(path).at(0).miss(fresh_for(600)).stored();
+    }
+    for (body, place) in [
+        (r#"{"urls":["https://example.com/*"]}"#, "urls[0]"),
+        (r#"{"urls":["example.com/a","example.com/a*?x=1"]}"#, "urls[1]"),
+        (r#"{"urls":["example.com/a?x=*"]}"#, "urls[0]"),
+        (r#"{"urls":["*.example.com/a"]}"#, "urls[0]"),
+        (r#"{"urls":["*"]}"#, "urls[0]"),
+        (r#"{"prefixes":["example.com/*"]}"#, "prefixes[0]"),
+        (r#"{"prefixes":["*.example.com/"]}"#, "prefixes[0]"),
+    ] {
+        let refused = gateway.post("/.selvage/purge").at(1).chunk(body).answered().status(400);
+        let told = String::from_utf8_lossy(refused.bytes()).into_owned();
+        assert!(told.contains(place) && told.contains("%2A") && told.contains("all"), "{body}: {told}");
+    }
+    for target in ["/*", "/a*", "/a?*", "*"] {
+        let refused = gateway.request("PURGE", target).at(1).answered().status(400);
+        let told = String::from_utf8_lossy(refused.bytes()).into_owned();
+        assert!(told.contains("prefixes") && told.contains("all"), "{told}");
+    }
+    gateway.get("/a").at(2).hit();
+    gateway.get("/*").at(2).hit();
+}
+
+#[test]
+fn a_star_that_is_one_is_purged_by_its_escape() {
+    for (target, body) in [
+        ("/o/*", r#"{"urls":["example.com/o/%2A"]}"#),
+        ("/o/%2A", r#"{"urls":["example.com/o/%2a"]}"#),
+        ("/o*/a", r#"{"urls":["example.com/o*/a"]}"#),
+        ("/o?u=http://*/b", r#"{"urls":["example.com/o?u=http://*/b"]}"#),
+        ("/o/*b", r#"{"prefixes":["example.com/o/%2A"]}"#),
+    ] {
+        let mut gateway = with("{}", Gate::Open);
+        gateway.get(target).at(0).miss(fresh_for(60)).stored();
+        gateway.get("/o/a").at(0).miss(fresh_for(60)).stored();
+        let answer = gateway.post("/.selvage/purge").at(1).chunk(body).answered();
+        answer.content(r#"{"purged":1,"soft":false}"#);
+        gateway.get(target).at(2).miss(fresh_for(60)).detail("purged");
+        gateway.get("/o/a").at(2).hit();
+    }
+}

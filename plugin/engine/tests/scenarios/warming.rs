@@ -288,7 +288,7 @@ fn the_door_says_what_is_behind_it_to_operators_only() {
     let wrong = gateway.post(WARM).at(0).chunk(r#"{"urls":["/a"]}"#).answered().status(400);
     assert!(String::from_utf8_lossy(wrong.bytes()).contains(r#""path":"urls[0]""#));
     gateway.post(WARM).at(0).answered().status(400);
-    gateway.request("DELETE", WARM).at(0).answered().status(405).has("allow", "GET, POST");
+    gateway.request("DELETE", WARM).at(0).answered().status(405).has("allow", "GET, HEAD, POST");
     gateway.get("/.selvage/other").at(0).answered().status(404).has("content-type", "application/json");
     gateway.get("/.selvage/warm/").at(0).answered().status(404);
     let token = Gate::Token { name: "T".into(), token: (*b"secret").into() };
