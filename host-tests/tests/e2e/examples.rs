@@ -1,13 +1,10 @@
 //! `envoy/examples`: what Envoy can start is started, the rest is held against the published schema where there is one.
 
-use std::{
-    fs,
-    io::Write,
-    net::TcpStream,
-    process::{Command, Stdio},
-};
+mod kubernetes;
 
-use selvage_host_tests::envoy::{Gateway, Refused, Response, Running, repository};
+use std::{fs, net::TcpStream, path::PathBuf, process::Command};
+
+use selvage_host_tests::envoy::{Gateway, Refused, Response, Running, repository, typed};
 use selvage_host_tests::redis::free_port;
 use selvage_host_tests::scripted::{Answer, Origin};
 use serde_json::Value;
@@ -20,9 +17,9 @@ fn text(name: &str) -> String {
     fs::read_to_string(repository().join("envoy/examples").join(name)).unwrap()
 }
 
-/// The documents of a YAML file.
+/// The documents of a YAML file. Of the local bootstrap also what it has for Redis.
 fn documents(name: &str) -> Vec<Value> {
-    let text = text(name);
+    let text = text(name).replace("#redis ", "");
     let documents = serde_yaml_ng::Deserializer::from_str(&text).map(|document| {
         let mut value = <serde_yaml_ng::Value as serde::Deserialize>::deserialize(document).unwrap();
         value.apply_merge().unwrap();
@@ -75,6 +72,148 @@ fn the_filter_in_the_readme_is_that_of_the_bootstrap_and_takes_its_configuration
     }
 }
 
+/// A cluster of a bootstrap.
+fn cluster<'a>(bootstrap: &'a Value, name: &str) -> &'a Value {
+    let clusters = bootstrap["static_resources"]["clusters"].as_array().unwrap();
+    clusters.iter().find(|cluster| cluster["name"] == name).unwrap_or_else(|| panic!("no cluster {name}"))
+}
+
+#[test]
+fn the_pages_link_to_what_is_there_and_their_configurations_are_taken() {
+    let folder = repository().join("plugin/docs");
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let mut pages = 0;
+    for page in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        let text = fs::read_to_string(&page).unwrap();
+        assert!(readme.contains(&format!("(plugin/docs/{name})")), "the README does not link to {name}");
+        assert!(text.lines().count() <= 120, "{name} is too long");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            assert!(link.starts_with("https://") || folder.join(link).exists(), "{name}: {link}");
+        }
+        for kind in ["json", "yaml"] {
+            let begins = format!("```{kind}\n");
+            for snippet in text.split(&begins).skip(1).filter_map(|rest| rest.split("```").next()) {
+                let value: Value = serde_yaml_ng::from_str(snippet).unwrap();
+                let with = [("SELVAGE_ADMIN_TOKEN", TOKEN), ("SELVAGE_NEXT_TOKEN", TOKEN)];
+                let fault = (kind == "json").then(|| refused_with(&value, &with)).flatten();
+                assert_eq!(fault, None, "{name}: {snippet}");
+            }
+        }
+        pages += 1;
+    }
+    assert!(pages >= 7, "{pages}");
+}
+
+/// What the README tells to take from the bootstrap beside the filter: the words in backticks of that paragraph.
+fn told_by_the_readme() -> Vec<String> {
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("what you want beside the filter:").unwrap();
+    let paragraph = rest.split("\n\n").next().unwrap();
+    paragraph.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_bootstraps_have_what_the_readme_tells_to_have() {
+    let local = &documents("../bootstrap/local.yaml")[0];
+    let files = [
+        ("../bootstrap/redis-tls.yaml", &["origin"][..], true),
+        ("routes.yaml", &["pages", "assets"], false),
+        ("compose/envoy.yaml", &["origin"], true),
+    ];
+    for (name, origins, has_redis) in files {
+        let other = &documents(name)[0];
+        for word in told_by_the_readme() {
+            match word.as_str() {
+                "stats_config" => assert_eq!(other[&word], local[&word], "{name}: {word}"),
+                "circuit_breakers" => origins.iter().for_each(|origin| {
+                    assert_eq!(
+                        cluster(other, origin)[&word],
+                        cluster(local, "origin")[&word],
+                        "{name}: {origin}"
+                    );
+                }),
+                // `every_bootstrap_sets_the_clients_their_limits` compares them.
+                "scheme_header_transformation" | "headers_with_underscores_action" => {}
+                "redis" if has_redis => {
+                    let (own, model) = (cluster(other, "redis"), cluster(local, "redis"));
+                    for member in ["circuit_breakers", "outlier_detection", "upstream_connection_options"] {
+                        assert_eq!(own[member], model[member], "{name}: {member}");
+                    }
+                }
+                "http.async_response_buffer_limit" if has_redis => {
+                    assert_eq!(other["layered_runtime"], local["layered_runtime"], "{name}");
+                }
+                "redis" | "http.async_response_buffer_limit" => {}
+                "--concurrency" | "refresh.cluster" | "origin" => {}
+                _ => panic!("the README tells to have {word}: look for it in the examples"),
+            }
+        }
+    }
+    let compose = &documents("compose.yaml")[0];
+    for name in ["envoy-a", "envoy-b"] {
+        let command = compose["services"][name]["command"].as_array().unwrap();
+        assert!(command.contains(&"--concurrency".into()), "{name}: {command:?}");
+    }
+}
+
+/// Every YAML file for a reader to start or apply, by its path in the repository.
+fn files_for_readers() -> Vec<String> {
+    let folders = ["envoy/bootstrap", "envoy/examples", "envoy/examples/compose"];
+    let entries =
+        folders.iter().flat_map(|folder| fs::read_dir(repository().join(folder)).unwrap().flatten());
+    let files = entries
+        .map(|entry| entry.path())
+        .filter(|path: &PathBuf| path.extension().is_some_and(|end| end == "yaml"));
+    files.map(|path| path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_a_header_tells_to_type_starts_envoy() {
+    let mut started = Vec::new();
+    for file in files_for_readers() {
+        let text = fs::read_to_string(repository().join(&file)).unwrap();
+        if !typed(&text).iter().any(|line| line.starts_with("envoy ")) {
+            assert!(!text.contains("envoy -c"), "{file}: what is to be typed stands in a line of its own");
+            continue;
+        }
+        let origin = Origin::start();
+        origin.otherwise(|_| Answer::fresh("from the origin"));
+        let port = origin.url().rsplit(':').next().unwrap().to_owned();
+        // The configuration is the file's own: nothing is put in its place.
+        let configuration = text.lines().find_map(|line| line.strip_suffix(" # SELVAGE_CONFIG"));
+        let configuration = configuration.and_then(|line| line.split_once(": ")).map(|(_, value)| value);
+        let mut values = vec![("ASSETS_PORT", port.as_str())];
+        values.extend(configuration.map(|value| ("CONFIG", value)));
+        let gateway = Gateway::by_default().origin(origin.url()).try_start_by_header(&file, &values);
+        let gateway = gateway.unwrap_or_else(|refused| panic!("{file}:\n{}", refused.output));
+        let hit = becomes(|| gateway.get("/assets/a").send(), Response::is_hit);
+        assert_hit(&hit, "from the origin");
+        // Where there is a door for operators it is locked.
+        let purge = gateway.ask("PURGE", "/assets/a").send();
+        assert_eq!(purge.status == 401, text.contains("token_env: "), "{file}: {}", purge.status);
+        gateway.assert_sound();
+        started.push(file);
+    }
+    started.sort();
+    assert_eq!(started, ["envoy/bootstrap/local.yaml", "envoy/examples/routes.yaml"]);
+}
+
+#[test]
+fn the_header_of_the_compose_file_sets_what_the_file_needs() {
+    let text = text("compose.yaml");
+    let lines = typed(&text).join("\n");
+    let mut needed: Vec<&str> =
+        text.split("${").skip(1).filter_map(|rest| rest.split([':', '}']).next()).collect();
+    needed.sort_unstable();
+    needed.dedup();
+    assert_eq!(needed, ["REDIS_PASSWORD", "SELVAGE_ADMIN_TOKEN"]);
+    for name in needed {
+        assert!(lines.lines().any(|line| line.starts_with("export ") && line.contains(&format!("{name}="))));
+    }
+    assert!(lines.contains("docker compose --file envoy/examples/compose.yaml up"));
+}
+
 /// Envoy's settings for clients in a bootstrap.
 fn manager(bootstrap: &Value) -> &Value {
     &bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
@@ -99,11 +238,6 @@ fn every_bootstrap_sets_the_clients_their_limits() {
         }
         assert_eq!(other["overload_manager"]["actions"], local["overload_manager"]["actions"], "{name}");
         assert_eq!(other["admin"]["ignore_global_conn_limit"], true, "{name}");
-    }
-    // Istio merges the same into its own.
-    let patches = documents("istio.yaml")[1]["spec"]["configPatches"].take();
-    for patch in patches.as_array().unwrap() {
-        assert_within(&patch["patch"]["value"]["typed_config"], manager(local), "typed_config");
     }
 }
 
@@ -220,103 +354,16 @@ fn the_compose_file_is_as_the_compose_specification_says() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-#[test]
-fn what_istio_gets_is_as_its_schema_says() {
-    let package = repository().join(".node/istio/node_modules/@kubernetes-models/istio");
-    assert!(package.is_dir(), "no @kubernetes-models/istio: ./host-tests/run e2e installs it");
-    let verdict = |resource: &Value| {
-        let mut command = Command::new("node");
-        command.arg(repository().join("host-tests/tests/e2e/examples.mjs")).arg(&package);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(resource.to_string().as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success());
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let resources = documents("istio.yaml");
-    for resource in &resources {
-        assert_eq!(verdict(resource), "", "{}", resource["kind"]);
-    }
-    let mut plugin = resources[0].clone();
-    plugin["spec"]["failStrategy"] = "FAIL_LATER".into();
-    plugin["spec"]["vmConfig"]["environment"] = Value::Array(Vec::new());
-    let faults = verdict(&plugin);
-    assert!(
-        faults.contains("spec/failStrategy must be equal") && faults.contains("unknown: environment"),
-        "{faults}"
-    );
-    let mut clients = resources[1].clone();
-    clients["spec"]["configPatches"][0]["applyTo"] = "NETWORK".into();
-    assert!(verdict(&clients).contains("applyTo must be equal"), "{}", verdict(&clients));
-}
-
 /// What the filter does not like about a configuration.
 fn refused(configuration: &Value) -> Option<String> {
-    let builder = selvage_host_tests::Gateway::with(&configuration.to_string());
-    let started = builder.environment("SELVAGE_ADMIN_TOKEN", TOKEN).try_start();
-    started.err().map(|refused| refused.text())
+    refused_with(configuration, &[("SELVAGE_ADMIN_TOKEN", TOKEN)])
 }
 
-#[test]
-fn what_kubernetes_gets_is_a_configuration_that_the_filter_takes_and_the_image_that_is_built() {
-    let dockerfile = text("Dockerfile");
-    let (comments, steps): (Vec<&str>, Vec<&str>) =
-        dockerfile.lines().partition(|line| line.starts_with('#'));
-    // One layer with one file of this name, as Envoy Gateway and Istio look for it. The source is what `wasm-target/build` makes.
-    assert_eq!(steps, ["FROM scratch", "COPY selvage.wasm ./plugin.wasm"]);
-    let image = "registry.example.com/selvage:0.1.0";
-    assert!(comments.iter().any(|line| line.contains(&format!("--tag {image} target"))));
-
-    let istio = &documents("istio.yaml")[0];
-    assert_eq!(
-        (&istio["apiVersion"], &istio["kind"]),
-        (&"extensions.istio.io/v1alpha1".into(), &"WasmPlugin".into())
-    );
-    assert_eq!(istio["spec"]["url"], format!("oci://{image}"));
-
-    let gateway = documents("envoy-gateway.yaml");
-    let kinds = ["EnvoyExtensionPolicy", "EnvoyProxy", "ClientTrafficPolicy"];
-    assert_eq!(gateway.len(), kinds.len());
-    for (document, kind) in gateway.iter().zip(kinds) {
-        assert_eq!(document["apiVersion"], "gateway.envoyproxy.io/v1alpha1");
-        assert_eq!(document["kind"], kind);
+/// The same with these variables in its environment.
+fn refused_with(configuration: &Value, environment: &[(&str, &str)]) -> Option<String> {
+    let mut builder = selvage_host_tests::Gateway::with(&configuration.to_string());
+    for (name, value) in environment {
+        builder = builder.environment(name, value);
     }
-    let wasm = &gateway[0]["spec"]["wasm"][0];
-    assert_eq!((&wasm["code"]["type"], &wasm["code"]["image"]["url"]), (&"Image".into(), &image.into()));
-    // No registry has its schema: the members that the definition in its repository has.
-    assert_members(&gateway[0]["spec"], &["targetRefs", "wasm"]);
-    assert_members(&gateway[0]["spec"]["targetRefs"][0], &["group", "kind", "name", "sectionName"]);
-    assert_members(wasm, &["name", "rootID", "code", "config", "failOpen", "env"]);
-    assert_members(&wasm["code"], &["type", "http", "image", "pullPolicy"]);
-    assert_members(&wasm["code"]["image"], &["url", "sha256", "pullSecretRef", "tls"]);
-    assert_members(&wasm["env"], &["hostKeys"]);
-    let clients = &gateway[2]["spec"];
-    assert_eq!(clients["targetRefs"], gateway[0]["spec"]["targetRefs"]);
-    assert_members(clients, &["targetRefs", "headers", "timeout", "connection", "path", "http2"]);
-    assert_eq!(clients["headers"], serde_json::json!({ "withUnderscoresAction": "DropHeader" }));
-    let timeouts = &["requestReceivedTimeout", "idleTimeout", "streamIdleTimeout"];
-    assert_members(&clients["timeout"]["http"], timeouts);
-
-    // The token's variable comes from the proxy's environment to the VM's to the configuration.
-    let container = &gateway[1]["spec"]["provider"]["kubernetes"]["envoyDeployment"]["container"];
-    let variable = &container["env"][0]["name"];
-    assert_eq!(&wasm["env"]["hostKeys"][0], variable);
-    assert_eq!(&wasm["config"]["admin"]["token_env"], variable);
-    let of_istio = &istio["spec"]["vmConfig"]["env"][0];
-    assert_eq!((&of_istio["name"], &of_istio["valueFrom"]), (variable, &"HOST".into()));
-
-    for configuration in [&wasm["config"], &istio["spec"]["pluginConfig"]] {
-        assert_eq!(refused(configuration), None);
-        // Neither sets `allow_on_headers_stop_iteration`, without which a request whose body is keyed is not let in.
-        assert!(!configuration.to_string().contains("\"body\":"), "{configuration}");
-    }
-    assert!(refused(&serde_json::json!({ "rulez": [] })).is_some());
-}
-
-#[track_caller]
-fn assert_members(value: &Value, known: &[&str]) {
-    for name in value.as_object().unwrap().keys() {
-        assert!(known.contains(&name.as_str()), "{name} is none of {known:?}");
-    }
+    builder.try_start().err().map(|refused| refused.text())
 }

@@ -67,14 +67,16 @@ fn the_bootstraps_make_labels_of_the_words() {
         "bootstrap/redis-tls.yaml",
         "examples/routes.yaml",
         "examples/compose/envoy.yaml",
+        "examples/envoy-gateway.yaml",
+        "examples/istio.yaml",
     ] {
         let path = repository().join("envoy").join(name);
         let text = std::fs::read_to_string(&path).unwrap();
-        let block = stats_config();
-        let with = match text.split_once(BLOCK_BEGINS) {
-            Some((before, rest)) => format!("{before}{block}\n{}", rest.split_once("\n\n").unwrap().1),
-            None => text.replacen("\nstatic_resources:", &format!("\n{block}\nstatic_resources:"), 1),
-        };
+        let (before, rest) = text.split_once(BLOCK_BEGINS).unwrap();
+        // In a resource of Kubernetes it stands further to the right.
+        let indent = before.rsplit('\n').next().unwrap();
+        let block = stats_config().replace('\n', &format!("\n{indent}"));
+        let with = format!("{before}{}\n\n{}", block.trim_end(), rest.split_once("\n\n").unwrap().1);
         is(&path, with);
     }
 }
