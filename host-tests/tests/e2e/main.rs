@@ -33,6 +33,7 @@ mod refreshing;
 mod remote;
 mod reuse;
 mod shadowing;
+mod smoke;
 mod tiers;
 mod validation;
 mod variants;
