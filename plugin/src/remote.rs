@@ -13,10 +13,11 @@ use selvage_engine::purge::spread::{KEPT_FOR, LONGEST_ENTRY, Step};
 use selvage_engine::remote::breaker::{self, Admit, CallResult, State};
 use selvage_engine::remote::claim::{self, Claim};
 use selvage_engine::remote::dialect::{
-    Answer, Command, Dialect, DialectError, Kind, Response, last_purge_key, purge_key, wire_key,
+    Answer, Command, Dialect, DialectError, Kind, Response, last_purge_key, probe_key, purge_key, wire_key,
 };
 use selvage_engine::remote::queue::Task;
 use selvage_engine::remote::readiness::{Outcome, Readiness};
+use selvage_engine::remote::writes::{self, Reason, State as WriteState, Writes};
 use selvage_engine::store::record::RecordError;
 use selvage_engine::time::Timestamp;
 
@@ -32,12 +33,15 @@ pub struct Remote {
     readiness: Readiness,
     /// Where the workers share what the probe found.
     readiness_key: String,
+    writes: Writes,
+    /// Where they share whether it takes writes.
+    writes_key: String,
     /// Where they share who asks for the purges of other nodes.
     purges_key: String,
     pending: HashMap<u32, Pending, BuildIdHasher>,
     no_claims_until: Timestamp,
-    /// Calls about purges among the pending ones, which do not count for `in_flight`.
-    about_purges: usize,
+    /// Calls about purges and probes of writes among the pending ones, which do not count for `in_flight`.
+    aside: usize,
 }
 
 /// A call that has not been answered.
@@ -51,6 +55,8 @@ pub struct Pending {
     claim: Option<Timestamp>,
     /// What it is for, if it is about purges.
     step: Option<Step>,
+    /// Whether it only finds out what becomes of writes.
+    probes_writes: bool,
     admitted: Admit,
     since: Timestamp,
     /// The same in microseconds.
@@ -79,19 +85,21 @@ impl Remote {
             readiness_key: format!("sv1/p/{:?}/{cluster}/{authority}", settings.dialect),
             purges_key: format!("sv1/f/{cluster}/{authority}/{}", settings.prefix),
             readiness: Readiness::new(pause, now),
+            writes: Writes::default(),
+            writes_key: writes::place(settings),
             settings: settings.clone(),
             breaker,
             dialect,
             pending: HashMap::default(),
             no_claims_until: Timestamp::default(),
-            about_purges: 0,
+            aside: 0,
         })
     }
 
     /// Takes over the calls under way of the configuration before.
     pub fn take_over(&mut self, before: Self) {
         self.pending.extend(before.pending);
-        self.about_purges = self.about_purges.saturating_add(before.about_purges);
+        self.aside = self.aside.saturating_add(before.aside);
     }
 
     /// Whether there is a remote store.
@@ -102,6 +110,11 @@ impl Remote {
     /// Whether a probe has shown that the store can be used.
     pub fn is_ready(&self) -> bool {
         self.readiness.outcome() == Outcome::Ready
+    }
+
+    /// What becomes of what is written.
+    pub fn writes(&self) -> WriteState {
+        self.writes.state()
     }
 
     /// What the breaker of the store's cluster does.
@@ -123,6 +136,7 @@ impl Remote {
         {
             self.conclude(Outcome::Silent, now);
         }
+        self.probe_writes(breakers, now);
         cache.tick_purges(&self.purges_key, &mut Moment { now, host: &mut Envoy });
         self.send_purges(breakers, cache, now);
         self.send_tasks(breakers, cache, now);
@@ -156,7 +170,9 @@ impl Remote {
         }
         cache.stats.count("remote", "lookups");
         let key = wire_key(&self.settings.prefix, hash);
-        let called = match claim.filter(|_| now >= self.no_claims_until) {
+        // A claim that is refused brings no record either.
+        let claims = now >= self.no_claims_until && self.writes().reason().is_none();
+        let called = match claim.filter(|_| claims) {
             Some(lasts) => {
                 let millis = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
                 let claim = claim::claim(breakers.random());
@@ -180,6 +196,9 @@ impl Remote {
         while self.under_way() < self.settings.in_flight.div_ceil(2) && cache.has_remote_tasks() {
             // What waits does so for better times, within the queue's budget.
             if let State::Open { .. } = self.state(breakers, now) {
+                break;
+            }
+            if self.holds_deletions() {
                 break;
             }
             let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
@@ -209,10 +228,82 @@ impl Remote {
         }
     }
 
+    /// Whether deletions would be refused too.
+    fn holds_deletions(&self) -> bool {
+        self.writes().reason().is_some_and(|reason| reason != Reason::Oom)
+    }
+
+    /// Finds out what becomes of writes, if that is this worker's turn: by a command of each sort, and a lookup, without
+    /// which no answer says nothing about writes.
+    fn probe_writes(&mut self, breakers: &mut Breakers, now: Timestamp) {
+        let closed = self.state(breakers, now) == State::Closed;
+        if !closed || !self.is_ready() || !self.writes.claim(&mut Envoy, &self.writes_key, now) {
+            return;
+        }
+        let key = &probe_key(&self.settings.prefix);
+        let (once, ttl_seconds) = (&format!("{key}:once"), PROBE_KEPT_SECS);
+        for command in [
+            Command::Set { key, value: b"1", ttl_seconds },
+            Command::Add { key: once, text: "1", ttl_seconds },
+            Command::Get { key },
+        ] {
+            let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
+            if admitted == Admit::Refused {
+                return;
+            }
+            let Some(token) = self.call(None, 0, &command, admitted, now) else {
+                return breakers.record(&self.settings.cluster, admitted, CallResult::Failure, now);
+            };
+            self.aside += 1;
+            if let Some(pending) = self.pending.get_mut(&token) {
+                pending.probes_writes = true;
+            }
+        }
+    }
+
+    /// Takes in what an answer says about writes, and tells the operator if that is news.
+    fn note_writes(
+        &mut self,
+        pending: &Pending,
+        answer: &Result<Answer, DialectError>,
+        cache: &mut Cache,
+        now: Timestamp,
+    ) {
+        if matches!((pending.kind, answer), (Kind::Get, Ok(_))) {
+            self.writes.note_read(host::micros());
+        }
+        let Some(found) = writes::evidence(pending.kind, answer) else { return };
+        if let Some(reason) = found.1.reason() {
+            cache.stats.count("remote_refused", reason.as_str());
+        }
+        let Some(state) = self.writes.note(found, pending.sent, &mut Envoy, &self.writes_key, now) else {
+            return;
+        };
+        let cluster = &self.settings.cluster;
+        let (level, what) = match state {
+            WriteState::Ok => (Level::Info, "takes writes again".to_owned()),
+            WriteState::Refusing(reason) => (
+                Level::Warn,
+                format!(
+                    "refuses writes ({}); lookups go on, purges wait to reach the fleet",
+                    reason.meaning()
+                ),
+            ),
+            WriteState::Silent => {
+                (Level::Warn, "answers lookups and no writes; purges wait to reach the fleet".to_owned())
+            }
+        };
+        host::log(level, &format!("the remote store behind the cluster {cluster:?} {what}"));
+    }
+
     /// The next task whose key nothing is being written to: calls of one key may arrive in any order.
     fn next_task(&self, cache: &mut Cache, later: &mut Vec<Task>) -> Option<Task> {
         while later.len() < self.settings.in_flight {
-            let task = cache.next_remote_task()?;
+            let task = match self.writes().reason() {
+                // Records wait, as for a store that is left alone; a full one takes deletions.
+                Some(_) => cache.next_remote_deletion()?,
+                None => cache.next_remote_task()?,
+            };
             if self.pending.values().all(|call| call.hash != task.hash() || !call.kind.writes()) {
                 return Some(task);
             }
@@ -253,7 +344,7 @@ impl Remote {
                 Some(token) => {
                     let kind = command.kind();
                     let step = Some(step);
-                    self.about_purges += 1;
+                    self.aside += 1;
                     self.pending.insert(
                         token,
                         Pending {
@@ -262,6 +353,7 @@ impl Remote {
                             kind,
                             claim: None,
                             step,
+                            probes_writes: false,
                             admitted,
                             since: now,
                             sent: host::micros(),
@@ -285,8 +377,8 @@ impl Remote {
     /// The call that a token stands for, if it is one of ours.
     pub fn take(&mut self, token: u32) -> Option<Pending> {
         let pending = self.pending.remove(&token)?;
-        if pending.step.is_some() {
-            self.about_purges = self.about_purges.saturating_sub(1);
+        if pending.step.is_some() || pending.probes_writes {
+            self.aside = self.aside.saturating_sub(1);
         }
         Some(pending)
     }
@@ -302,7 +394,7 @@ impl Remote {
     }
 
     fn under_way(&self) -> usize {
-        self.pending.len().saturating_sub(self.about_purges)
+        self.pending.len().saturating_sub(self.aside)
     }
 
     /// What the answer to a call means for the request that waits for it, if one does.
@@ -322,7 +414,16 @@ impl Remote {
             self.conclude(Outcome::of(&answer), now);
             return RemoteAnswer::Nothing;
         }
+        self.note_writes(pending, &answer, cache, now);
         let latency = now.since(pending.since);
+        if pending.probes_writes {
+            let result = match &answer {
+                Ok(_) => CallResult::Success { latency },
+                Err(error) => error.call_result(pending.kind, latency),
+            };
+            breakers.record(&self.settings.cluster, pending.admitted, result, now);
+            return RemoteAnswer::Nothing;
+        }
         let took = host::micros().saturating_sub(pending.sent);
         if pending.step.is_none() {
             let step = if pending.kind.writes() { "remote-write" } else { "remote-lookup" };
@@ -364,7 +465,8 @@ impl Remote {
                 let refused = matches!(error, DialectError::RedisError(_) | DialectError::Unauthorized);
                 if pending.kind == Kind::Claim && refused {
                     // Redis before 7.0 knows no such command, and a user may lack `SET`: for a while it is asked plainly.
-                    self.no_claims_until = now.plus(NO_CLAIMS_FOR);
+                    let passes = writes::evidence(pending.kind, &Err(error.clone())).is_some();
+                    self.no_claims_until = now.plus(if passes { FEW_CLAIMS_FOR } else { NO_CLAIMS_FOR });
                 }
                 // What was not answered may be done all the same, or yet: then the claim is this request's to end.
                 let claimed = pending.claim.filter(|_| !refused).map(|until| RemoteAnswer::Claimed { until });
@@ -375,7 +477,10 @@ impl Remote {
         breakers.record(&self.settings.cluster, pending.admitted, result, now);
         cache.stats.count("remote", word);
         // What was invalidated must go, also from a store that could not be reached for a moment.
-        if pending.kind == Kind::Delete && matches!(word, "timeout" | "reset" | "unreachable") {
+        if pending.kind == Kind::Delete
+            && (matches!(word, "timeout" | "reset" | "unreachable")
+                || matches!(word, "redis-error" | "unauthorized") && self.holds_deletions())
+        {
             cache.requeue_remote_task(Task::Delete { hash: pending.hash });
         }
         found
@@ -417,7 +522,11 @@ impl Remote {
         };
         let kind = command.kind();
         let (step, since, sent) = (None, now, host::micros());
-        self.pending.insert(token, Pending { context, hash, kind, claim, step, admitted, since, sent });
+        let probes_writes = false;
+        self.pending.insert(
+            token,
+            Pending { context, hash, kind, claim, step, probes_writes, admitted, since, sent },
+        );
         Some(token)
     }
 
@@ -450,6 +559,10 @@ fn hint(step: &Step) -> String {
 
 /// How long a Redis that refused a claim is not asked for one.
 const NO_CLAIMS_FOR: Duration = Duration::from_secs(60);
+/// The same of a Redis that takes no writes at all for now.
+const FEW_CLAIMS_FOR: Duration = Duration::from_secs(2);
+/// How long it keeps what is written to see whether it takes writes. What is not there can be added again.
+const PROBE_KEPT_SECS: u64 = 1;
 
 /// Calls about purges that one event may make.
 const MOST_PURGE_CALLS: usize = 64;

@@ -104,6 +104,10 @@ impl Root {
         if self.remote.is_enabled() {
             self.metrics.export_breaker(self.remote.state(breakers, now));
             self.metrics.set(("remote_state", "ready"), u64::from(self.remote.is_ready()));
+            let writes = self.remote.writes().as_str();
+            for state in ["ok", "refusing", "silent"] {
+                self.metrics.set(("remote_writes", state), u64::from(state == writes));
+            }
         }
         self.metrics.gauge(("origin_state", "open"), self.cache.origins_left_alone(now));
         self.metrics.export(&mut self.cache);

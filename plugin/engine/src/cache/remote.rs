@@ -183,6 +183,11 @@ impl Cache {
         self.remote_queue.pop()
     }
 
+    /// The next deletion for the remote store.
+    pub fn next_remote_deletion(&mut self) -> Option<Task> {
+        self.remote_queue.pop_deletion()
+    }
+
     /// Puts a task back that could not be sent.
     pub fn requeue_remote_task(&mut self, task: Task) {
         self.remote_queue.push(task);

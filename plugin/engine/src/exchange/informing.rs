@@ -10,6 +10,7 @@ use crate::insight::history::Point;
 use crate::insight::members::{Members, members};
 use crate::insight::numbers::{self, Requests, Tier, share};
 use crate::insight::{advice, held, history, shadow};
+use crate::remote::writes::{self, Reason};
 use crate::stats::list::Kind;
 
 /// Of the interface: a change that a program which reads it would have to know gets another one.
@@ -53,6 +54,7 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
         .map(|key| members! { "key": key.url, "requests": key.requests, "at_least": key.at_least })
         .collect();
     let points = history::points(host).iter().map(point).collect();
+    let writes = writes::read(host, &cache.policy().remote);
     let useful = requests.all() - requests.bypass - requests.refused;
     let body = members! {
         "hit_rate": share(requests.from_store(), requests.all()),
@@ -85,6 +87,8 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
             "enabled": cache.policy().remote.enabled,
             "ready": numbers::is_remote_ready(host),
             "breaker": numbers::remote_breaker(host),
+            "writes": writes.as_str(),
+            "refused_for": writes.reason().map(Reason::as_str),
             "calls": calls,
             "failures": failures,
         },

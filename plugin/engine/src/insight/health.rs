@@ -3,6 +3,7 @@
 use super::numbers;
 use crate::cache::Host;
 use crate::policy::Policy;
+use crate::remote::writes::{self, State};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +68,22 @@ pub fn reasons(host: &mut dyn Host, policy: &Policy, leaks: &[(&'static str, Str
                 let text =
                     format!("the breaker for cluster {cluster:?} is {state}: the remote store is left alone");
                 say(Status::Degraded, "remote-open", text);
+            }
+        }
+        match writes::read(host, &policy.remote) {
+            State::Ok => {}
+            State::Refusing(reason) => {
+                let text = format!(
+                    "the remote store behind cluster {cluster:?} refuses writes ({}); purges wait to reach the fleet",
+                    reason.meaning()
+                );
+                say(Status::Degraded, "remote-writes-refused", text);
+            }
+            State::Silent => {
+                let text = format!(
+                    "the remote store behind cluster {cluster:?} answers lookups and no writes; purges wait to reach the fleet"
+                );
+                say(Status::Degraded, "remote-writes-unanswered", text);
             }
         }
     }

@@ -179,7 +179,7 @@ impl DialectError {
             // A Redis that is full or read-only still answers lookups.
             (Self::RedisError(_), Kind::Set | Kind::Delete | Kind::Add) => CallResult::Dropped,
             // Who may not write may still look up.
-            (Self::Unauthorized, Kind::Add) => CallResult::Dropped,
+            (Self::Unauthorized, Kind::Set | Kind::Delete | Kind::Add) => CallResult::Dropped,
             // A plain question will tell.
             (Self::RedisError(_) | Self::Unauthorized, Kind::Claim) => CallResult::Dropped,
             _ => CallResult::Failure,
@@ -279,6 +279,11 @@ pub fn last_purge_key(prefix: &str) -> String {
 /// The key of the entry of purges of a number.
 pub fn purge_key(prefix: &str, number: u64) -> String {
     format!("{}:{SCHEMA}:purge:{number}", safe(prefix))
+}
+
+/// The key of what is written to see whether writes are taken.
+pub fn probe_key(prefix: &str) -> String {
+    format!("{}:{SCHEMA}:probe", safe(prefix))
 }
 
 fn safe(prefix: &str) -> String {

@@ -81,6 +81,12 @@ impl Queue {
         Some(task)
     }
 
+    /// Takes the oldest deletion.
+    pub fn pop_deletion(&mut self) -> Option<Task> {
+        let at = self.tasks.iter().position(|task| matches!(task, Task::Delete { .. }))?;
+        self.tasks.remove(at)
+    }
+
     /// Tasks that wait.
     pub fn len(&self) -> usize {
         self.tasks.len()

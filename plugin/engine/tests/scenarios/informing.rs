@@ -3,6 +3,7 @@
 use selvage_engine::cache::Moment;
 use selvage_engine::insight::held::{Held, Outside};
 use selvage_engine::purge::gate::Gate;
+use selvage_engine::remote::writes::{self, IN_A_ROW, Reason, Sort, State, Writes};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -143,6 +144,22 @@ fn health_says_what_is_wrong() {
     assert_eq!(ask(&mut gateway, "health", 0)["status"], "ok");
     gateway.shared.metrics.insert(("breaker_state", "open"), 2);
     assert_eq!(codes(&ask(&mut gateway, "health", 0), "reasons"), ["remote-open"]);
+
+    let mut gateway = open(1, r#"{"remote":{"enabled":true}}"#);
+    gateway.shared.metrics.insert(("remote_state", "ready"), 1);
+    let place = writes::place(&gateway.workers[0].policy().remote);
+    let find = |gateway: &mut Gateway, found| {
+        for n in 0..IN_A_ROW {
+            let found = (Sort::Entries, found);
+            Writes::default().note(found, 0, &mut gateway.shared, &place, moment(u64::from(n)));
+        }
+    };
+    find(&mut gateway, State::Refusing(Reason::Oom));
+    let told = ask(&mut gateway, "health", 0);
+    assert_eq!(codes(&told, "reasons"), ["remote-writes-refused"]);
+    assert!(told["reasons"][0]["text"].as_str().is_some_and(|text| text.contains("OOM")), "{told}");
+    let remote = ask(&mut gateway, "report", 0)["remote"].clone();
+    assert_eq!((&remote["writes"], &remote["refused_for"]), (&json!("refusing"), &json!("oom")));
 
     let mut gateway = open(1, r#"{"worker":{"bytes":0},"node":{"bytes":0}}"#);
     let told = asked(&mut gateway, "health", 0, 503);

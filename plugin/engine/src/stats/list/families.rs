@@ -360,6 +360,24 @@ pub const FAMILIES: &[Family] = &[
         meaning: "Whether the remote store has answered a probe well.",
     },
     Family {
+        name: "remote_writes",
+        kind: Gauge,
+        unit: "1 or 0",
+        labels: &["state"],
+        words: &["ok", "refusing", "silent"],
+        meaning: "What becomes of what is written to the remote store: one of them is 1. `refusing`: it answers with errors, \
+                  `silent`: not at all, while lookups are answered.",
+    },
+    Family {
+        name: "remote_refused",
+        kind: Counter,
+        unit: "calls",
+        labels: &["reason"],
+        words: &["oom", "readonly", "misconf", "noreplicas", "unauthorized", "other"],
+        meaning: "Writes that the remote store answered with an error, by its kind: it is full, a replica, cannot save, has too \
+                  few replicas, the user may not.",
+    },
+    Family {
         name: "breaker",
         kind: Counter,
         unit: "events",
