@@ -37,7 +37,10 @@ fn a_purge_reaches_the_other_worker_by_a_call_without_a_tick() {
     }
     gateway.advance(1);
     let answer = purge(&gateway, 0);
-    assert_eq!((answer.status(), answer.text().as_str()), (200, r#"{"purged":1,"soft":false}"#));
+    assert_eq!(
+        (answer.status(), answer.text().as_str()),
+        (200, r#"{"fleet":"off","purged":1,"soft":false}"#)
+    );
     gateway.run();
     gateway.advance(1);
     gateway.origin().next(fresh("new"));

@@ -37,6 +37,8 @@ pub use holdings::Holdings;
 pub use kept::Kept;
 pub use nowhere::Nowhere;
 pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
+pub use purging::Telling;
+
 use remembered::Remembered;
 pub use revalidation::Revalidation;
 pub use room::Load;

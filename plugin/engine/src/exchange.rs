@@ -75,6 +75,7 @@ use looking_up::LookingUp;
 use lookup::Keyed;
 use operating::Operating;
 use polling::{Claim, Polling};
+use purging::Purging;
 pub use refreshing::{NotSent, Refresh};
 use shadowing::{Comparing, Would};
 use storing::Storing;
@@ -281,6 +282,7 @@ enum State {
     Operating(Box<Operating>),
     Waiting(Box<Waiting>),
     Polling(Box<Polling>),
+    Purging(Box<Purging>),
     Forwarding(Box<Plan>),
     Refetching(Box<Refetching>),
     Storing(Box<Storing>),
@@ -301,6 +303,7 @@ impl State {
             Self::LookingUp(waiting) => of_held(&waiting.held),
             Self::Waiting(waiting) => of_held(&waiting.held),
             Self::Polling(polling) => of_held(polling.held()),
+            Self::Purging(purging) => purging.kept_bytes(),
             Self::Forwarding(plan) => of_plan(plan),
             Self::Refetching(waiting) => of_plan(waiting.plan()),
             Self::Storing(storing) => of_plan(storing.plan()),
@@ -452,6 +455,10 @@ impl Exchange {
             (State::LookingUp(waiting), Event::Remote(answer)) => waiting.on_answer(answer, cache, moment),
             (State::Waiting(waiting), Event::Woken(wake)) => waiting.on_wake(wake, cache, moment),
             (State::Polling(polling), Event::Woken(_)) => polling.on_wake(cache, moment),
+            (State::Purging(purging), Event::Woken(_)) => purging.look(cache, moment),
+            (State::Purging(_), Event::Ended) => (State::Finished, Directive::Pass),
+            // It shows a token, so nothing lets it go to the origin.
+            (state @ State::Purging(_), _) => (state, Directive::AwaitBody),
             // The body of a held request waits in the host's buffer.
             (
                 state @ (State::LookingUp(_) | State::Waiting(_) | State::Polling(_)),
@@ -546,7 +553,7 @@ impl Exchange {
 
     /// Whether it is an operator's, which must never go to the origin.
     pub fn is_operators(&self) -> bool {
-        matches!(self.state, State::Operating(_))
+        matches!(self.state, State::Operating(_) | State::Purging(_))
     }
 
     /// Whether the request is held for the remote store.
@@ -554,9 +561,9 @@ impl Exchange {
         matches!(self.state, State::LookingUp(_))
     }
 
-    /// Whether the request is held for another's fetch, of this Envoy or of the fleet.
+    /// Whether the request is held for another's fetch, of this Envoy or of the fleet, or for the fleet to hear of a purge.
     pub fn awaits_fill(&self) -> bool {
-        matches!(self.state, State::Waiting(_) | State::Polling(_))
+        matches!(self.state, State::Waiting(_) | State::Polling(_) | State::Purging(_))
     }
 
     /// Whether the response is held for a call to the origin.

@@ -5,13 +5,30 @@ use std::rc::Rc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Cache, Moment};
+use crate::insight::numbers;
 use crate::purge::log::Verdict;
 use crate::purge::spread::{Heard, Step, purges_of};
 use crate::purge::{EVERY_NAMESPACE, Mode, Purge, What};
 use crate::remote::dialect::{Answer, DialectError};
+use crate::remote::writes;
 use crate::store::Slot;
 use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
+
+/// Purges on their way to the other nodes.
+#[derive(Debug)]
+pub struct Telling {
+    last: Vec<u8>,
+    /// Purges that had been dropped before.
+    dropped: u64,
+}
+
+impl Telling {
+    /// Bytes that it keeps.
+    pub fn bytes(&self) -> usize {
+        self.last.capacity()
+    }
+}
 
 /// A slot after the purges have had their say.
 pub(super) enum Judged {
@@ -22,8 +39,9 @@ pub(super) enum Judged {
 }
 
 impl Cache {
-    /// Purges, in every worker and node.
-    pub fn purge(&mut self, what: Vec<What>, mode: Mode, moment: &mut Moment<'_>) {
+    /// Purges, in every worker and node. By what is returned one sees whether the other nodes have been told; `None` if there
+    /// are none.
+    pub fn purge(&mut self, what: Vec<What>, mode: Mode, moment: &mut Moment<'_>) -> Option<Telling> {
         let (at, namespace) = (moment.now, self.policy.namespace);
         let purges: Vec<Purge> = what
             .into_iter()
@@ -40,6 +58,30 @@ impl Cache {
             }
         }
         self.take_in(&purges, moment);
+        let last = purges.last().filter(|_| self.policy.remote.enabled)?.encode();
+        Some(Telling { last, dropped: self.spread.dropped_ever() })
+    }
+
+    /// Whether the other nodes can read these purges now.
+    pub fn is_told(&self, telling: &Telling) -> bool {
+        // One that was dropped no node will hear of. They are told in the order in which they came.
+        self.policy.remote.enabled
+            && self.spread.dropped_ever() == telling.dropped
+            && self.spread.pending().all(|purge| purge != telling.last)
+    }
+
+    /// Whether telling the other nodes is worth waiting for: nothing says that it is in vain.
+    pub fn tells_soon(&self, moment: &mut Moment<'_>) -> bool {
+        let remote = &self.policy.remote;
+        remote.enabled
+            && numbers::remote_breaker(moment.host) == "closed"
+            && writes::read(moment.host, remote) == writes::State::Ok
+    }
+
+    /// How many purges of this worker the other nodes have not been told of, and the first of them, at most so many.
+    pub fn pending_purges(&self, most: usize) -> (usize, Vec<Purge>) {
+        let first = self.spread.pending().take(most).filter_map(|purge| Purge::decode(&purge));
+        (self.spread.waiting(), first.collect())
     }
 
     /// Takes in an entry of purges of another node. What cannot be read may be of anything.

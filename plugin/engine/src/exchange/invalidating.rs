@@ -40,7 +40,7 @@ impl Plan {
             uri::normalize_authority(request.authority, request.scheme, &mut authority);
             let hash = |group: &String| What::Tag(group_hash(&authority, group.as_bytes()));
             let groups = groups.iter().take(MOST_GROUPS).map(hash).collect();
-            cache.purge(groups, Mode::Hard, moment);
+            let _ = cache.purge(groups, Mode::Hard, moment);
         }
     }
 

@@ -21,17 +21,29 @@ const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: b"/.selvage/explain",
         family: "explain",
-        methods: &[(b"GET", Does::Ask(explaining::by_query)), (b"POST", Does::Read(explaining::by_body))],
+        methods: &[
+            (b"GET", Does::Ask(explaining::by_query)),
+            (
+                b"POST",
+                Does::Read(|body, cache, moment| answered(&explaining::by_body(body, cache, moment), None)),
+            ),
+        ],
     },
     Endpoint {
         path: b"/.selvage/purge",
         family: "purge",
-        methods: &[(b"POST", Does::Read(purging::by_body))],
+        methods: &[(b"GET", Does::Tell(purging::pending)), (b"POST", Does::Read(purging::by_body))],
     },
     Endpoint {
         path: b"/.selvage/warm",
         family: "warm",
-        methods: &[(b"GET", Does::Tell(warming::progress)), (b"POST", Does::Read(warming::by_body))],
+        methods: &[
+            (b"GET", Does::Tell(warming::progress)),
+            (
+                b"POST",
+                Does::Read(|body, cache, moment| answered(&warming::by_body(body, cache, moment), None)),
+            ),
+        ],
     },
     Endpoint {
         path: b"/.selvage/health",
@@ -66,7 +78,10 @@ const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: b"/.selvage/optimize",
         family: "admin",
-        methods: &[(b"POST", Does::Read(informing::optimize))],
+        methods: &[(
+            b"POST",
+            Does::Read(|body, cache, moment| answered(&informing::optimize(body, cache, moment), None)),
+        )],
     },
 ];
 
@@ -88,11 +103,11 @@ enum Does {
     Tell(fn(&mut Cache, &mut Moment<'_>) -> Told),
     /// At once, from the request's head.
     Ask(fn(&Request<'_>, &mut Cache, &mut Moment<'_>) -> Told),
-    /// When the request's body has come.
+    /// When the request's body has come, or a moment later.
     Read(Reads),
 }
 
-type Reads = fn(&[u8], &mut Cache, &mut Moment<'_>) -> Told;
+type Reads = fn(&[u8], &mut Cache, &mut Moment<'_>) -> (State, Directive);
 
 /// An answer to an operator.
 pub(super) struct Told {
@@ -174,7 +189,7 @@ pub(super) fn begin(
         return refuse(403, "pages of other sites may change nothing here", None);
     }
     if by_method {
-        return Some(answered(&purging::by_method(request, cache, moment), None));
+        return Some(purging::by_method(request, cache, moment));
     }
     let Some(endpoint) = endpoint else { return refuse(404, "no such path", None) };
     let Some((_, does)) = endpoint.methods.iter().find(|(known, _)| *known == method) else {
@@ -188,7 +203,7 @@ pub(super) fn begin(
     Some(match *does {
         Does::Tell(tell) => answered(&tell(cache, moment), None),
         Does::Ask(ask) => answered(&ask(request, cache, moment), None),
-        Does::Read(reads) if end_of_stream => answered(&reads(b"", cache, moment), None),
+        Does::Read(reads) if end_of_stream => reads(b"", cache, moment),
         Does::Read(reads) => {
             let operating = Operating { body: Vec::new(), family, reads };
             (State::Operating(Box::new(operating)), Directive::AwaitBody)
@@ -213,7 +228,7 @@ impl Operating {
         }
         self.body.extend_from_slice(chunk);
         match end_of_stream {
-            true => answered(&(self.reads)(&self.body, cache, moment), None),
+            true => (self.reads)(&self.body, cache, moment),
             false => (State::Operating(self), Directive::AwaitBody),
         }
     }
@@ -266,7 +281,7 @@ pub(super) fn note(event: &str, what: Value, cache: &Cache, moment: &mut Moment<
 /// Of what a refused request says, in bytes.
 const LONGEST_SHOWN: usize = 128;
 
-fn answered(told: &Told, field: Option<(&[u8], &[u8])>) -> (State, Directive) {
+pub(super) fn answered(told: &Told, field: Option<(&[u8], &[u8])>) -> (State, Directive) {
     let mut block = FieldBlock::new();
     block.push(b"content-type", b"application/json");
     block.push(b"cache-control", b"no-store");

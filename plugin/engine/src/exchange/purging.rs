@@ -1,17 +1,28 @@
 //! What operators purge: `PURGE` on a URL, and `POST /.selvage/purge`.
+//!
+//! The answer says what is known of the fleet: `told` once the entry is in the log that the other Envoys read, for which it
+//! waits a moment, and `pending` if that takes longer, or is known to be in vain for now.
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::entering::rule_of;
-use super::operating::{Told, note};
-use crate::cache::{Cache, Moment};
+use super::operating::{Told, answered, note};
+use super::{Directive, State};
+use crate::cache::{Cache, Moment, Telling};
 use crate::key::{self, uri};
 use crate::purge::request::{self, Asked, Item};
 use crate::purge::{Mode, What, hash_of_url};
 use crate::request::Request;
+use crate::time::Timestamp;
 
 /// `PURGE` on a URL.
-pub(super) fn by_method(request: &Request<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn by_method(
+    request: &Request<'_>,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> (State, Directive) {
     let soft = request
         .fields
         .get(b"selvage-purge")
@@ -20,7 +31,10 @@ pub(super) fn by_method(request: &Request<'_>, cache: &mut Cache, moment: &mut M
     uri::normalize_authority(request.authority, request.scheme, &mut authority);
     if request::is_wildcard(request.target) {
         cache.stats.count("purge", "refused");
-        return Told { status: 400, body: json!({ "error": request::WILDCARD, "path": "url" }) };
+        return answered(
+            &Told { status: 400, body: json!({ "error": request::WILDCARD, "path": "url" }) },
+            None,
+        );
     }
     let url = String::from_utf8_lossy(&[&authority[..], request.target].concat()).into_owned();
     let item = Item::Url { authority, target: request.target.to_vec() };
@@ -29,7 +43,7 @@ pub(super) fn by_method(request: &Request<'_>, cache: &mut Cache, moment: &mut M
 }
 
 /// A body that says what to purge.
-pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
     match request::parse(body) {
         Ok(asked) => {
             let count = |kind: &str| asked.items.iter().filter(|item| kind_of(item) == kind).count();
@@ -42,20 +56,79 @@ pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -
         }
         Err(fault) => {
             cache.stats.count("purge", "refused");
-            Told { status: 400, body: json!({ "error": fault.allowed, "path": fault.path }) }
+            let body = json!({ "error": fault.allowed, "path": fault.path });
+            answered(&Told { status: 400, body }, None)
         }
     }
 }
 
 /// Purges, writes down who wanted it, and answers.
-fn accept(asked: &Asked, what: Value, cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+fn accept(asked: &Asked, what: Value, cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
     let items: Vec<What> = asked.items.iter().flat_map(|item| what_of(item, cache)).collect();
     let purged = asked.items.len();
     let soft = asked.mode == Mode::Soft;
     cache.stats.count("purge", "accepted");
-    cache.purge(items, asked.mode, moment);
+    let telling = cache.purge(items, asked.mode, moment);
     note("purge", json!({ "soft": soft, "what": what }), cache, moment);
-    Told { status: 200, body: json!({ "purged": purged, "soft": soft }) }
+    let Some(telling) = telling else { return done(purged, soft, "off") };
+    if !cache.tells_soon(moment) {
+        return done(purged, soft, "pending");
+    }
+    let until = moment.now.plus(PATIENCE);
+    Purging { telling, until, purged, soft }.look(cache, moment)
+}
+
+fn done(purged: usize, soft: bool, fleet: &str) -> (State, Directive) {
+    answered(&Told { status: 200, body: json!({ "purged": purged, "soft": soft, "fleet": fleet }) }, None)
+}
+
+/// A purge that is done here, while the fleet is told.
+pub(super) struct Purging {
+    telling: Telling,
+    until: Timestamp,
+    purged: usize,
+    soft: bool,
+}
+
+impl Purging {
+    /// Bytes that it keeps, as far as they grow with what the operator sends.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.telling.bytes()
+    }
+
+    /// Answers, or waits a little longer.
+    pub(super) fn look(self, cache: &Cache, moment: &Moment<'_>) -> (State, Directive) {
+        let fleet = match cache.is_told(&self.telling) {
+            true => "told",
+            false if moment.now < self.until => {
+                let at = moment.now.plus(PAUSE);
+                return (State::Purging(Box::new(self)), Directive::PollRemote { at });
+            }
+            false => "pending",
+        };
+        done(self.purged, self.soft, fleet)
+    }
+}
+
+/// What the fleet has not been told of.
+pub(super) fn pending(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+    let (here, first) = cache.pending_purges(MOST_SHOWN);
+    // Each worker shows its share by tick.
+    let all = moment.host.metric(("queue", "purge")).max(here as u64);
+    let fleet = match cache.policy().remote.enabled {
+        false => "off",
+        true if all == 0 => "told",
+        true => "pending",
+    };
+    let list: Vec<Value> = first
+        .iter()
+        .map(|purge| {
+            let soft = purge.mode == Mode::Soft;
+            json!({ "what": purge.what.as_str(), "soft": soft, "at_ms": purge.at.as_millis() })
+        })
+        .collect();
+    let body = json!({ "fleet": fleet, "pending": all, "of": "worker", "here": here, "list": list });
+    Told { status: 200, body }
 }
 
 /// A URL is purged as the rule that it falls under keys it, and in both spellings of a `*`.
@@ -90,3 +163,9 @@ fn kind_of(item: &Item) -> &'static str {
 
 /// A longer body is written down as counts.
 const LONGEST_NOTE: usize = 8 << 10;
+/// How long an answer waits for the fleet to be told.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often it looks.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Purges in a list of those that are pending.
+const MOST_SHOWN: usize = 100;

@@ -127,6 +127,16 @@ impl Spread {
         self.outgoing.waiting()
     }
 
+    /// The same, the first that will be told first.
+    pub fn pending(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.outgoing.pending()
+    }
+
+    /// Purges that were dropped so far.
+    pub const fn dropped_ever(&self) -> u64 {
+        self.outgoing.dropped_ever()
+    }
+
     /// By tick: whether this worker is the one that reads for its node is looked after in shared data.
     pub fn tick(&mut self, data: &mut dyn SharedData, key: &str, now: Timestamp) {
         let place = self.reading.tick(data, key, now);

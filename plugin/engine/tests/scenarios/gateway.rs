@@ -452,7 +452,7 @@ impl Call<'_> {
         self.sent()
     }
 
-    fn sent(&mut self) -> Sent {
+    pub fn sent(&mut self) -> Sent {
         let mut fields = vec![
             (":method".to_owned(), self.method.clone()),
             (":scheme".to_owned(), self.scheme.to_owned()),

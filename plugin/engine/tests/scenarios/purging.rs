@@ -1,8 +1,10 @@
 //! What an operator purges is not served any more, whatever stored it, and costs the same however much it covers.
 
+use selvage_engine::exchange::Wake;
 use selvage_engine::purge::gate::Gate;
+use selvage_engine::remote::writes::{self, IN_A_ROW, Reason, Sort, State, Writes};
 
-use crate::gateway::{ALONE, Answer, Gateway, fresh_for, origin, unreachable};
+use crate::gateway::{ALONE, Answer, Gateway, Sent, fresh_for, moment, origin, unreachable};
 
 const JSON: &str = "/.selvage/purge";
 
@@ -15,7 +17,16 @@ fn open(count: usize, config: &str) -> Gateway {
 
 /// What the answer to `POST /.selvage/purge` says.
 fn purge(gateway: &mut Gateway, at: u64, body: &str) -> Answer {
-    gateway.post(JSON).at(at).chunk(body).answered().status(200)
+    let answer = match gateway.post(JSON).at(at).chunk(body).sent() {
+        // Nobody tells the fleet meanwhile.
+        Sent::Waits(waiter) => {
+            let answer = gateway.wakes(waiter, Wake::Poll, at + 1).answered();
+            assert!(String::from_utf8_lossy(answer.bytes()).contains(r#""fleet":"pending""#), "{answer:?}");
+            answer
+        }
+        sent => sent.answered(),
+    };
+    answer.status(200)
 }
 
 #[test]
@@ -26,7 +37,10 @@ fn a_url_is_purged_by_its_method_in_every_worker_whatever_the_scheme() {
         gateway.get(path).worker(1).at(0).hit();
     }
     let answer = gateway.request("PURGE", "/a?x").scheme("http").at(1).answered();
-    answer.status(200).content(r#"{"purged":1,"soft":false}"#).has("content-type", "application/json");
+    answer
+        .status(200)
+        .content(r#"{"fleet":"off","purged":1,"soft":false}"#)
+        .has("content-type", "application/json");
     assert!(gateway.workers[0].take_changes_to_tell());
     gateway.learns(1, 1);
     gateway.get("/a?x").worker(1).at(2).miss(fresh_for(60).body("new")).detail("purged").stored();
@@ -129,7 +143,7 @@ fn a_soft_purge_makes_stale() {
     gateway.get("/a").worker(1).at(0).hit();
     for path in ["/a", "/b"] {
         let call = gateway.request("PURGE", path).header("selvage-purge", "soft").at(10);
-        call.answered().content(r#"{"purged":1,"soft":true}"#);
+        call.answered().content(r#"{"fleet":"off","purged":1,"soft":true}"#);
     }
     gateway.learns(1, 10);
     gateway.get("/a").worker(1).at(12).hit().ttl(-2).detail("stale-while-revalidate").content("one");
@@ -241,13 +255,8 @@ fn only_the_token_opens_and_nothing_leaks() {
         }
     }
     gateway.get("/a").at(2).hit();
-    gateway
-        .get(JSON)
-        .header("authorization", "Bearer secret")
-        .at(2)
-        .answered()
-        .status(405)
-        .has("allow", "POST");
+    let put = gateway.request("PUT", JSON).header("authorization", "Bearer secret").at(2);
+    put.answered().status(405).has("allow", "GET, POST");
     gateway.request("PURGE", "/a").header("authorization", "Bearer secret").at(3).answered().status(200);
     gateway.get("/a").at(4).miss(fresh_for(60)).detail("purged");
     assert_eq!(gateway.counted(0, "purge", "refused"), 7);
@@ -391,6 +400,43 @@ fn exchanges_purges(gateway: &mut Gateway, store: &mut Purges, millis: u64) {
 struct Purges {
     entries: std::collections::BTreeMap<u64, String>,
     hint: Option<u64>,
+}
+
+#[test]
+fn the_answer_to_a_purge_says_what_the_fleet_knows_of_it() {
+    let mut store = Purges::default();
+    let mut gateway = open(1, r#"{"remote":{"enabled":true}}"#);
+    let pending = |gateway: &mut Gateway, at| -> serde_json::Value {
+        serde_json::from_slice(gateway.get(JSON).at(at).answered().status(200).bytes()).unwrap()
+    };
+    assert_eq!(pending(&mut gateway, 0)["fleet"], "told");
+    // Its entry is written while it waits.
+    let waiter = gateway.post(JSON).at(1).chunk(r#"{"tags":["a"]}"#).sent().waiting();
+    assert_eq!(pending(&mut gateway, 1)["here"], 1);
+    exchanges_purges(&mut gateway, &mut store, 1_000);
+    let told = gateway.wakes(waiter, Wake::Poll, 1).answered();
+    told.content(r#"{"fleet":"told","purged":1,"soft":false}"#);
+    assert_eq!(pending(&mut gateway, 1)["list"], serde_json::json!([]));
+    // A store that takes no writes is not waited for.
+    let place = writes::place(&gateway.workers[0].policy().remote);
+    for n in 0..IN_A_ROW {
+        let refused = (Sort::Entries, State::Refusing(Reason::Oom));
+        Writes::default().note(refused, 0, &mut gateway.shared, &place, moment(u64::from(n)));
+    }
+    for n in 0..150 {
+        let body = format!(r#"{{"tags":["{n}"],"soft":true}}"#);
+        let answer = gateway.post(JSON).at(2).chunk(body).answered();
+        answer.content(r#"{"fleet":"pending","purged":1,"soft":true}"#);
+    }
+    let told = pending(&mut gateway, 3);
+    assert_eq!((&told["fleet"], &told["here"]), (&"pending".into(), &150.into()));
+    let list = told["list"].as_array().unwrap();
+    assert_eq!((list.len(), &list[0]["what"], &list[0]["soft"]), (100, &"tag".into(), &true.into()));
+    exchanges_purges(&mut gateway, &mut store, 4_000);
+    assert_eq!(
+        (&pending(&mut gateway, 4)["here"], pending(&mut gateway, 4)["fleet"].as_str()),
+        (&0.into(), Some("told"))
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::time::Timestamp;
 pub(super) struct Outgoing {
     waiting: VecDeque<Vec<u8>>,
     dropped: u64,
+    dropped_ever: u64,
     entry: Option<Entry>,
     /// The last number that is known to be taken, and when that was so.
     last: Option<u64>,
@@ -58,13 +59,26 @@ impl Outgoing {
         if self.waiting.len() >= MOST_OUTGOING {
             self.waiting.pop_front();
             self.dropped += 1;
+            self.dropped_ever += 1;
         }
         self.waiting.push_back(purge);
     }
 
-    /// Purges of which nothing has been written.
+    /// Purges that are not known to be written.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+        let purges = self.entry.as_ref().map_or(0, |entry| entry.purges);
+        self.waiting.len().saturating_add(usize::try_from(purges).unwrap_or(usize::MAX))
+    }
+
+    /// The same, the first that will be written first.
+    pub(super) fn pending(&self) -> impl Iterator<Item = Vec<u8>> {
+        let entry = self.entry.as_ref().and_then(|entry| purges_of(entry.text.as_bytes()));
+        entry.unwrap_or_default().into_iter().chain(self.waiting.iter().cloned())
+    }
+
+    /// Purges that were dropped so far.
+    pub(super) const fn dropped_ever(&self) -> u64 {
+        self.dropped_ever
     }
 
     pub(super) fn take_dropped(&mut self) -> u64 {

@@ -137,7 +137,7 @@ fn what_is_not_answered_counts_only_while_lookups_are() {
 fn one_worker_probes_every_two_seconds_and_more_often_in_doubt() {
     let mut data = Data::default();
     let [mut a, mut b] = [Writes::default(), Writes::default()];
-    let mut probes = |a: &mut Writes, b: &mut Writes, data: &mut Data, from: u64, to: u64| {
+    let probes = |a: &mut Writes, b: &mut Writes, data: &mut Data, from: u64, to: u64| {
         (from..to)
             .step_by(100)
             .map(|time| [&mut *a, &mut *b].map(|w| u32::from(w.claim(data, KEY, at(time)))))
