@@ -256,7 +256,7 @@ fn only_the_token_opens_and_nothing_leaks() {
     }
     gateway.get("/a").at(2).hit();
     let put = gateway.request("PUT", JSON).header("authorization", "Bearer secret").at(2);
-    put.answered().status(405).has("allow", "GET, POST");
+    put.answered().status(405).has("allow", "GET, HEAD, POST");
     gateway.request("PURGE", "/a").header("authorization", "Bearer secret").at(3).answered().status(200);
     gateway.get("/a").at(4).miss(fresh_for(60)).detail("purged");
     assert_eq!(gateway.counted(0, "purge", "refused"), 7);

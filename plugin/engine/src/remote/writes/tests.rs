@@ -140,8 +140,7 @@ fn one_worker_probes_every_two_seconds_and_more_often_in_doubt() {
     let probes = |a: &mut Writes, b: &mut Writes, data: &mut Data, from: u64, to: u64| {
         (from..to)
             .step_by(100)
-            .map(|time| [&mut *a, &mut *b].map(|w| u32::from(w.claim(data, KEY, at(time)))))
-            .flatten()
+            .flat_map(|time| [&mut *a, &mut *b].map(|w| u32::from(w.claim(data, KEY, at(time)))))
             .sum::<u32>()
     };
     let calm = probes(&mut a, &mut b, &mut data, 0, 20_000);
