@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
+mod admitting;
 mod bodies;
 mod bridge;
 mod cluster;

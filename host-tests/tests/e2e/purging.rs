@@ -244,3 +244,39 @@ fn while_redis_does_not_answer_a_purge_waits_and_then_nothing_else_is_gone_with_
     }
     received(&two, 2);
 }
+
+#[test]
+fn while_redis_refuses_writes_clients_are_served_health_says_so_and_purges_arrive_afterwards() {
+    let origin = origin();
+    let bridge = Bridge::start();
+    let remote = r#", "remote": { "enabled": true, "timeout": "250ms" }"#;
+    let [one, two] = [(); 2].map(|()| start(&origin, remote, Some(bridge.port())));
+    let ask = |gateway: &Gateway, path: &str| {
+        gateway.ask("GET", path).header("authorization", format!("Bearer {TOKEN}")).send()
+    };
+    let refuses = |answer: &Response| answer.text().contains("remote-writes-refused");
+    for (name, fault, repair) in [
+        ("full", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        ("readonly", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+        ("forbidden", "ACL SETUSER default -set -setex -del", "ACL SETUSER default +@all"),
+    ] {
+        let page = format!("/{name}/a");
+        warm(&one, &page);
+        let old = warm(&two, &page);
+        bridge.command(fault);
+        becomes(|| ask(&one, "/.selvage/health"), refuses);
+        let fresh = get(&one, &format!("/{name}/new"));
+        assert_eq!(fresh.status, 200, "{name}: {}", fresh.cache_status());
+        let answer = purge(&one, &format!(r#"{{"tags":["{name}"]}}"#)).text();
+        assert!(answer.contains(r#""fleet":"pending""#), "{name}: {answer}");
+        becomes(|| ask(&one, "/.selvage/purge"), |answer| answer.text().contains(r#""fleet":"pending""#));
+        assert_eq!(get(&two, &page).text(), old, "{name}");
+        bridge.command(repair);
+        gone(&two, &page, &old);
+        becomes(|| ask(&one, "/.selvage/health"), |answer| !refuses(answer));
+    }
+    for gateway in [&one, &two] {
+        assert_eq!(gateway.stat("selvage.event.purges-lost"), 0);
+        gateway.assert_sound();
+    }
+}
