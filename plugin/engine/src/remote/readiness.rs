@@ -186,31 +186,11 @@ const SAME_START: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
-    use crate::store::node::CasMismatch;
+    use crate::store::node::fake::Fake;
 
     const KEY: &str = "sv1/p/redis";
     const PAUSE: Duration = Duration::from_millis(500);
-
-    #[derive(Default)]
-    struct Data(HashMap<String, (Vec<u8>, u32)>);
-
-    impl SharedData for Data {
-        fn get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
-            self.0.get(key).cloned()
-        }
-
-        fn set(&mut self, key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch> {
-            let last = self.0.get(key).map_or(0, |(_, last)| *last);
-            if last != 0 && cas != 0 && cas != last {
-                return Err(CasMismatch);
-            }
-            self.0.insert(key.to_owned(), (value.to_vec(), last + 1));
-            Ok(())
-        }
-    }
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(1_000_000 + millis)
@@ -218,7 +198,7 @@ mod tests {
 
     #[test]
     fn one_worker_asks_and_all_know() {
-        let mut data = Data::default();
+        let mut data = Fake::default();
         let [mut a, mut b] = [Readiness::new(PAUSE, at(0)), Readiness::new(PAUSE, at(3))];
         assert!(a.claim(&mut data, KEY, at(10)));
         assert!(!b.claim(&mut data, KEY, at(11)));
@@ -230,7 +210,7 @@ mod tests {
 
     #[test]
     fn probes_without_success_are_repeated_with_longer_pauses_up_to_the_longest() {
-        let mut data = Data::default();
+        let mut data = Fake::default();
         let mut worker = Readiness::new(PAUSE, at(0));
         let mut now = 0;
         for pause in [1000, 2000, 4000, 8000, 10_000, 10_000] {
@@ -246,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_probe_whose_worker_died_is_made_by_another() {
-        let mut data = Data::default();
+        let mut data = Fake::default();
         let [mut a, mut b] = [Readiness::new(PAUSE, at(0)), Readiness::new(PAUSE, at(0))];
         assert!(a.claim(&mut data, KEY, at(0)));
         assert!(!b.claim(&mut data, KEY, at(499)));
@@ -255,13 +235,13 @@ mod tests {
 
     #[test]
     fn what_was_found_under_an_earlier_configuration_or_is_damaged_is_found_out_anew() {
-        let mut data = Data::default();
+        let mut data = Fake::default();
         let mut old = Readiness::new(PAUSE, at(0));
         assert!(old.claim(&mut data, KEY, at(0)));
         old.conclude(&mut data, KEY, Outcome::Ready, at(1));
         let mut new = Readiness::new(PAUSE, at(60_000));
         assert!(new.claim(&mut data, KEY, at(60_000)));
-        let bytes = data.0.get(KEY).unwrap().0.clone();
+        let bytes = data.get(KEY).unwrap().0.clone();
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 4;

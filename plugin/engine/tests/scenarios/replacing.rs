@@ -11,6 +11,18 @@ fn gone() -> Origin {
     origin(410).header("cache-control", "no-store").body("gone")
 }
 
+/// An Envoy whose fleet has what another one stored for a path, and which has nothing itself.
+fn beside_one_that_stored(path: &str) -> Gateway {
+    let config = r#"{"remote":{"enabled":true}}"#;
+    let mut first = Gateway::with(config);
+    let lasting = origin(200).header("cache-control", "max-age=600").body("old");
+    first.get(path).at(0).miss(lasting);
+    first.sends();
+    let mut second = Gateway::with(config);
+    second.redis = first.redis.clone();
+    second
+}
+
 fn failure() -> Origin {
     origin(500).body("failure")
 }
@@ -42,13 +54,7 @@ fn nor_where_the_common_store_cannot_take_the_new_one() {
 
 #[test]
 fn what_the_remote_store_did_not_tell_in_time_does_not_come_back() {
-    let config = r#"{"remote":{"enabled":true}}"#;
-    let mut first = Gateway::with(config);
-    let lasting = origin(200).header("cache-control", "max-age=600").body("old");
-    first.get("/a").at(0).miss(lasting);
-    first.sends();
-    let mut second = Gateway::with(config);
-    second.redis = first.redis.clone();
+    let mut second = beside_one_that_stored("/a");
     second.redis.dead = true;
     second.get("/a").at(1).forwarded(gone()).content("gone");
     second.redis.dead = false;
@@ -162,13 +168,7 @@ fn what_another_envoy_stored_without_vary_does_not_come_back_for_a_variant_that_
 
 #[test]
 fn what_a_reload_finds_gone_does_not_come_back_from_the_remote_store() {
-    let config = r#"{"remote":{"enabled":true}}"#;
-    let mut first = Gateway::with(config);
-    let lasting = origin(200).header("cache-control", "max-age=600").body("old");
-    first.get("/a").at(0).miss(lasting);
-    first.sends();
-    let mut second = Gateway::with(config);
-    second.redis = first.redis.clone();
+    let mut second = beside_one_that_stored("/a");
     second.get("/a").header("cache-control", "no-cache").at(1).forwarded(gone()).content("gone");
     second.sends();
     second.get("/a").at(15).forwarded(version("newer")).content("newer");

@@ -1,28 +1,8 @@
-use std::collections::HashMap;
-
 use super::*;
-use crate::store::node::CasMismatch;
+use crate::store::node::fake::Fake;
 
 const KEY: &str = "sv1/wr/c/a/p";
 const OOM: State = State::Refusing(Reason::Oom);
-
-#[derive(Default)]
-struct Data(HashMap<String, (Vec<u8>, u32)>);
-
-impl SharedData for Data {
-    fn get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
-        self.0.get(key).cloned()
-    }
-
-    fn set(&mut self, key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch> {
-        let last = self.0.get(key).map_or(0, |(_, last)| *last);
-        if last != 0 && cas != 0 && cas != last {
-            return Err(CasMismatch);
-        }
-        self.0.insert(key.to_owned(), (value.to_vec(), last + 1));
-        Ok(())
-    }
-}
 
 fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + millis)
@@ -81,7 +61,7 @@ fn an_answer_says_about_writes_what_it_can() {
 
 #[test]
 fn three_refusals_in_a_row_are_told_once_and_the_first_write_that_is_taken_ends_it() {
-    let mut data = Data::default();
+    let mut data = Fake::default();
     let [mut a, mut b] = [Writes::default(), Writes::default()];
     let refused = (Sort::Records, OOM);
     assert_eq!(a.note(refused, 0, &mut data, KEY, at(0)), None);
@@ -104,7 +84,7 @@ fn three_refusals_in_a_row_are_told_once_and_the_first_write_that_is_taken_ends_
 
 #[test]
 fn a_store_at_its_limit_does_not_fill_the_log() {
-    let mut data = Data::default();
+    let mut data = Fake::default();
     let mut worker = Writes::default();
     let mut told = 0;
     for time in 0..60_000 {
@@ -116,7 +96,7 @@ fn a_store_at_its_limit_does_not_fill_the_log() {
 
 #[test]
 fn what_is_not_answered_counts_only_while_lookups_are() {
-    let mut data = Data::default();
+    let mut data = Fake::default();
     let mut worker = Writes::default();
     let silent = (Sort::Entries, State::Silent);
     for time in 0..10 {
@@ -135,9 +115,9 @@ fn what_is_not_answered_counts_only_while_lookups_are() {
 
 #[test]
 fn one_worker_probes_every_two_seconds_and_more_often_in_doubt() {
-    let mut data = Data::default();
+    let mut data = Fake::default();
     let [mut a, mut b] = [Writes::default(), Writes::default()];
-    let probes = |a: &mut Writes, b: &mut Writes, data: &mut Data, from: u64, to: u64| {
+    let probes = |a: &mut Writes, b: &mut Writes, data: &mut Fake, from: u64, to: u64| {
         (from..to)
             .step_by(100)
             .flat_map(|time| [&mut *a, &mut *b].map(|w| u32::from(w.claim(data, KEY, at(time)))))
@@ -155,12 +135,12 @@ fn one_worker_probes_every_two_seconds_and_more_often_in_doubt() {
 
 #[test]
 fn what_is_damaged_is_known_to_nobody() {
-    let mut data = Data::default();
+    let mut data = Fake::default();
     let mut worker = Writes::default();
     for time in 0..4 {
         worker.note((Sort::Records, State::Refusing(Reason::Other)), 0, &mut data, KEY, at(time));
     }
-    let bytes = data.0.get(KEY).unwrap().0.clone();
+    let bytes = data.get(KEY).unwrap().0.clone();
     assert!(Shared::decode(&bytes).is_some());
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
