@@ -154,7 +154,9 @@ fn a_redis_of_ones_own_is_used_and_emptied_of_our_keys_only() {
     becomes(|| get(&gateway, "/0"), |_| gateway.stat("selvage.remote.written") == 3);
     let login = "AUTH \"it's ours\"\n";
     redis.say(&format!("{login}SET selvages x\nSET other:v1:x x"));
-    assert_eq!(redis.say(&format!("{login}DBSIZE")), "+OK\r\n:5\r\n+OK\r\n");
+    // What it writes to see whether it may is gone a second later.
+    drop(gateway);
+    becomes(|| redis.say(&format!("{login}DBSIZE")), |size| size == "+OK\r\n:5\r\n+OK\r\n");
     assert_eq!(flush(&url, &[]), "deleted 3\n");
     let without_password = format!("redis://127.0.0.1:{}", redis.port());
     assert_eq!(flush(&without_password, &[("REDISCLI_AUTH", "it's ours")]), "deleted 0\n");
@@ -187,7 +189,9 @@ fn a_redis_with_tls_and_a_user_is_used_and_emptied() {
     assert!(!gateway.log().contains("secret"), "{}", gateway.log());
     let second = member(&origin).bridge(bridge_of(&gateway)).start();
     assert_says(&get(&second, "/one"), "detail=remote");
-    assert_eq!(flush(&url, &[("SSL_CERT_FILE", &authority)]), "deleted 1\n");
+    // A probe of writes may be there as well, for a second.
+    let deleted = flush(&url, &[("SSL_CERT_FILE", &authority)]);
+    assert!(["deleted 1\n", "deleted 2\n", "deleted 3\n"].contains(&deleted.as_str()), "{deleted}");
 }
 
 /// The port of the webdis that `envoy/run` started.

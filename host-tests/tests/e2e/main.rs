@@ -104,7 +104,7 @@ fn stale_on_arrival(received: &Received, directives: &str) -> Answer {
 
 /// Asks until it is so; fails with the last answer after ten seconds.
 #[track_caller]
-fn becomes(mut ask: impl FnMut() -> Response, is_so: impl Fn(&Response) -> bool) -> Response {
+fn becomes<T: std::fmt::Debug>(mut ask: impl FnMut() -> T, is_so: impl Fn(&T) -> bool) -> T {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let response = ask();
