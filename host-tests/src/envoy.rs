@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod client;
+mod listeners;
 
 use std::{
     fs,
@@ -21,6 +22,7 @@ use crate::measured::resident_kib;
 
 pub use bootstrap::{envoy_program, typed};
 pub use client::{Ask, Connection, Response, read_response};
+pub use listeners::{Listener, Listeners};
 
 /// The cache in a real Envoy. Everything it started is stopped when it is dropped or the test process ends.
 pub struct Gateway {
@@ -286,6 +288,15 @@ impl Builder {
     /// It ended instead.
     pub fn try_start_with(self, bootstrap: &str, values: &[(&str, &str)]) -> Result<Gateway, Refused> {
         bootstrap::start(&self, bootstrap, values)
+    }
+
+    /// Starts Envoy with the local bootstrap in which these listeners stand in a file of their own, which may become another.
+    /// The first one is called `selvage`. The arguments are Envoy's here.
+    ///
+    /// # Errors
+    /// It ended instead.
+    pub fn try_start_with_listeners(self, all: &[Listener]) -> Result<(Gateway, Listeners), Refused> {
+        listeners::start(&self, all)
     }
 
     /// Starts Envoy with a file of the repository by the lines that its header tells to type; other values as in

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use selvage_engine::cache::Moment;
 use selvage_engine::insight::held::{Held, Outside};
+use selvage_engine::insight::speaker::Speaker;
+use selvage_engine::policy::Policy;
 use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
@@ -13,6 +15,8 @@ use crate::root::Root;
 /// What the VM holds beside its roots.
 #[derive(Clone, Copy)]
 pub struct InVm {
+    /// One of the roots serves requests. Envoy's main thread has a VM too, which serves nobody and stores nothing.
+    pub serves: bool,
     /// Streams that Envoy has told of and not ended.
     pub contexts: usize,
     /// Streams with something still to come.
@@ -21,21 +25,35 @@ pub struct InVm {
     pub bodies: usize,
 }
 
-/// When a root shows next what takes a look into shared data.
-#[derive(Default)]
+/// What a root keeps to show what all workers know alike, and what takes a look into shared data.
 pub struct Gauges {
+    speaker: Speaker,
     next_look: Timestamp,
+    /// Responses and bytes in the node store, when it last looked.
+    in_node: (u64, u64),
+}
+
+impl Gauges {
+    /// Nothing is shown yet. `who` is a number that no other root has.
+    pub fn new(policy: &Policy, who: u64, now: Timestamp) -> Self {
+        Self { speaker: Speaker::new(policy, who, now), next_look: Timestamp::default(), in_node: (0, 0) }
+    }
+
+    /// Its root goes.
+    pub fn leave(&mut self) {
+        self.speaker.leave(&mut Envoy);
+    }
 }
 
 /// Shows what a root holds, and what the VM holds if the root is to say it: one has to.
 pub fn export(root: &mut Root, held: Option<InVm>, breakers: &Breakers, now: Timestamp) {
     let metrics = &mut root.metrics;
     let policy = root.cache.policy();
-    // Envoy's main thread has a VM too, which serves nobody and stores nothing.
-    let serves = root.wake.has_joined();
+    let serves = root.wake.serves();
+    let speaks = root.gauges.speaker.speaks(&mut Envoy, serves, now);
     metrics.gauge(("bytes_limit", "worker"), if serves { policy.worker.bytes } else { 0 });
     metrics.gauge(("heap_bytes", "budget"), if serves { root.cache.worker_budget() } else { 0 });
-    metrics.set(("bytes_limit", "node"), policy.node.bytes);
+    metrics.say(("bytes_limit", "node"), policy.node.bytes, speaks);
     let (entries, bytes) = root.cache.worker_usage();
     metrics.gauge(("entries", "worker"), entries);
     metrics.gauge(("bytes", "worker"), bytes);
@@ -50,12 +68,12 @@ pub fn export(root: &mut Root, held: Option<InVm>, breakers: &Breakers, now: Tim
     metrics.gauge(("queue", "purge"), load.purge_queue);
     metrics.gauge(("queue", "refresh"), root.cache.refreshes_queued());
     if let Some(held) = held {
-        metrics.gauge(("heap_bytes", "used"), if serves { host::memory_bytes() } else { 0 });
+        metrics.gauge(("heap_bytes", "used"), if held.serves { host::memory_bytes() } else { 0 });
         metrics.gauge(("live", "contexts"), held.contexts);
         metrics.gauge(("live", "streams"), held.streams.count);
         metrics.gauge(("live", "held"), held.bodies);
     }
-    if serves && now >= root.gauges.next_look {
+    if root.wake.has_joined() && now >= root.gauges.next_look {
         root.cache.note_held(Outside {
             at: now,
             heap_bytes: host::memory_bytes() as u64,
@@ -67,10 +85,20 @@ pub fn export(root: &mut Root, held: Option<InVm>, breakers: &Breakers, now: Tim
             remote_latency: root.remote.latency(breakers),
         });
         root.gauges.next_look = now.plus(LOOK_EVERY);
-        let (entries, bytes) = root.cache.node_usage(&mut Moment { now, host: &mut Envoy });
-        // Each worker has counted at another time; the numbers are near each other.
-        metrics.set(("entries", "node"), entries);
-        metrics.set(("bytes", "node"), bytes);
+        root.gauges.in_node = root.cache.node_usage(&mut Moment { now, host: &mut Envoy });
+    }
+    let (entries, bytes) = root.gauges.in_node;
+    metrics.say(("entries", "node"), entries, speaks);
+    metrics.say(("bytes", "node"), bytes, speaks);
+    if root.remote.is_enabled() {
+        metrics.export_breaker(root.remote.state(breakers, now));
+        let ready = root.remote.is_ready();
+        metrics.say(("remote_state", "ready"), u64::from(ready), speaks);
+        metrics.say(("remote_state", "not-ready"), u64::from(!ready), speaks);
+        let writes = root.remote.writes().as_str();
+        for state in ["ok", "refusing", "silent"] {
+            metrics.say(("remote_writes", state), u64::from(state == writes), speaks);
+        }
     }
 }
 

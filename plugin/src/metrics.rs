@@ -12,8 +12,9 @@ use crate::host::{self, Metric};
 
 /// The metrics of one plugin; each is defined when it is first needed, once. What there may be is listed in
 /// [`selvage_engine::stats::list`].
-#[derive(Default)]
 pub struct Metrics {
+    /// The label `plugin` of its gauges.
+    label: Box<str>,
     known: BTreeMap<Word, Known>,
 }
 
@@ -21,12 +22,16 @@ pub struct Metrics {
 #[derive(Clone, Copy)]
 struct Known {
     id: u32,
-    /// What a gauge was told last: of one that is a sum, this worker's share.
-    told: Option<i64>,
-    is_sum: bool,
+    /// This worker's share of a gauge.
+    told: i64,
 }
 
 impl Metrics {
+    /// None is defined yet.
+    pub fn new(label: &str) -> Self {
+        Self { label: label.into(), known: BTreeMap::new() }
+    }
+
     /// Exports what was counted and measured since the last time.
     pub fn export(&mut self, cache: &mut Cache) {
         if !self.known.contains_key(&FROM_THE_START[0]) {
@@ -66,24 +71,23 @@ impl Metrics {
         if value == 0 && !self.known.contains_key(&word) {
             return;
         }
-        let value = i64::try_from(value).unwrap_or(i64::MAX);
-        let Some(gauge) = self.known(Metric::Gauge, word) else { return };
-        gauge.is_sum = true;
-        let told = gauge.told.unwrap_or(0);
-        if value != told {
-            host::increment(gauge.id, value - told);
-            gauge.told = Some(value);
+        self.share(word, i64::try_from(value).unwrap_or(i64::MAX));
+    }
+
+    /// Exports a gauge of which all workers know the same: one of them says it, also that it is 0.
+    pub fn say(&mut self, word: Word, value: u64, speaks: bool) {
+        if speaks {
+            self.share(word, i64::try_from(value).unwrap_or(i64::MAX));
+        } else {
+            self.gauge(word, 0);
         }
     }
 
-    /// Exports a gauge of which all workers know the same, so that the last one that says it is right.
-    pub fn set(&mut self, word: Word, value: u64) {
+    fn share(&mut self, word: Word, value: i64) {
         let Some(gauge) = self.known(Metric::Gauge, word) else { return };
-        // What a root of before has said may still be there, so the first 0 is said too.
-        let told = i64::try_from(value).ok();
-        if told != gauge.told {
-            host::record(gauge.id, value);
-            gauge.told = told;
+        if value != gauge.told {
+            host::increment(gauge.id, value - gauge.told);
+            gauge.told = value;
         }
     }
 
@@ -99,8 +103,11 @@ impl Metrics {
         match self.known.entry(word) {
             Entry::Occupied(known) => Some(known.into_mut()),
             Entry::Vacant(place) => {
-                let id = define(kind, word)?;
-                Some(place.insert(Known { id, told: None, is_sum: false }))
+                let id = match kind {
+                    Metric::Gauge => define_of(&self.label, word)?,
+                    Metric::Counter | Metric::Histogram => define(kind, word)?,
+                };
+                Some(place.insert(Known { id, told: 0 }))
             }
         }
     }
@@ -113,9 +120,18 @@ fn define(kind: Metric, (family, word): Word) -> Option<u32> {
     host::define_metric(kind, &format!("selvage.{family}.{word}"))
 }
 
+/// Defines a gauge of a plugin, or of the VMs.
+fn define_of(plugin: &str, word: Word) -> Option<u32> {
+    if plugin.is_empty() || list::is_of_the_vm(word) {
+        return define(Metric::Gauge, word);
+    }
+    let (family, word) = word;
+    host::define_metric(Metric::Gauge, &format!("selvage.{family}.{plugin}.{word}"))
+}
+
 /// The id of a rule's counter.
 fn of_rule(rule: &str, word: Word) -> Option<u32> {
-    OF_RULES.with_borrow_mut(|ids| {
+    OWNED.with_borrow_mut(|ids| {
         id_of(ids, (rule.into(), word), || {
             let (family, word) = word;
             host::define_metric(Metric::Counter, &format!("selvage.{family}.{rule}.{word}"))
@@ -131,9 +147,14 @@ fn id_of<K: Ord>(ids: &mut BTreeMap<K, u32>, key: K, define: impl FnOnce() -> Op
     }
 }
 
-/// The value of a rule's counter, of all workers together.
-pub fn read_for(rule: &str, word: Word) -> u64 {
-    of_rule(rule, word).and_then(host::metric).unwrap_or_default()
+/// The value of a rule's counter or a plugin's gauge, of all workers together.
+pub fn read_of(owner: &str, word: Word) -> u64 {
+    let is_plugins = list::family(word.0).is_some_and(list::Family::by_plugin);
+    let id = match is_plugins {
+        true => OWNED.with_borrow_mut(|ids| id_of(ids, (owner.into(), word), || define_of(owner, word))),
+        false => of_rule(owner, word),
+    };
+    id.and_then(host::metric).unwrap_or_default()
 }
 
 /// The value of a counter or gauge, of all workers together; 0 for what is neither. One that is read shows in Envoy's stats
@@ -151,17 +172,15 @@ pub fn read(word: Word) -> u64 {
 thread_local! {
     /// The ids of what this VM has read. Envoy gives every definition an id of its own.
     static READ: RefCell<BTreeMap<Word, u32>> = const { RefCell::new(BTreeMap::new()) };
-    /// The ids of counters that each rule has its own of, by its name.
-    static OF_RULES: RefCell<BTreeMap<(Box<str>, Word), u32>> = const { RefCell::new(BTreeMap::new()) };
+    /// The ids of what each rule or plugin has its own of, by its name.
+    static OWNED: RefCell<BTreeMap<(Box<str>, Word), u32>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 impl Drop for Metrics {
     /// A root that goes takes its share of the sums with it.
     fn drop(&mut self) {
-        for gauge in self.known.values().filter(|known| known.is_sum) {
-            if let Some(share) = gauge.told.filter(|share| *share != 0) {
-                host::increment(gauge.id, -share);
-            }
+        for gauge in self.known.values().filter(|known| known.told != 0) {
+            host::increment(gauge.id, -gauge.told);
         }
     }
 }

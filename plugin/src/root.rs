@@ -51,6 +51,8 @@ impl Root {
         warm_up::run(&policy);
         // Streams wait for each other, and for the remote store, by the tick.
         let pace = Pace::new(policy.node.poll.min(SLOWEST_TICK));
+        let metrics = Metrics::new(&policy.label);
+        let gauges = Gauges::new(&policy, breakers.random(), host::now());
         let mut cache = Cache::new(policy);
         cache.set_gate(gate);
         cache.seed_purges(breakers.random());
@@ -69,8 +71,8 @@ impl Root {
             remote,
             refreshes: Refreshes::default(),
             fetches: HashMap::default(),
-            metrics: Metrics::default(),
-            gauges: Gauges::default(),
+            metrics,
+            gauges,
         })
     }
 
@@ -82,6 +84,13 @@ impl Root {
         self.fetches = before.fetches;
         self.remote.take_over(before.remote);
         self.cache.take_over_purges(&mut before.cache);
+    }
+
+    /// Lets go of what it holds for others, for another configuration has followed. It may still have requests to come.
+    pub fn rest(&mut self) {
+        // Memory of the VM never shrinks.
+        self.cache.clear_worker();
+        self.wake.rest();
     }
 
     /// Does what is due now and then. `held` is what the VM holds, if this is the root that shows it.
@@ -101,14 +110,6 @@ impl Root {
         self.refreshes.ask(&mut self.remote, breakers, &mut self.cache, now);
         self.refreshes.send(&mut self.cache, now);
         self.remote.tick(breakers, &mut self.cache, now);
-        if self.remote.is_enabled() {
-            self.metrics.export_breaker(self.remote.state(breakers, now));
-            self.metrics.set(("remote_state", "ready"), u64::from(self.remote.is_ready()));
-            let writes = self.remote.writes().as_str();
-            for state in ["ok", "refusing", "silent"] {
-                self.metrics.set(("remote_writes", state), u64::from(state == writes));
-            }
-        }
         self.metrics.gauge(("origin_state", "open"), self.cache.origins_left_alone(now));
         self.metrics.export(&mut self.cache);
         self.cache.keep_history(&mut Moment { now, host: &mut Envoy });

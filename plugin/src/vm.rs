@@ -12,6 +12,7 @@ use std::cell::RefCell;
 
 use hashbrown::HashMap;
 use selvage_engine::cache::{Cache, Moment};
+use selvage_engine::config::refusal;
 use selvage_engine::exchange::Event;
 use selvage_engine::insight::held::Held;
 use selvage_engine::time::Timestamp;
@@ -68,6 +69,7 @@ impl Vm {
         let mut root = match Root::new(id, &json, &mut self.breakers) {
             Ok(root) => root,
             Err(errors) => {
+                refusal::note(&errors, &mut Envoy, host::now());
                 for error in errors {
                     host::log(Level::Error, &format!("configuration refused: {error}"));
                 }
@@ -82,8 +84,8 @@ impl Vm {
             self.uncounted_root = Some(only.id);
         }
         for other in &mut self.roots {
-            // A new configuration usually replaces an old one, and memory of the VM never shrinks.
-            other.cache.clear_worker();
+            // A new configuration usually replaces an old one.
+            other.rest();
         }
         self.roots.push(root);
         true
@@ -104,6 +106,7 @@ impl Vm {
         // What belongs to the whole VM is shown by one root.
         let shows_all = self.roots.first().is_some_and(|first| first.id == id);
         let held = InVm {
+            serves: self.roots.iter().any(|root| root.wake.serves()),
             contexts: self.contexts,
             streams: Held::since(self.streams.len(), self.note_oldest(now), now),
             bodies: self.held.len(),
@@ -140,6 +143,9 @@ impl Vm {
         }
         self.end(context, Event::Ended);
         if self.parents.remove(&context).is_none() && self.roots.iter().any(|root| root.id == context) {
+            if let Some(root) = root_of(&mut self.roots, context) {
+                root.gauges.leave();
+            }
             self.roots.retain(|root| root.id != context);
         } else {
             self.contexts = self.contexts.saturating_sub(1);

@@ -15,6 +15,7 @@ use crate::host::{self, Envoy};
 /// One worker's place among the others.
 pub struct Wake {
     place: Option<Place>,
+    serves: bool,
 }
 
 struct Place {
@@ -33,15 +34,26 @@ struct Entry {
 impl Wake {
     /// Not among the others yet.
     pub const fn new() -> Self {
-        Self { place: None }
+        Self { place: None, serves: false }
     }
 
     /// Takes a place at the first request: VMs that serve none (Envoy's main thread has one) need no calls.
     #[inline]
     pub fn join(&mut self, now: Timestamp) {
-        if self.place.is_none() {
-            self.place = take_place(now);
+        if !self.serves {
+            self.place = self.place.take().or_else(|| take_place(now));
+            self.serves = self.place.is_some();
         }
+    }
+
+    /// Another configuration has followed: until the next request it counts as one that serves nobody.
+    pub const fn rest(&mut self) {
+        self.serves = false;
+    }
+
+    /// Whether this worker serves requests, as far as is known.
+    pub const fn serves(&self) -> bool {
+        self.serves
     }
 
     /// Whether this worker has served a request.

@@ -58,11 +58,11 @@ pub(super) fn by_header(builder: &Builder, file: &str, more: &[(&str, &str)]) ->
     started
 }
 
-fn read(name: &str) -> String {
+pub(super) fn read(name: &str) -> String {
     fs::read_to_string(repository().join("envoy/bootstrap").join(name)).unwrap()
 }
 
-fn launch(
+pub(super) fn launch(
     builder: &Builder,
     text: &str,
     configuration: &str,
@@ -103,7 +103,7 @@ fn launch_as(
     let mut command = command(&bootstrap);
     command.arg("--admin-address-path").arg(&address_file);
     command.args(["--concurrency", &builder.workers.to_string(), "--disable-hot-restart"]);
-    command.args(["--log-level", "warning"]);
+    command.args(["--log-level", "warning"]).args(&builder.arguments);
     command.envs(builder.environment.iter().map(|(name, value)| (name, value)));
     let ready = |_: &Running| {
         let admin = fs::read_to_string(&address_file).ok()?.trim().parse().ok()?;
@@ -120,7 +120,7 @@ fn launch_as(
     gateway
 }
 
-fn substituted(line: &str, values: &[(&str, &str)]) -> String {
+pub(super) fn substituted(line: &str, values: &[(&str, &str)]) -> String {
     let marked = values.iter().find(|(name, _)| line.ends_with(&format!(" # SELVAGE_{name}")));
     match (marked, line.split_once(": ")) {
         (Some((_, value)), Some((member, _))) => format!("{member}: {value}"),

@@ -48,7 +48,8 @@ pub struct Connection {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Ask<'_> {
-    pub(crate) fn new(address: SocketAddr, method: &str, target: &str) -> Self {
+    /// A request to an address of its own.
+    pub fn new(address: SocketAddr, method: &str, target: &str) -> Self {
         Self {
             address,
             method: method.to_owned(),

@@ -19,6 +19,7 @@ mod explaining;
 mod failing;
 mod fleet;
 mod fuzz;
+mod gauges;
 mod informing;
 mod invalidation;
 mod isolation;

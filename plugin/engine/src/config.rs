@@ -10,6 +10,7 @@ mod protobuf;
 mod read;
 mod reader;
 pub mod reference;
+pub mod refusal;
 mod rule;
 pub mod schema;
 pub(crate) mod shown;
@@ -29,10 +30,14 @@ pub use rule::{
 };
 use written::Written;
 
+/// What a cache is called that is given no name.
+pub const DEFAULT_NAME: &str = "Selvage";
+
 /// The configuration of one cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The cache's identifier in `Cache-Status` (RFC 9211 §2), printable ASCII. Default: `Selvage`.
+    /// The cache's identifier in `Cache-Status` (RFC 9211 §2), printable ASCII. Default: [`DEFAULT_NAME`]. One of its own is the
+    /// label `plugin` of its gauges as well.
     pub name: Box<str>,
     /// Responses are shared only by caches of the same namespace. Default: `main`.
     pub namespace: Box<str>,
@@ -290,7 +295,7 @@ pub struct ConfigError {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            name: "Selvage".into(),
+            name: DEFAULT_NAME.into(),
             namespace: "main".into(),
             worker: Worker::default(),
             node: Node::default(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::{Config, Match};
+use crate::config::{Config, DEFAULT_NAME, Match};
 use crate::firewall::Watched;
 use crate::purge::hosts::Hosts;
 use crate::remote::breaker;
@@ -28,6 +28,8 @@ pub struct Policy {
     pub cache_status_name: Box<str>,
     /// The same as it was written.
     pub name: Box<str>,
+    /// The label `plugin` of its gauges: the name, with `_` for what metrics cannot have; empty if it has none of its own.
+    pub label: Box<str>,
     /// The store of each worker; `object_bytes` is no more than `bytes`.
     pub worker: Worker,
     /// The store that all workers share; `object_bytes` is no more than `bytes`.
@@ -177,6 +179,7 @@ impl From<Config> for Policy {
             .collect();
         Policy {
             cache_status_name: cache_status_name(&name),
+            label: label(&name),
             worker,
             node,
             remote,
@@ -225,6 +228,14 @@ fn resolved(mut rule: Rule) -> Rule {
     let watched = tainting_headers.iter().chain(credential_headers.iter()).chain(&vary.require);
     rule.watched = Watched::of(watched);
     rule
+}
+
+fn label(name: &str) -> Box<str> {
+    let fits = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_');
+    match name {
+        DEFAULT_NAME => "".into(),
+        name => name.chars().map(|sign| if fits(sign) { sign } else { '_' }).collect::<String>().into(),
+    }
 }
 
 /// As a token where it is one (RFC 9651 §3.3.4), else as a string (§3.3.3).

@@ -390,7 +390,7 @@ impl Host for Envoy {
         metrics::read(word)
     }
 
-    fn rule_metric(&mut self, rule: &str, word: Word) -> u64 {
-        metrics::read_for(rule, word)
+    fn metric_of(&mut self, owner: &str, word: Word) -> u64 {
+        metrics::read_of(owner, word)
     }
 }

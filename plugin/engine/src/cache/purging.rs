@@ -74,7 +74,7 @@ impl Cache {
     pub fn tells_soon(&self, moment: &mut Moment<'_>) -> bool {
         let remote = &self.policy.remote;
         remote.enabled
-            && numbers::remote_breaker(moment.host) == "closed"
+            && numbers::remote_breaker(moment.host, &self.policy.label) == "closed"
             && writes::read(moment.host, remote) == writes::State::Ok
     }
 

@@ -55,7 +55,12 @@ pub(super) struct Pattern {
 pub(super) fn top() -> Vec<Member> {
     let cache = Pattern { expression: "^[ -~]+$", chars: NAME_CHARS, words: "text" };
     vec![
-        member("name", Form::Text(cache), "\"Selvage\"", "The cache's identifier in `Cache-Status`."),
+        member(
+            "name",
+            Form::Text(cache),
+            "\"Selvage\"",
+            "The cache's identifier in `Cache-Status`; one of its own is the label `plugin` of its gauges as well.",
+        ),
         member(
             "namespace",
             Form::Text(plain_name()),

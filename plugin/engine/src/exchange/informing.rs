@@ -4,14 +4,14 @@ use serde_json::{Map, Value};
 
 use super::operating::{Told, note};
 use crate::cache::{Cache, Moment};
-use crate::config::shown;
+use crate::config::{refusal, shown};
 use crate::insight::health::{self, Status};
 use crate::insight::history::Point;
 use crate::insight::members::{Members, members};
 use crate::insight::numbers::{self, Requests, Tier, share};
 use crate::insight::{advice, held, history, shadow};
 use crate::remote::writes::{self, Reason};
-use crate::stats::list::Kind;
+use crate::stats::Word;
 
 /// Of the interface: a change that a program which reads it would have to know gets another one.
 const VERSION: u64 = 1;
@@ -29,12 +29,10 @@ pub(super) fn health(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
 
 /// Every counter and gauge.
 pub(super) fn stats(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
-    let mut of_kind = |kind| -> Value {
-        let values = numbers::all(moment.host, kind);
-        let named = values.map(|((family, word), value)| ([family, ".", word].concat(), value.into()));
-        Value::Object(named.collect())
-    };
-    let (mut counters, gauges) = (of_kind(Kind::Counter), of_kind(Kind::Gauge));
+    let named = |((family, word), value): (Word, u64)| ([family, ".", word].concat(), Value::from(value));
+    let mut counters = Value::Object(numbers::counters(moment.host).map(named).collect());
+    let plugin = &cache.policy().label;
+    let gauges = Value::Object(numbers::gauges(moment.host, plugin).map(named).collect());
     if let Some(counters) = counters.as_object_mut() {
         let by_rule = shadow::counters(moment.host, cache.policy());
         counters.extend(by_rule.into_iter().map(|(name, value)| (name, value.into())));
@@ -45,6 +43,7 @@ pub(super) fn stats(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
 /// How well the cache does.
 pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
     let host = &mut *moment.host;
+    let plugin = &*cache.policy().label;
     let requests = Requests::read(host);
     let (from_stores, bytes) = numbers::served_bytes(host);
     let (calls, failures) = numbers::remote_calls(host);
@@ -74,8 +73,8 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
         "bytes" => members! { "from_stores": from_stores, "all": bytes },
         "tiers" => members! {
             ;
-            "worker" => tier(&Tier::read(host, "worker")),
-            "node" => tier(&Tier::read(host, "node"))
+            "worker" => tier(&Tier::read(host, plugin, "worker")),
+            "node" => tier(&Tier::read(host, plugin, "node"))
         },
         "top" => top,
         "latency" => members! {
@@ -85,14 +84,14 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
         },
         "remote" => members! {
             "enabled": cache.policy().remote.enabled,
-            "ready": numbers::is_remote_ready(host),
-            "breaker": numbers::remote_breaker(host),
+            "ready": numbers::is_remote_ready(host, plugin),
+            "breaker": numbers::remote_breaker(host, plugin),
             "writes": writes.as_str(),
             "refused_for": writes.reason().map(Reason::as_str),
             "calls": calls,
             "failures": failures,
         },
-        "origin" => members! { "open": numbers::origins_open(host) },
+        "origin" => members! { "open": numbers::origins_open(host, plugin) },
         "shadow" => shadow::show(host, cache.policy(), cache.mismatches()),
         "history" => members! { "resolution_ms": history::RESOLUTION_MS; "points" => points }
     };
@@ -134,9 +133,10 @@ pub(super) fn resources(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
     Told { status: 200, body }
 }
 
-/// The configuration in force.
+/// The configuration in force, and why another was refused.
 pub(super) fn config(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
-    told(200, members! { ; "config" => shown::shown(cache.policy()) }, moment)
+    let refused = refusal::shown(moment.host, moment.now);
+    told(200, members! { ; "config" => shown::shown(cache.policy()), "refused" => refused }, moment)
 }
 
 /// What is done at once: `{"sweep":true,"shrink":true,"reset_breakers":true}`, each of which may be left out.

@@ -141,7 +141,7 @@ fn remote(host: &mut dyn Host, policy: &Policy, seen: &Seen, list: &mut Vec<Valu
 fn budget(host: &mut dyn Host, policy: &Policy, list: &mut Vec<Value>) {
     let tier = if policy.node.bytes > 0 { "node" } else { "worker" };
     let (evicted, expired) = (host.metric(("evicted", tier)), host.metric(("expired", tier)));
-    let Tier { entries, bytes, bound } = Tier::read(host, tier);
+    let Tier { entries, bytes, bound } = Tier::read(host, &policy.label, tier);
     if evicted < 100 || evicted <= expired {
         return;
     }

@@ -58,11 +58,11 @@ pub fn reasons(host: &mut dyn Host, policy: &Policy, leaks: &[(&'static str, Str
     }
     if policy.remote.enabled {
         let cluster = &policy.remote.cluster;
-        if !numbers::is_remote_ready(host) {
+        if !numbers::is_remote_ready(host, &policy.label) {
             let text = format!("the remote store behind cluster {cluster:?} has not answered a probe well");
             say(Status::Degraded, "remote-not-ready", text);
         }
-        match numbers::remote_breaker(host) {
+        match numbers::remote_breaker(host, &policy.label) {
             "closed" => {}
             state => {
                 let text =
@@ -87,7 +87,7 @@ pub fn reasons(host: &mut dyn Host, policy: &Policy, leaks: &[(&'static str, Str
             }
         }
     }
-    let open = numbers::origins_open(host);
+    let open = numbers::origins_open(host, &policy.label);
     if open > 0 {
         say(Status::Degraded, "origin-open", format!("origins are left alone: {open}, all workers together"));
     }

@@ -73,12 +73,12 @@ impl Requests {
 }
 
 impl Tier {
-    /// What `worker` or `node` holds.
-    pub fn read(host: &mut dyn Host, tier: &'static str) -> Self {
+    /// What `worker` or `node` holds for a plugin.
+    pub fn read(host: &mut dyn Host, plugin: &str, tier: &'static str) -> Self {
         Self {
-            entries: host.metric(("entries", tier)),
-            bytes: host.metric(("bytes", tier)),
-            bound: host.metric(("bytes_limit", tier)),
+            entries: gauge(host, plugin, ("entries", tier)),
+            bytes: gauge(host, plugin, ("bytes", tier)),
+            bound: gauge(host, plugin, ("bytes_limit", tier)),
         }
     }
 }
@@ -97,20 +97,26 @@ pub fn remote_calls(host: &mut dyn Host) -> (u64, u64) {
     (of(&["lookups", "written", "deleted"]), of(&REMOTE_FAILURES))
 }
 
-/// Whether the remote store has shown that it can be used.
-pub fn is_remote_ready(host: &mut dyn Host) -> bool {
-    host.metric(("remote_state", "ready")) > 0
+/// Whether the remote store of a plugin can be used, as far as is known.
+pub fn is_remote_ready(host: &mut dyn Host, plugin: &str) -> bool {
+    gauge(host, plugin, ("remote_state", "not-ready")) == 0
 }
 
 /// What the remote store's breaker does in the worker that trusts it least.
-pub fn remote_breaker(host: &mut dyn Host) -> &'static str {
-    let worst = ["open", "half-open"].into_iter().find(|state| host.metric(("breaker_state", state)) > 0);
+pub fn remote_breaker(host: &mut dyn Host, plugin: &str) -> &'static str {
+    let states = ["open", "half-open"].into_iter();
+    let worst = states.into_iter().find(|state| gauge(host, plugin, ("breaker_state", *state)) > 0);
     worst.unwrap_or("closed")
 }
 
 /// Origins that are left alone, the numbers of all workers together.
-pub fn origins_open(host: &mut dyn Host) -> u64 {
-    host.metric(("origin_state", "open"))
+pub fn origins_open(host: &mut dyn Host, plugin: &str) -> u64 {
+    gauge(host, plugin, ("origin_state", "open"))
+}
+
+/// A gauge of a plugin, or of the VMs.
+fn gauge(host: &mut dyn Host, plugin: &str, word: Word) -> u64 {
+    if list::is_of_the_vm(word) { host.metric(word) } else { host.metric_of(plugin, word) }
 }
 
 /// The sum of those words of a family that begin so.
@@ -132,11 +138,19 @@ pub fn share(part: u64, whole: u64) -> f64 {
 const REMOTE_FAILURES: [&str; 8] =
     ["dispatch", "timeout", "unreachable", "reset", "status", "redis-error", "malformed", "unauthorized"];
 
-/// Counters and gauges, each with its value.
-pub fn all(host: &mut dyn Host, kind: list::Kind) -> impl Iterator<Item = (Word, u64)> {
+/// Every counter that is of no rule, with its value.
+pub fn counters(host: &mut dyn Host) -> impl Iterator<Item = (Word, u64)> {
+    words(list::Kind::Counter).map(|word| (word, host.metric(word)))
+}
+
+/// Every gauge of a plugin, and those of the VMs.
+pub fn gauges(host: &mut dyn Host, plugin: &str) -> impl Iterator<Item = (Word, u64)> {
+    words(list::Kind::Gauge).map(|word| (word, gauge(host, plugin, word)))
+}
+
+fn words(kind: list::Kind) -> impl Iterator<Item = Word> {
     let families = list::FAMILIES.iter().filter(move |family| family.kind == kind && !family.by_rule());
-    let words = families.flat_map(|family| family.words.iter().map(|word| (family.name, *word)));
-    words.map(|word| (word, host.metric(word)))
+    families.flat_map(|family| family.words.iter().map(|word| (family.name, *word)))
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub struct Shadow {
 impl Shadow {
     /// What a rule has seen.
     pub fn read(host: &mut dyn Host, rule: &str) -> Self {
-        let mut of = |family, word| host.rule_metric(rule, (family, word));
+        let mut of = |family, word| host.metric_of(rule, (family, word));
         Self {
             hit: of("shadow_requests", "hit"),
             stale: of("shadow_requests", "stale"),
@@ -89,7 +89,7 @@ pub fn counters(host: &mut dyn Host, policy: &Policy) -> Vec<(String, u64)> {
     for rule in policy.shadows() {
         for family in list::FAMILIES.iter().filter(|family| family.by_rule()) {
             for word in family.words {
-                let value = host.rule_metric(&rule.name, (family.name, word));
+                let value = host.metric_of(&rule.name, (family.name, word));
                 counters.push(([family.name, ".", &*rule.name, ".", word].concat(), value));
             }
         }

@@ -2,6 +2,8 @@
 
 mod families;
 
+use super::Word;
+
 pub use families::FAMILIES;
 
 /// What a metric is.
@@ -45,9 +47,15 @@ impl Family {
         self.labels.first() == Some(&"rule")
     }
 
+    /// Whether each plugin with a `name` has its own: Envoy calls one `wasmcustom.selvage.<family>.<plugin>.<word>`. One without
+    /// has no such label, and neither has what [`is_of_the_vm`].
+    pub fn by_plugin(&self) -> bool {
+        self.labels.first() == Some(&"plugin")
+    }
+
     /// The labels that stand in the words.
     pub fn labels_of_words(&self) -> &'static [&'static str] {
-        self.labels.get(usize::from(self.by_rule())..).unwrap_or_default()
+        self.labels.get(usize::from(self.by_rule() || self.by_plugin())..).unwrap_or_default()
     }
 
     /// The values that a label has. Of rules they are not known.
@@ -57,6 +65,11 @@ impl Family {
         values.dedup();
         values
     }
+}
+
+/// Whether a gauge is of the workers' VMs, and not of one of the plugins in them.
+pub fn is_of_the_vm(word: Word) -> bool {
+    matches!(word, ("heap_bytes", "used") | ("live", "contexts" | "streams" | "held"))
 }
 
 /// The family of this name.
@@ -72,9 +85,11 @@ pub fn has(kind: Kind, name: &str, word: &str) -> bool {
 /// Whether there is a metric of the name that Envoy has for it, without `wasmcustom.selvage.` before it.
 pub fn has_name(kind: Kind, name: &str) -> bool {
     let Some((first, word)) = name.split_once('.') else { return false };
-    match family(first).is_some_and(Family::by_rule) {
-        true => word.rsplit_once('.').is_some_and(|(_, word)| has(kind, first, word)),
-        false => has(kind, first, word),
+    let last = word.rsplit_once('.').map(|(_, last)| last);
+    match family(first) {
+        Some(family) if family.by_rule() => last.is_some_and(|word| has(kind, first, word)),
+        Some(family) if family.by_plugin() => has(kind, first, last.unwrap_or(word)),
+        _ => has(kind, first, word),
     }
 }
 

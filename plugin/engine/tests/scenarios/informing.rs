@@ -139,14 +139,14 @@ fn health_says_what_is_wrong() {
     assert_eq!(codes(&ask(&mut gateway, "health", 0), "reasons"), ["origin-open", "leak"]);
 
     let mut gateway = open(1, r#"{"remote":{"enabled":true}}"#);
+    gateway.shared.metrics.insert(("remote_state", "not-ready"), 1);
     assert_eq!(codes(&ask(&mut gateway, "health", 0), "reasons"), ["remote-not-ready"]);
-    gateway.shared.metrics.insert(("remote_state", "ready"), 1);
+    gateway.shared.metrics.insert(("remote_state", "not-ready"), 0);
     assert_eq!(ask(&mut gateway, "health", 0)["status"], "ok");
     gateway.shared.metrics.insert(("breaker_state", "open"), 2);
     assert_eq!(codes(&ask(&mut gateway, "health", 0), "reasons"), ["remote-open"]);
 
     let mut gateway = open(1, r#"{"remote":{"enabled":true}}"#);
-    gateway.shared.metrics.insert(("remote_state", "ready"), 1);
     let place = writes::place(&gateway.workers[0].policy().remote);
     let find = |gateway: &mut Gateway, found| {
         for n in 0..IN_A_ROW {

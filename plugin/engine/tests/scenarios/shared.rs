@@ -85,8 +85,11 @@ impl Host for Shared {
         self.metrics.get(&word).copied().unwrap_or_default()
     }
 
-    fn rule_metric(&mut self, rule: &str, word: Word) -> u64 {
-        self.rule_metrics.get(&(rule.into(), word)).copied().unwrap_or_default()
+    fn metric_of(&mut self, owner: &str, word: Word) -> u64 {
+        if owner.is_empty() {
+            return self.metric(word);
+        }
+        self.rule_metrics.get(&(owner.into(), word)).copied().unwrap_or_default()
     }
 
     fn note(&mut self, line: &str) {

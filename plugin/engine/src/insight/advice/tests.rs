@@ -35,7 +35,7 @@ impl Host for Node {
         self.0.get(&(family, word)).copied().unwrap_or_default()
     }
 
-    fn rule_metric(&mut self, _: &str, word: Word) -> u64 {
+    fn metric_of(&mut self, _: &str, word: Word) -> u64 {
         self.metric(word)
     }
 }

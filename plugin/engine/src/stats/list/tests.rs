@@ -110,7 +110,9 @@ fn dashboards_and_alerts_name_only_what_is_in_the_list() {
                     continue;
                 }
                 assert!(family.labels.contains(&label), "{file}: {name} has no label {label}");
-                for value in values.split('|') {
+                // Rules and plugins are called as their owners like.
+                let known = family.labels_of_words().contains(&label);
+                for value in values.split('|').filter(|_| known) {
                     assert!(family.values(label).contains(&value), "{file}: {name} has no {label}={value}");
                 }
             }
@@ -132,6 +134,7 @@ fn stats_config() -> String {
     const PART: &str = "[a-z-]+";
     // As a rule may be called.
     const RULE: &str = "[A-Za-z0-9_.-]+";
+    const PLUGIN: &str = "[A-Za-z0-9_-]+";
     let mut labels: Vec<&str> = Vec::new();
     for label in FAMILIES.iter().flat_map(|family| family.labels) {
         if !labels.contains(label) {
@@ -146,18 +149,25 @@ fn stats_config() -> String {
         for family in FAMILIES {
             let Some(at) = family.labels.iter().position(|own| *own == label) else { continue };
             let parts = family.labels.iter().take(at);
-            let parts: String =
-                parts.map(|one| format!("\\.{}", if *one == "rule" { RULE } else { PART })).collect();
-            before.push(format!("{}{parts}", family.name));
+            let parts = parts.map(|one| match *one {
+                "rule" => format!("\\.{RULE}"),
+                "plugin" => format!("(?:\\.{PLUGIN})?"),
+                _ => format!("\\.{PART}"),
+            });
+            before.push(format!("{}{}", family.name, parts.collect::<String>()));
             if at + 1 < family.labels.len() {
-                more = if label == "rule" { r"\.[a-z-]+" } else { r"(?:\.[a-z-]+)?" };
+                more = if ["rule", "plugin"].contains(&label) { r"\.[a-z-]+" } else { r"(?:\.[a-z-]+)?" };
             }
         }
         let before = match before.as_slice() {
             [one] => one.clone(),
             several => format!("(?:{})", several.join("|")),
         };
-        let part = if label == "rule" { RULE } else { PART };
+        let part = match label {
+            "rule" => RULE,
+            "plugin" => PLUGIN,
+            _ => PART,
+        };
         block.push_str(&format!(
             "    - {{ tag_name: {label}, regex: '^wasmcustom\\.selvage\\.{before}(\\.({part})){more}$' }}\n"
         ));
@@ -213,11 +223,13 @@ const HEAD: &str = "# Metrics\n
 Envoy's admin interface has them at `/stats?filter=selvage` as `wasmcustom.selvage.<family>.<word>`, and at `/stats/prometheus` as
 `selvage_<family>` with labels, where the bootstrap has the `stats_config` of those in `envoy/bootstrap`: `wasmcustom.selvage.requests.hit.worker`
 is `selvage_requests{result=\"hit\",tier=\"worker\"}`. Where a family has the label `rule`, each rule has its own, and its name stands
-before the word. A metric is there from the first time that there is something to say, and each is of the
+before the word. Where a gauge has the label `plugin`, each plugin with a `name` of its own has its own, in which signs other than
+letters, digits, `-` and `_` are written `_`; plugins of one name are added up. A metric is there from the first time that there is something to say, and each is of the
 whole Envoy, all workers together. They are brought up to date every `node.poll`, 100 ms at most. Gauges are the workers' shares summed up: a
 worker whose VM was reloaded after a fault leaves its last share behind until Envoy is restarted (watch Envoy's own counters of reloads).
 Histograms appear in `/stats/prometheus` at Envoy's next flush, every five seconds. A hit of the worker store costs two additions; all else is
-done by the tick.\n
+done by the tick. What all workers know alike (`tier=\"node\"`, `remote_state`, `remote_writes`) is said by one of them; where another takes that over,
+it is 0 for up to a second. A plugin takes its gauges with it when it goes: Envoy goes on showing them, as 0.\n
 [`envoy/dashboards/selvage.json`](../envoy/dashboards/selvage.json) shows them in Grafana, and
 [`envoy/alerts/selvage.rules.yaml`](../envoy/alerts/selvage.rules.yaml) has alerts with a line for each on what to do.\n
 | family | kind | unit | labels | what it says |
