@@ -1,7 +1,7 @@
 //! Gauges of several plugins in one Envoy, of configurations that follow each other, and what is left when they have gone.
 
 use selvage_host_tests::envoy::{Gateway, Listener, Listeners};
-use selvage_host_tests::redis::free_port;
+use selvage_host_tests::redis::{Bridge, free_port};
 use selvage_host_tests::scripted::{Answer, Origin};
 use serde_json::Value;
 
@@ -16,9 +16,18 @@ fn origin() -> Origin {
 }
 
 /// An Envoy of one worker that waits for so many seconds for the connections of listeners that have been replaced.
-fn start(origin: &Origin, drain: u32, listeners: &[Listener]) -> (Gateway, Listeners) {
+fn start(
+    origin: &Origin,
+    bridge: Option<&Bridge>,
+    drain: u32,
+    listeners: &[Listener],
+) -> (Gateway, Listeners) {
     let builder = Gateway::with("").origin(origin.url()).workers(1);
     let builder = builder.argument("--drain-time-s").argument(drain.to_string());
+    let builder = match bridge {
+        Some(bridge) => builder.bridge(bridge.port()),
+        None => builder,
+    };
     builder.try_start_with_listeners(listeners).unwrap_or_else(|refused| panic!("{}", refused.output))
 }
 
@@ -48,11 +57,11 @@ fn exported(gateway: &Gateway, family: &str) -> Vec<String> {
 
 #[test]
 fn each_plugin_has_gauges_of_its_own_and_takes_them_with_it() {
-    let (origin, ports) = (origin(), [free_port(), free_port()]);
+    let (origin, bridge, ports) = (origin(), Bridge::start(), [free_port(), free_port()]);
     let shop = (
         "selvage",
         ports[0],
-        r#"{"name":"shop","namespace":"shop","worker":{"bytes":"8MiB"},"node":{"bytes":"64MiB"}}"#,
+        r#"{"name":"shop","namespace":"shop","worker":{"bytes":"8MiB"},"node":{"bytes":"64MiB"},"remote":{"enabled":true}}"#,
     );
     let api = (
         "api",
@@ -60,7 +69,7 @@ fn each_plugin_has_gauges_of_its_own_and_takes_them_with_it() {
         r#"{"name":"api.v2","namespace":"api","worker":{"bytes":"2MiB"},"node":{"bytes":"32MiB"},
             "remote":{"enabled":true,"cluster":"nowhere","authority":"nowhere"},"admin":{"open":true,"hosts":["example.test"]}}"#,
     );
-    let (gateway, listeners) = start(&origin, 1, &[shop, api]);
+    let (gateway, listeners) = start(&origin, Some(&bridge), 1, &[shop, api]);
     let at = |port: u16, path: &str| {
         let ask = selvage_host_tests::envoy::Ask::new(([127, 0, 0, 1], port).into(), "GET", path);
         ask.send()
@@ -80,6 +89,7 @@ fn each_plugin_has_gauges_of_its_own_and_takes_them_with_it() {
             ("entries.api_v2.worker", 2),
             ("remote_state.api_v2.ready", 0),
             ("remote_state.api_v2.not-ready", 1),
+            ("remote_state.shop.ready", 1),
             ("remote_state.shop.not-ready", 0),
             ("live.contexts", 0),
         ],
@@ -122,7 +132,7 @@ fn twenty_configurations_while_the_first_ones_connections_end_leave_the_gauges_r
     let numbered =
         |number: usize| format!(r#"{{"worker":{{"bytes":"8MiB"}},"node":{{"bytes":"{}MiB"}}}}"#, 32 + number);
     let first = numbered(0);
-    let (gateway, listeners) = start(&origin, 600, &[("selvage", port, &first)]);
+    let (gateway, listeners) = start(&origin, None, 600, &[("selvage", port, &first)]);
     let mut kept = gateway.connect();
     assert_says(&kept.send(kept.get("/a")), "stored");
     for number in 1..=20 {

@@ -47,7 +47,7 @@ impl Mix {
         Self { bodies: (0..KEYS).map(body).collect(), zipf: Zipf::new(KEYS, SKEW) }
     }
 
-    /// Answers everything in the mix, with lifetimes of three to six seconds.
+    /// Answers everything in the mix, with lifetimes of three to six seconds, and under `/lasting/` of an hour.
     pub fn serve(self: &Arc<Self>, origin: &Origin) {
         let mix = Arc::clone(self);
         origin.forget();
@@ -59,6 +59,7 @@ impl Mix {
             };
             let control = match parts.next() {
                 Some("volatile") => "no-store".to_owned(),
+                Some("lasting") => "max-age=3600".to_owned(),
                 _ => format!("max-age={}", 3 + key % 4),
             };
             Answer::ok(body)

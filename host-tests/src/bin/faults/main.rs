@@ -6,6 +6,7 @@
 
 mod load;
 mod measure;
+mod purges;
 mod rows;
 mod table;
 

@@ -13,6 +13,7 @@ use std::{
 use selvage_host_tests::measured::{Phase, Sample, errors, late, moved, reloaded};
 
 use crate::load::{Load, Mix};
+use crate::purges::{self, Purges};
 use crate::rows::{Fault, Row, Sign, Stage};
 
 /// What came of a row.
@@ -39,6 +40,8 @@ pub struct Measured {
     pub late: Duration,
     /// The most memory that Envoy had, in MiB.
     pub resident_mib: u64,
+    /// What became of purges, if writes were refused.
+    pub purges: Option<Purges>,
     /// What went wrong with Envoy itself.
     pub unsound: Option<String>,
 }
@@ -56,6 +59,10 @@ impl Row {
         let fault_at = (WARM_UP + BEFORE).mul_f64(scale);
         // Long enough to see whether it recovers in time, also in a short run.
         let total = fault_at + lasting + AFTER.mul_f64(scale.max(1.0));
+        let refuses = matches!(self.fault, Fault::Refuses(_));
+        if refuses {
+            purges::prepare(&stage, lasting);
+        }
         let load = Load::start(stage.gateway.address(), mix, total);
         let start = load.start;
         sleep_until(start + WARM_UP.mul_f64(scale));
@@ -64,13 +71,22 @@ impl Row {
         let begun = counters(&stage);
         let from = start.elapsed();
         stage.begin(self.fault);
+        let mut purges = refuses.then(|| purges::during(&stage, lasting, start + fault_at + lasting));
         sleep_until(start + fault_at + lasting);
         let ended = counters(&stage);
         stage.end(self.fault);
         let to = start.elapsed();
         let resident = AtomicU64::new(stage.gateway.resident_kib());
-        let seen = watch(&stage, start, to, total, &resident);
-        let samples = load.finish();
+        let arriving = &stage;
+        let (purges, seen, samples) = thread::scope(|scope| {
+            let arrives = scope.spawn(move || {
+                purges.iter_mut().for_each(|purges| purges::after(arriving, purges));
+                purges
+            });
+            let seen = watch(&stage, start, to, total, &resident);
+            let samples = load.finish();
+            (arrives.join().unwrap(), seen, samples)
+        });
         let unsound = reloaded(&stage.gateway);
         let warm = WARM_UP.mul_f64(scale);
         let (before, during) = (Phase::of(&samples, warm, from), Phase::of(&samples, from, to));
@@ -90,6 +106,7 @@ impl Row {
             recovery: recovery(self.fault, &samples, to, &seen),
             moved: moved(&begun, &ended),
             late: late(&samples),
+            purges,
             resident_mib: resident.into_inner() / 1024,
             unsound,
             before,

@@ -16,7 +16,7 @@ pub struct Row {
     /// What the table says of it.
     pub title: &'static str,
     pub fault: Fault,
-    /// How long the fault lasts, of 10: all of what `--seconds` says, or a half.
+    /// How long the fault lasts, of 10: all of what `--seconds` says, a half, or several times that.
     pub tenths: u32,
 }
 
@@ -33,12 +33,25 @@ pub enum Fault {
     Stalled(&'static [Part]),
     /// Redis takes nothing more.
     Full,
+    /// Redis answers lookups and refuses writes, while purges come; another Envoy is to hear of them.
+    Refuses(Refusal),
     /// The bridge lies.
     Lies(Lie),
     /// webdis has a password that Redis does not take.
     WrongPassword,
     /// A master of the cluster is killed, and a replica takes its place.
     Failover,
+}
+
+/// Why Redis refuses writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is at `maxmemory`.
+    Full,
+    /// It has become a replica.
+    Replica,
+    /// Its user may only read.
+    Rights,
 }
 
 /// How one sees that the remote store is used again.
@@ -59,7 +72,7 @@ const fn row(name: &'static str, title: &'static str, fault: Fault, tenths: u32)
 }
 
 /// All rows, in the table's order. The first is what the others are measured against.
-pub const ROWS: [Row; 16] = [
+pub const ROWS: [Row; 19] = [
     row("baseline", "no Redis configured", Fault::NoRemote, 10),
     row("healthy", "Redis and webdis well", Fault::Healthy, 5),
     row("redis-killed", "Redis killed, then started empty", Fault::Killed(Part::Redis), 10),
@@ -68,6 +81,9 @@ pub const ROWS: [Row; 16] = [
     row("webdis-stalled", "webdis stalled (SIGSTOP)", Fault::Stalled(&[Part::Webdis]), 10),
     row("both-stalled", "both stalled (SIGSTOP)", Fault::Stalled(&[Part::Redis, Part::Webdis]), 10),
     row("maxmemory", "Redis at `maxmemory`, `noeviction`", Fault::Full, 5),
+    row("full-purges", "Redis full, with purges", Fault::Refuses(Refusal::Full), 60),
+    row("replica-purges", "Redis a replica (`READONLY`), with purges", Fault::Refuses(Refusal::Replica), 20),
+    row("rights-purges", "writes refused by ACL, with purges", Fault::Refuses(Refusal::Rights), 20),
     row("garbage", "bridge answers garbage", Fault::Lies(Lie::Garbage), 5),
     row("half", "bridge answers half a record", Fault::Lies(Lie::Half), 5),
     row("wrong", "bridge answers another key's record", Fault::Lies(Lie::Wrong), 5),
@@ -82,7 +98,7 @@ impl Fault {
     /// What shows that it is over.
     pub fn sign(self) -> Sign {
         match self {
-            Self::Full => Sign::Written,
+            Self::Full | Self::Refuses(_) => Sign::Written,
             Self::Killed(Part::Redis) => Sign::Either,
             Self::Failover => Sign::Quiet,
             _ => Sign::Hit,
@@ -93,6 +109,8 @@ impl Fault {
 /// What runs during a row.
 pub struct Stage {
     pub gateway: Gateway,
+    /// Another Envoy on the same store.
+    pub other: Option<Gateway>,
     bridge: Option<Bridge>,
     relay: Option<Relay>,
     _origin: Origin,
@@ -100,6 +118,8 @@ pub struct Stage {
 
 const PASSWORD: &str = "sesame";
 
+/// Operators come in without a token, under the name that clients use.
+const ADMIN: &str = r#""admin": { "open": true, "hosts": ["fleet.example"] }"#;
 /// Stores so small that the remote store is asked all the time.
 const STORES: &str = r#""worker": { "bytes": "128KiB" }, "node": { "bytes": "256KiB", "buckets": 64 }"#;
 
@@ -122,7 +142,7 @@ impl Stage {
         let configuration = if fault == Fault::NoRemote {
             format!("{{ {STORES} }}")
         } else {
-            format!(r#"{{ "remote": {{ "enabled": true, "timeout": "50ms" }}, {STORES} }}"#)
+            format!(r#"{{ "remote": {{ "enabled": true, "timeout": "50ms" }}, {ADMIN}, {STORES} }}"#)
         };
         let mut builder = Gateway::with(&configuration).origin(origin.url());
         if fault == Fault::Failover {
@@ -132,7 +152,12 @@ impl Stage {
         if let Some(port) = port {
             builder = builder.bridge(port);
         }
-        Self { gateway: builder.start(), bridge, relay, _origin: origin }
+        let other = matches!(fault, Fault::Refuses(_)).then(|| {
+            let other = Gateway::with(&format!(r#"{{ "remote": {{ "enabled": true }}, {ADMIN} }}"#))
+                .origin(origin.url());
+            other.bridge(bridge.as_ref().unwrap().port()).start()
+        });
+        Self { gateway: builder.start(), other, bridge, relay, _origin: origin }
     }
 
     /// Begins the fault.
@@ -140,10 +165,17 @@ impl Stage {
         match (fault, &mut self.bridge) {
             (Fault::Killed(part), Some(bridge)) => bridge.kill(part),
             (Fault::Stalled(parts), Some(bridge)) => parts.iter().for_each(|part| bridge.stall(*part)),
-            (Fault::Full, Some(bridge)) => {
+            (Fault::Full | Fault::Refuses(Refusal::Full), Some(bridge)) => {
                 bridge.command("CONFIG SET maxmemory-policy noeviction");
                 // Less than it has: only a bound of zero is none.
                 assert_eq!(bridge.command("CONFIG SET maxmemory 1mb"), "+OK");
+            }
+            (Fault::Refuses(Refusal::Replica), Some(bridge)) => {
+                // Of a master that is not there: it keeps what it has, and answers.
+                assert_eq!(bridge.command("REPLICAOF 127.0.0.1 1"), "+OK");
+            }
+            (Fault::Refuses(Refusal::Rights), Some(bridge)) => {
+                assert_eq!(bridge.command("ACL SETUSER default -@write"), "+OK");
             }
             (Fault::WrongPassword, Some(bridge)) => {
                 bridge.kill(Part::Webdis);
@@ -161,7 +193,15 @@ impl Stage {
             (Fault::Killed(Part::Redis), Some(bridge)) => bridge.start_redis(),
             (Fault::Killed(Part::Webdis), Some(bridge)) => bridge.start_webdis(),
             (Fault::Stalled(parts), Some(bridge)) => parts.iter().for_each(|part| bridge.resume(*part)),
-            (Fault::Full, Some(bridge)) => assert_eq!(bridge.command("CONFIG SET maxmemory 0"), "+OK"),
+            (Fault::Full | Fault::Refuses(Refusal::Full), Some(bridge)) => {
+                assert_eq!(bridge.command("CONFIG SET maxmemory 0"), "+OK");
+            }
+            (Fault::Refuses(Refusal::Replica), Some(bridge)) => {
+                assert_eq!(bridge.command("REPLICAOF NO ONE"), "+OK");
+            }
+            (Fault::Refuses(Refusal::Rights), Some(bridge)) => {
+                assert_eq!(bridge.command("ACL SETUSER default +@all"), "+OK");
+            }
             (Fault::WrongPassword, Some(bridge)) => {
                 bridge.kill(Part::Webdis);
                 bridge.start_webdis();

@@ -1,6 +1,6 @@
 //! What is expected of each row, and the table.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use selvage_host_tests::measured::{Phase, counted, verdict};
 
@@ -13,6 +13,9 @@ const DEADLINE: f64 = 50.0;
 /// How much longer than without Redis, beside the deadline, the 99th percentile may be.
 const SLACK: f64 = 20.0;
 const RECOVERY_SECONDS: f64 = 5.0;
+/// How long operators wait to be told that writes are refused, and the other Envoy for purges once they are taken again.
+const KNOWN_SECONDS: f64 = 10.0;
+const ARRIVED_SECONDS: f64 = 10.0;
 /// A row says nothing unless so many requests asked the remote store before the fault.
 const LEAST_ASKED: f64 = 0.1;
 
@@ -39,6 +42,19 @@ pub fn faults(row: &Measured, baseline: f64) -> Vec<String> {
             faults.push(format!("used again after {:.1} s, allowed {RECOVERY_SECONDS}", time.as_secs_f64()));
         }
         Some(_) => {}
+    }
+    if let Some(purges) = &row.purges {
+        faults.extend(purges.wrong.iter().map(|said| format!("a purge was answered {said}")));
+        for (what, after, most) in [
+            ("health knew", purges.health, KNOWN_SECONDS),
+            ("the alert's expression held", purges.alert, KNOWN_SECONDS),
+            ("all purges had arrived", purges.arrived, ARRIVED_SECONDS),
+            ("health was well again", purges.well, ARRIVED_SECONDS),
+        ] {
+            if after.is_none_or(|after| after.as_secs_f64() > most) {
+                faults.push(format!("{what} after {}, allowed {most} s", seconds(after)));
+            }
+        }
     }
     if row.asked.0 < LEAST_ASKED {
         faults.push(format!("only {:.0} % of requests asked the remote store before", row.asked.0 * 100.0));
@@ -107,6 +123,24 @@ pub fn render(rows: &[Measured], facts: &str) -> String {
             row.resident_mib
         );
     }
+    text.push_str(
+        "\nWhile Redis refused writes there was a purge a second. Times from the fault's beginning until `health` said\n\
+         `remote-writes-refused` and the alert's expression held, and from its end until another Envoy on the same Redis had heard of\n\
+         every purge and `health` was well:\n\n\
+         | fault | purges | health knew after | alert's expression | all arrived after | well after |\n|---|---|---|---|---|---|\n",
+    );
+    for (row, purges) in rows.iter().filter_map(|row| Some((row, row.purges.as_ref()?))) {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} |",
+            row.title,
+            purges.count,
+            seconds(purges.health),
+            seconds(purges.alert),
+            seconds(purges.arrived),
+            seconds(purges.well)
+        );
+    }
     let late = rows.iter().map(|row| row.late).max().unwrap_or_default();
     let _ = writeln!(
         text,
@@ -118,4 +152,8 @@ pub fn render(rows: &[Measured], facts: &str) -> String {
 
 fn latencies(phase: &Phase) -> String {
     format!("{:.1}, {:.1}", phase.p50, phase.p99)
+}
+
+fn seconds(time: Option<Duration>) -> String {
+    time.map_or("never".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()))
 }

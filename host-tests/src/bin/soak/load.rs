@@ -59,6 +59,22 @@ pub struct Tally {
     pub faults: BTreeMap<String, u64>,
 }
 
+impl Tally {
+    /// Adds what became of others.
+    pub fn add(&mut self, other: &Self) {
+        self.asked += other.asked;
+        self.lookups += other.lookups;
+        self.hits += other.hits;
+        self.purges += other.purges;
+        self.left += other.left;
+        self.unsent += other.unsent;
+        self.excused += other.excused;
+        for (fault, count) in &other.faults {
+            *self.faults.entry(fault.clone()).or_default() += count;
+        }
+    }
+}
+
 impl Load {
     /// Begins.
     pub fn start(address: SocketAddr, rate: u32, seed: u64) -> Self {

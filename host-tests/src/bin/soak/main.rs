@@ -26,7 +26,7 @@ use selvage_host_tests::measured::{machine, redis_version, reloaded};
 
 use arguments::Arguments;
 use faults::{FAULTS, Fault};
-use load::Load;
+use load::{Load, Tally};
 use report::Report;
 use samples::Sample;
 use stage::Stage;
@@ -58,15 +58,26 @@ fn main() -> ExitCode {
 fn soak(arguments: &Arguments) -> Result<bool, String> {
     let stage = Stage::start()?;
     let load = Load::start(stage.gateway.address(), arguments.rate, arguments.seed);
-    let mut soak =
-        Soak { stage, load, start: Instant::now(), samples: Vec::new(), state: "", sampled: Duration::ZERO };
+    let beside = Load::start(stage.beside(), (arguments.rate / 10).max(1), arguments.seed + 1);
+    let mut soak = Soak {
+        stage,
+        loads: [load, beside],
+        start: Instant::now(),
+        samples: Vec::new(),
+        state: "",
+        sampled: Duration::ZERO,
+        push: arguments.push,
+        pushed: Duration::ZERO,
+    };
     let mut pauses = Vec::new();
     eprint!("{}", report::HEAD);
     for round in 1..=arguments.cycles {
         pauses.push(soak.round(arguments.cycle() * round));
     }
-    let tally = soak.load.tally();
-    let faults = verdict::faults(&pauses, &tally, reloaded(&soak.stage.gateway));
+    let tally = soak.tally();
+    let mut faults = verdict::faults(&pauses, &tally, reloaded(&soak.stage.gateway));
+    faults.extend(soak.wrong_gauges());
+    eprintln!("{} configurations pushed", soak.stage.pushes());
     let facts = format!("{}, {}.", machine("./host-tests/soak"), redis_version());
     let report = Report { facts, samples: &soak.samples, pauses: &pauses, faults: &faults };
     let text = report.render();
@@ -79,12 +90,15 @@ fn soak(arguments: &Arguments) -> Result<bool, String> {
 
 struct Soak {
     stage: Stage,
-    load: Load,
+    loads: [Load; 2],
     start: Instant,
     samples: Vec<Sample>,
     /// What is the matter.
     state: &'static str,
     sampled: Duration,
+    /// Between pushes of configurations.
+    push: Duration,
+    pushed: Duration,
 }
 
 impl Soak {
@@ -105,7 +119,7 @@ impl Soak {
     /// A fault and a calm; whether all that was left alone was used again before its end.
     fn fault(&mut self, fault: Fault, slot: Duration) -> bool {
         let begun = self.start.elapsed();
-        self.load.excuse(fault.is_of_origin());
+        self.loads.iter().for_each(|load| load.excuse(fault.is_of_origin()));
         self.stage.begin(fault);
         self.state = fault.name();
         self.watch(begun + slot.mul_f64(FAULT_PART), |_| false);
@@ -113,7 +127,7 @@ impl Soak {
         self.state = "";
         let recovered = self.watch(begun + slot, |soak| soak.stage.has_recovered());
         // What was asked before that may still fail: it says so itself.
-        self.load.excuse(false);
+        self.loads.iter().for_each(|load| load.excuse(false));
         self.watch(begun + slot, |_| false);
         recovered
     }
@@ -122,8 +136,8 @@ impl Soak {
     fn pause(&mut self, lasting: Vec<&'static str>) -> Pause {
         self.state = "pause";
         let begun = self.start.elapsed();
-        self.load.pause(true);
-        let quiet = self.watch(begun + PATIENCE, |soak| soak.load.is_quiet());
+        self.loads.iter().for_each(|load| load.pause(true));
+        let quiet = self.watch(begun + PATIENCE, |soak| soak.loads.iter().all(Load::is_quiet));
         let mut last = Sample::default();
         self.watch(begun + PATIENCE, |soak| {
             if let Some(sample) = soak.sample() {
@@ -141,9 +155,30 @@ impl Soak {
         }
         self.keep(last.clone());
         self.state = "";
-        self.load.pause(false);
+        self.loads.iter().for_each(|load| load.pause(false));
         let full = ["worker", "node"].map(|tier| last.full.get(tier).copied().unwrap_or_default());
         Pause { memory: last.memory, leftovers, took, lasting, full: full[0].min(full[1]) }
+    }
+
+    /// What has become of requests, of both loads.
+    fn tally(&self) -> Tally {
+        let [mut all, beside] = [self.loads[0].tally(), self.loads[1].tally()];
+        all.add(&beside);
+        all
+    }
+
+    /// What the gauges say at the end that is not so. A moment is theirs to settle.
+    fn wrong_gauges(&mut self) -> Vec<String> {
+        self.loads.iter().for_each(|load| load.pause(true));
+        let end = self.start.elapsed() + PATIENCE;
+        self.watch(end, |soak| soak.loads.iter().all(Load::is_quiet));
+        self.state = "pause";
+        self.stage.push();
+        self.watch(end + PATIENCE, |soak| {
+            soak.stage.ask_each();
+            soak.stage.wrong_gauges().is_empty()
+        });
+        self.stage.wrong_gauges()
     }
 
     /// Waits for something until a time at most, and takes samples meanwhile; whether it came.
@@ -156,6 +191,10 @@ impl Soak {
             if now >= until {
                 return false;
             }
+            if self.push > Duration::ZERO && now >= self.pushed + self.push && self.state != "pause" {
+                self.pushed = now;
+                self.stage.push();
+            }
             if now >= self.sampled + SAMPLE_EVERY
                 && self.state != "pause"
                 && let Some(sample) = self.sample()
@@ -167,7 +206,7 @@ impl Soak {
     }
 
     fn sample(&self) -> Option<Sample> {
-        Sample::take(&self.stage.gateway, self.start.elapsed(), self.state, self.load.tally())
+        Sample::take(&self.stage.gateway, self.start.elapsed(), self.state, self.tally())
     }
 
     /// Keeps it and shows it.

@@ -76,7 +76,7 @@ impl Report<'_> {
         let mut text = format!(
             "# A soak\n\n{}\n\n\
              A load that waits for nothing, by Zipf {SKEW} over {OBJECTS} objects of 1 to 100 kB that the stores (16 MiB for each worker and for the node)\n\
-             cannot hold, with variants, HEAD, ranges, conditions, POST with and without a keyed body, what is uncacheable, clients that go\n\
+             cannot hold, and a tenth as much on a second plugin; another configuration every minute; with variants, HEAD, ranges, conditions, POST with and without a keyed body, what is uncacheable, clients that go\n\
              away, operators' questions and a purge a second; in each round every fault in turn for a part of the time, then a pause.\n\
              {}\n\nVerdict: {}\n\n",
             self.facts,
