@@ -270,15 +270,15 @@ impl Builder {
         bootstrap::with_struct(&self)
     }
 
-    /// Starts Envoy with the local bootstrap after an edit: a piece of its text becomes another.
+    /// Starts Envoy with the local bootstrap after edits: pieces of its text become others.
     ///
     /// # Errors
     /// It ended instead.
     ///
     /// # Panics
-    /// The piece is not in the text.
-    pub fn try_start_edited(self, piece: &str, other: &str) -> Result<Gateway, Refused> {
-        bootstrap::edited(&self, piece, other)
+    /// A piece is not in the text.
+    pub fn try_start_edited(self, edits: &[(&str, &str)]) -> Result<Gateway, Refused> {
+        bootstrap::edited(&self, edits)
     }
 
     /// Starts Envoy with another of our bootstraps, such as `redis-tls.yaml`, in which the lines that end in these markers

@@ -16,11 +16,14 @@ pub(super) fn with_struct(builder: &Builder) -> Result<Gateway, Refused> {
     launch(builder, &text, &builder.configuration, &[])
 }
 
-/// The local bootstrap with a piece of its text replaced.
-pub(super) fn edited(builder: &Builder, piece: &str, other: &str) -> Result<Gateway, Refused> {
-    let text = read("local.yaml");
-    assert!(text.contains(piece), "the bootstrap has no {piece:?}");
-    launch(builder, &text.replace(piece, other), &format!("{:?}", builder.configuration), &[])
+/// The local bootstrap with pieces of its text replaced.
+pub(super) fn edited(builder: &Builder, edits: &[(&str, &str)]) -> Result<Gateway, Refused> {
+    let mut text = read("local.yaml");
+    for (piece, other) in edits {
+        assert!(text.contains(piece), "the bootstrap has no {piece:?}");
+        text = text.replace(piece, other);
+    }
+    launch(builder, &text, &format!("{:?}", builder.configuration), &[])
 }
 
 /// A bootstrap with the filter's configuration as text, and more values.

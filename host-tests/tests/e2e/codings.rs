@@ -134,7 +134,7 @@ fn envoys_compressor_before_the_cache_does_what_is_not_stored_and_nothing_twice(
     let filter = "                  - name: selvage\n";
     let gateway = Gateway::with("{}").origin(origin.url());
     let gateway = gateway
-        .try_start_edited(filter, &format!("{COMPRESSOR}{filter}"))
+        .try_start_edited(&[(filter, &format!("{COMPRESSOR}{filter}"))])
         .unwrap_or_else(|refused| panic!("{}", refused.output));
     let ask = |path: &str| gateway.get(path).header("accept-encoding", "gzip").send();
     let compressed = || gateway.stat(".compressed");

@@ -163,7 +163,9 @@ fn refreshes_that_are_too_long_for_a_call_are_nothing_against_the_origin() {
     let limit = "layered_runtime: { layers: [ { name: answers, static_layer: \
         { http.async_response_buffer_limit: 1500000 } } ] }\n\nadmin:";
     let builder = Gateway::with(configuration).origin(origin.url());
-    let Ok(gateway) = builder.try_start_edited("\nadmin:", &format!("\n{limit}")) else { panic!("refused") };
+    let Ok(gateway) = builder.try_start_edited(&[("\nadmin:", &format!("\n{limit}"))]) else {
+        panic!("refused")
+    };
     for _ in 0..2 {
         for nth in 0..PAGES {
             let answer = gateway.get(&format!("/long/{nth}")).send();

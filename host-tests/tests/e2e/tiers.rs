@@ -59,7 +59,7 @@ fn the_filter_twice_in_one_chain_waits_for_nobody() {
     let filter = own_filter();
     let builder = Gateway::with(&format!("{{ {PATIENT} }}")).origin(origin.url());
     let gateway = builder
-        .try_start_edited(&filter, &filter.repeat(2))
+        .try_start_edited(&[(&filter, &filter.repeat(2))])
         .unwrap_or_else(|refused| panic!("{}", refused.output));
     for response in ask(&gateway, &origin) {
         assert_eq!((response.status, response.text().as_str()), (200, "answer 0"));

@@ -68,7 +68,7 @@ impl Subject {
         let mut stage = Stage { addresses: Vec::new(), gateways: Vec::new(), bridge: None, peer: None };
         let of_envoy = |filter: &str| {
             let builder = Gateway::with("{}").origin(origin.url());
-            let gateway = builder.try_start_edited(&own_filter(), filter);
+            let gateway = builder.try_start_edited(&[(&own_filter(), filter)]);
             gateway.unwrap_or_else(|refused| panic!("Envoy did not start:\n{}", refused.output))
         };
         match self {
