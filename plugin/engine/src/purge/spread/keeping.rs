@@ -142,6 +142,10 @@ impl Keeping {
                 let own = self.recent.iter().find(|recent| recent.number == *number);
                 let own = own.filter(|recent| recent.text != text).map(|recent| recent.text.clone());
                 let heard = own.is_some().then_some(Heard::New(text));
+                if own.is_some() {
+                    // It gets another number, and is looked after there.
+                    self.recent.retain(|recent| recent.number != *number);
+                }
                 return Outcome { heard, again: own };
             }
             _ => self.not_before = now.plus(RETRY),
