@@ -187,6 +187,14 @@ impl Bridge {
         lines.nth(usize::from(!password.is_empty())).unwrap()
     }
 
+    /// The keys that fit a pattern of Redis's.
+    pub fn keys(&self, pattern: &str) -> Vec<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.redis_port)).unwrap();
+        stream.write_all(format!("KEYS {pattern}\r\nQUIT\r\n").as_bytes()).unwrap();
+        let lines = BufReader::new(stream).lines().map(Result::unwrap);
+        lines.filter(|line| !line.starts_with(['*', '$', '+'])).collect()
+    }
+
     fn signal(&self, part: Part, name: &str) {
         let (running, program) = match part {
             Part::Redis => (&self.redis, "redis-server"),

@@ -11,6 +11,7 @@
 
 mod abi;
 mod breakers;
+mod environment;
 mod gauges;
 mod host;
 mod metrics;

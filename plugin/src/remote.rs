@@ -1,9 +1,10 @@
 //! Talks to the remote store: one call for a lookup, one for each task that waits, and a probe at the start.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use selvage_engine::cache::{Cache, Moment};
+use selvage_engine::cache::{Cache, Moment, Under};
 use selvage_engine::config::ConfigError;
 use selvage_engine::exchange::RemoteAnswer;
 use selvage_engine::fields::{FieldBlock, Fields};
@@ -13,15 +14,17 @@ use selvage_engine::purge::spread::{KEPT_FOR, LONGEST_ENTRY, Step};
 use selvage_engine::remote::breaker::{self, Admit, CallResult, State};
 use selvage_engine::remote::claim::{self, Claim};
 use selvage_engine::remote::dialect::{
-    Answer, Command, Dialect, DialectError, Kind, Response, last_purge_key, probe_key, purge_key, wire_key,
+    Answer, Command, Dialect, DialectError, Kind, Response, probe_key, wire_key,
 };
 use selvage_engine::remote::queue::Task;
 use selvage_engine::remote::readiness::{Outcome, Readiness};
+use selvage_engine::remote::seal::Seal;
 use selvage_engine::remote::writes::{self, Reason, State as WriteState, Writes};
 use selvage_engine::store::record::RecordError;
 use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
+use crate::environment::{refused, variable};
 use crate::host::{self, Envoy, Level};
 use crate::stream::BuildIdHasher;
 
@@ -70,6 +73,7 @@ impl Remote {
     /// The credentials that the configuration names are not there or cannot be sent. The error does not have them.
     pub fn new(
         settings: &policy::Remote,
+        seal: Option<&Seal>,
         breakers: &mut Breakers,
         now: Timestamp,
     ) -> Result<Self, ConfigError> {
@@ -83,7 +87,7 @@ impl Remote {
         let policy::Remote { cluster, authority, .. } = settings;
         Ok(Self {
             readiness_key: format!("sv1/p/{:?}/{cluster}/{authority}", settings.dialect),
-            purges_key: format!("sv1/f/{cluster}/{authority}/{}", settings.prefix),
+            purges_key: purges_key(settings, seal),
             readiness: Readiness::new(pause, now),
             writes: Writes::default(),
             writes_key: writes::place(settings),
@@ -210,13 +214,17 @@ impl Remote {
                 break;
             };
             let key = wire_key(&self.settings.prefix, task.hash());
+            let record = match &task {
+                Task::Replicate { hash, record, .. } => cache.signed(*hash, record),
+                Task::Delete { .. } => Cow::Borrowed(&[][..]),
+            };
             let command = match &task {
-                Task::Replicate { record, ttl_seconds, .. } => {
-                    Command::Set { key: &key, value: record, ttl_seconds: *ttl_seconds }
+                Task::Replicate { ttl_seconds, .. } => {
+                    Command::Set { key: &key, value: &record, ttl_seconds: *ttl_seconds }
                 }
                 Task::Delete { .. } => Command::Delete { key: &key },
             };
-            let sent = if let Task::Replicate { record, .. } = &task { record.len() } else { 0 };
+            let sent = record.len();
             if self.call(None, task.hash(), &command, admitted, now).is_some() {
                 cache.stats.add("stored_bytes", "remote", sent as u64);
             } else {
@@ -329,20 +337,17 @@ impl Remote {
                 failed(cache);
                 return;
             }
-            let (prefix, hint) = (&self.settings.prefix, hint(&step));
-            let key = match &step {
-                Step::Add { number, .. } | Step::Read { number, .. } => purge_key(prefix, *number),
-                Step::Last { .. } | Step::Hint { .. } => last_purge_key(prefix),
-            };
-            let (key, ttl_seconds) = (key.as_str(), KEPT_FOR.as_secs());
+            let (key, text) = (&step.key(&self.settings.prefix), cache.signed_step(&step, now));
+            let ttl_seconds = KEPT_FOR.as_secs();
             let command = match &step {
-                Step::Add { text, .. } => Command::Add { key, text, ttl_seconds },
-                Step::Hint { .. } => Command::Set { key, value: hint.as_bytes(), ttl_seconds },
+                Step::Add { .. } => Command::Add { key, text: &text, ttl_seconds },
+                Step::Hint { .. } => Command::Set { key, value: text.as_bytes(), ttl_seconds },
                 Step::Read { .. } | Step::Last { .. } => Command::Get { key },
             };
-            match self.dispatch(&command) {
+            let (kind, called) = (command.kind(), self.dispatch(&command));
+            drop(text);
+            match called {
                 Some(token) => {
-                    let kind = command.kind();
                     let step = Some(step);
                     self.aside += 1;
                     self.pending.insert(
@@ -409,6 +414,7 @@ impl Remote {
     ) -> RemoteAnswer {
         let head = head.as_deref().and_then(Fields::parse).unwrap_or_default();
         let most = if pending.step.is_some() { LONGEST_ENTRY } else { self.settings.object_bytes };
+        let most = most.saturating_add(cache.sealing_bytes());
         let answer = self.dialect.answer(pending.kind, Response { head, body }, most);
         if pending.kind == Kind::Probe {
             self.conclude(Outcome::of(&answer), now);
@@ -443,16 +449,18 @@ impl Remote {
             return RemoteAnswer::Nothing;
         }
         let (word, result, found) = match answer {
-            Ok(Answer::Value(value)) if let Some(claim) = Claim::read(&value) => match claim {
-                Claim::Fetching => ("claimed", success, RemoteAnswer::Fetching),
-                Claim::NotStorable => ("claimed", success, RemoteAnswer::NotStorable),
-            },
-            Ok(Answer::Value(record)) => match cache.read_remote(pending.hash, record) {
-                Ok(slot) => ("found", success, RemoteAnswer::Found(slot)),
-                // Of another release that shares the store.
-                Err(RecordError::Unknown) => ("absent", success, RemoteAnswer::Nothing),
-                Err(_) => ("malformed", CallResult::Failure, RemoteAnswer::Nothing),
-            },
+            Ok(Answer::Value(value)) => {
+                match cache.read_remote(pending.hash, value, &mut Moment { now, host: &mut Envoy }) {
+                    Ok(Under::Claim(Claim::Fetching)) => ("claimed", success, RemoteAnswer::Fetching),
+                    Ok(Under::Claim(Claim::NotStorable)) => ("claimed", success, RemoteAnswer::NotStorable),
+                    Ok(Under::Record(slot)) => ("found", success, RemoteAnswer::Found(slot)),
+                    // The store has answered well; whoever wrote that cannot have it left alone.
+                    Err(RecordError::Unsigned) => ("forged", success, RemoteAnswer::Nothing),
+                    // Of another release that shares the store.
+                    Err(RecordError::Unknown) => ("absent", success, RemoteAnswer::Nothing),
+                    Err(_) => ("malformed", CallResult::Failure, RemoteAnswer::Nothing),
+                }
+            }
             Ok(Answer::Absent) => {
                 let claimed = pending.claim.map(|until| RemoteAnswer::Claimed { until });
                 ("absent", success, claimed.unwrap_or(RemoteAnswer::Nothing))
@@ -549,12 +557,11 @@ impl Remote {
     }
 }
 
-/// What a step writes into the hint; empty if it does not.
-fn hint(step: &Step) -> String {
-    match step {
-        Step::Hint { number } => number.to_string(),
-        _ => String::new(),
-    }
+/// Where the workers share who reads purges. Those that believe other secrets skip what these take, and the other way round.
+fn purges_key(settings: &policy::Remote, seal: Option<&Seal>) -> String {
+    let policy::Remote { cluster, authority, prefix, .. } = settings;
+    let by = seal.map_or_else(String::new, |seal| format!("/{:016x}", seal.fingerprint()));
+    format!("sv1/f/{cluster}/{authority}/{prefix}{by}")
 }
 
 /// How long a Redis that refused a claim is not asked for one.
@@ -569,19 +576,23 @@ const MOST_PURGE_CALLS: usize = 64;
 
 /// The dialect with the credentials that the configuration names.
 fn dialect(settings: &policy::Remote) -> Result<Dialect, ConfigError> {
+    let member = "remote.credentials_env";
     let Some(name) = &settings.credentials_env else {
-        return Dialect::new(settings.dialect, None).map_err(|allowed| refused("nothing", allowed));
-    };
-    // What comes from a file often ends with a line break.
-    let value = std::env::var(&**name).ok().map(|value| value.trim().to_owned());
-    let Some(value) = value.filter(|value| !value.is_empty()) else {
-        let found = format!("{name:?}, which is empty or not in the environment of the VM");
-        return Err(refused(&found, "a variable that vm_config.environment_variables gives to the VM"));
+        return Dialect::new(settings.dialect, None).map_err(|allowed| refused(member, "nothing", allowed));
     };
     let found = format!("{name:?}, whose value cannot be sent");
-    Dialect::new(settings.dialect, Some(value)).map_err(|allowed| refused(&found, allowed))
+    Dialect::new(settings.dialect, Some(variable(member, name)?))
+        .map_err(|allowed| refused(member, &found, allowed))
 }
 
-fn refused(found: &str, allowed: &str) -> ConfigError {
-    ConfigError { path: "remote.credentials_env".into(), found: found.into(), allowed: allowed.into() }
+/// What signs what is written, if the configuration names a secret.
+///
+/// # Errors
+/// It is not there, or is none. The error does not have it.
+pub fn seal(settings: &policy::Remote) -> Result<Option<Seal>, ConfigError> {
+    let member = "remote.secret_env";
+    let Some(name) = &settings.secret_env else { return Ok(None) };
+    let allowed = "a secret of 16 to 1024 bytes, or two with a comma or white space between them";
+    let refused = |why: &str| refused(member, &format!("{name:?}, whose value is {why}"), allowed);
+    Seal::new(&variable(member, name)?).map(Some).map_err(refused)
 }

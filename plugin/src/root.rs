@@ -12,12 +12,13 @@ use selvage_engine::purge::gate::Gate;
 use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
+use crate::environment::variable;
 use crate::gauges::{self, Gauges, InVm};
 use crate::host::{self, Envoy, Level};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::refreshes::Refreshes;
-use crate::remote::Remote;
+use crate::remote::{self, Remote};
 use crate::stream::BuildIdHasher;
 use crate::waiters::Waiters;
 use crate::wake::Wake;
@@ -46,7 +47,9 @@ impl Root {
     /// As a configuration says, or every fault that it has.
     pub fn new(id: u32, json: &[u8], breakers: &mut Breakers) -> Result<Self, Vec<ConfigError>> {
         let policy = Rc::new(Policy::from(Config::parse(json)?));
-        let remote = Remote::new(&policy.remote, breakers, host::now()).map_err(|error| vec![error])?;
+        let seal = remote::seal(&policy.remote).map_err(|error| vec![error])?;
+        let remote =
+            Remote::new(&policy.remote, seal.as_ref(), breakers, host::now()).map_err(|error| vec![error])?;
         let gate = gate(&policy.admin).map_err(|error| vec![error])?;
         warm_up::run(&policy);
         // Streams wait for each other, and for the remote store, by the tick.
@@ -55,6 +58,7 @@ impl Root {
         let gauges = Gauges::new(&policy, breakers.random(), host::now());
         let mut cache = Cache::new(policy);
         cache.set_gate(gate);
+        cache.set_seal(seal);
         cache.seed_purges(breakers.random());
         // A VM that starts knows what was purged before its first request.
         cache.learn_purges(&mut Moment { now: host::now(), host: &mut Envoy });
@@ -176,16 +180,8 @@ fn gate(admin: &policy::Admin) -> Result<Gate, ConfigError> {
     if admin.open {
         return Ok(Gate::Open);
     }
-    // What comes from a file often ends with a line break.
-    let token = std::env::var(&**name).ok().map(|token| token.trim().to_owned());
-    match token.filter(|token| !token.is_empty()) {
-        Some(token) => Ok(Gate::Token { name: name.clone(), token: token.into_bytes().into() }),
-        None => Err(ConfigError {
-            path: "admin.token_env".into(),
-            found: format!("{name:?}, which is empty or not in the environment of the VM"),
-            allowed: "a variable that vm_config.environment_variables gives to the VM".into(),
-        }),
-    }
+    let token = variable("admin.token_env", name)?;
+    Ok(Gate::Token { name: name.clone(), token: token.into_bytes().into() })
 }
 
 /// The tick is no slower, however seldom the workers look for what others did.

@@ -20,6 +20,7 @@ mod remembered;
 mod remote;
 mod revalidation;
 mod room;
+mod signing;
 mod spaces;
 mod storing;
 mod unshared;
@@ -38,6 +39,7 @@ pub use kept::Kept;
 pub use nowhere::Nowhere;
 pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 pub use purging::Telling;
+pub use remote::Under;
 
 use remembered::Remembered;
 pub use revalidation::Revalidation;
@@ -55,6 +57,7 @@ use crate::purge::ring::Ring;
 use crate::purge::spread::Spread;
 use crate::remote::breaker::Latency;
 use crate::remote::queue::Queue;
+use crate::remote::seal::Seal;
 use crate::stats::{Stats, Word};
 use crate::store::Slot;
 use crate::store::node::{NodeLimits, NodeStore, SharedData};
@@ -128,6 +131,9 @@ pub struct Cache {
     put_since_learning: Vec<u128>,
     next_audit: Timestamp,
     remote_queue: Queue,
+    /// What signs what the remote store is given, if anything does.
+    seal: Option<Seal>,
+    unsigned: signing::Unsigned,
     /// How long the origin takes to begin its answers to GET; the remote store should be faster.
     origin_latency: Latency,
     /// What the remote store has just given, while its request is settled: no other store need have taken it.
@@ -208,6 +214,8 @@ impl Cache {
             put_since_learning: Vec::new(),
             next_audit: Timestamp::default(),
             remote_queue,
+            seal: None,
+            unsigned: signing::Unsigned::default(),
             origin_latency: Latency::new(ORIGIN_HALF_LIFE),
             adopted: Vec::new(),
             unstorable: Remembered::default(),

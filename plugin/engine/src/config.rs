@@ -103,6 +103,9 @@ pub struct Remote {
     /// Name of the environment variable of the VM that holds the bridge's `user:password` (webdis) or token
     /// (upstash). Default: none, and the bridge is sent no credentials.
     pub credentials_env: Option<Box<str>>,
+    /// Name of the environment variable of the VM that holds the secret, or two of them, that what is written is signed
+    /// with. Default: none, and nothing is signed.
+    pub secret_env: Option<Box<str>>,
     /// Name of the bridge's cluster in Envoy's configuration. Default: `redis`.
     pub cluster: Box<str>,
     /// `:authority` of the calls. Default: `redis`.
@@ -171,6 +174,7 @@ impl Default for Remote {
             enabled: false,
             dialect: Dialect::Webdis,
             credentials_env: None,
+            secret_env: None,
             cluster: "redis".into(),
             authority: "redis".into(),
             prefix: "selvage".into(),

@@ -45,6 +45,7 @@ mod world;
 #[path = "../../../../plugin/src"]
 mod adapter {
     pub mod breakers;
+    pub mod environment;
     pub mod gauges;
     pub mod metrics;
     pub mod obey;
@@ -61,8 +62,8 @@ mod adapter {
     pub mod warm_up;
 }
 use adapter::{
-    breakers, gauges, metrics, obey, pace, refreshes, remote, rewritten, root, stream, vm, waiters, wake,
-    warm_up,
+    breakers, environment, gauges, metrics, obey, pace, refreshes, remote, rewritten, root, stream, vm,
+    waiters, wake, warm_up,
 };
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Cache, Moment};
 use crate::insight::numbers;
 use crate::purge::log::Verdict;
-use crate::purge::spread::{Heard, Step, purges_of};
+use crate::purge::spread::{FORGED, Heard, Step, purges_of};
 use crate::purge::{EVERY_NAMESPACE, Mode, Purge, What};
 use crate::remote::dialect::{Answer, DialectError};
 use crate::remote::writes;
@@ -89,6 +89,9 @@ impl Cache {
     /// Whatever clock the other node has, what was asked for before now may be older than the purge. Only a node that
     /// reads old purges at its start takes their own time, and the slack for the clock.
     fn receive_purges(&mut self, entry: &[u8], since: Since, moment: &mut Moment<'_>) {
+        if entry == FORGED {
+            return;
+        }
         let purges: Option<Vec<Purge>> =
             purges_of(entry).and_then(|purges| purges.iter().map(|purge| Purge::decode(purge)).collect());
         let Some(mut purges) = purges else {
@@ -209,11 +212,7 @@ impl Cache {
         moment: &mut Moment<'_>,
     ) {
         let (now, skew) = (moment.now, self.policy.purge.skew);
-        let answer = match answer {
-            // No purge is so long: it is there, and cannot be read.
-            Err(DialectError::TooLarge) => Some(Answer::Value(Vec::new())),
-            answer => answer.ok(),
-        };
+        let answer = self.verified_answer(step, answer, moment);
         let time_of = |entry: &[u8]| {
             let purges = purges_of(entry).unwrap_or_default();
             let newest = purges.iter().filter_map(|purge| Some(Purge::decode(purge)?.at)).max();

@@ -10,7 +10,7 @@ use crate::freshness::Freshness;
 use crate::key;
 use crate::policy::{RequestDirectives, Rule};
 use crate::remote::breaker::Latency;
-use crate::remote::claim::CLAIM_NOT_STORABLE;
+use crate::remote::claim::{CLAIM_NOT_STORABLE, Claim};
 use crate::remote::queue::Task;
 use crate::request::Request;
 use crate::store::Slot;
@@ -19,18 +19,29 @@ use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 
 impl Cache {
-    /// Reads the record that the remote store gave for `hash`.
+    /// Reads what the remote store gave for `hash`.
     ///
     /// # Errors
-    /// It is none, is damaged or forged, or belongs to another key; [`RecordError::Unknown`] if another release wrote it.
-    pub fn read_remote(&mut self, hash: u128, record: Vec<u8>) -> Result<Slot, RecordError> {
-        let slot = record::decode(record, Verify::Whole).and_then(|slot| {
+    /// It is nothing that belongs there, or is damaged or forged; [`RecordError::Unknown`] if another release wrote it,
+    /// [`RecordError::Unsigned`] if no secret has signed it and one should have.
+    pub fn read_remote(
+        &mut self,
+        hash: u128,
+        value: Vec<u8>,
+        moment: &mut Moment<'_>,
+    ) -> Result<Under, RecordError> {
+        // Before anything of it is decoded.
+        let value = self.verified(hash, value, moment)?;
+        if let Some(claim) = Claim::read(&value) {
+            return Ok(Under::Claim(claim));
+        }
+        let slot = record::decode(value, Verify::Whole).and_then(|slot| {
             if key::hash(slot.key()) == hash { Ok(slot) } else { Err(RecordError::Foreign) }
         });
         if slot.is_err() {
             self.stats.count("event", "bad-record");
         }
-        slot
+        slot.map(Under::Record)
     }
 
     /// Takes in what the remote store gave for `hash`, which is that of `key` or of one of its variants. `false` if it is of
@@ -192,6 +203,15 @@ impl Cache {
     pub fn requeue_remote_task(&mut self, task: Task) {
         self.remote_queue.push(task);
     }
+}
+
+/// What lies under a record's key.
+#[derive(Clone, Debug)]
+pub enum Under {
+    /// A response or an index.
+    Record(Slot),
+    /// Word of an Envoy that fetches it, or has.
+    Claim(Claim),
 }
 
 /// How far ahead another Envoy's clock may be.

@@ -73,8 +73,9 @@ fn remote<'w, 'f>(object: &mut Object<'w, 'f>, remote: &mut Remote) {
     let visible = || text(names::CLUSTER, names::visible);
     object.set("enabled", &mut remote.enabled, switch);
     object.set("dialect", &mut remote.dialect, word(&DIALECT));
-    let variable = text(names::VARIABLE, names::variable);
-    object.set("credentials_env", &mut remote.credentials_env, nullable(variable));
+    let variable = || nullable(text(names::VARIABLE, names::variable));
+    object.set("credentials_env", &mut remote.credentials_env, variable());
+    object.set("secret_env", &mut remote.secret_env, variable());
     object.set("cluster", &mut remote.cluster, visible());
     object.set("authority", &mut remote.authority, visible());
     object.set("prefix", &mut remote.prefix, text(names::NAMESPACE, names::namespace));

@@ -81,6 +81,12 @@ pub(super) fn top() -> Vec<Member> {
             "null",
             "Name of the VM's environment variable with the bridge's `user:password` (webdis) or token (upstash).",
         ),
+        member(
+            "remote.secret_env",
+            Form::NullableText(variable()),
+            "null",
+            "Name of the VM's environment variable with a secret of 16 to 1024 bytes, or two: what is written is signed with the first, and what none has signed is not believed.",
+        ),
         member("remote.cluster", Form::Text(cluster()), "\"redis\"", "The bridge's cluster in Envoy."),
         member("remote.authority", Form::Text(cluster()), "\"redis\"", "`:authority` of the calls."),
         member("remote.prefix", Form::Text(plain_name()), "\"selvage\"", "What every key begins with."),

@@ -69,6 +69,7 @@ fn remote(remote: &Remote) -> Value {
     members! {
         "enabled": remote.enabled,
         "credentials_env": remote.credentials_env,
+        "secret_env": remote.secret_env,
         "cluster": remote.cluster,
         "authority": remote.authority,
         "prefix": remote.prefix,
@@ -250,7 +251,7 @@ mod tests {
     }
 
     const MANY: &str = r#"{ "name": "my cache", "namespace": "shop", "worker": { "bytes": "1MiB", "object_bytes": "2MiB" },
-        "remote": { "enabled": true, "dialect": "upstash", "credentials_env": "TOKEN", "breaker": { "slow_after": "30ms" } },
+        "remote": { "enabled": true, "dialect": "upstash", "credentials_env": "TOKEN", "secret_env": "SECRET", "breaker": { "slow_after": "30ms" } },
         "admin": { "token_env": "ADMIN", "hosts": ["*.a.test", "[fd00::1]"] }, "warm": { "urls": ["https://a.test/x?y"] },
         "defaults": { "key": { "query": { "only": ["id", "utm_*"], "order": "sort" } }, "statuses": [200, 404],
                       "ttl": { "default": "90s", "statuses": { "404": "5s" } }, "etag": "generate" },

@@ -31,13 +31,13 @@ mod tests;
 
 use std::time::Duration;
 
-pub use entry::purges_of;
+pub use entry::{FORGED, purges_of};
 use keeping::Keeping;
 use outgoing::Outgoing;
 use place::Place;
 use reading::Reading;
 
-use crate::remote::dialect::Answer;
+use crate::remote::dialect::{Answer, last_purge_key, purge_key};
 use crate::store::node::SharedData;
 use crate::time::Timestamp;
 
@@ -80,6 +80,16 @@ pub enum Step {
         /// The last number.
         number: u64,
     },
+}
+
+impl Step {
+    /// The Redis key that it is about.
+    pub fn key(&self, prefix: &str) -> String {
+        match self {
+            Self::Add { number, .. } | Self::Read { number, .. } => purge_key(prefix, *number),
+            Self::Last { .. } | Self::Hint { .. } => last_purge_key(prefix),
+        }
+    }
 }
 
 /// The part of a worker that asks.

@@ -48,6 +48,9 @@ pub enum RecordError {
     /// Of a response that no release stores: whoever wrote it means harm, or is broken.
     #[error("forged record")]
     Forged,
+    /// Not signed by a secret of the fleet, where there is one.
+    #[error("record that no secret has signed")]
+    Unsigned,
 }
 
 /// How much of a record is checked.

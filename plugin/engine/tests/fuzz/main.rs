@@ -24,11 +24,12 @@ use std::time::Duration;
 
 use decoder::{Decoder, corpus, run};
 use dialects::{Answers, as_result, base64};
-use random::Random;
+use random::{Random, mutate};
 use selvage_engine::coding::gzip::{compress, inflate};
 use selvage_engine::remote::dialect::{
     Answer, Command, Dialect, DialectError, UpstashOptions, WebdisOptions,
 };
+use selvage_engine::remote::seal::Seal;
 use selvage_engine::store::Slot;
 use selvage_engine::store::record::{RecordError, Verify, decode, encode};
 
@@ -205,4 +206,33 @@ fn an_index_of_more_than_a_cache_writes_is_refused_before_it_is_read() {
             assert!(peak < 4096, "{peak} bytes for a record of {}", wrong.len());
         }
     }
+}
+
+#[test]
+fn what_no_secret_has_signed_is_never_opened_whatever_its_checksums_say() {
+    let mut random = Random::new(5);
+    let (seal, other) = (Seal::new("a-secret-of-the-fleet"), Seal::new("another-secret-of-it"));
+    let (seal, other) = (seal.ok().unwrap(), other.ok().unwrap());
+    for round in 0..4_000 {
+        let record = if round % 3 == 0 { record::index(&mut random) } else { record::response(&mut random) };
+        let signed = seal.sign("p:v1:a", &record);
+        assert_eq!(seal.open("p:v1:a", signed.clone()).as_deref(), Some(&record[..]));
+        for (key, forged) in [("p:v1:b", signed.clone()), ("p:v1:a", other.sign("p:v1:a", &record))] {
+            assert_eq!(seal.open(key, forged), None, "round {round}");
+        }
+        // Another good record behind the hash, and the same one damaged.
+        let overhead = signed.len() - record.len();
+        let another = record::response(&mut random);
+        let swapped = [&signed[..overhead], &another].concat();
+        let mut changed = signed.clone();
+        mutate(&mut changed, &another, &[], &mut random);
+        for forged in [swapped, changed].into_iter().filter(|forged| *forged != signed) {
+            let (opened, peak) = allocator::peak_of(move || seal_opens(&forged));
+            assert!(!opened && peak < 4096 + 2 * signed.len(), "round {round}");
+        }
+    }
+}
+
+fn seal_opens(signed: &[u8]) -> bool {
+    Seal::new("a-secret-of-the-fleet").is_ok_and(|seal| seal.open("p:v1:a", signed.to_vec()).is_some())
 }

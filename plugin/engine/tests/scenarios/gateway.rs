@@ -9,7 +9,7 @@
 
 use std::rc::Rc;
 
-use selvage_engine::cache::{Cache, Moment};
+use selvage_engine::cache::{Cache, Moment, Under};
 use selvage_engine::config::Config;
 use selvage_engine::exchange::{
     Directive, Event, Exchange, Fetched, NotSent, Refresh, RemoteAnswer, Reply, RequestEdit, Wake,
@@ -17,6 +17,7 @@ use selvage_engine::exchange::{
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::Policy;
 use selvage_engine::remote::claim::{self, Claim};
+use selvage_engine::remote::queue::Task;
 use selvage_engine::stats::list;
 use selvage_engine::time::Timestamp;
 
@@ -103,7 +104,10 @@ impl Gateway {
     /// What waits to be sent to the remote store is sent.
     pub fn sends(&mut self) {
         for worker in &mut self.workers {
-            while let Some(task) = worker.next_remote_task() {
+            while let Some(mut task) = worker.next_remote_task() {
+                if let Task::Replicate { hash, record, .. } = &mut task {
+                    *record = worker.signed(*hash, record).into_owned();
+                }
                 self.redis.take(task);
             }
         }
@@ -303,20 +307,18 @@ impl Gateway {
 
     fn remote_answer(&mut self, worker: usize, hash: u128, claim: Option<Timestamp>) -> RemoteAnswer {
         let record = self.redis.answer(hash);
-        match (&record, claim) {
-            (None, Some(until)) if !self.redis.dead => {
-                self.redis.records.insert(hash, claim::claim(1).into_bytes());
-                return RemoteAnswer::Claimed { until };
-            }
-            (Some(record), _) => match Claim::read(record) {
-                Some(Claim::Fetching) => return RemoteAnswer::Fetching,
-                Some(Claim::NotStorable) => return RemoteAnswer::NotStorable,
-                None => {}
-            },
-            _ => {}
+        if let (None, Some(until), false) = (&record, claim, self.redis.dead) {
+            self.redis.records.insert(hash, claim::claim(1).into_bytes());
+            return RemoteAnswer::Claimed { until };
         }
-        let slot = record.and_then(|record| self.workers[worker].read_remote(hash, record).ok());
-        slot.map_or(RemoteAnswer::Nothing, RemoteAnswer::Found)
+        let mut moment = Moment { now: moment(0), host: &mut self.shared };
+        let found = record.map(|record| self.workers[worker].read_remote(hash, record, &mut moment));
+        match found {
+            Some(Ok(Under::Record(slot))) => RemoteAnswer::Found(slot),
+            Some(Ok(Under::Claim(Claim::Fetching))) => RemoteAnswer::Fetching,
+            Some(Ok(Under::Claim(Claim::NotStorable))) => RemoteAnswer::NotStorable,
+            _ => RemoteAnswer::Nothing,
+        }
     }
 
     /// The client of a request goes away.

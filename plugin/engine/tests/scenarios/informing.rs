@@ -216,7 +216,7 @@ fn resources_are_of_this_worker_and_old_ones_are_leaks() {
 
 #[test]
 fn the_configuration_in_force_names_where_secrets_are_and_never_what_they_are() {
-    let config = r#"{ "admin": { "token_env": "ADMIN" }, "remote": { "credentials_env": "REDIS" },
+    let config = r#"{ "admin": { "token_env": "ADMIN" }, "remote": { "credentials_env": "REDIS", "secret_env": "SECRET" },
         "rules": [ { "name": "api", "match": { "paths": ["/api/*"] }, "ttl": { "max": "90s" } } ] }"#;
     let mut gateway = Gateway::with(config);
     gateway.workers[0].set_gate(Gate::Token { name: "ADMIN".into(), token: b"much-of-a-secret"[..].into() });
@@ -227,6 +227,7 @@ fn the_configuration_in_force_names_where_secrets_are_and_never_what_they_are() 
     let config = &told["config"];
     assert_eq!(config["admin"]["token_env"], "ADMIN");
     assert_eq!(config["remote"]["credentials_env"], "REDIS");
+    assert_eq!(config["remote"]["secret_env"], "SECRET");
     assert_eq!(config["rules"][0]["ttl"]["max"], "90s");
     assert_eq!(config["rules"][0]["match"], json!({ "paths": ["/api/*"] }));
     assert_eq!(config["defaults"]["coalesce"]["wait"], "5s");

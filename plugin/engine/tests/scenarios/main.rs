@@ -39,6 +39,7 @@ mod refreshing;
 mod remote;
 mod replacing;
 mod selecting;
+mod signing;
 mod stale;
 mod storing;
 mod transitions;

@@ -366,7 +366,7 @@ fn the_slack_of_the_clocks_is_not_for_what_this_envoy_has_asked_for_itself() {
 }
 
 /// Gives all that a node has to say or to ask about purges to the store.
-fn exchanges_purges(gateway: &mut Gateway, store: &mut Purges, millis: u64) {
+pub fn exchanges_purges(gateway: &mut Gateway, store: &mut Purges, millis: u64) {
     use selvage_engine::cache::Moment;
     use selvage_engine::purge::spread::Step;
     use selvage_engine::remote::dialect::Answer;
@@ -377,16 +377,17 @@ fn exchanges_purges(gateway: &mut Gateway, store: &mut Purges, millis: u64) {
         while let Some(step) = gateway.workers[worker].next_purge_step(now) {
             let value =
                 |found: Option<String>| found.map_or(Answer::Absent, |text| Answer::Value(text.into_bytes()));
+            let written = gateway.workers[worker].signed_step(&step, now).into_owned();
             let answer = match &step {
                 Step::Add { number, .. } if store.entries.contains_key(number) => Answer::Absent,
-                Step::Add { number, text, .. } => {
-                    store.entries.insert(*number, text.clone());
+                Step::Add { number, .. } => {
+                    store.entries.insert(*number, written);
                     Answer::Done
                 }
                 Step::Read { number, .. } => value(store.entries.get(number).cloned()),
-                Step::Last { .. } => value(store.hint.map(|hint| hint.to_string())),
-                Step::Hint { number } => {
-                    store.hint = Some(*number);
+                Step::Last { .. } => value(store.hint.clone()),
+                Step::Hint { .. } => {
+                    store.hint = Some(written);
                     Answer::Done
                 }
             };
@@ -396,10 +397,11 @@ fn exchanges_purges(gateway: &mut Gateway, store: &mut Purges, millis: u64) {
     }
 }
 
+/// The log of purges in the remote store.
 #[derive(Default)]
-struct Purges {
-    entries: std::collections::BTreeMap<u64, String>,
-    hint: Option<u64>,
+pub struct Purges {
+    pub entries: std::collections::BTreeMap<u64, String>,
+    pub hint: Option<String>,
 }
 
 #[test]

@@ -44,6 +44,9 @@ pub fn purges_of(text: &[u8]) -> Option<Vec<Vec<u8>>> {
     (!purges.is_empty()).then_some(purges)
 }
 
+/// What stands for an entry that is there and that no member of the fleet has signed: it has no purges.
+pub const FORGED: &[u8] = b"-";
+
 /// Characters after which no further purge joins: a path of so many passes everywhere.
 const FULL: usize = 4096;
 

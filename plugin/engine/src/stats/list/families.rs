@@ -333,6 +333,7 @@ pub const FAMILIES: &[Family] = &[
             "found",
             "absent",
             "claimed",
+            "forged",
             "written",
             "deleted",
             "dropped",
@@ -350,7 +351,7 @@ pub const FAMILIES: &[Family] = &[
             "unauthorized",
         ],
         meaning: "Calls to the remote store by their result; `lookups` are all questions, `claimed` those for which another Envoy \
-                  fetches. `open`, `busy` and `unfit` were not made; `dropped` were taken out of a full queue.",
+                  fetches, `forged` what no secret of `remote.secret_env` has signed. `open`, `busy` and `unfit` were not made; `dropped` were taken out of a full queue.",
     },
     Family {
         name: "remote_state",
@@ -416,9 +417,10 @@ pub const FAMILIES: &[Family] = &[
         labels: &["event"],
         words: &[
             "accepted", "refused", "url", "tag", "prefix", "all", "soft", "spread", "received", "dropped",
+            "forged",
         ],
         meaning: "Purges: requests `accepted` and `refused`; what was purged; `spread` to the fleet, `received` from it, `dropped` \
-                  out of a full queue on the way to it.",
+                  out of a full queue on the way to it; `forged`: ignored, since no secret of `remote.secret_env` has signed it.",
     },
     Family {
         name: "admin",
