@@ -95,7 +95,8 @@ fn the_pages_link_to_what_is_there_and_their_configurations_are_taken() {
             let begins = format!("```{kind}\n");
             for snippet in text.split(&begins).skip(1).filter_map(|rest| rest.split("```").next()) {
                 let value: Value = serde_yaml_ng::from_str(snippet).unwrap();
-                let with = [("SELVAGE_ADMIN_TOKEN", TOKEN), ("SELVAGE_NEXT_TOKEN", TOKEN)];
+                let names = ["SELVAGE_ADMIN_TOKEN", "SELVAGE_NEXT_TOKEN", "SELVAGE_REMOTE_SECRET"];
+                let with = names.map(|name| (name, TOKEN));
                 let fault = (kind == "json").then(|| refused_with(&value, &with)).flatten();
                 assert_eq!(fault, None, "{name}: {snippet}");
             }

@@ -35,6 +35,7 @@ mod refreshing;
 mod remote;
 mod reuse;
 mod shadowing;
+mod signing;
 mod smoke;
 mod tiers;
 mod validation;

@@ -16,6 +16,7 @@ mod reloading;
 mod remote;
 mod shadowing;
 mod sharing;
+mod signing;
 mod storing;
 mod validating;
 mod warming;
