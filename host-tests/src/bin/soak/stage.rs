@@ -19,7 +19,7 @@ const PLUGINS: [(&str, &str, u64); 2] = [("selvage", "soak", 16), ("beside", "be
 /// What `envoy/run` has, with the remote store, for each plugin.
 const CONFIGURATION: &str = r#"{
   "name": "NAME", "namespace": "NAME", "worker": { "bytes": "BYTESMiB" }, "node": { "bytes": "BYTESMiB" },
-  "remote": { "enabled": true, "queue_bytes": "2MiB" },
+  "remote": { "enabled": true, "queue_bytes": "2MiB", "secret_env": "SELVAGE_REMOTE_SECRET" },
   "admin": { "token_env": "SELVAGE_ADMIN_TOKEN" },
   "warm": { "after_purge_all": 50 },
   "defaults": {
@@ -55,6 +55,7 @@ impl Stage {
         let ports = [free_port(), free_port()];
         let builder = Gateway::with("").origin(site.origin.url()).bridge(relay.port());
         let builder = builder.workers(WORKERS).environment("SELVAGE_ADMIN_TOKEN", TOKEN);
+        let builder = builder.environment("SELVAGE_REMOTE_SECRET", "of-the-soak-and-nobody-else");
         let builder = builder.argument("--drain-time-s").argument(DRAIN_SECONDS.to_string());
         let (first, second) = (configuration(0, 0), configuration(1, 0));
         let (gateway, listeners) = builder
