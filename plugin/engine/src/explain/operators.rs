@@ -93,8 +93,10 @@ impl Question {
 fn head(method: &[u8], url: &[u8], operators: &Request<'_>) -> Result<FieldBlock, Fault> {
     let url = url.split(|byte| *byte == b'#').next().unwrap_or_default();
     let separator = url.windows(3).position(|window| window == b"://");
-    let scheme =
-        separator.and_then(|at| url.get(..at)).filter(|scheme| matches!(*scheme, b"http" | b"https"));
+    // Schemes are read in either case (RFC 3986 §3.1).
+    let known = |scheme: &[u8]| matches!(scheme, b"http" | b"https");
+    let scheme = separator.and_then(|at| url.get(..at)).map(<[u8]>::to_ascii_lowercase);
+    let scheme = scheme.as_deref().filter(|scheme| known(scheme));
     let rest = scheme.and_then(|scheme| url.get(scheme.len() + 3..)).unwrap_or(url);
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, target) = rest.split_at_checked(end).unwrap_or_default();
@@ -173,6 +175,7 @@ mod tests {
             ("url=https://b.test/x%3Fy%26z", "GET https://b.test/x?y&z"),
             ("url=/x&method=POST", "POST http://a.test/x"),
             ("url=b.test", "GET http://b.test/"),
+            ("url=HTTPS://b.test/x", "GET https://b.test/x"),
             ("url=b.test%3Fq", "GET http://b.test/?q"),
             ("url=/a%2520b%25zz%zz%23f", "GET http://a.test/a%20b%zz%zz"),
         ] {
