@@ -90,6 +90,12 @@ impl Root {
         self.cache.take_over_purges(&mut before.cache);
     }
 
+    /// Whether another is likely to be its next configuration, and not that of another plugin. Nothing tells for sure.
+    pub fn is_followed_by(&self, other: &Self) -> bool {
+        let (own, other) = (self.cache.policy(), other.cache.policy());
+        (&own.name, own.namespace) == (&other.name, other.namespace)
+    }
+
     /// Lets go of what it holds for others, for another configuration has followed. It may still have requests to come.
     pub fn rest(&mut self) {
         // Memory of the VM never shrinks.

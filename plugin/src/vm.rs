@@ -83,8 +83,7 @@ impl Vm {
         if let [only] = self.roots.as_slice() {
             self.uncounted_root = Some(only.id);
         }
-        for other in &mut self.roots {
-            // A new configuration usually replaces an old one.
+        for other in self.roots.iter_mut().filter(|other| other.is_followed_by(&root)) {
             other.rest();
         }
         self.roots.push(root);

@@ -109,6 +109,14 @@ fn each_plugin_has_gauges_of_its_own_and_takes_them_with_it() {
     let health: Value = serde_json::from_str(&at(ports[1], "/.selvage/health").text()).unwrap();
     assert_eq!(health["reasons"][0]["code"], "remote-not-ready", "{health}");
 
+    // Another configuration of the one is none of the other, whose store stays as it is.
+    let changed = api.2.replace("2MiB", "3MiB");
+    listeners.push(&[shop, ("api", ports[1], &changed)]);
+    shows(&gateway, &[("bytes_limit.api_v2.worker", 0), ("entries.shop.worker", 1)]);
+    assert_says(&at(ports[0], "/a"), "detail=worker");
+    assert_says(&at(ports[1], "/b"), "detail=node");
+    shows(&gateway, &[("bytes_limit.api_v2.worker", 3 * MIB), ("bytes_limit.shop.worker", 8 * MIB)]);
+
     // The second one goes: what it showed is nothing, and what the first one shows stays.
     listeners.push(&[shop]);
     shows(
