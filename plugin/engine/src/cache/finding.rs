@@ -93,12 +93,16 @@ impl Cache {
             None => Found::Nothing,
         };
         match (&local, &shared) {
-            (Found::Response { stored: ours, .. }, Found::Response { stored: theirs, .. }) => {
-                // Of the same millisecond, the node's is the one that was stored last.
-                if theirs.schedule.received >= ours.schedule.received { shared } else { local }
+            (_, Found::Nothing) => local,
+            (
+                Found::Response { stored: ours, hash: own, .. },
+                Found::Response { stored: theirs, hash: other, .. },
+            ) if own == other && ours.schedule.received > theirs.schedule.received => {
+                // The node could not take it, nor let go of what it has. That has just taken its place here.
+                let _ = self.table.insert(*own, Slot::Response(Rc::clone(ours)));
+                local
             }
-            (Found::Response { .. }, _)
-            | (Found::OtherVariants { .. } | Found::Purged { .. }, Found::Nothing) => local,
+            // By the node's index this worker selects from now on: who asks next has to find the same, and to wait for it.
             _ => shared,
         }
     }

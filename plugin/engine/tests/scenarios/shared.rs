@@ -12,6 +12,8 @@ use selvage_engine::store::node::{CasMismatch, SharedData};
 pub struct Shared {
     values: BTreeMap<String, (Vec<u8>, u32)>,
     last_cas: u32,
+    /// Others are always first: nothing can be written.
+    pub refuses: bool,
     /// How often a value was asked for.
     pub gets: usize,
     /// The response at hand was made by the host, since the origin could not be reached.
@@ -53,7 +55,7 @@ impl SharedData for Shared {
     }
 
     fn set(&mut self, key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch> {
-        if self.values.get(key).is_some_and(|(_, now)| cas != 0 && cas != *now) {
+        if self.refuses || self.values.get(key).is_some_and(|(_, now)| cas != 0 && cas != *now) {
             return Err(CasMismatch);
         }
         self.last_cas += 1;

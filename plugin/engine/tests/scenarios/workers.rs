@@ -1,6 +1,7 @@
 //! Several workers of one Envoy.
 
 use selvage_engine::config::Query;
+use selvage_engine::exchange::Wake;
 use selvage_engine::key::{self, KeyBuilder};
 use selvage_engine::policy::Policy;
 use selvage_engine::store::node::{NodeLimits, NodeStore};
@@ -48,6 +49,39 @@ fn a_variant_that_another_worker_added_is_found() {
     gateway.get("/a").worker(1).header("x-a", "b").at(2).miss(by("b"));
     gateway.get("/a").worker(0).header("x-a", "b").at(3).hit().content("b");
     gateway.get("/a").worker(0).header("x-a", "a").at(3).hit().content("a");
+}
+
+/// The first look of such a worker brings the node's index, by which the next one is told something else.
+#[test]
+fn what_only_one_worker_still_has_is_fetched_once_for_all_workers() {
+    let mut gateway = Gateway::of_workers(2, r#"{"worker":{"variants":1}}"#);
+    let by = |name: &str, body: &str| fresh_for(60).header("etag", "\"1\"").header("vary", name).body(body);
+    gateway.get("/a").worker(0).header("x-a", "a").at(0).miss(by("x-a", "a"));
+    gateway.get("/a").worker(1).header("x-a", "a").at(1).hit();
+    gateway.get("/a").worker(0).header("x-a", "b").at(2).miss(by("x-b", "b"));
+    let leader = gateway.get("/a").worker(1).header("x-a", "a").header("x-b", "a").at(70).leaves();
+    let waiters = [1, 0]
+        .map(|worker| gateway.get("/a").worker(worker).header("x-a", "a").header("x-b", "a").at(70).waits());
+    gateway.answers(leader, 71, by("x-b", "new")).stored();
+    gateway.learns(0, 71);
+    for waiter in waiters {
+        gateway.wakes(waiter, Wake::Ended, 71).answered().content("new").says("collapsed");
+    }
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn what_the_node_could_not_take_is_still_the_newer_one_in_its_worker() {
+    let mut gateway = two();
+    gateway.get("/a").at(0).miss(tagged());
+    gateway.shared.refuses = true;
+    gateway.get("/a").at(61).validates(fresh_for(9).header("etag", "\"2\"").body("two"));
+    gateway.shared.refuses = false;
+    for at in 80..83 {
+        let flight = gateway.get("/a").at(at).leaves();
+        assert_eq!(flight.sets("if-none-match").as_deref(), Some("\"2\""));
+        gateway.goes_away(flight, at);
+    }
 }
 
 #[test]
