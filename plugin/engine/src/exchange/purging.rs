@@ -114,7 +114,7 @@ impl Purging {
 pub(super) fn pending(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
     let (here, first) = cache.pending_purges(MOST_SHOWN);
     // Each worker shows its share by tick.
-    let all = moment.host.metric(("queue", "purge")).max(here as u64);
+    let all = moment.host.metric_of(&cache.policy().label, ("queue", "purge")).max(here as u64);
     let fleet = match cache.policy().remote.enabled {
         false => "off",
         true if all == 0 => "told",
