@@ -13,12 +13,12 @@ use crate::site::{Mood, Site};
 /// The operators' token.
 pub const TOKEN: &str = "for-the-time-of-the-soak";
 
-/// The plugins: their listeners, their names and the bytes of their stores, bounds that are reached within a minute: the memory
+/// The plugins: their listeners, their names and the MiB of their worker stores. The node store is one for both. Bounds that are reached within a minute: the memory
 /// of a VM never shrinks, so what fills up only now and then would look like growth.
 const PLUGINS: [(&str, &str, u64); 2] = [("selvage", "soak", 16), ("beside", "beside", 4)];
 /// What `envoy/run` has, with the remote store, for each plugin.
 const CONFIGURATION: &str = r#"{
-  "name": "NAME", "namespace": "NAME", "worker": { "bytes": "BYTESMiB" }, "node": { "bytes": "BYTESMiB" },
+  "name": "NAME", "namespace": "NAME", "worker": { "bytes": "BYTESMiB" }, "node": { "bytes": "16MiB" },
   "remote": { "enabled": true, "queue_bytes": "2MiB", "secret_env": "SELVAGE_REMOTE_SECRET" },
   "admin": { "token_env": "SELVAGE_ADMIN_TOKEN" },
   "warm": { "after_purge_all": 50 },
@@ -32,6 +32,8 @@ const CONFIGURATION: &str = r#"{
 pub const WORKERS: usize = 2;
 /// How long Envoy waits for the connections of a listener that has been replaced: several are ending at any time.
 const DRAIN_SECONDS: u32 = 150;
+/// `node.bytes`.
+const NODE_BYTES: f64 = 16.0 * 1_048_576.0;
 /// So many configurations are there before the first one comes again, long after its listener has gone.
 const JITTERS: u64 = 40;
 
@@ -96,7 +98,7 @@ impl Stage {
                 wrong.push(format!("bytes_limit.{plugin}.worker is {worker}"));
             }
             for (name, label, value, is) in [
-                ("selvage_bytes_limit", "tier", "node", bytes),
+                ("selvage_bytes_limit", "tier", "node", NODE_BYTES),
                 ("selvage_remote_state", "state", "ready", 1.0),
                 ("selvage_remote_state", "state", "not-ready", 0.0),
                 ("selvage_remote_writes", "state", "ok", 1.0),
