@@ -35,6 +35,24 @@ impl<'a> Fields<'a> {
         self.sizes.len().saturating_add(self.data.len())
     }
 
+    /// Whether they are so few that the host takes them back with a few lines more: past a bound of its own it takes a block
+    /// for no fields at all.
+    pub fn are_few(&self) -> bool {
+        self.len() <= MOST_LINES && self.block_bytes() <= MOST_BYTES
+    }
+
+    /// Whether each name and value has its 0 behind it, without which the host takes a block for no fields at all.
+    pub fn are_ended(&self) -> bool {
+        let mut rest = self.data;
+        let mut ends = |length: usize| {
+            let (zero, after) = rest.split_at_checked(length)?.1.split_first()?;
+            rest = after;
+            Some(*zero == 0)
+        };
+        let mut sizes = self.sizes.chunks_exact(PAIR_SIZES).map(lengths);
+        sizes.all(|(name, value)| ends(name) == Some(true) && ends(value) == Some(true))
+    }
+
     /// Every field as `(name, value)`.
     pub fn iter(&self) -> FieldIter<'a> {
         FieldIter { sizes: self.sizes.chunks_exact(PAIR_SIZES), data: self.data }
@@ -230,6 +248,9 @@ fn lengths(entry: &[u8]) -> (usize, usize) {
 
 /// Bytes of one entry of the size table.
 const PAIR_SIZES: usize = 8;
+/// Envoy takes 1024 lines and 1 MiB; the rest is for what is added when a response is sent.
+const MOST_LINES: usize = 768;
+const MOST_BYTES: usize = 512 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -256,6 +277,28 @@ mod tests {
         }
         assert!(Fields::parse(&[255; 12]).is_none());
         assert!(Fields::parse(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_the_host_would_take_for_no_fields_is_told() {
+        let block = |count: usize, length: usize| {
+            let value = vec![b'v'; length];
+            let block: FieldBlock = (0..count).map(|_| (&b"name"[..], &value[..])).collect();
+            let mut bytes = Vec::new();
+            block.write_with(&[], &mut bytes);
+            bytes
+        };
+        assert!(Fields::parse(&block(768, 10)).unwrap().are_few());
+        assert!(!Fields::parse(&block(769, 10)).unwrap().are_few());
+        assert!(!Fields::parse(&block(2, 300_000)).unwrap().are_few());
+        let bytes = block(2, 3);
+        assert!(Fields::parse(&bytes).unwrap().are_ended());
+        // The four ends, two lines of four and three bytes.
+        for at in [24, 28, 33, 37] {
+            let mut changed = bytes.clone();
+            changed[at] = b'x';
+            assert!(!Fields::parse(&changed).unwrap().are_ended(), "{at}");
+        }
     }
 
     #[test]

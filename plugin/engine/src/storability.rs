@@ -105,7 +105,7 @@ pub fn judge(
     if asked.no_store {
         return Err(Refusal::RequestNoStore);
     }
-    if matches!(status, 206 | 304 | 416) {
+    if is_partial(status) {
         return Err(Refusal::Partial);
     }
     // What is moved, missing or gone is that whole (RFC 9110 §14.2 is about 200 alone).
@@ -182,7 +182,7 @@ pub fn judge_head(
     if asked.switches && !names_switches(request, &names, rule) {
         return Err(Detail::Firewall(Vector::UnkeyedHeader));
     }
-    if length.is_some_and(|length| length > largest) {
+    if length.is_some_and(|length| length > largest) || !response.are_few() {
         return Err(Detail::TooLarge);
     }
     Ok(names)
@@ -194,6 +194,16 @@ pub fn names_switches(request: Fields<'_>, names: &[Box<[u8]>], rule: &Rule) -> 
         !rule.vary.require.iter().any(|listed| same_name(listed, name))
             || names.iter().any(|named| same_name(named, name))
     })
+}
+
+/// Whether a status answers a range or a condition, and so means nothing to who asked without.
+const fn is_partial(status: u16) -> bool {
+    matches!(status, 206 | 304 | 416)
+}
+
+/// Whether there are stored responses of this status at all.
+pub const fn is_stored(status: u16) -> bool {
+    matches!(status, 200..=599) && !is_partial(status)
 }
 
 /// The final statuses of RFC 9110 §15, whose meaning for caches this one implements.

@@ -13,7 +13,6 @@
 //! Decoding is total: whatever the bytes are, it ends with a value or a [`RecordError`], and allocates at most sixteen
 //! times what the bytes are long: an index of many short names is the worst.
 
-use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use crate::coding::form::Gzip;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::purge::tags::{ANY, MOST_TAGS};
-use crate::storability::is_sound;
+use crate::storability::{is_sound, is_stored};
 use crate::time::Timestamp;
 use crate::vary::LONGEST_NAME;
 
@@ -109,7 +108,7 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
         return Err(RecordError::Damaged);
     }
     match kind {
-        KIND_RESPONSE if verify == Verify::Whole && !STATUSES.contains(&status) => Err(RecordError::Forged),
+        KIND_RESPONSE if verify == Verify::Whole && !is_stored(status) => Err(RecordError::Forged),
         KIND_RESPONSE if !(200..1000).contains(&status) => Err(RecordError::Damaged),
         KIND_RESPONSE => {
             let [born, received, lifetime, while_revalidate, if_error, disconnected] = times;
@@ -143,7 +142,8 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
             let fields = reader.rest;
             let fields = Fields::parse(fields).ok_or(RecordError::Damaged)?;
             // The gzip form's fields are made of these.
-            if verify == Verify::Whole && !fields.iter().all(is_sound) {
+            let fit = |fields: Fields<'_>| fields.are_few() && fields.are_ended() && fields.iter().all(is_sound);
+            if verify == Verify::Whole && !fit(fields) {
                 return Err(RecordError::Forged);
             }
             let fields = FieldBlock::copy_of(fields);
@@ -325,8 +325,6 @@ const VERSION_1: u8 = 1;
 const VERSION: u8 = 2;
 /// A little longer than from the first to the last date that a field can name.
 const LONGEST_MILLIS: u64 = 1 << 48;
-/// Of final responses.
-const STATUSES: RangeInclusive<u16> = 200..=599;
 const KIND_RESPONSE: u8 = 1;
 const KIND_INDEX: u8 = 2;
 /// Bytes before the key.
@@ -400,6 +398,10 @@ mod tests {
             (200, b":status", b"204"),
             (200, b"transfer-encoding", b"chunked"),
             (600, b"x-a", b"1"),
+            // What answers a condition or a range would be sent to who asked for neither.
+            (206, b"x-a", b"1"),
+            (304, b"x-a", b"1"),
+            (416, b"x-a", b"1"),
         ] {
             let read = decode(forged(status, name, value), Verify::Whole).map(|_| ());
             assert_eq!(read, Err(RecordError::Forged), "{status} {name:?} {value:?}");
@@ -412,6 +414,29 @@ mod tests {
                 "{status} {name:?} {value:?}"
             );
         }
+    }
+
+    #[test]
+    fn fields_that_envoy_would_take_for_none_are_refused_from_a_network() {
+        let Slot::Response(good) = response() else { unreachable!() };
+        let with = |count: usize| {
+            let fields = (0..count).map(|_| (&b"x-a"[..], &b"1"[..])).collect();
+            encode(&Slot::Response(Rc::new(StoredResponse { fields, ..(*good).clone() })))
+        };
+        assert!(decode(with(768), Verify::Whole).is_ok());
+        assert_eq!(decode(with(769), Verify::Whole).map(|_| ()), Err(RecordError::Forged));
+        let mut changed = with(1);
+        let end = changed.len() - good.body.len();
+        for (at, byte) in [(end - 1, b'x'), (end - 3, b'x')] {
+            changed[at] = byte;
+            let sum = xxh3_64(&changed[12..end]);
+            changed[4..12].copy_from_slice(&sum.to_le_bytes());
+            assert_eq!(decode(changed.clone(), Verify::Whole).map(|_| ()), Err(RecordError::Forged), "{at}");
+            changed[at] = 0;
+        }
+        // Bytes behind the last line are no part of the block, and are not kept.
+        let Ok(Slot::Response(read)) = decode(with(1), Verify::Whole) else { panic!("no response") };
+        assert!(read.fields.fields().are_ended());
     }
 
     #[test]
