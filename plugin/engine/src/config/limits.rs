@@ -11,6 +11,8 @@ pub(crate) type Millis = RangeInclusive<u64>;
 
 /// Longest configuration that is read, in bytes.
 pub(super) const CONFIG_BYTES: usize = 1 << 20;
+/// Faults that are told.
+pub(super) const FAULTS: usize = 100;
 
 /// Most rules; each request may have to try them all.
 pub(super) const RULES: usize = 256;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::ConfigError;
-use super::limits::{LIST, Millis, allowed_duration, allowed_size, allowed_whole};
+use super::limits::{FAULTS, LIST, Millis, allowed_duration, allowed_size, allowed_whole};
 use super::units;
 use super::written::{Written, quote};
 
@@ -26,8 +26,11 @@ impl<'f> Place<'f> {
         Place { path: String::new(), nullable: false, faults }
     }
 
-    /// Notes a fault here, and is `None` so that a reader can end with it.
+    /// Notes a fault here, and is `None` so that a reader can end with it. Past a hundred nobody reads on.
     pub(super) fn refuse<T>(&self, found: impl Into<String>, allowed: impl Into<String>) -> Option<T> {
+        if self.faults.borrow().len() >= FAULTS {
+            return None;
+        }
         let mut allowed = allowed.into();
         if self.nullable {
             allowed.push_str(", or null");

@@ -110,6 +110,12 @@ fn what_is_no_json_or_too_long_is_one_fault() {
 }
 
 #[test]
+fn a_hundred_faults_are_told_of_any_number() {
+    let members: Vec<String> = (0..5000).map(|n| format!("\"m{n}\":0")).collect();
+    assert_eq!(faults(&format!("{{{}}}", members.join(","))).len(), 100);
+}
+
+#[test]
 fn each_wrong_example_is_refused_with_path_and_allowed_values() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host-tests/fixtures/config");
     let read =
