@@ -126,11 +126,11 @@ impl Value {
         let mut entries = Vec::new();
         while !bytes.is_empty() {
             let length = usize::from(u16::from_le_bytes(take(&mut bytes)?));
-            let (purge, rest) = bytes.split_at_checked(length)?;
+            let (purge, rest) = bytes.split_at_checked(length).filter(|_| entries.len() < CAPACITY)?;
             entries.push(Purge::decode(purge)?);
             bytes = rest;
         }
-        (entries.len() <= CAPACITY && entries.len() as u64 <= next).then_some(Self { next, floor, entries })
+        (entries.len() as u64 <= next).then_some(Self { next, floor, entries })
     }
 }
 

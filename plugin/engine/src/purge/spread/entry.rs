@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write;
 
+use super::LONGEST_ENTRY;
 use crate::store::node::wire::take;
 
 /// Takes the next purges, at least one, as an entry; and how many they are. `None` if there are none.
@@ -27,8 +28,12 @@ pub(super) fn take_entry(waiting: &mut VecDeque<Vec<u8>>) -> Option<(String, u64
     (purges > 0).then_some((text, purges))
 }
 
-/// The purges of an entry. `None` if it is none of this release.
+/// The purges of an entry. `None` if it is none of this release: also if it is longer than one may be, or has more purges than
+/// that could hold.
 pub fn purges_of(text: &[u8]) -> Option<Vec<Vec<u8>>> {
+    if text.len() > LONGEST_ENTRY {
+        return None;
+    }
     let (pairs, []) = text.as_chunks::<2>() else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let bytes: Option<Vec<u8>> =
@@ -37,7 +42,7 @@ pub fn purges_of(text: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
         let length = usize::from(u16::from_le_bytes(take(&mut rest)?));
-        let (purge, after) = rest.split_at_checked(length)?;
+        let (purge, after) = rest.split_at_checked(length).filter(|_| purges.len() < MOST)?;
         purges.push(purge.to_vec());
         rest = after;
     }
@@ -47,6 +52,8 @@ pub fn purges_of(text: &[u8]) -> Option<Vec<Vec<u8>>> {
 /// What stands for an entry that is there and that no member of the fleet has signed: it has no purges.
 pub const FORGED: &[u8] = b"-";
 
+/// Purges of the longest entry, if they are of 28 bytes, the fewest that one has.
+const MOST: usize = LONGEST_ENTRY / (2 * (2 + 28));
 /// Characters after which no further purge joins: a path of so many passes everywhere.
 const FULL: usize = 4096;
 
@@ -76,5 +83,9 @@ mod tests {
         for text in [&b""[..], b"0", b"zz", b"01", b"0100", b"0200ff", b"0100ff00", b"\xff\xff"] {
             assert_eq!(purges_of(text), None, "{text:?}");
         }
+        assert_eq!(purges_of(&b"0000".repeat(1000)), None, "purges of nothing");
+        let longest = [&b"1c00"[..], &b"00".repeat(28)].concat();
+        assert_eq!(purges_of(&longest.repeat(LONGEST_ENTRY / longest.len())).map(|all| all.len()), Some(136));
+        assert_eq!(purges_of(&longest.repeat(137)), None, "too long");
     }
 }
