@@ -206,6 +206,11 @@ pub const fn is_stored(status: u16) -> bool {
     matches!(status, 200..=599) && !is_partial(status)
 }
 
+/// Statuses whose responses have no content whatever their fields say (RFC 9110 §6.4.1).
+pub const fn is_bodiless(status: u16) -> bool {
+    status == 204 || status == 304
+}
+
 /// The final statuses of RFC 9110 §15, whose meaning for caches this one implements.
 pub fn is_understood(status: u16) -> bool {
     matches!(status, 200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)

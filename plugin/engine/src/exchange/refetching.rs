@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use super::forwarding::{content_length, is_full_answer, status_of};
 use super::refreshing;
-use super::storing::bodiless;
 use super::{Candidate, Directive, Mend, Plan, Recast, Reply, Role, State};
 use crate::cache::{Cache, FillEnd, Moment};
 use crate::cache_status::Outcome;
 use crate::coding::head::ACCEPT_ENCODING;
 use crate::fields::{FieldBlock, Fields};
 use crate::policy::Rule;
-use crate::storability::is_kept_out;
+use crate::storability::{is_bodiless, is_kept_out};
 use crate::store::response::Body;
 
 /// A client that waits for it.
@@ -80,7 +79,7 @@ impl Refetching {
         let rule = policy.rule(self.plan.rule);
         let Fetched::Answer { head, body } = fetched else { return self.give_up(rule, cache, moment) };
         let status = status_of(head);
-        let whole = content_length(head).is_none_or(|told| told <= body.len()) || bodiless(status);
+        let whole = content_length(head).is_none_or(|told| told <= body.len()) || is_bodiless(status);
         if !whole || !is_full_answer(status, rule) {
             return self.give_up(rule, cache, moment);
         }

@@ -8,7 +8,6 @@ use super::claiming::Fleet;
 use super::entering;
 use super::forwarding::is_full_answer;
 use super::lookup::Keyed;
-use super::storing::bodiless;
 use super::{Candidate, Directive, Event, Exchange, Plan, Purpose, Role, State};
 use crate::cache::{Admitted, AnsweredBy, Cache, Failure, FillEnd, FillId, Moment, Warmed};
 use crate::cache_status::{Detail, Forward};
@@ -18,6 +17,7 @@ use crate::key::{self, Changed};
 use crate::policy::Rule;
 use crate::remote::breaker::CallResult;
 use crate::request::{MethodKind, Request};
+use crate::storability::is_bodiless;
 use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 use crate::validation;
@@ -271,7 +271,7 @@ impl Refresh {
     pub fn answered(mut self, head: Fields<'_>, body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) {
         let status = super::forwarding::status_of(head);
         let told = head.get(b"content-length").and_then(|told| std::str::from_utf8(told).ok()?.parse().ok());
-        if told.is_some_and(|told: u64| told > body.len() as u64) && !bodiless(status) {
+        if told.is_some_and(|told: u64| told > body.len() as u64) && !is_bodiless(status) {
             return self.cut_off(cache, moment);
         }
         let policy = Rc::clone(cache.policy());

@@ -1,6 +1,5 @@
 //! Makes replies out of stored responses: whole, in part, or as 304 (RFC 9111 §4.3.2, RFC 9110 §14, §15.4.5).
 
-use super::storing::bodiless;
 use super::{Mend, Reply};
 use crate::cache::Cache;
 use crate::cache_status::Outcome;
@@ -11,6 +10,7 @@ use crate::freshness::date_of;
 use crate::precondition::{self, Outcome as Precondition, Validators};
 use crate::range::{self, RangeOutcome};
 use crate::request::{MethodKind, Request};
+use crate::storability::is_bodiless;
 use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 
@@ -172,7 +172,7 @@ pub(super) fn origin_open(outcome: &Outcome, retry_after: u64, cache: &mut Cache
 
 /// Without content GET would say so by its length, and so HEAD has to (RFC 9110 §8.6).
 fn for_head(mut reply: Reply) -> Reply {
-    if reply.body.is_empty() && !bodiless(reply.status) {
+    if reply.body.is_empty() && !is_bodiless(reply.status) {
         let kind = match reply.mend {
             Some(Mend::AddContentType(kind)) => Some(kind),
             _ => None,

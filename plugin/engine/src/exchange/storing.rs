@@ -16,6 +16,7 @@ use crate::freshness::{Schedule, is_stream};
 use crate::key;
 use crate::policy::{Etag, Rule};
 use crate::purge::tags::tags_of;
+use crate::storability::is_bodiless;
 use crate::store::response::{Body, Outlives, StoredResponse, Terms, storable_fields};
 use crate::time::Timestamp;
 
@@ -126,7 +127,12 @@ impl Storing {
             self.abandon(FillEnd::Died, cache, moment);
             return (State::Finished, Directive::Pass);
         }
-        if self.expected.is_some_and(|told| told != self.body.len() && !bodiless(self.response.status)) {
+        let right = match is_bodiless(self.response.status) {
+            // HTTP/2 can carry one all the same. Sent from here it would be the beginning of the next response.
+            true => self.body.is_empty(),
+            false => self.expected.is_none_or(|told| told == self.body.len()),
+        };
+        if !right {
             cache.stats.count("event", "incomplete");
             self.abandon(FillEnd::Died, cache, moment);
             return (State::Finished, Directive::Pass);
@@ -179,8 +185,3 @@ impl Storing {
 
 /// Bytes reserved for a body before its first part has come.
 const FIRST_RESERVATION: usize = 256 * 1024;
-
-/// Statuses whose responses have no content whatever their fields say (RFC 9110 §6.4.1).
-pub(super) fn bodiless(status: u16) -> bool {
-    status == 204 || status == 304
-}

@@ -25,7 +25,7 @@ use crate::coding::form::Gzip;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::purge::tags::{ANY, MOST_TAGS};
-use crate::storability::{is_sound, is_stored};
+use crate::storability::{is_bodiless, is_sound, is_stored};
 use crate::time::Timestamp;
 use crate::vary::LONGEST_NAME;
 
@@ -109,6 +109,10 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
     }
     match kind {
         KIND_RESPONSE if verify == Verify::Whole && !is_stored(status) => Err(RecordError::Forged),
+        // Envoy would send it all the same, and a client take it for the beginning of the next response.
+        KIND_RESPONSE if verify == Verify::Whole && is_bodiless(status) && !body.is_empty() => {
+            Err(RecordError::Forged)
+        }
         KIND_RESPONSE if !(200..1000).contains(&status) => Err(RecordError::Damaged),
         KIND_RESPONSE => {
             let [born, received, lifetime, while_revalidate, if_error, disconnected] = times;
@@ -142,7 +146,8 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
             let fields = reader.rest;
             let fields = Fields::parse(fields).ok_or(RecordError::Damaged)?;
             // The gzip form's fields are made of these.
-            let fit = |fields: Fields<'_>| fields.are_few() && fields.are_ended() && fields.iter().all(is_sound);
+            let fit =
+                |fields: Fields<'_>| fields.are_few() && fields.are_ended() && fields.iter().all(is_sound);
             if verify == Verify::Whole && !fit(fields) {
                 return Err(RecordError::Forged);
             }
@@ -402,6 +407,8 @@ mod tests {
             (206, b"x-a", b"1"),
             (304, b"x-a", b"1"),
             (416, b"x-a", b"1"),
+            // It has a body.
+            (204, b"x-a", b"1"),
         ] {
             let read = decode(forged(status, name, value), Verify::Whole).map(|_| ());
             assert_eq!(read, Err(RecordError::Forged), "{status} {name:?} {value:?}");

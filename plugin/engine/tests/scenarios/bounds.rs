@@ -22,6 +22,15 @@ fn a_response_larger_than_an_object_may_be_passes_through() {
 }
 
 #[test]
+fn a_head_of_more_lines_than_envoy_takes_back_passes_through() {
+    let with = |lines: usize| (0..lines).fold(fresh_for(60), |origin, _| origin.header("x-line", "1"));
+    let mut gateway = Gateway::with("{}");
+    gateway.get("/a").at(0).miss(with(800).body("x")).not_stored("too-large");
+    gateway.get("/b").at(0).miss(with(700).body("x")).stored();
+    gateway.get("/b").at(1).hit().content("x");
+}
+
+#[test]
 fn bodies_that_are_being_stored_share_one_budget() {
     let mut gateway = Gateway::with(r#"{"worker":{"filling_bytes":"64KiB"}}"#);
     let half = || fresh_for(60).header("content-length", "40000").body(vec![b'x'; 40_000]);

@@ -100,6 +100,18 @@ fn an_incomplete_response_is_not_stored() {
 }
 
 #[test]
+fn a_body_where_there_is_none_by_definition_is_not_stored() {
+    let mut gateway = Gateway::with(r#"{"defaults":{"ttl":{"statuses":{"204":"60s"}}}}"#);
+    gateway
+        .get("/a")
+        .at(0)
+        .forwarded(origin(204).header("cache-control", "max-age=60").body("HTTP/1.1 200 OK"));
+    gateway.assert_no_room_is_taken();
+    gateway.get("/a").at(1).forwarded(origin(204).header("cache-control", "max-age=60"));
+    gateway.get("/a").at(2).hit().status(204).content("");
+}
+
+#[test]
 fn trailers_end_a_response_like_its_last_byte() {
     let mut gateway = Gateway::with("{}");
     gateway.get("/a").at(0).miss(fresh_for(60).body("0").body("1").trailers());
