@@ -10,8 +10,13 @@ use crate::random::{Random, mutate};
 
 /// A decoder of bytes that come from outside.
 pub trait Decoder {
-    /// Its name, and that of its folder in the corpus.
+    /// Its name.
     fn name(&self) -> &'static str;
+
+    /// The name of its folder in the corpus.
+    fn corpus(&self) -> &'static str {
+        self.name()
+    }
 
     /// Pieces of text that mean something to it.
     fn words(&self) -> &'static [&'static [u8]] {
@@ -72,7 +77,7 @@ pub struct Report {
 /// seen before, each changed a few times.
 pub fn run(decoder: &dyn Decoder, inputs: u64, seed: u64) -> Report {
     let mut random = Random::new(seed);
-    let mut pool = corpus(decoder.name()).into_iter().map(|(_, input)| input).collect::<Vec<_>>();
+    let mut pool = corpus(decoder.corpus()).into_iter().map(|(_, input)| input).collect::<Vec<_>>();
     pool.extend((0..32).map(|_| decoder.generate(&mut random)));
     let mut report = Report::default();
     let mut ways = HashSet::new();

@@ -5,6 +5,7 @@ use selvage_engine::coding::gzip::{compress, crc32, inflate};
 
 use crate::allocator::peak_of;
 use crate::decoder::{Decoder, Outcome};
+use crate::format::content;
 use crate::random::Random;
 
 /// The reader of gzip members.
@@ -69,18 +70,6 @@ impl Decoder for Gzip {
     fn memory_bound(&self, len: usize) -> usize {
         // What DEFLATE could make of it, within the bound, and the reader's own tables.
         len.saturating_mul(1032).min(BOUND) + (16 << 10)
-    }
-}
-
-/// Something to compress: noise, text, or one byte again and again.
-pub fn content(random: &mut Random) -> Vec<u8> {
-    let words = ["cache", "origin", "fresh", "stale", "{\"id\":", "},\n", "<li>", "https://example.com/"];
-    let len = random.below(3000);
-    match random.below(4) {
-        0 => random.bytes(1000),
-        1 => vec![random.next() as u8; len * 8],
-        2 => (0..len).map(|_| b'a' + random.below(4) as u8).collect(),
-        _ => (0..len / 8).flat_map(|_| random.pick(&words).bytes()).collect(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Feeds damaged input to everything that decodes bytes from outside:
-//! `cargo run --release -p selvage-engine --example fuzz -- --inputs 10000000 record webdis upstash gzip`.
+//! `cargo run --release -p selvage-engine --example fuzz -- --inputs 10000000`, or of some: `record`,
+//! `index`, `purges`, `webdis`, `upstash`, `gzip`, `configuration`.
 //!
 //! The inputs are valid ones, changed at random but repeatably (`--seed`), with checksums mended so that what lies
 //! behind them is reached. A decoder must not panic, must read back what it wrote itself, and must not take more
@@ -13,9 +14,16 @@
 )]
 
 mod allocator;
+mod configuration;
 mod decoder;
 mod dialects;
+#[allow(dead_code, reason = "`./host-tests/forge` uses the rest")]
+mod entries;
+#[allow(dead_code, reason = "the tests use the rest")]
+mod forging;
+mod format;
 mod gzip;
+mod purges;
 mod random;
 mod record;
 
@@ -29,7 +37,7 @@ static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 fn main() -> ExitCode {
     let Some(arguments) = Arguments::read(std::env::args().skip(1)) else {
-        eprintln!("usage: fuzz [--inputs N] [--seed N] [--replay FILE] [record] [webdis] [upstash] [gzip]");
+        eprintln!("usage: fuzz [--inputs N] [--seed N] [--replay FILE] [{}]", NAMES.join("] ["));
         return ExitCode::FAILURE;
     };
     if let Some(file) = &arguments.replay {
@@ -98,7 +106,7 @@ impl Arguments {
             }
         }
         if read.decoders.is_empty() {
-            read.decoders = ["record", "webdis", "upstash", "gzip"].into_iter().filter_map(by_name).collect();
+            read.decoders = NAMES.into_iter().filter_map(by_name).collect();
         }
         Some(read)
     }
@@ -106,10 +114,15 @@ impl Arguments {
 
 fn by_name(name: &str) -> Option<Box<dyn Decoder>> {
     Some(match name {
-        "record" => Box::new(record::Record),
+        "record" => Box::new(record::Record::responses()),
+        "index" => Box::new(record::Record::indices()),
+        "purges" => Box::new(purges::Log),
         "webdis" => Box::new(dialects::Answers::webdis()),
         "upstash" => Box::new(dialects::Answers::upstash()),
         "gzip" => Box::new(gzip::Gzip),
+        "configuration" => Box::new(configuration::Configuration),
         _ => return None,
     })
 }
+
+const NAMES: [&str; 7] = ["record", "index", "purges", "webdis", "upstash", "gzip", "configuration"];

@@ -1,31 +1,57 @@
-//! Inputs for the decoder of records, from a writer of its own that follows the description of the format.
+//! Inputs for the decoder of records.
 
 use selvage_engine::coding::gzip::compress;
 use selvage_engine::fields::Fields;
 use selvage_engine::purge::tags::MOST_TAGS;
 use selvage_engine::store::Slot;
 use selvage_engine::store::record::{Verify, decode, encode};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::allocator::peak_of;
 use crate::decoder::{Decoder, Outcome};
-use crate::gzip::content;
+use crate::forging::forge;
+use crate::format::{
+    COUNT, FIELDS_LEN, HEAD, Head, KEY_LEN, VERSION, block, content, read_u32, seal, write, write_u32,
+};
 use crate::random::{Random, write_number};
 
-/// The decoder of records.
-pub struct Record;
+/// The decoder of records, fed with responses or with indices for the most part.
+pub struct Record {
+    /// Of ten that are new, so many are indices.
+    indices: usize,
+}
+
+impl Record {
+    /// Fed with responses.
+    pub const fn responses() -> Self {
+        Self { indices: 1 }
+    }
+
+    /// Fed with indices of variants.
+    pub const fn indices() -> Self {
+        Self { indices: 9 }
+    }
+}
 
 impl Decoder for Record {
     fn name(&self) -> &'static str {
+        if self.indices > 5 { "index" } else { "record" }
+    }
+
+    fn corpus(&self) -> &'static str {
         "record"
     }
 
     fn generate(&self, random: &mut Random) -> Vec<u8> {
-        if random.one_in(4) { index(random) } else { response(random) }
+        if random.below(10) < self.indices { index(random) } else { response(random) }
     }
 
     fn adjust(&self, input: &mut Vec<u8>, random: &mut Random) {
-        match random.below(9) {
+        match random.below(12) {
+            // What a forger makes of it; half of what is made up is of the times that records really have.
+            9.. => {
+                let now = if random.one_in(2) { NOW } else { random.next() >> random.below(64) };
+                *input = forge(input, &[7, 8], now.min(u64::MAX >> 1), random).bytes;
+            }
             8 => {
                 // What ends a line, or is no part of a name, somewhere in the fields.
                 let fields = HEAD + read_u32(input, KEY_LEN) as usize;
@@ -73,7 +99,13 @@ impl Decoder for Record {
                 assert!(head_only.is_ok(), "a whole record is refused with less to check");
                 let shape = match &slot {
                     Slot::Response(stored) => {
-                        assert!((200..600).contains(&stored.status) && stored.tags.len() <= MOST_TAGS);
+                        let status = stored.status;
+                        assert!(
+                            (200..600).contains(&status) && ![206, 304, 416].contains(&status),
+                            "{status}"
+                        );
+                        assert!(status != 204 || stored.body.is_empty(), "a body where there is none");
+                        assert!(stored.tags.len() <= MOST_TAGS);
                         let schedule = &stored.schedule;
                         for long in [schedule.lifetime, schedule.while_revalidate, schedule.if_error] {
                             assert!(long.as_millis() <= 1 << 48, "a lifetime of {long:?}");
@@ -114,6 +146,10 @@ impl Decoder for Record {
 
 /// Whether fields can be sent without anything beside them coming out.
 fn assert_fit(fields: Fields<'_>) {
+    assert!(
+        fields.len() < 1024 && fields.block_bytes() < 1 << 20 && fields.are_ended(),
+        "Envoy takes none of them"
+    );
     for (name, value) in fields.iter() {
         assert!(!name.is_empty() && name.iter().all(|byte| NAME_BYTES.contains(byte)), "name {name:?}");
         assert!(!b"\0\r\n".iter().any(|byte| value.contains(byte)), "value {value:?}");
@@ -140,7 +176,11 @@ pub fn response(random: &mut Random) -> Vec<u8> {
         *time = random.next() >> (16 + random.below(48));
     }
     let terms = random.below(64) as u8 | coded;
-    let status = 200 + random.below(400) as u16;
+    let status = match 200 + random.below(400) as u16 {
+        // No store has these, and 204 no body.
+        204 | 206 | 304 | 416 => 200,
+        status => status,
+    };
     let tags = random.below(65);
     let mut fields = random.next().to_le_bytes().to_vec();
     let mut hashes: Vec<u64> = (0..tags).map(|_| random.next()).collect();
@@ -183,71 +223,6 @@ pub fn same(one: &Slot, other: &Slot) -> bool {
     }
 }
 
-/// The fixed part of a record.
-pub struct Head {
-    /// 1, or 2 for a response with generation and tags.
-    pub version: u8,
-    /// 1 for a response, 2 for an index.
-    pub kind: u8,
-    /// Flags.
-    pub terms: u8,
-    /// Status code.
-    pub status: u16,
-    /// Variants of an index.
-    pub count: u32,
-    /// Milliseconds; the first is the generation of an index.
-    pub times: [u64; 6],
-}
-
-/// A whole record.
-pub fn write(head: &Head, key: &[u8], fields: &[u8], body: &[u8]) -> Vec<u8> {
-    let mut out = b"SLVG\0\0\0\0\0\0\0\0".to_vec();
-    out.extend([head.version, head.kind, head.terms, 0]);
-    out.extend(head.status.to_le_bytes());
-    out.extend([0, 0]);
-    out.extend((key.len() as u32).to_le_bytes());
-    out.extend(head.count.to_le_bytes());
-    out.extend((fields.len() as u32).to_le_bytes());
-    out.extend(head.times.iter().flat_map(|time| time.to_le_bytes()));
-    out.extend([0; 8]);
-    out.extend([key, fields, body].concat());
-    seal(&mut out);
-    out
-}
-
-/// A field block.
-pub fn block(lines: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
-    let mut out = (lines.len() as u32).to_le_bytes().to_vec();
-    for (name, value) in lines {
-        out.extend((name.len() as u32).to_le_bytes());
-        out.extend((value.len() as u32).to_le_bytes());
-    }
-    for (name, value) in lines {
-        out.extend([name, &b"\0"[..], value, b"\0"].concat());
-    }
-    out
-}
-
-/// Makes both checksums right, if the lengths fit into the record.
-fn seal(record: &mut [u8]) {
-    let head_end = HEAD + read_u32(record, KEY_LEN) as usize + read_u32(record, FIELDS_LEN) as usize;
-    let Some(body) = record.get(head_end..) else { return };
-    let sum = xxh3_64(body);
-    record[BODY_SUM..HEAD].copy_from_slice(&sum.to_le_bytes());
-    let sum = xxh3_64(&record[VERSION..head_end]);
-    record[HEAD_SUM..VERSION].copy_from_slice(&sum.to_le_bytes());
-}
-
-fn read_u32(record: &[u8], at: usize) -> u32 {
-    record.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
-}
-
-fn write_u32(record: &mut [u8], at: usize, number: u32) {
-    if let Some(place) = record.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
-        *place = number.to_le_bytes();
-    }
-}
-
 /// Sizes by their order, so that they stand for few ways.
 trait Order {
     fn ilog2_or_0(self) -> u32;
@@ -261,11 +236,5 @@ impl Order for usize {
 
 /// All that a name in lower case may be made of.
 const NAME_BYTES: &[u8] = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz";
-const HEAD_SUM: usize = 4;
-const VERSION: usize = 12;
-const KEY_LEN: usize = 20;
-const COUNT: usize = 24;
-const FIELDS_LEN: usize = 28;
-const BODY_SUM: usize = 80;
-/// Bytes before the key.
-const HEAD: usize = 88;
+/// A moment of late 2026, in milliseconds.
+const NOW: u64 = 1_795_000_000_000;

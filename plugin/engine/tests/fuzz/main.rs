@@ -9,12 +9,23 @@
 
 #[path = "../../examples/fuzz/allocator.rs"]
 mod allocator;
+#[path = "../../examples/fuzz/configuration.rs"]
+mod configuration;
 #[path = "../../examples/fuzz/decoder.rs"]
 mod decoder;
 #[path = "../../examples/fuzz/dialects.rs"]
 mod dialects;
+#[path = "../../examples/fuzz/entries.rs"]
+#[allow(dead_code, reason = "`./host-tests/forge` uses the rest")]
+mod entries;
+#[path = "../../examples/fuzz/forging.rs"]
+mod forging;
+#[path = "../../examples/fuzz/format.rs"]
+mod format;
 #[path = "../../examples/fuzz/gzip.rs"]
 mod gzip;
+#[path = "../../examples/fuzz/purges.rs"]
+mod purges;
 #[path = "../../examples/fuzz/random.rs"]
 mod random;
 #[path = "../../examples/fuzz/record.rs"]
@@ -36,19 +47,22 @@ use selvage_engine::store::record::{RecordError, Verify, decode, encode};
 #[global_allocator]
 static ALLOCATOR: allocator::Counting = allocator::Counting;
 
-fn decoders() -> [Box<dyn Decoder>; 4] {
+fn decoders() -> [Box<dyn Decoder>; 7] {
     [
-        Box::new(record::Record),
+        Box::new(record::Record::responses()),
+        Box::new(record::Record::indices()),
+        Box::new(purges::Log),
         Box::new(Answers::webdis()),
         Box::new(Answers::upstash()),
         Box::new(gzip::Gzip),
+        Box::new(configuration::Configuration),
     ]
 }
 
 #[test]
 fn the_corpus_is_accepted_or_refused_as_the_names_of_its_files_say() {
     for decoder in decoders() {
-        let files = corpus(decoder.name());
+        let files = corpus(decoder.corpus());
         assert!(files.len() >= 6, "{} has {} files", decoder.name(), files.len());
         for (name, input) in files {
             let outcome = decoder.check(&input);
@@ -79,10 +93,28 @@ fn records_that_follow_the_format_are_read_and_written_back_byte_for_byte() {
 }
 
 #[test]
+fn forged_records_with_right_checksums_break_no_promise() {
+    let mut random = Random::new(5);
+    let (mut accepted, mut hidden) = (0, 0);
+    for round in 0..20_000 {
+        let sound = if round % 4 == 0 { record::index(&mut random) } else { record::response(&mut random) };
+        let forged = forging::forge(&sound, &[1, 2, 3], 1_795_000_000_000, &mut random);
+        let decoder = record::Record::responses();
+        let outcome = decoder.check(&forged.bytes);
+        let bound = decoder.memory_bound(forged.bytes.len());
+        assert!(outcome.peak <= bound, "round {round}, {}: {} of {bound} bytes", forged.what, outcome.peak);
+        accepted += usize::from(outcome.accepted);
+        // Checksums are right, or it could not be taken apart, and then they are where lengths are.
+        hidden += usize::from(decode(forged.bytes, Verify::Whole).err() == Some(RecordError::Damaged));
+    }
+    assert!(accepted > 2_000 && hidden < 4_000, "{accepted} accepted, {hidden} damaged");
+}
+
+#[test]
 fn gzip_gives_back_what_it_was_given_at_every_level() {
     let mut random = Random::new(3);
     for round in 0..200 {
-        let content = gzip::content(&mut random);
+        let content = format::content(&mut random);
         let compressed = compress(&content, round % 9 + 1);
         assert_eq!(inflate(&compressed, content.len()).as_ref(), Ok(&content), "round {round}");
         if let Some(less) = content.len().checked_sub(1) {
@@ -192,8 +224,8 @@ fn an_index_of_more_than_a_cache_writes_is_refused_before_it_is_read() {
                 fields.extend(name);
             }
         }
-        let head = record::Head { version: 1, kind: 2, terms: 0, status: 0, count: variants, times: [0; 6] };
-        record::write(&head, b"key", &fields, &[])
+        let head = format::Head { version: 1, kind: 2, terms: 0, status: 0, count: variants, times: [0; 6] };
+        format::write(&head, b"key", &fields, &[])
     };
     assert!(decode(index(1, 1, b"x"), Verify::Whole).is_ok());
     for wrong in
