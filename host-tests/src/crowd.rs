@@ -8,5 +8,7 @@ mod origin;
 mod swarm;
 
 pub use answer::Answer;
+#[cfg(test)]
+pub(crate) use answer::whole;
 pub use origin::{Origin, Plan};
 pub use swarm::{Finished, Swarm, get, get_with};

@@ -37,6 +37,7 @@ pub mod arguments;
 pub mod chance;
 pub mod crowd;
 pub mod envoy;
+pub mod forged;
 pub mod measured;
 pub mod prometheus;
 pub mod redis;

@@ -38,7 +38,12 @@ impl Answer {
         let length = field(head, b"content-length");
         let length = length.and_then(|length| std::str::from_utf8(length).ok()?.parse::<usize>().ok());
         match length {
-            _ if bodiless || status == 204 || status == 304 => {}
+            // What comes behind it would be taken for the beginning of the next.
+            _ if bodiless || status == 204 || status == 304 => {
+                if bytes.len() > content {
+                    return Parsed::Strange;
+                }
+            }
             Some(length) if bytes.len() < content + length => return Parsed::Partial,
             Some(length) if bytes.len() > content + length => return Parsed::Strange,
             Some(_) => {}
@@ -52,6 +57,11 @@ impl Answer {
             },
         }
         Parsed::Whole(Self { status, bytes: std::mem::take(bytes), content })
+    }
+
+    /// Its head as it came, up to the empty line.
+    pub fn head(&self) -> &[u8] {
+        &self.bytes[..self.content]
     }
 
     /// Its content.
@@ -93,17 +103,19 @@ fn find(bytes: &[u8], piece: &[u8]) -> Option<usize> {
     bytes.windows(piece.len()).position(|window| window == piece)
 }
 
+/// The response that a text is.
+#[cfg(test)]
+pub(crate) fn whole(text: &str) -> Answer {
+    match Answer::take(&mut text.as_bytes().to_vec(), false) {
+        Parsed::Whole(answer) => answer,
+        Parsed::Partial => panic!("partial"),
+        Parsed::Strange => panic!("strange"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn whole(text: &str) -> Answer {
-        match Answer::take(&mut text.as_bytes().to_vec(), false) {
-            Parsed::Whole(answer) => answer,
-            Parsed::Partial => panic!("partial"),
-            Parsed::Strange => panic!("strange"),
-        }
-    }
 
     #[test]
     fn a_response_is_whole_with_its_last_byte() {
@@ -134,7 +146,11 @@ mod tests {
     #[test]
     fn a_304_has_no_content_and_more_than_promised_is_strange() {
         assert_eq!(whole("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n").body(), b"");
-        for text in ["HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nab", "hello\r\n\r\n"] {
+        for text in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nab",
+            "HTTP/1.1 204 No Content\r\n\r\na",
+            "hello\r\n\r\n",
+        ] {
             assert!(matches!(Answer::take(&mut text.as_bytes().to_vec(), false), Parsed::Strange));
         }
     }

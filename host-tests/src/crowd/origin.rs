@@ -25,6 +25,8 @@ pub struct Origin {
 struct State {
     script: Box<dyn Fn(&Received) -> Plan + Send>,
     fetches: HashMap<String, Vec<Instant>>,
+    /// Whether fetches are remembered.
+    recording: bool,
     up: bool,
 }
 
@@ -53,10 +55,23 @@ impl Origin {
 
     /// Starts it on a free port. The script is told all of a request.
     pub fn attentive(script: impl Fn(&Received) -> Plan + Send + 'static) -> Self {
+        Self::begin(script, true)
+    }
+
+    /// The same, and remembers no requests: for very many of them.
+    pub fn forgetful(script: impl Fn(&Received) -> Plan + Send + 'static) -> Self {
+        Self::begin(script, false)
+    }
+
+    fn begin(script: impl Fn(&Received) -> Plan + Send + 'static, recording: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state =
-            Arc::new(Mutex::new(State { script: Box::new(script), fetches: HashMap::new(), up: true }));
+        let state = Arc::new(Mutex::new(State {
+            script: Box::new(script),
+            fetches: HashMap::new(),
+            recording,
+            up: true,
+        }));
         let origin = Self { address, state: Arc::clone(&state) };
         thread::spawn(move || Server::new(state, address, listener).run());
         origin
@@ -214,9 +229,11 @@ impl Server {
         let Some(mut request) = whole_request(&connection.input) else { return };
         connection.input.clear();
         let mut state = self.state.lock().unwrap();
-        let earlier = state.fetches.entry(request.target.clone()).or_default();
-        request.before = earlier.len();
-        earlier.push(Instant::now());
+        if state.recording {
+            let earlier = state.fetches.entry(request.target.clone()).or_default();
+            request.before = earlier.len();
+            earlier.push(Instant::now());
+        }
         let plan = (state.script)(&request);
         let bodiless = request.method == "HEAD" || matches!(plan.status, 204 | 304);
         self.due.push(Reverse((Instant::now() + plan.delay, number)));

@@ -43,6 +43,8 @@ pub struct Finished {
     pub head: Duration,
     /// The whole response, or what was wrong.
     pub answer: Result<Answer, &'static str>,
+    /// What came that was no answer.
+    pub came: Vec<u8>,
 }
 
 /// A GET of this target.
@@ -171,7 +173,8 @@ impl Client {
     fn finish(&self, client: usize, due: Instant, answer: Result<Answer, &'static str>) -> Finished {
         let latency = due.elapsed();
         let head = self.began.map_or(latency, |began| began.saturating_duration_since(due));
-        Finished { client, latency, head, answer }
+        let came = if answer.is_err() { self.input.clone() } else { Vec::new() };
+        Finished { client, latency, head, answer, came }
     }
 }
 

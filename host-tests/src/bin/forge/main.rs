@@ -1,0 +1,100 @@
+//! Has an Envoy look into a remote store that a forger holds, and sees what clients get.
+//!
+//! `./host-tests/forge` starts this. It ends with 1 when something is not as it should be.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken tool must stop loudly.
+
+mod table;
+
+use std::{fs, process::ExitCode, time::Duration};
+
+use selvage_host_tests::arguments::CommandLine;
+use selvage_host_tests::envoy::repository;
+use selvage_host_tests::forged::{Stage, Tally};
+use selvage_host_tests::measured::machine;
+
+/// What the command line says.
+struct Arguments {
+    /// Forged answers at least.
+    mutants: u64,
+    /// How long at least.
+    lasting: Duration,
+    seed: u64,
+    /// Whether what came of it replaces the committed file.
+    write: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::read() {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("selvage: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut stage = Stage::start(arguments.seed);
+    let mut shown = 0;
+    loop {
+        let (forged, lasted) = stage.run(STEP);
+        progress(&stage);
+        // Each kind of error as soon as there is one.
+        if stage.tally().errors.len() > shown {
+            shown = stage.tally().errors.len();
+            show_errors(stage.tally());
+        }
+        let done = forged >= arguments.mutants && lasted >= arguments.lasting;
+        // Who fails so often has been understood.
+        if done || stage.tally().all_errors() > MOST_ERRORS {
+            break;
+        }
+    }
+    let outcome = stage.finish();
+    show_errors(&outcome.tally);
+    let text = table::render(&outcome, &machine("./host-tests/forge"));
+    println!("{text}");
+    if arguments.write {
+        fs::write(repository().join("host-tests/fixtures/forged.md"), text).unwrap();
+    }
+    ExitCode::from(u8::from(!outcome.faults.is_empty()))
+}
+
+fn show_errors(tally: &Tally) {
+    for (problem, (count, shown)) in &tally.errors {
+        eprintln!("selvage: {count} × {problem}, such as {shown}");
+    }
+}
+
+fn progress(stage: &Stage) {
+    let Some(moment) = stage.moments().last() else { return };
+    eprintln!(
+        "selvage: {:>4} s, {:>8} forged, {:>8} requests, {:>7} accepted, longest {:>5} ms, {:>5.1} MiB of heap, {} errors",
+        moment.at.as_secs(),
+        moment.forged,
+        moment.requests,
+        stage.tally().accepted,
+        stage.tally().longest.0.as_millis(),
+        moment.heap / f64::from(1 << 20),
+        stage.tally().all_errors(),
+    );
+}
+
+impl Arguments {
+    fn read() -> Result<Self, String> {
+        let mut given = CommandLine::of_process("see ./host-tests/forge --help");
+        let (mut mutants, mut seconds, mut seed, mut write) = (1_000_000, 600.0, 1, false);
+        while let Some(option) = given.next_option() {
+            match option.as_str() {
+                "--mutants" => mutants = given.whole(1..=1_000_000_000)?,
+                "--seconds" => seconds = given.number(1.0..=86_400.0)?,
+                "--seed" => seed = given.whole(0..=u64::MAX)?,
+                "--write" => write = true,
+                _ => return Err(given.unknown()),
+            }
+        }
+        Ok(Self { mutants, lasting: Duration::from_secs_f64(seconds), seed, write })
+    }
+}
+
+/// Between looks at counters and memory.
+const STEP: Duration = Duration::from_secs(5);
+const MOST_ERRORS: u64 = 1000;
