@@ -10,7 +10,7 @@ use crate::insight::members::members;
 use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
-/// Writes it down. Reasons past [`REASONS`] are counted only.
+/// Writes it down. Of very many the first are kept, and how many there were.
 pub fn note(errors: &[ConfigError], data: &mut dyn SharedData, now: Timestamp) {
     let mut reasons: Vec<Value> = errors.iter().take(REASONS).map(|error| error.to_string().into()).collect();
     let more = errors.len().saturating_sub(REASONS);

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Little endian; times in milliseconds since the epoch. The speaker shows every second that it is there. The later
-//! configuration takes over from the earlier, and anyone from one that has not shown itself for [`LEASE`].
+//! configuration takes over from the earlier, and anyone from one that has not shown itself for three seconds.
 
 use std::time::Duration;
 

@@ -115,7 +115,7 @@ impl Seal {
         hash(self.keys.first().unwrap_or(&[0; 32]), kind, key, millis, value)
     }
 
-    /// Takes as long wherever the difference is: [`Hash`] is compared so.
+    /// Takes as long wherever the difference is: [`struct@Hash`] is compared so.
     fn verify(&self, given: Hash, kind: Kind, key: &str, millis: u64, value: &[u8]) -> bool {
         self.keys.iter().any(|secret| hash(secret, kind, key, millis, value) == given)
     }
