@@ -19,6 +19,7 @@ use selvage_engine::remote::dialect::{
 use selvage_engine::remote::queue::Task;
 use selvage_engine::remote::readiness::{Outcome, Readiness};
 use selvage_engine::remote::seal::Seal;
+use selvage_engine::remote::window::Window;
 use selvage_engine::remote::writes::{self, Reason, State as WriteState, Writes};
 use selvage_engine::store::record::RecordError;
 use selvage_engine::time::Timestamp;
@@ -43,6 +44,9 @@ pub struct Remote {
     purges_key: String,
     pending: HashMap<u32, Pending, BuildIdHasher>,
     no_claims_until: Timestamp,
+    /// Tasks among the pending calls, and how many there may be.
+    writing: usize,
+    window: Window,
     /// Calls about purges and probes of writes among the pending ones, which do not count for `in_flight`.
     aside: usize,
 }
@@ -96,6 +100,9 @@ impl Remote {
             dialect,
             pending: HashMap::default(),
             no_claims_until: Timestamp::default(),
+            writing: 0,
+            // Lookups go first: half of the calls are theirs.
+            window: Window::new(settings.in_flight.div_ceil(2)),
             aside: 0,
         })
     }
@@ -104,6 +111,7 @@ impl Remote {
     pub fn take_over(&mut self, before: Self) {
         self.pending.extend(before.pending);
         self.aside = self.aside.saturating_add(before.aside);
+        self.writing = self.writing.saturating_add(before.writing);
     }
 
     /// Whether there is a remote store.
@@ -197,7 +205,10 @@ impl Remote {
             return;
         }
         let mut later = Vec::new();
-        while self.under_way() < self.settings.in_flight.div_ceil(2) && cache.has_remote_tasks() {
+        while self.under_way() < self.settings.in_flight.div_ceil(2)
+            && self.window.admits(self.writing)
+            && cache.has_remote_tasks()
+        {
             // What waits does so for better times, within the queue's budget.
             if let State::Open { .. } = self.state(breakers, now) {
                 break;
@@ -226,6 +237,7 @@ impl Remote {
             };
             let sent = record.len();
             if self.call(None, task.hash(), &command, admitted, now).is_some() {
+                self.writing += 1;
                 cache.stats.add("stored_bytes", "remote", sent as u64);
             } else {
                 self.not_called(admitted, breakers, cache, now);
@@ -384,6 +396,8 @@ impl Remote {
         let pending = self.pending.remove(&token)?;
         if pending.step.is_some() || pending.probes_writes {
             self.aside = self.aside.saturating_sub(1);
+        } else if pending.kind.writes() {
+            self.writing = self.writing.saturating_sub(1);
         }
         Some(pending)
     }
@@ -482,6 +496,11 @@ impl Remote {
                 (error.as_str(), error.call_result(pending.kind, latency), found)
             }
         };
+        if pending.kind.writes() {
+            let well =
+                matches!(result, CallResult::Success { latency } if latency <= self.breaker.slow_after);
+            self.window.note(well);
+        }
         breakers.record(&self.settings.cluster, pending.admitted, result, now);
         cache.stats.count("remote", word);
         // What was invalidated must go, also from a store that could not be reached for a moment.
