@@ -224,7 +224,7 @@ fn render(bursts: &[Burst], budget: f64, faults: &[String], (streams, head): (us
          Expected: everybody is answered with 200; the VMs stay within {} × the budget + {} MiB; the last time takes at most {GROWTH_MIB} MiB more.\n\n\
          Verdict: {}\n\n\
          | burst | moment | streams | heap of the VMs, MiB | of it heads that wait, MiB | Envoy's own, MiB | resident, MiB |\n|---|---|---|---|---|---|---|\n",
-        machine("./host-tests/waiting --write"),
+        machine("./host-tests/waiting"),
         FETCH.as_secs(),
         PASSED.as_secs(),
         BRACKET.0,
