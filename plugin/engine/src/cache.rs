@@ -63,6 +63,7 @@ use crate::store::Slot;
 use crate::store::node::{NodeLimits, NodeStore, SharedData};
 use crate::store::table::{Limits, Table};
 use crate::time::Timestamp;
+use crate::time::lines::Lines;
 
 /// What the host answers at once.
 pub trait Host: SharedData {
@@ -133,7 +134,7 @@ pub struct Cache {
     remote_queue: Queue,
     /// What signs what the remote store is given, if anything does.
     seal: Option<Seal>,
-    unsigned: signing::Unsigned,
+    unsigned: Lines,
     /// How long the origin takes to begin its answers to GET; the remote store should be faster.
     origin_latency: Latency,
     /// What the remote store has just given, while its request is settled: no other store need have taken it.
@@ -215,7 +216,7 @@ impl Cache {
             next_audit: Timestamp::default(),
             remote_queue,
             seal: None,
-            unsigned: signing::Unsigned::default(),
+            unsigned: Lines::default(),
             origin_latency: Latency::new(ORIGIN_HALF_LIFE),
             adopted: Vec::new(),
             unstorable: Remembered::default(),

@@ -1,7 +1,6 @@
 //! What is signed on its way to the remote store, and what is believed of what comes from there.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use super::{Cache, Moment};
 use crate::purge::spread::{FORGED, Step};
@@ -106,25 +105,3 @@ impl Cache {
         ));
     }
 }
-
-/// Keeps such values from filling the log.
-#[derive(Debug, Default)]
-pub(super) struct Unsigned {
-    quiet_until: Timestamp,
-    left_out: u64,
-}
-
-impl Unsigned {
-    /// Whether there is to be a line, and how many there have not been since the last.
-    fn line(&mut self, now: Timestamp) -> Option<u64> {
-        if now < self.quiet_until {
-            self.left_out = self.left_out.saturating_add(1);
-            return None;
-        }
-        self.quiet_until = now.plus(LINE_EVERY);
-        Some(std::mem::take(&mut self.left_out))
-    }
-}
-
-/// There is at most one line in this time.
-const LINE_EVERY: Duration = Duration::from_secs(10);

@@ -104,8 +104,8 @@ pub fn is_remote_ready(host: &mut dyn Host, plugin: &str) -> bool {
 
 /// What the remote store's breaker does in the worker that trusts it least.
 pub fn remote_breaker(host: &mut dyn Host, plugin: &str) -> &'static str {
-    let states = ["open", "half-open"].into_iter();
-    let worst = states.into_iter().find(|state| gauge(host, plugin, ("breaker_state", *state)) > 0);
+    let mut states = ["open", "half-open"].into_iter();
+    let worst = states.find(|state| gauge(host, plugin, ("breaker_state", *state)) > 0);
     worst.unwrap_or("closed")
 }
 

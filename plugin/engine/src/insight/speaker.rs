@@ -10,10 +10,8 @@
 
 use std::time::Duration;
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use crate::policy::Policy;
-use crate::store::node::wire::{take, take_u64};
+use crate::store::node::wire::{framed, take_u64, unframed};
 use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
@@ -99,16 +97,11 @@ impl Shared {
         for number in [self.who, self.rank, self.until.as_millis()] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        let checksum = xxh3_64(&out);
-        out.extend_from_slice(&checksum.to_le_bytes());
-        out
+        framed(out)
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (mut body, checksum) = bytes.split_last_chunk::<8>()?;
-        if u64::from_le_bytes(*checksum) != xxh3_64(body) || take(&mut body)? != MAGIC {
-            return None;
-        }
+        let mut body = unframed(bytes, MAGIC)?;
         let (who, rank, until) = (take_u64(&mut body)?, take_u64(&mut body)?, take_u64(&mut body)?);
         body.is_empty().then_some(Self { who, rank, until: Timestamp::from_millis(until) })
     }

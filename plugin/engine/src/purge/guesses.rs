@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::time::Timestamp;
+use crate::time::lines::Lines;
 
 /// Wrong tokens that an address may show in a window.
 pub const TRIES: u32 = 10;
@@ -14,17 +15,12 @@ pub const TRIES: u32 = 10;
 pub const WINDOW: Duration = Duration::from_secs(60);
 /// Most addresses that are remembered.
 pub const ADDRESSES: usize = 256;
-/// Of refused requests there is at most one line in the log in this time.
-pub const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Who has been wrong.
 #[derive(Debug, Default)]
 pub struct Guesses {
     places: Vec<Place>,
-    /// Before this time no refusal is written down.
-    quiet_until: Timestamp,
-    /// Refusals that were not.
-    left_out: u64,
+    refusals: Lines,
 }
 
 #[derive(Debug)]
@@ -68,12 +64,7 @@ impl Guesses {
 
     /// Whether a refusal is to be written down, and how many were not since the last.
     pub fn line(&mut self, now: Timestamp) -> Option<u64> {
-        if now < self.quiet_until {
-            self.left_out = self.left_out.saturating_add(1);
-            return None;
-        }
-        self.quiet_until = now.plus(LINE_EVERY);
-        Some(std::mem::take(&mut self.left_out))
+        self.refusals.line(now)
     }
 }
 

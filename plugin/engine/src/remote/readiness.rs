@@ -9,9 +9,8 @@
 
 use std::time::Duration;
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::dialect::{Answer, Capabilities, DialectError};
+use crate::store::node::wire::{framed, unframed};
 use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
@@ -155,20 +154,14 @@ impl Shared {
         out.extend_from_slice(&[0, self.outcome.word(), self.fruitless, 0]);
         out.extend_from_slice(&self.asked.as_millis().to_le_bytes());
         out.extend_from_slice(&self.next.as_millis().to_le_bytes());
-        let checksum = xxh3_64(&out);
-        out.extend_from_slice(&checksum.to_le_bytes());
-        out
+        framed(out)
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (body, checksum) = bytes.split_last_chunk::<8>()?;
-        let (magic, rest) = body.split_first_chunk::<4>()?;
+        let rest = unframed(bytes, MAGIC)?;
         let ([_, word, fruitless, _], rest) = rest.split_first_chunk::<4>()?;
         let (asked, rest) = rest.split_first_chunk::<8>()?;
         let (next, []) = rest.split_first_chunk::<8>()? else { return None };
-        if *magic != MAGIC || u64::from_le_bytes(*checksum) != xxh3_64(body) {
-            return None;
-        }
         Some(Self {
             outcome: Outcome::of_word(*word)?,
             fruitless: *fruitless,

@@ -12,11 +12,9 @@
 
 use std::time::Duration;
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::dialect::{Answer, DialectError, Kind};
 use crate::policy;
-use crate::store::node::wire::{take, take_u64};
+use crate::store::node::wire::{framed, take, take_u64, unframed};
 use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
@@ -343,16 +341,11 @@ impl Shared {
         }
         out.extend_from_slice(&self.since.as_millis().to_le_bytes());
         out.extend_from_slice(&self.next.as_millis().to_le_bytes());
-        let checksum = xxh3_64(&out);
-        out.extend_from_slice(&checksum.to_le_bytes());
-        out
+        framed(out)
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (mut body, checksum) = bytes.split_last_chunk::<8>()?;
-        if u64::from_le_bytes(*checksum) != xxh3_64(body) || take(&mut body)? != MAGIC {
-            return None;
-        }
+        let mut body = unframed(bytes, MAGIC)?;
         let mut class = || {
             let [state, reason, run, otherwise, why] = take(&mut body)?;
             let (state, otherwise) = (State::of_bytes([state, reason])?, State::of_bytes([otherwise, why])?);

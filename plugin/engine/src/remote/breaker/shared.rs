@@ -11,10 +11,9 @@
 //! generation the one that was written first. The window is the sum over all workers: each adds what it has counted
 //! since it last did.
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::window::{BUCKETS, Counts, Window};
 use super::{Admit, Breaker, CallResult, Phase};
+use crate::store::node::wire::{framed, take, unframed};
 use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
@@ -62,21 +61,12 @@ impl Shared {
                 out.extend_from_slice(&number.to_le_bytes());
             }
         }
-        let checksum = xxh3_64(&out);
-        out.extend_from_slice(&checksum.to_le_bytes());
-        out
+        framed(out)
     }
 
     /// `None` if these are not the bytes of such a value.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (body, checksum) = bytes.split_last_chunk::<8>()?;
-        if bytes.len() != LENGTH || u64::from_le_bytes(*checksum) != xxh3_64(body) {
-            return None;
-        }
-        let rest = &mut &*body;
-        if take::<4>(rest)? != MAGIC {
-            return None;
-        }
+        let rest = &mut unframed(bytes, MAGIC).filter(|_| bytes.len() == LENGTH)?;
         let [word, _] = take(rest)?;
         let answered = u16::from_le_bytes(take(rest)?);
         let bucket_ms = u32::from_le_bytes(take(rest)?);
@@ -239,10 +229,3 @@ impl Breaker {
 const MAGIC: [u8; 4] = *b"svb1";
 /// Attempts at one compare-and-swap. Each failure is another worker's success.
 const TRIES: usize = 8;
-
-/// Takes the next bytes off the front; `None` when too few are left.
-fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, tail) = bytes.split_first_chunk::<N>()?;
-    *bytes = tail;
-    Some(*head)
-}

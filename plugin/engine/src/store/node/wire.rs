@@ -1,5 +1,20 @@
 //! Reading fixed-size numbers out of bytes of any origin.
 
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A value that workers share: what it says, and a checksum of that.
+pub fn framed(mut body: Vec<u8>) -> Vec<u8> {
+    let checksum = xxh3_64(&body);
+    body.extend_from_slice(&checksum.to_le_bytes());
+    body
+}
+
+/// What such a value says after its magic; `None` if it is damaged, or another.
+pub fn unframed(bytes: &[u8], magic: [u8; 4]) -> Option<&[u8]> {
+    let (mut body, checksum) = bytes.split_last_chunk::<8>()?;
+    (u64::from_le_bytes(*checksum) == xxh3_64(body) && take(&mut body)? == magic).then_some(body)
+}
+
 /// Takes the next bytes off the front; `None` when too few are left.
 pub fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (head, tail) = bytes.split_first_chunk::<N>()?;
