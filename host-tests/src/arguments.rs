@@ -25,8 +25,21 @@ use std::fmt::Display;
 use std::iter::Peekable;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::str::FromStr;
 use std::vec;
+
+/// How a tool ends: 0 if all was as it should be, 1 if not, and 2, after saying what is wrong, if it could not run.
+pub fn ended(outcome: Result<bool, String>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("selvage: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
 
 /// The words of a command line. A value belongs to the option that was read last.
 pub struct CommandLine {

@@ -15,7 +15,7 @@ use std::{fs, process::ExitCode, sync::Arc};
 use load::Mix;
 use measure::Measured;
 use rows::{Fault, ROWS, Row};
-use selvage_host_tests::arguments::CommandLine;
+use selvage_host_tests::arguments::{CommandLine, ended};
 use selvage_host_tests::envoy::repository;
 use selvage_host_tests::measured::{machine, redis_version};
 
@@ -27,13 +27,11 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::read() {
-        Ok(arguments) => arguments,
-        Err(problem) => {
-            eprintln!("selvage: {problem}");
-            return ExitCode::from(2);
-        }
-    };
+    ended(Arguments::read().map(|arguments| run(&arguments)))
+}
+
+/// Runs it; whether all was as it should be.
+fn run(arguments: &Arguments) -> bool {
     let mix = Arc::new(Mix::new());
     let mut measured: Vec<Measured> = Vec::new();
     let mut failed = false;
@@ -59,7 +57,7 @@ fn main() -> ExitCode {
     if arguments.rows.is_empty() {
         fs::write(repository().join("host-tests/fixtures/faults.md"), text).unwrap();
     }
-    ExitCode::from(u8::from(failed))
+    !failed
 }
 
 impl Arguments {

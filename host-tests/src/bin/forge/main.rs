@@ -8,7 +8,7 @@ mod table;
 
 use std::{fs, process::ExitCode, time::Duration};
 
-use selvage_host_tests::arguments::CommandLine;
+use selvage_host_tests::arguments::{CommandLine, ended};
 use selvage_host_tests::envoy::repository;
 use selvage_host_tests::forged::{Stage, Tally};
 use selvage_host_tests::measured::machine;
@@ -25,13 +25,11 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::read() {
-        Ok(arguments) => arguments,
-        Err(problem) => {
-            eprintln!("selvage: {problem}");
-            return ExitCode::from(2);
-        }
-    };
+    ended(Arguments::read().map(|arguments| run(&arguments)))
+}
+
+/// Runs it; whether all was as it should be.
+fn run(arguments: &Arguments) -> bool {
     let mut stage = Stage::start(arguments.seed);
     let mut shown = 0;
     loop {
@@ -55,7 +53,7 @@ fn main() -> ExitCode {
     if arguments.write {
         fs::write(repository().join("host-tests/fixtures/forged.md"), text).unwrap();
     }
-    ExitCode::from(u8::from(!outcome.faults.is_empty()))
+    outcome.faults.is_empty()
 }
 
 fn show_errors(tally: &Tally) {

@@ -17,7 +17,7 @@ mod subjects;
 
 use std::{fs, process::ExitCode};
 
-use selvage_host_tests::arguments::CommandLine;
+use selvage_host_tests::arguments::{CommandLine, ended};
 use selvage_host_tests::envoy::repository;
 use selvage_host_tests::measured::{machine, redis_version};
 use subjects::Subject;
@@ -34,13 +34,11 @@ struct Arguments {
 const PARTS: [&str; 5] = ["herd", "promises", "expiry", "outage", "purge"];
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::read() {
-        Ok(arguments) => arguments,
-        Err(problem) => {
-            eprintln!("selvage: {problem}");
-            return ExitCode::from(2);
-        }
-    };
+    ended(Arguments::read().map(|arguments| run(&arguments)))
+}
+
+/// Runs it; whether all was as it should be.
+fn run(arguments: &Arguments) -> bool {
     let busy = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let busy = busy.split(' ').next().unwrap_or_default();
     let mut text = format!(
@@ -99,7 +97,7 @@ fn main() -> ExitCode {
     if arguments.parts.is_empty() && !arguments.ours && members.is_empty() {
         fs::write(repository().join("host-tests/fixtures/herd.md"), text).unwrap();
     }
-    ExitCode::from(u8::from(failed))
+    !failed
 }
 
 impl Arguments {

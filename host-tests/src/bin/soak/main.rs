@@ -21,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use selvage_host_tests::arguments::ended;
 use selvage_host_tests::envoy::repository;
 use selvage_host_tests::measured::{machine, redis_version, reloaded};
 
@@ -44,14 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const FAULT_PART: f64 = 0.45;
 
 fn main() -> ExitCode {
-    match Arguments::read().and_then(|arguments| soak(&arguments)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(problem) => {
-            eprintln!("selvage: {problem}");
-            ExitCode::from(2)
-        }
-    }
+    ended(Arguments::read().and_then(|arguments| soak(&arguments)))
 }
 
 /// Runs it; whether it was well.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use client::{Streams, Tally};
-use selvage_host_tests::arguments::CommandLine;
+use selvage_host_tests::arguments::{CommandLine, ended};
 use selvage_host_tests::crowd::{Origin, Plan};
 use selvage_host_tests::envoy::{Gateway, repository};
 use selvage_host_tests::measured::{machine, reloaded, verdict};
@@ -59,14 +59,7 @@ struct Burst {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(problem) => {
-            eprintln!("selvage: {problem}");
-            ExitCode::from(2)
-        }
-    }
+    ended(run())
 }
 
 fn run() -> Result<bool, String> {
