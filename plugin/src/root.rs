@@ -113,6 +113,7 @@ impl Root {
         let mut moment = Moment { now, host: &mut Envoy };
         self.cache.look_after_fills(&mut moment);
         self.cache.look_after_origins(&mut moment).iter().for_each(tell_operator);
+        self.cache.agree_on_node_budget(self.wake.rests(), &mut moment);
         self.cache.sweep(&mut moment);
         self.cache.tick_warming(&mut moment);
         // Before this tick's own calls: where there is a remote store, every tick asks it for purges.

@@ -16,6 +16,7 @@ use crate::host::{self, Envoy};
 pub struct Wake {
     place: Option<Place>,
     serves: bool,
+    rests: bool,
 }
 
 struct Place {
@@ -34,7 +35,7 @@ struct Entry {
 impl Wake {
     /// Not among the others yet.
     pub const fn new() -> Self {
-        Self { place: None, serves: false }
+        Self { place: None, serves: false, rests: false }
     }
 
     /// Takes a place at the first request: VMs that serve none (Envoy's main thread has one) need no calls.
@@ -43,12 +44,19 @@ impl Wake {
         if !self.serves {
             self.place = self.place.take().or_else(|| take_place(now));
             self.serves = self.place.is_some();
+            self.rests = false;
         }
     }
 
     /// Another configuration has followed: until the next request it counts as one that serves nobody.
     pub const fn rest(&mut self) {
         self.serves = false;
+        self.rests = true;
+    }
+
+    /// Whether another configuration has followed, with no request since.
+    pub const fn rests(&self) -> bool {
+        self.rests
     }
 
     /// Whether this worker serves requests, as far as is known.

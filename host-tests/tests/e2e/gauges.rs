@@ -84,7 +84,7 @@ fn each_plugin_has_gauges_of_its_own_and_takes_them_with_it() {
             ("bytes_limit.shop.worker", 8 * MIB),
             ("bytes_limit.api_v2.worker", 2 * MIB),
             ("bytes_limit.shop.node", 64 * MIB),
-            ("bytes_limit.api_v2.node", 32 * MIB),
+            ("bytes_limit.api_v2.node", 64 * MIB),
             ("entries.shop.worker", 1),
             ("entries.api_v2.worker", 2),
             ("remote_state.api_v2.ready", 0),
@@ -97,7 +97,7 @@ fn each_plugin_has_gauges_of_its_own_and_takes_them_with_it() {
     assert_eq!(
         exported(&gateway, "selvage_bytes_limit"),
         [
-            format!(r#"selvage_bytes_limit{{tier="node",plugin="api_v2"}} {}"#, 32 * MIB),
+            format!(r#"selvage_bytes_limit{{tier="node",plugin="api_v2"}} {}"#, 64 * MIB),
             format!(r#"selvage_bytes_limit{{tier="node",plugin="shop"}} {}"#, 64 * MIB),
             format!(r#"selvage_bytes_limit{{tier="worker",plugin="api_v2"}} {}"#, 2 * MIB),
             format!(r#"selvage_bytes_limit{{tier="worker",plugin="shop"}} {}"#, 8 * MIB),
@@ -105,7 +105,7 @@ fn each_plugin_has_gauges_of_its_own_and_takes_them_with_it() {
     );
     // What an operator is told of is the plugin that is asked.
     let told: Value = serde_json::from_str(&at(ports[1], "/.selvage/stats").text()).unwrap();
-    assert_eq!(told["gauges"]["bytes_limit.node"], 32 * MIB, "{told}");
+    assert_eq!(told["gauges"]["bytes_limit.node"], 64 * MIB, "{told}");
     let health: Value = serde_json::from_str(&at(ports[1], "/.selvage/health").text()).unwrap();
     assert_eq!(health["reasons"][0]["code"], "remote-not-ready", "{health}");
 
@@ -131,6 +131,39 @@ fn each_plugin_has_gauges_of_its_own_and_takes_them_with_it() {
             ("bytes_limit.shop.node", 64 * MIB),
         ],
     );
+    gateway.assert_sound();
+}
+
+#[test]
+fn a_plugin_with_a_small_node_store_leaves_that_of_a_large_one_alone_until_it_is_the_only_one() {
+    let (origin, ports) = (Origin::start(), [free_port(), free_port()]);
+    origin.otherwise(|_| Answer::fresh(vec![b'x'; 1 << 20]));
+    // Few buckets: each write looks at all of them for something to evict.
+    let large =
+        r#"{"name":"shop","namespace":"shop","worker":{"bytes":0},"node":{"bytes":"64MiB","buckets":64}}"#;
+    let small =
+        r#"{"name":"api","namespace":"api","worker":{"bytes":0},"node":{"bytes":"8MiB","buckets":64}}"#;
+    let (gateway, listeners) =
+        start(&origin, None, 1, &[("selvage", ports[0], large), ("api", ports[1], small)]);
+    let at = |port: u16, path: &str| {
+        selvage_host_tests::envoy::Ask::new(([127, 0, 0, 1], port).into(), "GET", path).send()
+    };
+    let paths: Vec<String> = (0..24).map(|number| format!("/{number}")).collect();
+    for path in &paths {
+        assert_says(&at(ports[0], path), "stored");
+    }
+    assert_says(&at(ports[1], "/small"), "stored");
+    assert_eq!(gauge(&gateway, "evicted.node"), 0);
+    for path in &paths {
+        assert_says(&at(ports[0], path), "hit");
+    }
+    shows(&gateway, &[("bytes_limit.shop.node", 64 * MIB), ("bytes_limit.api.node", 64 * MIB)]);
+
+    listeners.push(&[("api", ports[1], small)]);
+    shows(&gateway, &[("bytes_limit.shop.node", 0)]);
+    shows(&gateway, &[("bytes_limit.api.node", 8 * MIB)]);
+    // The rest follows within a minute.
+    becomes(|| gauge(&gateway, "bytes.api.node"), |bytes| *bytes < 24 * MIB);
     gateway.assert_sound();
 }
 

@@ -75,6 +75,18 @@ impl Cache {
         self.policy.worker.object_bytes.max(self.policy.node.object_bytes).max(remote)
     }
 
+    /// What the node store may hold in bytes, fixed cost included: the most that one of the plugins which share it asks for. 0
+    /// if this one does not use it.
+    pub fn node_budget(&self) -> u64 {
+        let own = self.policy.node.bytes;
+        if own == 0 { 0 } else { self.node.budget().configured.max(own) }
+    }
+
+    /// Learns what the node store may hold. One that `rests`, since another configuration has followed, no longer has a say.
+    pub fn agree_on_node_budget(&mut self, rests: bool, moment: &mut Moment<'_>) {
+        self.node.agree(moment.host, !rests, self.policy.node.bytes, moment.now);
+    }
+
     /// A little housekeeping: drops dead entries and lets the node store check its account.
     pub fn sweep(&mut self, moment: &mut Moment<'_>) {
         let now = moment.now;

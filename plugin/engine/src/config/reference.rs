@@ -217,7 +217,7 @@ pub(super) fn top() -> Vec<Member> {
             "node.bytes",
             Form::Size(NODE_BYTES),
             "\"256MiB\"",
-            "Budget of the shared store; `0` disables it.",
+            "Budget of the shared store; of plugins that share it the largest counts. `0`: this one does not use it.",
         ),
         member(
             "node.object_bytes",

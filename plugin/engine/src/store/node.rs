@@ -8,13 +8,14 @@
 //! | `sv1/b/<n>` | the index of bucket *n*: eight ways |
 //! | `sv1/d/<n>/<way>` | the data of one way: a record with a trailer that says whose it is |
 //! | `sv1/a` | the account of bytes, and the number of buckets |
+//! | `sv1/n` | how much the store may hold, as those who share it ask |
 //! | `sv1/c` | the log of changes |
 //! | `sv1/l/<n>` | a place for a lease: who fetches for a key |
 //! | `sv1/p` | the last purges, see [`purge::ring`](crate::purge::ring) |
 //!
 //! **Reading** takes two gets, one of a 328-byte index and one of the data, or one when the key is absent.
 //!
-//! **The budget is hard.** The data values present never sum to more than [`NodeLimits::bytes`]: a writer
+//! **The budget is hard.** The data values present never sum to more than [`NodeStore::budget`]: a writer
 //! first claims a way, then reserves its bytes on the account, then writes the data, then publishes the way;
 //! freeing goes the other way round (data emptied, way emptied, account reduced). Whichever step a VM dies
 //! at, the account says too much, never too little. [`NodeStore::audit`] puts it right and takes back ways
@@ -35,6 +36,7 @@
 mod account;
 mod audit;
 mod bucket;
+mod budget;
 mod changes;
 pub(crate) mod duty;
 #[cfg(test)]
@@ -51,9 +53,12 @@ use std::fmt;
 use account::{Account, REGIONS, Release};
 pub(crate) use bucket::WAYS;
 use bucket::{Bucket, State, Way};
+pub use budget::Budget;
 pub use changes::Changes;
 pub use leases::Lease;
 use names::Names;
+
+use crate::time::Timestamp;
 
 /// Host shared data as the ABI offers it.
 pub trait SharedData {
@@ -74,7 +79,7 @@ pub struct CasMismatch;
 /// How much the node store may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeLimits {
-    /// Bytes of data, trailers included. 0 disables the store; what it held is freed by the audit.
+    /// Bytes of data, trailers included. Of those who share the store the largest counts. 0 disables the store for this one.
     pub bytes: u64,
     /// The largest single record.
     pub object_bytes: usize,
@@ -86,6 +91,10 @@ pub struct NodeLimits {
 /// One worker's view of the store.
 pub struct NodeStore {
     limits: NodeLimits,
+    /// What the store may hold, whoever asks for it.
+    budget: Budget,
+    /// When this worker looks for it next.
+    agrees_at: Timestamp,
     /// As the account says; `None` before the first use.
     buckets: Option<u32>,
     names: Names,
@@ -170,6 +179,8 @@ impl NodeStore {
         let buckets = limits.buckets.clamp(1, NodeLimits::MAX_BUCKETS);
         Self {
             limits: NodeLimits { buckets, ..limits },
+            budget: Budget { data: limits.bytes, configured: 0 },
+            agrees_at: Timestamp::default(),
             buckets: None,
             names: Names::default(),
             hand: None,
@@ -195,7 +206,8 @@ impl NodeStore {
 
     /// Changes the limits; the number of buckets stays as it is.
     pub fn set_limits(&mut self, limits: NodeLimits) {
-        *self = Self { limits: Self::new(limits).limits, names: std::mem::take(&mut self.names), ..*self };
+        let Self { limits, budget, .. } = Self::new(limits);
+        *self = Self { limits, budget, names: std::mem::take(&mut self.names), ..*self };
     }
 
     /// Learns the number of buckets, or decides it, and starts to read the log of changes.
@@ -224,6 +236,7 @@ impl NodeStore {
             }
         }
         if self.buckets.is_some() {
+            self.learn_budget(data);
             self.start_changes(data);
         }
     }

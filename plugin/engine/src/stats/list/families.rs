@@ -183,8 +183,8 @@ pub const FAMILIES: &[Family] = &[
         unit: "bytes",
         labels: &["plugin", "tier"],
         words: &["worker", "node"],
-        meaning: "The budget: `worker.bytes` for each worker that has served a request, `node.bytes`. A plugin that another \
-                  configuration has followed counts again with its next request.",
+        meaning: "The budget: `worker.bytes` for each worker that has served a request; the largest `node.bytes` of the plugins \
+                  that share the node store. A plugin that another configuration has followed counts again with its next request.",
     },
     Family {
         name: "evicted",

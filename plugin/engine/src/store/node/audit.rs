@@ -22,7 +22,7 @@ impl NodeStore {
 
     fn audit_region(&mut self, data: &mut dyn SharedData, region: u32, buckets: u32, now_ms: u64) {
         let Some((before, _)) = self.account(data) else { return };
-        let over = before.total().saturating_sub(self.limits.bytes);
+        let over = before.total().saturating_sub(self.budget.data);
         let mut releases = Vec::new();
         let mut counted = Some(0u64);
         let mut records = 0u32;

@@ -10,6 +10,8 @@ pub struct Names {
 
 /// The account of bytes.
 pub const ACCOUNT: &str = "sv1/a";
+/// How much the store may hold.
+pub const BUDGET: &str = "sv1/n";
 /// What tells this Envoy from others.
 pub const INSTANCE: &str = "sv1/i";
 /// The ring of changes.

@@ -108,7 +108,7 @@ impl NodeStore {
     fn make_room(&mut self, data: &mut dyn SharedData, bytes: u64, now_ms: u64, ledger: &mut Ledger) {
         let buckets = self.buckets.unwrap_or(1);
         while ledger.looked < EVICTION_REACH {
-            let wanted = ledger.total().saturating_add(bytes).saturating_sub(self.limits.bytes);
+            let wanted = ledger.total().saturating_add(bytes).saturating_sub(self.budget.data);
             if wanted == 0 {
                 return;
             }
@@ -252,7 +252,7 @@ impl NodeStore {
         let bytes = u64::from(claim.bytes);
         for _ in 0..TRIES {
             self.make_room(data, bytes, now_ms, ledger);
-            if ledger.total().saturating_add(bytes) > self.limits.bytes {
+            if ledger.total().saturating_add(bytes) > self.budget.data {
                 return Err(PutError::Full);
             }
             let mut next = ledger.account.clone();
