@@ -11,6 +11,7 @@ mod fills;
 mod finding;
 mod holdings;
 mod insight;
+mod invalidations;
 mod kept;
 mod nowhere;
 mod origins;
@@ -41,6 +42,9 @@ pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 pub use purging::Telling;
 pub use remote::Under;
 
+pub(crate) use invalidations::Mark;
+
+use invalidations::Invalidations;
 use remembered::Remembered;
 pub use revalidation::Revalidation;
 pub use room::Load;
@@ -125,9 +129,7 @@ pub struct Cache {
     filling: filling::Filling,
     /// Stale responses that were served, by hash: `Some` while a request validates one.
     revalidations: BTreeMap<u128, Option<Timestamp>>,
-    /// What was invalidated lately, and up to when the list may have gaps.
-    invalidated: VecDeque<(u128, Timestamp)>,
-    forgotten_until: Timestamp,
+    invalidations: Invalidations,
     /// Keys that this worker put into the node store since it last learnt of changes.
     put_since_learning: Vec<u128>,
     next_audit: Timestamp,
@@ -210,8 +212,7 @@ impl Cache {
             evictions_counted: 0,
             filling: filling::Filling::default(),
             revalidations: BTreeMap::new(),
-            invalidated: VecDeque::new(),
-            forgotten_until: Timestamp::default(),
+            invalidations: Invalidations::default(),
             put_since_learning: Vec::new(),
             next_audit: Timestamp::default(),
             remote_queue,

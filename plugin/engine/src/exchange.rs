@@ -58,7 +58,7 @@ mod warming;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::cache::{Admitted, Cache, FillEnd, FillId, Kept, Moment};
+use crate::cache::{Admitted, Cache, FillEnd, FillId, Kept, Mark, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::credentials::identity_of;
 use crate::fields::Fields;
@@ -404,6 +404,8 @@ enum Purpose {
 struct Candidate {
     stored: Rc<StoredResponse>,
     hash: u128,
+    /// Up to where invalidations were known when it was found.
+    found: Mark,
     /// The request was sent with this response's validators.
     conditional: bool,
 }

@@ -1,7 +1,7 @@
 //! Keeps the workers of one Envoy of one mind: what one of them invalidates or replaces, the others must not go on
 //! using, and a response that is still on its way must not bring back what was invalidated meanwhile.
 
-use super::{Cache, Moment};
+use super::{Cache, Mark, Moment};
 use crate::remote::queue::Task;
 use crate::store::node::Changes;
 use crate::time::Timestamp;
@@ -37,7 +37,7 @@ impl Cache {
     /// Makes what is stored under `hash` unusable, variants included, in every worker (RFC 9111 §4.4).
     pub fn invalidate(&mut self, hash: u128, moment: &mut Moment<'_>) {
         self.forget(hash, moment);
-        self.remember_invalidated(hash, moment.now);
+        self.invalidations.remember(hash, moment.now);
         if self.policy.remote.enabled {
             self.remote_queue.push(Task::Delete { hash });
         }
@@ -50,7 +50,7 @@ impl Cache {
     pub fn refuse_older_of_others(&mut self, key: u128, moment: &mut Moment<'_>) {
         self.tell(key, Change::Replaced, moment);
         if self.policy.remote.enabled {
-            self.remember_invalidated(key ^ OF_OTHERS, moment.now);
+            self.invalidations.remember(key ^ OF_OTHERS, moment.now);
             self.tell(key ^ OF_OTHERS, Change::Invalidated, moment);
         }
     }
@@ -62,17 +62,17 @@ impl Cache {
 
     /// Whether the key was invalidated after `requested`: a response to a request of before must not be stored.
     pub fn invalidated_since(&self, hash: u128, requested: Timestamp) -> bool {
-        requested <= self.forgotten_until
-            || self.invalidated.iter().any(|(known, at)| *known == hash && *at >= requested)
+        self.invalidations.contains(hash, requested)
     }
 
-    pub(super) fn remember_invalidated(&mut self, hash: u128, at: Timestamp) {
-        if self.invalidated.len() >= REMEMBERED_INVALIDATIONS
-            && let Some((_, oldest)) = self.invalidated.pop_front()
-        {
-            self.forgotten_until = self.forgotten_until.max(oldest);
-        }
-        self.invalidated.push_back((hash, at));
+    /// Up to where invalidations are known: for what is found in a store now.
+    pub(crate) const fn known_invalidations(&self) -> Mark {
+        self.invalidations.mark()
+    }
+
+    /// Whether a response that was received at a time, and found in a store at a mark, was invalidated since.
+    pub(crate) fn invalidated_since_found(&self, hash: u128, received: Timestamp, found: Mark) -> bool {
+        self.invalidations.contains_since_found(hash, received, found)
     }
 
     /// Writes a change down for the other workers.
@@ -103,7 +103,7 @@ impl Cache {
                         if put.contains(&hash) {
                             self.node.remove(moment.host, hash, moment.now.as_millis());
                         }
-                        self.remember_invalidated(hash, Timestamp::from_millis(at));
+                        self.invalidations.remember(hash, Timestamp::from_millis(at));
                     }
                 }
             }
@@ -111,7 +111,7 @@ impl Cache {
                 self.stats.count("event", "changes-lost");
                 self.table.clear();
                 self.wake_all_foreign();
-                self.forgotten_until = moment.now;
+                self.invalidations.lost(moment.now);
                 for hash in put {
                     self.node.remove(moment.host, hash, moment.now.as_millis());
                 }
@@ -127,5 +127,3 @@ impl Cache {
 
 /// Makes of a key's hash the one that stands for what other Envoys have of it. The lowest bit is the mark's.
 const OF_OTHERS: u128 = 0x6f66_206f_7468_6572_732c_206f_6c64_6572;
-/// Recent invalidations that are remembered against responses still on their way.
-const REMEMBERED_INVALIDATIONS: usize = 256;

@@ -223,8 +223,8 @@ impl Cache {
         self.unfillable.knows(hash, now)
     }
 
-    /// What has taken the place of a stored response since a request selected it, if that still stands.
-    pub(crate) fn successor(
+    /// A stored response that a request selected a while ago, or what has taken its place, if that is in the stores now.
+    pub(crate) fn still_stored(
         &mut self,
         hash: u128,
         old: &StoredResponse,
@@ -232,7 +232,9 @@ impl Cache {
     ) -> Option<Rc<StoredResponse>> {
         let slot = self.shared(hash, &old.key, moment).or_else(|| self.local(hash, &old.key))?;
         match self.judged(hash, slot) {
-            Judged::Stands(Slot::Response(new)) if new.schedule.received > old.schedule.received => Some(new),
+            Judged::Stands(Slot::Response(new)) if new.schedule.received >= old.schedule.received => {
+                Some(new)
+            }
             _ => None,
         }
     }

@@ -86,8 +86,8 @@ pub(super) fn decide(
         return Decision::GatewayTimeout;
     }
     let conditional = can_be_confirmed(&stored, request);
-    let detail = None;
-    Decision::Forward { forward, detail, stale: Some(Candidate { stored, hash, conditional }) }
+    let (detail, found) = (None, cache.known_invalidations());
+    Decision::Forward { forward, detail, stale: Some(Candidate { stored, hash, found, conditional }) }
 }
 
 /// What a request may do with the stored response that it selects.

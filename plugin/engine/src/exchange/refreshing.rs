@@ -228,7 +228,12 @@ pub(super) fn fetch(
         asked: asks.map(|request| entering::asked(&request, rule)).unwrap_or_default(),
         identity: asks.and_then(|request| identity_of(&request, rule)),
         forward: if stale.is_some() { Forward::Stale } else { Forward::UriMiss },
-        stale: stale.map(|(stored, hash)| Candidate { stored, hash, conditional }),
+        stale: stale.map(|(stored, hash)| Candidate {
+            stored,
+            hash,
+            found: cache.known_invalidations(),
+            conditional,
+        }),
         leads,
         purpose: Purpose::Store,
         admitted,

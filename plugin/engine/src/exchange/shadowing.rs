@@ -155,7 +155,12 @@ pub(super) fn settle(
                 }
                 Err(forward) => {
                     plan.forward = forward;
-                    plan.stale = Some(Candidate { stored, hash, conditional: false });
+                    plan.stale = Some(Candidate {
+                        stored,
+                        hash,
+                        found: cache.known_invalidations(),
+                        conditional: false,
+                    });
                 }
             }
         }

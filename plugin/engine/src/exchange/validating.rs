@@ -56,10 +56,12 @@ impl Plan {
         let failure = Failure { status, answered_by: answered_by(moment) };
         // Invalidated or replaced while the origin was asked, here or by another worker: nobody is served it any more.
         cache.learn(moment);
-        let successor = cache.successor(candidate.hash, &candidate.stored, moment);
-        let is_new = successor.is_some();
+        let now_stored = cache.still_stored(candidate.hash, &candidate.stored, moment);
+        let received = candidate.stored.schedule.received;
+        let is_new = now_stored.as_ref().is_some_and(|stored| stored.schedule.received > received);
         let candidate = &Candidate {
-            stored: successor.unwrap_or_else(|| Rc::clone(&candidate.stored)),
+            found: if now_stored.is_some() { cache.known_invalidations() } else { candidate.found },
+            stored: now_stored.unwrap_or_else(|| Rc::clone(&candidate.stored)),
             hash: candidate.hash,
             conditional: candidate.conditional,
         };
@@ -90,9 +92,9 @@ impl Plan {
 
     /// Whether a stored response was invalidated or purged since it was received.
     pub(super) fn is_gone(&self, candidate: &Candidate, cache: &mut Cache) -> bool {
-        let received = candidate.stored.schedule.received;
-        cache.invalidated_since(self.hash, received)
-            || candidate.hash != self.hash && cache.invalidated_since(candidate.hash, received)
+        let (received, found) = (candidate.stored.schedule.received, candidate.found);
+        cache.invalidated_since_found(self.hash, received, found)
+            || candidate.hash != self.hash && cache.invalidated_since_found(candidate.hash, received, found)
             || cache.is_purged(&candidate.stored)
     }
 

@@ -91,7 +91,7 @@ fn more_invalidations_than_a_worker_remembers_still_keep_the_old_response_out() 
     let mut slow = gateway.get("/a").at(1).leaves();
     begins(&mut gateway, &mut slow, 1, "");
     gateway.post("/a").at(2).forwarded(origin(204));
-    for n in 0..300 {
+    for n in 0..5000 {
         gateway.post(&format!("/{n}")).at(3).forwarded(origin(204));
     }
     ends(&mut gateway, slow, 4, "old");
@@ -107,7 +107,7 @@ fn invalidations_by_others_in_any_number_keep_the_old_response_out() {
         let mut slow = gateway.get("/a").worker(0).at(1).leaves();
         begins(&mut gateway, &mut slow, 1, "");
         gateway.post("/a").worker(1).at(2).forwarded(origin(204));
-        for n in 0..400 {
+        for n in 0..5000 {
             gateway.post(&format!("/{n}")).worker(1).at(3).forwarded(origin(204));
             if learns && n % 50 == 0 {
                 gateway.learns(0, 3);

@@ -85,6 +85,34 @@ fn an_error_of_the_origin_is_hidden_while_the_window_lasts() {
 }
 
 #[test]
+fn invalidations_of_other_keys_keep_nothing_from_standing_in() {
+    let page = || stale("max-age=10, stale-if-error=600");
+    let mut gateway = Gateway::of_workers(2, "{}");
+    gateway.get("/a").worker(0).at(0).miss(page());
+    gateway.get("/a").worker(1).at(1).hit();
+    // More than a worker remembers, and more at once than it can learn from another.
+    for n in 0..5000 {
+        gateway.post(&format!("/{n}")).worker(0).at(20).forwarded(origin(204));
+    }
+    for worker in [0, 1] {
+        let answer = gateway.get("/a").worker(worker).at(30).validates(origin(500));
+        answer.status(200).content("old").detail("stale-if-error");
+    }
+    // What was found before a worker lost track may have been invalidated since, unless the stores still have it.
+    let asked = gateway.get("/a").worker(1).at(40).leaves();
+    for n in 0..300 {
+        gateway.post(&format!("/{n}")).worker(0).at(41).forwarded(origin(204));
+    }
+    gateway.answers(asked, 42, origin(500)).status(200).detail("stale-if-error");
+    let asked = gateway.get("/a").worker(1).at(43).leaves();
+    for n in 0..300 {
+        gateway.post(&format!("/{n}")).worker(0).at(44).forwarded(origin(204));
+    }
+    gateway.post("/a").worker(0).at(44).forwarded(origin(204));
+    gateway.answers(asked, 45, origin(500)).status(500);
+}
+
+#[test]
 fn what_is_no_error_is_passed_on() {
     for status in [404, 410, 429, 501, 505] {
         let mut gateway = Gateway::with("{}");
