@@ -76,11 +76,12 @@ impl Tally {
 }
 
 impl Load {
-    /// Begins.
-    pub fn start(address: SocketAddr, rate: u32, seed: u64) -> Self {
+    /// Begins. A plugin that `keeps` what is asked for often has something stale for it at any time.
+    pub fn start(address: SocketAddr, rate: u32, seed: u64, keeps: bool) -> Self {
         let control = Arc::<Control>::default();
         let of_thread = Arc::clone(&control);
-        let thread = thread::spawn(move || Clients::new(address, seed, of_thread).run(rate));
+        let thread =
+            thread::spawn(move || Clients::new(address, Traffic::new(seed, keeps), of_thread).run(rate));
         Self { control, thread: Some(thread) }
     }
 
@@ -137,11 +138,11 @@ struct Clients {
 }
 
 impl Clients {
-    fn new(address: SocketAddr, seed: u64, control: Arc<Control>) -> Self {
+    fn new(address: SocketAddr, traffic: Traffic, control: Arc<Control>) -> Self {
         Self {
             control,
             swarm: Swarm::new(&[address], CLIENTS),
-            traffic: Traffic::new(seed),
+            traffic,
             asked: (0..CLIENTS).map(|_| None).collect(),
             idle: (0..CLIENTS).rev().collect(),
             leaving: BinaryHeap::new(),

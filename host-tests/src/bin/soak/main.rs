@@ -51,8 +51,9 @@ fn main() -> ExitCode {
 /// Runs it; whether it was well.
 fn soak(arguments: &Arguments) -> Result<bool, String> {
     let stage = Stage::start()?;
-    let load = Load::start(stage.gateway.address(), arguments.rate, arguments.seed);
-    let beside = Load::start(stage.beside(), (arguments.rate / 10).max(1), arguments.seed + 1);
+    let load = Load::start(stage.gateway.address(), arguments.rate, arguments.seed, true);
+    // A small store that little is asked of.
+    let beside = Load::start(stage.beside(), (arguments.rate / 10).max(1), arguments.seed + 1, false);
     let mut soak = Soak {
         stage,
         loads: [load, beside],
@@ -60,6 +61,7 @@ fn soak(arguments: &Arguments) -> Result<bool, String> {
         samples: Vec::new(),
         state: "",
         sampled: Duration::ZERO,
+        fullest: [0.0; 2],
         push: arguments.push,
         pushed: Duration::ZERO,
     };
@@ -90,6 +92,8 @@ struct Soak {
     /// What is the matter.
     state: &'static str,
     sampled: Duration,
+    /// The worker stores and the node store at their fullest in this round, as a part of what they may take.
+    fullest: [f64; 2],
     /// Between pushes of configurations.
     push: Duration,
     pushed: Duration,
@@ -99,6 +103,7 @@ impl Soak {
     /// All faults, each with a calm after it, and a pause. It ends at this time, since the start.
     fn round(&mut self, end: Duration) -> Pause {
         let mut lasting = Vec::new();
+        self.fullest = [0.0; 2];
         self.stage.purge_all();
         let faults_end = end.saturating_sub(PAUSE);
         for (left, fault) in (1..=FAULTS.len() as u32).rev().zip(FAULTS) {
@@ -150,8 +155,7 @@ impl Soak {
         self.keep(last.clone());
         self.state = "";
         self.loads.iter().for_each(|load| load.pause(false));
-        let full = ["worker", "node"].map(|tier| last.full.get(tier).copied().unwrap_or_default());
-        Pause { memory: last.memory, leftovers, took, lasting, full: full[0].min(full[1]) }
+        Pause { memory: last.memory, leftovers, took, lasting, full: self.fullest[0].min(self.fullest[1]) }
     }
 
     /// What has become of requests, of both loads.
@@ -208,6 +212,9 @@ impl Soak {
         let nothing = Sample::default();
         eprint!("{}", report::row(self.samples.last().unwrap_or(&nothing), &sample));
         self.sampled = sample.at;
+        for (fullest, tier) in self.fullest.iter_mut().zip(["worker", "node"]) {
+            *fullest = fullest.max(sample.full.get(tier).copied().unwrap_or_default());
+        }
         self.samples.push(sample);
     }
 }

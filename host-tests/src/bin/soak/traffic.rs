@@ -24,6 +24,7 @@ pub struct Traffic {
     zipf: Zipf,
     dice: Dice,
     purges: usize,
+    keeps: bool,
 }
 
 /// A request and what is wanted of it.
@@ -64,9 +65,9 @@ pub enum Outcome {
 }
 
 impl Traffic {
-    /// The same for the same seed.
-    pub fn new(seed: u64) -> Self {
-        Self { zipf: Zipf::new(OBJECTS, SKEW), dice: Dice::new(seed), purges: 0 }
+    /// The same for the same seed. A plugin that `keeps` its landmarks has them whatever happens.
+    pub fn new(seed: u64, keeps: bool) -> Self {
+        Self { zipf: Zipf::new(OBJECTS, SKEW), dice: Dice::new(seed), purges: 0, keeps }
     }
 
     /// The next request of a client.
@@ -81,6 +82,9 @@ impl Traffic {
                 let number = few % LANDMARKS;
                 let label = format!("/landmark/{number}");
                 let bytes = request("GET", &label, "");
+                if !self.keeps {
+                    return Asked::content(bytes, label, size(number));
+                }
                 Asked { bytes, wanted: Wanted::Always { label, size: size(number) }, leaves: None }
             }
             20..=79 => {
@@ -230,7 +234,7 @@ mod tests {
     #[test]
     fn the_same_seed_asks_the_same_of_everything_there_is() {
         let draw = |seed| {
-            let mut traffic = Traffic::new(seed);
+            let mut traffic = Traffic::new(seed, true);
             let mut asked: Vec<Vec<u8>> = (0..5000).map(|_| traffic.next().bytes).collect();
             asked.extend((0..8).map(|_| traffic.purge().bytes));
             asked

@@ -14,7 +14,7 @@ pub struct Pause {
     pub took: f64,
     /// Faults of the round that were over, while a store or an origin was still left alone.
     pub lasting: Vec<&'static str>,
-    /// The fuller of the worker stores and the node store, as a part of what each may take: the emptier of these two.
+    /// The worker stores and the node store at their fullest in the round, as a part of what they may take: the emptier of the two.
     pub full: f64,
 }
 
@@ -47,7 +47,7 @@ pub fn faults(pauses: &[Pause], tally: &Tally, unsound: Option<String>) -> Vec<S
         if first.full < FULL {
             let percent = first.full * 100.0;
             faults.push(format!(
-                "a store was {percent:.0} % full after the first round: its growth is no leak"
+                "a store was {percent:.0} % full at most in the first round: its growth is no leak"
             ));
         }
         let (early, late) = (first.memory, last.memory);
@@ -73,7 +73,7 @@ pub fn faults(pauses: &[Pause], tally: &Tally, unsound: Option<String>) -> Vec<S
 /// The rules in words.
 pub fn rules() -> String {
     format!(
-        "Flat means: from the first round's end, with both stores full, to the last one's the VMs' heap and what Envoy itself has allocated\n\
+        "Flat means: from the first round's end, in which both stores were full, to the last one's the VMs' heap and what Envoy itself has allocated\n\
          grow by no more than {:.0} % or {:.0} MiB each, resident memory, which has the free lists of Envoy's allocator too, by no more than\n\
          {:.0} % or {:.0} MiB; in every pause all of `selvage_live` and `selvage_queue` goes back to 0; no wrong body, no error unless the\n\
          origin was in trouble and nothing stored may stand in; no trap.",
@@ -141,7 +141,7 @@ mod tests {
         let mut empty = pause(80.0, 300.0);
         empty.full = 0.5;
         let found = faults(&[empty, pause(80.0, 300.0)], &well(), None);
-        assert_eq!(found, ["a store was 50 % full after the first round: its growth is no leak"]);
+        assert_eq!(found, ["a store was 50 % full at most in the first round: its growth is no leak"]);
         let tally = Tally { asked: 100, unsent: 2, ..Tally::default() };
         assert_eq!(faults(&[], &tally, None).len(), 2);
     }
