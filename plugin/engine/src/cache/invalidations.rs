@@ -7,18 +7,12 @@ use crate::time::Timestamp;
 /// The last invalidations that a worker knows of, and up to which there may be gaps.
 #[derive(Debug, Default)]
 pub(super) struct Invalidations {
-    /// The last one of each key.
-    last: BTreeMap<u128, Entry>,
+    /// When each key was invalidated last. Never `None`; other maps of the cache are of the same type.
+    last: BTreeMap<u128, Option<Timestamp>>,
     /// In the order in which they became known.
-    order: VecDeque<(u128, Mark)>,
+    order: VecDeque<(u128, Timestamp)>,
     next: Mark,
     forgotten: Forgotten,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    at: Timestamp,
-    mark: Mark,
 }
 
 #[derive(Debug, Default)]
@@ -40,17 +34,17 @@ impl Invalidations {
 
     pub(super) fn remember(&mut self, hash: u128, at: Timestamp) {
         if self.order.len() >= MOST
-            && let Some((hash, mark)) = self.order.pop_front()
+            && let Some((hash, at)) = self.order.pop_front()
+            && self.last.get(&hash) == Some(&Some(at))
         {
-            if let Some(entry) = self.last.get(&hash).copied().filter(|entry| entry.mark == mark) {
-                self.last.remove(&hash);
-                self.forgotten.before = Mark(mark.0.saturating_add(1));
-                self.forgotten.until = self.forgotten.until.max(entry.at);
-            }
+            self.last.remove(&hash);
+            self.forgotten.before = Mark(self.next.0.saturating_sub(self.order.len() as u64));
+            self.forgotten.until = self.forgotten.until.max(at);
         }
-        self.order.push_back((hash, self.next));
-        let entry = self.last.entry(hash).or_insert(Entry { at, mark: self.next });
-        *entry = Entry { at: entry.at.max(at), mark: self.next };
+        if !self.is_known(hash, at) {
+            self.last.insert(hash, Some(at));
+        }
+        self.order.push_back((hash, at));
         self.next.0 = self.next.0.saturating_add(1);
     }
 
@@ -72,12 +66,12 @@ impl Invalidations {
     }
 
     fn is_known(&self, hash: u128, since: Timestamp) -> bool {
-        self.last.get(&hash).is_some_and(|entry| entry.at >= since)
+        self.last.get(&hash).is_some_and(|at| *at >= Some(since))
     }
 }
 
 /// Invalidations that are remembered: what the remote store has of before them is not taken in, for its deletion may still be on
-/// its way. About 80 bytes each.
+/// its way. About 70 bytes each.
 const MOST: usize = 4096;
 
 #[cfg(test)]

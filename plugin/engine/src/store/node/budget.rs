@@ -47,9 +47,12 @@ impl NodeStore {
         let lasts = |ask: &Ask| ask.budget == own && ask.until.since(now) > LEASE / 2;
         if asks && own.data > 0 && !others.iter().any(lasts) {
             others.retain(|ask| ask.budget != own);
+            if others.len() >= MOST
+                && let Some((at, _)) = others.iter().enumerate().min_by_key(|(_, ask)| ask.budget)
+            {
+                others.swap_remove(at);
+            }
             others.push(Ask { budget: own, until: now.plus(LEASE) });
-            others.sort_by_key(|ask| std::cmp::Reverse(ask.budget));
-            others.truncate(MOST);
             // If another was first, this one asks the next time.
             if data.set(names::BUDGET, &encode(&others), cas).is_err() {
                 self.agrees_at = now;
