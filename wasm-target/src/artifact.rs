@@ -33,12 +33,26 @@ pub enum Error {
 /// The build failed, or could not be started. Every later call in the same process gives the same answer.
 pub fn artifact() -> Result<PathBuf, Error> {
     static BUILT: OnceLock<Result<PathBuf, Error>> = OnceLock::new();
-    BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("build"))).clone()
+    BUILT.get_or_init(|| build(&script(), &[])).clone()
+}
+
+/// Builds the guest of the tests' own host, which uses the proxy-wasm SDK, and returns the path of `target/guest.wasm`.
+///
+/// # Errors
+/// As [`artifact()`].
+pub fn guest() -> Result<PathBuf, Error> {
+    static BUILT: OnceLock<Result<PathBuf, Error>> = OnceLock::new();
+    BUILT.get_or_init(|| build(&script(), &["--guest"])).clone()
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("build")
 }
 
 /// Runs a build script and takes the path from the last line of its output.
-fn build(script: &Path) -> Result<PathBuf, Error> {
+fn build(script: &Path, arguments: &[&str]) -> Result<PathBuf, Error> {
     let output = Command::new(script)
+        .args(arguments)
         // Set by `cargo test` for the running test; the script's own cargo may be another version.
         .env_remove("LD_LIBRARY_PATH")
         .stdin(Stdio::null())
@@ -59,17 +73,17 @@ mod tests {
 
     #[test]
     fn a_script_that_fails_is_reported_with_its_words() {
-        let error = build(Path::new("/bin/false")).unwrap_err();
+        let error = build(Path::new("/bin/false"), &[]).unwrap_err();
         assert_eq!(error, Error::Failed { message: String::new() });
     }
 
     #[test]
     fn a_script_that_names_no_file_is_an_error() {
-        assert_eq!(build(Path::new("/bin/true")), Err(Error::NoFile { printed: String::new() }));
+        assert_eq!(build(Path::new("/bin/true"), &[]), Err(Error::NoFile { printed: String::new() }));
     }
 
     #[test]
     fn a_script_that_is_not_there_is_an_error() {
-        assert!(matches!(build(Path::new("/no/such/script")), Err(Error::NotStarted { .. })));
+        assert!(matches!(build(Path::new("/no/such/script"), &[]), Err(Error::NotStarted { .. })));
     }
 }

@@ -7,6 +7,28 @@ use crate::{Status, vm::VmData};
 
 pub(super) fn link(linker: &mut Linker<VmData>) -> Result<()> {
     linker.func_wrap("env", "proxy_http_call", http_call)?;
+    link_grpc(linker)
+}
+
+/// A guest built with the SDK imports these whether it uses them or not.
+fn link_grpc(linker: &mut Linker<VmData>) -> Result<()> {
+    linker.func_wrap("env", "proxy_grpc_cancel", |_: u32| done(Status::Unimplemented))?;
+    linker.func_wrap("env", "proxy_grpc_close", |_: u32| done(Status::Unimplemented))?;
+    linker
+        .func_wrap("env", "proxy_grpc_send", |_: u32, _: u32, _: u32, _: u32| done(Status::Unimplemented))?;
+    linker.func_wrap(
+        "env",
+        "proxy_grpc_stream",
+        |_: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32| done(Status::Unimplemented),
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_grpc_call",
+        |_: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32| {
+            done(Status::Unimplemented)
+        },
+    )?;
+    linker.func_wrap("env", "proxy_get_status", |_: u32, _: u32, _: u32| done(Status::Unimplemented))?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod recasting;
 mod refreshing;
 mod reloading;
 mod remote;
+mod sdk;
 mod shadowing;
 mod sharing;
 mod signing;
