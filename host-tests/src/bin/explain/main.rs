@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
+use clap::Parser;
 use selvage_engine::cache::{Cache, Moment, Nowhere};
 use selvage_engine::config::Config;
 use selvage_engine::explain::{Answer, Explanation, Subject, explain};
@@ -23,18 +24,23 @@ use selvage_engine::freshness::date_of;
 use selvage_engine::policy::Policy;
 use selvage_engine::request::Request;
 use selvage_engine::time::Timestamp;
-use selvage_host_tests::arguments::CommandLine;
 
 use message::{Message, Problem};
 
 /// What the command line says.
-#[derive(Default)]
+#[derive(Parser)]
 struct Arguments {
+    #[arg(long)]
     config: Option<String>,
+    #[arg(long, required_unless_present = "url", conflicts_with = "url")]
     request: Option<String>,
+    #[arg(long)]
     url: Option<String>,
+    #[arg(long)]
     response: Option<String>,
-    scheme: Option<String>,
+    #[arg(long, default_value = "https", value_parser = ["http", "https"])]
+    scheme: String,
+    #[arg(long)]
     json: bool,
 }
 
@@ -45,7 +51,7 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    match Arguments::read().map_err(Problem).map_err(Failure::Unreadable).and_then(|told| run(&told)) {
+    match run(&Arguments::parse()) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -70,7 +76,7 @@ fn run(told: &Arguments) -> Result<String, Failure> {
     };
     let config = Config::parse(&written)
         .map_err(|faults| Failure::Refused(faults.iter().map(ToString::to_string).collect()))?;
-    let scheme = told.scheme.as_deref().unwrap_or("https");
+    let scheme = told.scheme.as_str();
     let request = match (&told.request, &told.url) {
         (Some(path), None) => Message::request(&contents(path)?, scheme),
         (None, Some(url)) => {
@@ -115,24 +121,3 @@ fn contents(path: &str) -> Result<Vec<u8>, Failure> {
     done.map_err(|error| Failure::Unreadable(Problem(format!("{path}: {error}"))))?;
     Ok(read)
 }
-
-impl Arguments {
-    fn read() -> Result<Self, String> {
-        let mut told = Self::default();
-        let mut given = CommandLine::of_process(USAGE);
-        while let Some(option) = given.next_option() {
-            match option.as_str() {
-                "--json" => told.json = true,
-                "--config" => told.config = Some(given.text()?),
-                "--request" => told.request = Some(given.text()?),
-                "--url" => told.url = Some(given.text()?),
-                "--response" => told.response = Some(given.text()?),
-                "--scheme" => told.scheme = Some(given.one_of(&["http", "https"])?),
-                _ => return Err(given.unknown()),
-            }
-        }
-        Ok(told)
-    }
-}
-
-const USAGE: &str = "it takes [--config F] (--request R | --url URL) [--response S] [--scheme http|https] [--json]; - is standard input";

@@ -12,22 +12,27 @@ mod table;
 
 use std::{fs, process::ExitCode, sync::Arc};
 
+use clap::{Parser, builder::PossibleValuesParser};
 use load::Mix;
 use measure::Measured;
 use rows::{Fault, ROWS, Row};
-use selvage_host_tests::arguments::{CommandLine, ended};
+use selvage_host_tests::arguments::{ended, number};
 use selvage_host_tests::envoy::repository;
 use selvage_host_tests::measured::{machine, redis_version};
 
 /// What the command line says.
+#[derive(Parser)]
 struct Arguments {
+    #[arg(long = "row", value_parser = PossibleValuesParser::new(ROWS.iter().map(|row| row.name)))]
     rows: Vec<String>,
+    #[arg(long, default_value = "10", value_parser = number(2.0..=60.0))]
     seconds: f64,
+    #[arg(long = "redis-cluster")]
     cluster: bool,
 }
 
 fn main() -> ExitCode {
-    ended(Arguments::read().map(|arguments| run(&arguments)))
+    ended(Ok(run(&Arguments::parse())))
 }
 
 /// Runs it; whether all was as it should be.
@@ -61,21 +66,6 @@ fn run(arguments: &Arguments) -> bool {
 }
 
 impl Arguments {
-    fn read() -> Result<Self, String> {
-        let mut arguments = Self { rows: Vec::new(), seconds: 10.0, cluster: false };
-        let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
-        let mut given = CommandLine::of_process("see ./host-tests/faults --help");
-        while let Some(option) = given.next_option() {
-            match option.as_str() {
-                "--redis-cluster" => arguments.cluster = true,
-                "--row" => arguments.rows.push(given.one_of(&names)?),
-                "--seconds" => arguments.seconds = given.number(2.0..=60.0)?,
-                _ => return Err(given.unknown()),
-            }
-        }
-        Ok(arguments)
-    }
-
     /// The baseline is always measured. The cluster's row needs to be asked for: it takes six more processes.
     fn wants(&self, row: &Row) -> bool {
         match row.fault {

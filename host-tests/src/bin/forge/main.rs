@@ -8,24 +8,30 @@ mod table;
 
 use std::{fs, process::ExitCode, time::Duration};
 
-use selvage_host_tests::arguments::{CommandLine, ended};
+use clap::{Parser, value_parser};
+use selvage_host_tests::arguments::{ended, seconds};
 use selvage_host_tests::envoy::repository;
 use selvage_host_tests::forged::{Stage, Tally};
 use selvage_host_tests::measured::machine;
 
 /// What the command line says.
+#[derive(Parser)]
 struct Arguments {
     /// Forged answers at least.
+    #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(1..=1_000_000_000))]
     mutants: u64,
     /// How long at least.
+    #[arg(long = "seconds", default_value = "600", value_parser = seconds(1.0..=86_400.0))]
     lasting: Duration,
+    #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Whether what came of it replaces the committed file.
+    #[arg(long)]
     write: bool,
 }
 
 fn main() -> ExitCode {
-    ended(Arguments::read().map(|arguments| run(&arguments)))
+    ended(Ok(run(&Arguments::parse())))
 }
 
 /// Runs it; whether all was as it should be.
@@ -74,23 +80,6 @@ fn progress(stage: &Stage) {
         moment.heap / f64::from(1 << 20),
         stage.tally().all_errors(),
     );
-}
-
-impl Arguments {
-    fn read() -> Result<Self, String> {
-        let mut given = CommandLine::of_process("see ./host-tests/forge --help");
-        let (mut mutants, mut seconds, mut seed, mut write) = (1_000_000, 600.0, 1, false);
-        while let Some(option) = given.next_option() {
-            match option.as_str() {
-                "--mutants" => mutants = given.whole(1..=1_000_000_000)?,
-                "--seconds" => seconds = given.number(1.0..=86_400.0)?,
-                "--seed" => seed = given.whole(0..=u64::MAX)?,
-                "--write" => write = true,
-                _ => return Err(given.unknown()),
-            }
-        }
-        Ok(Self { mutants, lasting: Duration::from_secs_f64(seconds), seed, write })
-    }
 }
 
 /// Between looks at counters and memory.

@@ -17,24 +17,30 @@ mod subjects;
 
 use std::{fs, process::ExitCode};
 
-use selvage_host_tests::arguments::{CommandLine, ended};
+use clap::{Parser, value_parser};
+use selvage_host_tests::arguments::ended;
 use selvage_host_tests::envoy::repository;
 use selvage_host_tests::measured::{machine, redis_version};
 use subjects::Subject;
 
 /// What the command line says.
+#[derive(Parser)]
 struct Arguments {
+    #[arg(long = "part", value_parser = PARTS)]
     parts: Vec<String>,
+    #[arg(long, default_value_t = 30, value_parser = value_parser!(u64).range(2..=60))]
     seconds: u64,
+    #[arg(long)]
     ours: bool,
     /// More members of the filter's configuration.
+    #[arg(long, default_value = "")]
     members: String,
 }
 
 const PARTS: [&str; 5] = ["herd", "promises", "expiry", "outage", "purge"];
 
 fn main() -> ExitCode {
-    ended(Arguments::read().map(|arguments| run(&arguments)))
+    ended(Ok(run(&Arguments::parse())))
 }
 
 /// Runs it; whether all was as it should be.
@@ -101,21 +107,6 @@ fn run(arguments: &Arguments) -> bool {
 }
 
 impl Arguments {
-    fn read() -> Result<Self, String> {
-        let mut arguments = Self { parts: Vec::new(), seconds: 30, ours: false, members: String::new() };
-        let mut given = CommandLine::of_process("see ./host-tests/herd --help");
-        while let Some(option) = given.next_option() {
-            match option.as_str() {
-                "--part" => arguments.parts.push(given.one_of(&PARTS)?),
-                "--ours" => arguments.ours = true,
-                "--members" => arguments.members = given.text()?,
-                "--seconds" => arguments.seconds = given.whole(2..=60)?,
-                _ => return Err(given.unknown()),
-            }
-        }
-        Ok(arguments)
-    }
-
     /// Who is compared.
     fn subjects(&self) -> impl Iterator<Item = Subject> + use<> {
         let ours = self.ours;

@@ -1,16 +1,37 @@
 //! What a run measured, what it should have, and what an earlier one did.
 
+use clap::Args;
+use selvage_host_tests::arguments::number;
 use serde_json::{Map, Value, json};
 
 use crate::arguments::Plan;
 
 /// The bounds; one that is missing is not judged.
+#[derive(Args)]
 pub struct Targets {
-    p95: Option<f64>,
-    rate: Option<f64>,
-    hit_rate: Option<f64>,
-    memory: Option<f64>,
-    failures: Option<f64>,
+    /// `off`: none of them.
+    #[arg(long = "targets", value_parser = ["off"])]
+    none: Option<String>,
+    #[arg(long, default_value = "100", value_parser = bound)]
+    p95: Bound,
+    #[arg(long, default_value = "15000", value_parser = bound)]
+    rate: Bound,
+    #[arg(long, default_value = "90", value_parser = bound)]
+    hit_rate: Bound,
+    #[arg(long, default_value = "512", value_parser = bound)]
+    memory: Bound,
+    #[arg(long, default_value = "0.1", value_parser = bound)]
+    failures: Bound,
+}
+
+/// `None` for `off`.
+type Bound = Option<f64>;
+
+fn bound(value: &str) -> Result<Bound, String> {
+    if value == "off" {
+        return Ok(None);
+    }
+    number(0.0..=1e9)(value).map(Some).map_err(|wanted| format!("'off', or {wanted}"))
 }
 
 /// What a run measured.
@@ -50,36 +71,7 @@ struct Row {
     decimals: usize,
 }
 
-impl Default for Targets {
-    fn default() -> Self {
-        Self {
-            p95: Some(100.0),
-            rate: Some(15_000.0),
-            hit_rate: Some(90.0),
-            memory: Some(512.0),
-            failures: Some(0.1),
-        }
-    }
-}
-
 impl Targets {
-    /// None at all.
-    pub fn off() -> Self {
-        Self { p95: None, rate: None, hit_rate: None, memory: None, failures: None }
-    }
-
-    /// The bound that this argument sets.
-    pub fn named(&mut self, word: &str) -> Option<&mut Option<f64>> {
-        Some(match word {
-            "--p95" => &mut self.p95,
-            "--rate" => &mut self.rate,
-            "--hit-rate" => &mut self.hit_rate,
-            "--memory" => &mut self.memory,
-            "--failures" => &mut self.failures,
-            _ => return None,
-        })
-    }
-
     /// The table, and what in it is not as it should be. A figure may be worse than the baseline's by `tolerance` percent.
     pub fn judge(
         &self,
@@ -131,6 +123,7 @@ impl Targets {
     }
 
     fn rows(&self, figures: &Figures) -> [Row; 10] {
+        let wanted = |bound: Bound| bound.filter(|_| self.none.is_none());
         let row = |name, unit, value, bound, more_is_better, slight, decimals| Row {
             name,
             unit,
@@ -141,14 +134,14 @@ impl Targets {
             decimals,
         };
         [
-            row("requests/s", "", Some(figures.rate), self.rate, true, 0.0, 0),
+            row("requests/s", "", Some(figures.rate), wanted(self.rate), true, 0.0, 0),
             row("p50", " ms", Some(figures.p50), None, false, 1.0, 2),
-            row("p95", " ms", Some(figures.p95), self.p95, false, 1.0, 2),
+            row("p95", " ms", Some(figures.p95), wanted(self.p95), false, 1.0, 2),
             row("p99", " ms", Some(figures.p99), None, false, 2.0, 2),
             row("longest", " ms", Some(figures.longest), None, false, f64::INFINITY, 1),
-            row("hit rate", " %", Some(figures.hit_rate), self.hit_rate, true, 0.5, 2),
-            row("failures", " %", Some(figures.failures), self.failures, false, 0.01, 4),
-            row("resident memory", " MiB", figures.memory, self.memory, false, 8.0, 0),
+            row("hit rate", " %", Some(figures.hit_rate), wanted(self.hit_rate), true, 0.5, 2),
+            row("failures", " %", Some(figures.failures), wanted(self.failures), false, 0.01, 4),
+            row("resident memory", " MiB", figures.memory, wanted(self.memory), false, 8.0, 0),
             row("Envoy's processor time a request", " µs", figures.envoy, None, false, 2.0, 1),
             row("the users' and the origin's", " µs", figures.users, None, false, f64::INFINITY, 1),
         ]
@@ -187,6 +180,16 @@ pub fn described(plan: &Plan) -> Value {
 mod tests {
     use super::*;
 
+    #[derive(clap::Parser)]
+    struct Given {
+        #[command(flatten)]
+        targets: Targets,
+    }
+
+    fn targets(words: &[&str]) -> Targets {
+        <Given as clap::Parser>::parse_from([&["load"], words].concat()).targets
+    }
+
     fn figures() -> Figures {
         Figures {
             rate: 16_000.0,
@@ -204,20 +207,20 @@ mod tests {
 
     #[test]
     fn a_figure_out_of_bounds_is_a_fault_and_so_is_an_unknown_one() {
-        assert!(Targets::default().judge(&figures(), None, 20.0).1.is_empty());
+        assert!(targets(&[]).judge(&figures(), None, 20.0).1.is_empty());
         let slow = Figures { p95: 100.0, rate: 15_000.0, memory: None, ..figures() };
-        let (table, faults) = Targets::default().judge(&slow, None, 20.0);
+        let (table, faults) = targets(&[]).judge(&slow, None, 20.0);
         assert_eq!(faults, ["requests/s is 15000", "p95 is 100.00 ms", "resident memory is unknown"]);
         assert!(table.contains("| p95 | 100.00 ms | < 100 ms | **missed** |"), "{table}");
-        assert!(Targets::off().judge(&slow, None, 20.0).1.is_empty());
+        assert!(targets(&["--targets", "off"]).judge(&slow, None, 20.0).1.is_empty());
     }
 
     #[test]
     fn what_is_worse_than_the_baseline_by_more_than_the_tolerance_is_a_fault() {
         let baseline = json!({ "figures": { "requests/s": 20_000.0, "p95": 19.5, "hit rate": 90.0 } });
-        let (table, faults) = Targets::off().judge(&figures(), Some(&baseline), 10.0);
+        let (table, faults) = targets(&["--targets", "off"]).judge(&figures(), Some(&baseline), 10.0);
         assert_eq!(faults, ["requests/s was 20000"]);
         assert!(table.contains("| requests/s | 16000 |  | 20000 | -20.0 % | **worse** |"), "{table}");
-        assert!(Targets::off().judge(&figures(), Some(&baseline), 25.0).1.is_empty());
+        assert!(targets(&["--targets", "off"]).judge(&figures(), Some(&baseline), 25.0).1.is_empty());
     }
 }

@@ -69,28 +69,36 @@ use adapter::{
 use std::process::ExitCode;
 use std::time::Instant;
 
-use selvage_host_tests::arguments::CommandLine;
+use clap::{Parser, value_parser};
 
 use runs::{Options, run_all};
 
+#[derive(Parser)]
 struct Arguments {
-    first: u64,
+    /// How many seeds.
+    #[arg(long = "seeds", default_value_t = 1000, value_parser = value_parser!(u64).range(0..=MOST))]
     count: u64,
-    options: Options,
+    /// The first of them.
+    #[arg(long = "from", default_value_t = 0, value_parser = value_parser!(u64).range(0..=MOST))]
+    first: u64,
+    /// This one alone.
+    #[arg(long, conflicts_with_all = ["count", "first"], value_parser = value_parser!(u64).range(0..=MOST))]
+    seed: Option<u64>,
+    /// Events shown of a run that fails.
+    #[arg(long)]
+    events: Option<usize>,
+    /// Requests of each run.
+    #[arg(long)]
+    requests: Option<usize>,
 }
 
 fn main() -> ExitCode {
-    let arguments = match read() {
-        Ok(arguments) => arguments,
-        Err(problem) => {
-            eprintln!("selvage: {problem}");
-            return ExitCode::from(2);
-        }
-    };
+    let Arguments { count, first, seed, events, requests } = Arguments::parse();
+    let (first, count) = seed.map_or((first, count), |seed| (seed, 1));
     // The simulation reports a panic itself.
     std::panic::set_hook(Box::new(|_| {}));
     let begun = Instant::now();
-    let all = match run_all(arguments.first, arguments.count, arguments.options) {
+    let all = match run_all(first, count, Options { requests, events }) {
         Ok(all) => all,
         Err(failure) => {
             failure.events.iter().for_each(|event| println!("{event}"));
@@ -101,8 +109,8 @@ fn main() -> ExitCode {
     };
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "{} seeds, {} requests and {} events in {seconds:.1} s, 0 violations",
-        arguments.count, all.requests, all.events
+        "{count} seeds, {} requests and {} events in {seconds:.1} s, 0 violations",
+        all.requests, all.events
     );
     println!(
         "{} began to wait, {} nested, {} full answers in the place of what was stored",
@@ -122,22 +130,6 @@ fn main() -> ExitCode {
         all.restarted
     );
     ExitCode::SUCCESS
-}
-
-fn read() -> Result<Arguments, String> {
-    let mut arguments = Arguments { first: 0, count: 1000, options: Options::default() };
-    let mut given = CommandLine::of_process("there are --seeds, --from, --seed, --requests and --events");
-    while let Some(option) = given.next_option() {
-        match option.as_str() {
-            "--seeds" => arguments.count = given.whole(0..=MOST)?,
-            "--from" => arguments.first = given.whole(0..=MOST)?,
-            "--seed" => (arguments.first, arguments.count) = (given.whole(0..=MOST)?, 1),
-            "--events" => arguments.options.events = Some(given.whole(0..=MOST)? as usize),
-            "--requests" => arguments.options.requests = Some(given.whole(0..=MOST)? as usize),
-            _ => return Err(given.unknown()),
-        }
-    }
-    Ok(arguments)
 }
 
 /// Nobody has the time for more.

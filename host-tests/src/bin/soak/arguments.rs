@@ -2,53 +2,40 @@
 
 use std::time::Duration;
 
-use selvage_host_tests::arguments::CommandLine;
+use clap::{Parser, value_parser};
+use selvage_host_tests::arguments::seconds;
 
 /// All of it, with defaults for what it does not say.
+#[derive(Parser)]
 pub struct Arguments {
-    /// How long it lasts, the pauses included.
+    /// How long it lasts, the pauses included, in seconds.
+    #[arg(long = "seconds", default_value = "1200", value_parser = seconds(120.0..=86_400.0))]
     pub lasting: Duration,
-    /// How many rounds of all faults there are.
-    pub cycles: u32,
+    /// How long a round of all faults is, about.
+    #[arg(long, default_value = "240", value_parser = seconds(120.0..=3600.0))]
+    cycle: Duration,
     /// Requests per second.
+    #[arg(long, default_value_t = 1500, value_parser = value_parser!(u32).range(10..=20_000))]
     pub rate: u32,
     /// Between pushes of another configuration; none if it is zero.
+    #[arg(long, default_value = "60", value_parser = seconds(0.0..=3600.0))]
     pub push: Duration,
     /// Of all chance.
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Whether what came of it replaces the committed file.
+    #[arg(long)]
     pub write: bool,
 }
 
 impl Arguments {
-    /// Reads it.
-    pub fn read() -> Result<Self, String> {
-        let mut given = CommandLine::of_process("see ./host-tests/soak --help");
-        let (mut seconds, mut cycle, mut rate, mut seed, mut write) = (1200.0, 240.0, 1500, 1, false);
-        let mut push = 60.0;
-        while let Some(option) = given.next_option() {
-            match option.as_str() {
-                "--seconds" => seconds = given.number(120.0..=86_400.0)?,
-                "--cycle" => cycle = given.number(120.0..=3600.0)?,
-                "--rate" => rate = given.whole(10..=20_000)?,
-                "--push" => push = given.number(0.0..=3600.0)?,
-                "--seed" => seed = given.whole(0..=u64::MAX)?,
-                "--write" => write = true,
-                _ => return Err(given.unknown()),
-            }
-        }
-        Ok(Self {
-            lasting: Duration::from_secs_f64(seconds),
-            cycles: (seconds / cycle).round().max(1.0) as u32,
-            rate: rate as u32,
-            push: Duration::from_secs_f64(push),
-            seed,
-            write,
-        })
+    /// How many rounds of all faults there are.
+    pub fn cycles(&self) -> u32 {
+        self.lasting.div_duration_f64(self.cycle).round().max(1.0) as u32
     }
 
     /// How long a round is, its pause included.
     pub fn cycle(&self) -> Duration {
-        self.lasting / self.cycles
+        self.lasting / self.cycles()
     }
 }

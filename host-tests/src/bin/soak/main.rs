@@ -21,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::Parser;
 use selvage_host_tests::arguments::ended;
 use selvage_host_tests::envoy::repository;
 use selvage_host_tests::measured::{machine, redis_version, reloaded};
@@ -45,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const FAULT_PART: f64 = 0.45;
 
 fn main() -> ExitCode {
-    ended(Arguments::read().and_then(|arguments| soak(&arguments)))
+    ended(soak(&Arguments::parse()))
 }
 
 /// Runs it; whether it was well.
@@ -67,7 +68,7 @@ fn soak(arguments: &Arguments) -> Result<bool, String> {
     };
     let mut pauses = Vec::new();
     eprint!("{}", report::HEAD);
-    for round in 1..=arguments.cycles {
+    for round in 1..=arguments.cycles() {
         pauses.push(soak.round(arguments.cycle() * round));
     }
     let tally = soak.tally();

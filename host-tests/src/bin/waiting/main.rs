@@ -15,8 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::{Parser, value_parser};
 use client::{Streams, Tally};
-use selvage_host_tests::arguments::{CommandLine, ended};
+use selvage_host_tests::arguments::ended;
 use selvage_host_tests::crowd::{Origin, Plan};
 use selvage_host_tests::envoy::{Gateway, repository};
 use selvage_host_tests::measured::{machine, reloaded, verdict};
@@ -58,21 +59,26 @@ struct Burst {
     passed: u64,
 }
 
+#[derive(Parser)]
+struct Arguments {
+    /// How many wait.
+    #[arg(long, default_value_t = 20_000, value_parser = value_parser!(u32).range(100..=50_000))]
+    streams: u32,
+    /// Bytes of one field of each head.
+    #[arg(long, default_value_t = 60_000, value_parser = value_parser!(u32).range(100..=60_000))]
+    head: u32,
+    /// Whether what came of it replaces the committed file.
+    #[arg(long)]
+    write: bool,
+}
+
 fn main() -> ExitCode {
     ended(run())
 }
 
 fn run() -> Result<bool, String> {
-    let mut given = CommandLine::of_process("see ./host-tests/waiting --help");
-    let (mut streams, mut head, mut write) = (20_000, 60_000, false);
-    while let Some(option) = given.next_option() {
-        match option.as_str() {
-            "--streams" => streams = given.whole(100..=50_000)? as usize,
-            "--head" => head = given.whole(100..=60_000)? as usize,
-            "--write" => write = true,
-            _ => return Err(given.unknown()),
-        }
-    }
+    let Arguments { streams, head, write } = Arguments::parse();
+    let (streams, head) = (streams as usize, head as usize);
     let origin = Origin::attentive(|request| Plan {
         delay: if request.before == 0 { FETCH } else { PASSED },
         status: 200,
