@@ -1,32 +1,6 @@
 //! One request and its response, as the cache sees them: events in, directives out.
 //!
-//! | state | event | directive | next |
-//! |---|---|---|---|
-//! | start | an operator's request | respond, or await the body | finished, or operating |
-//! | operating | the body is complete, or too long | respond | finished |
-//! | start | a request the cache stays out of | forward | forwarding |
-//! | start | a request keyed by its body | await the body | awaiting body |
-//! | start, awaiting body | fresh, or stale use allowed | respond | finished |
-//! | start, awaiting body | absent or stale, and the origin is left alone | respond | finished |
-//! | start, awaiting body | stale with a validator | forward with conditions | forwarding |
-//! | start, awaiting body | absent or stale, and a remote store to ask | ask remote | looking up |
-//! | looking up | found, and fresh or stale use allowed | respond | finished |
-//! | looking up | an index of variants | ask remote, once more | looking up |
-//! | start, awaiting body, looking up | absent | forward | forwarding |
-//! | start, awaiting body | absent, and another request fetches it | await the fill | waiting |
-//! | looking up | another Envoy fetches it | poll the remote store | polling |
-//! | polling | time to ask again | ask remote | looking up |
-//! | waiting | the fetch has ended, or it has waited enough | as if it had come just now | |
-//! | forwarding | 304 to our conditions; or the origin failed and stale use is allowed | respond | finished |
-//! | forwarding | 304 about something else than what is stored, or what was purged meanwhile | fetch | refetching |
-//! | refetching | the whole, or nothing | respond | finished |
-//! | forwarding | storable / not | relay | storing / relaying |
-//! | storing | end of the response (it is stored) | relay | finished |
-//! | forwarding | what a rule that only watches would have answered with is compared | relay | comparing |
-//! | comparing | end of the response, or it differs | relay | finished |
-//! | storing | abandoned, too large, or shorter than it said | relay | relaying |
-//!
-//! An event that a state does not expect lets the traffic pass and is counted.
+#![doc = include_str!("exchange/transitions.md")]
 
 mod awaiting_body;
 mod claiming;
@@ -541,6 +515,25 @@ impl Exchange {
             explaining.add_to(&mut directive, said, cache, moment);
         }
         directive
+    }
+
+    /// Where it stands, as the table of transitions calls it.
+    pub const fn state_name(&self) -> &'static str {
+        match &self.state {
+            State::Start => "start",
+            State::AwaitingBody(_) => "awaiting body",
+            State::LookingUp(_) => "looking up",
+            State::Operating(_) => "operating",
+            State::Waiting(_) => "waiting",
+            State::Polling(_) => "polling",
+            State::Purging(_) => "purging",
+            State::Forwarding(_) => "forwarding",
+            State::Refetching(_) => "refetching",
+            State::Storing(_) => "storing",
+            State::Comparing(_) => "comparing",
+            State::Relaying => "relaying",
+            State::Finished => "finished",
+        }
     }
 
     /// Whether the parts of the response's body are wanted.

@@ -314,7 +314,7 @@ fn another_envoy_polls_until_the_record_is_there() {
 }
 
 #[test]
-fn what_is_not_storable_is_known_to_the_fleet() {
+pub fn what_is_not_storable_is_known_to_the_fleet() {
     let (mut first, mut second) = fleet();
     let leader = first.get("/a").at(0).leaves();
     second.redis = first.redis.clone();

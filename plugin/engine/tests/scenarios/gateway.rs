@@ -348,8 +348,8 @@ impl Gateway {
         }
     }
 
-    /// Gives one event to an exchange.
-    pub fn feed(
+    /// Gives one event to an exchange; see `feed`.
+    pub fn step(
         &mut self,
         worker: usize,
         exchange: &mut Exchange,

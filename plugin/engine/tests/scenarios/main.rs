@@ -44,5 +44,6 @@ mod stale;
 mod storing;
 mod transitions;
 mod validating;
+mod walked;
 mod warming;
 mod workers;

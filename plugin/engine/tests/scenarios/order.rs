@@ -198,7 +198,7 @@ fn any_order_of_events_is_survived_and_leaks_no_room() {
 }
 
 #[test]
-fn any_plausible_order_of_events_is_survived_and_leaks_no_room() {
+pub fn any_plausible_order_of_events_is_survived_and_leaks_no_room() {
     let mut hits = 0;
     for seed in 1..60 {
         let mut gateway = fuzz(seed, true);

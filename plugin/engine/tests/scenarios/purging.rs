@@ -268,7 +268,7 @@ fn only_the_token_opens_and_nothing_leaks() {
 }
 
 #[test]
-fn a_body_that_cannot_be_read_purges_nothing() {
+pub fn a_body_that_cannot_be_read_purges_nothing() {
     let mut gateway = open(1, "{}");
     gateway.get("/a").at(0).miss(fresh_for(60)).stored();
     for (body, told) in [
@@ -333,7 +333,7 @@ fn other_namespaces_are_not_meant() {
 }
 
 #[test]
-fn records_of_the_fleet_that_are_older_than_a_purge_are_not_used_and_the_clocks_get_some_slack() {
+pub fn records_of_the_fleet_that_are_older_than_a_purge_are_not_used_and_the_clocks_get_some_slack() {
     let config = r#"{"remote":{"enabled":true},"purge":{"skew":"2s"}}"#;
     let mut one = open(1, config);
     one.get("/a").at(0).miss(fresh_for(60).header("xkey", "t").body("old")).stored();

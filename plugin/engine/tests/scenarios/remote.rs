@@ -200,7 +200,7 @@ fn a_response_in_its_window_of_stale_use_is_served_without_a_question() {
 }
 
 #[test]
-fn an_index_does_not_outlast_an_invalidation_while_its_variant_is_asked_for() {
+pub fn an_index_does_not_outlast_an_invalidation_while_its_variant_is_asked_for() {
     let mut first = Gateway::with(REMOTE);
     first.get("/a").header("accept-language", "en").at(0).miss(in_language("en"));
     let mut second = joins(&mut first);

@@ -223,7 +223,7 @@ fn a_herd_takes_no_room_from_rules_that_serve() {
 }
 
 #[test]
-fn of_a_herd_one_asks_the_remote_store() {
+pub fn of_a_herd_one_asks_the_remote_store() {
     let config = r#"{"defaults":{"shadow":true},"remote":{"enabled":true,"cluster":"redis"}}"#;
     let mut gateway = Gateway::with(config);
     let first = gateway.get("/a").at(0).asks();

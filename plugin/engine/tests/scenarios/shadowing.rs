@@ -116,7 +116,7 @@ fn requests_that_would_wait_go_on_at_once() {
 }
 
 #[test]
-fn what_cannot_be_compared_is_no_mismatch() {
+pub fn what_cannot_be_compared_is_no_mismatch() {
     let mut gateway = Gateway::with(WATCHES);
     let stored =
         fresh_for(600).header("etag", "\"1\"").header("content-type", "text/html").body("0123456789");

@@ -81,6 +81,10 @@ fn an_error_of_the_origin_is_hidden_while_the_window_lasts() {
         let answer = gateway.get("/a").at(40).validates(origin(status).body("broken"));
         answer.status(200).content("old").ttl(-30).age(40).detail("stale-if-error").says("fwd=stale");
         gateway.get("/a").at(41).validates(origin(status).body("broken")).status(status).content("broken");
+        // Without a validator it is asked for anew, and stands in all the same.
+        let page = origin(200).header("cache-control", "max-age=10, stale-if-error=30").body("old");
+        gateway.get("/b").at(0).miss(page);
+        gateway.get("/b").at(40).forwarded(origin(status).body("broken")).status(200).content("old");
     }
 }
 

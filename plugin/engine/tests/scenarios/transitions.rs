@@ -1,9 +1,11 @@
-//! Walks the table of transitions that stands in `exchange.rs`, row by row.
+//! Walks the table of transitions that stands in `exchange.rs`, every row of it.
 
-use selvage_engine::exchange::{Directive, Event, Exchange, RequestEdit};
+use selvage_engine::exchange::{Directive, Event, Exchange, Fetched, RemoteAnswer, RequestEdit, Wake};
 use selvage_engine::fields::Fields;
+use selvage_engine::purge::gate::Gate;
 
 use crate::gateway::{Gateway, block, fresh_for};
+use crate::walked::{Step, not_walked};
 
 const CONFIG: &str = r#"{"worker":{"object_bytes":"1KiB"},"node":{"bytes":0},
     "defaults":{"stale":{"if_error":"1h"},"key":{"body":{"methods":["QUERY"]}}},
@@ -215,4 +217,97 @@ fn an_event_outside_the_table_passes_and_is_counted() {
     assert_eq!(walk.gateway.counted(0, "event", "unexpected"), 1);
     assert_eq!(walk.request("GET", "/fresh", true), Directive::Pass);
     assert_eq!(walk.gateway.counted(0, "event", "unexpected"), 1, "what is over expects anything");
+}
+
+/// Every scenario keeps to the table; these together leave no row of it out.
+#[test]
+fn every_row_of_the_table_is_walked() {
+    crate::order::any_plausible_order_of_events_is_survived_and_leaks_no_room();
+    crate::purging::a_body_that_cannot_be_read_purges_nothing();
+    crate::purging::records_of_the_fleet_that_are_older_than_a_purge_are_not_used_and_the_clocks_get_some_slack();
+    crate::coalescing::what_is_not_storable_is_known_to_the_fleet();
+    crate::remote::an_index_does_not_outlast_an_invalidation_while_its_variant_is_asked_for();
+    crate::shadow_comparisons::of_a_herd_one_asks_the_remote_store();
+    crate::shadowing::what_cannot_be_compared_is_no_mismatch();
+    crate::validating::what_a_304_confirms_and_is_not_there_is_asked_for_in_full();
+    walk_what_seldom_happens();
+    assert_eq!(not_walked(), [] as [Step; 0]);
+}
+
+/// Steps that come of no journey: a body that goes on while its request waits, a stream that goes away.
+fn walk_what_seldom_happens() {
+    const BODY: Event<'static> = Event::RequestBody { chunk: b"q", end_of_stream: true };
+    let head = |method: &str, path: &str| {
+        block(&[(":method", method), (":scheme", "https"), (":authority", "example.com"), (":path", path)])
+    };
+    let response = |fields: &[(&str, &str)]| block(&[&[(":status", "200")], fields].concat());
+    let start = |config: &str| {
+        let mut gateway = Gateway::with(config);
+        gateway.workers[0].set_gate(Gate::Open);
+        gateway
+    };
+    let begin = |gateway: &mut Gateway, method: &str, path: &str, end_of_stream: bool| {
+        let mut exchange = Exchange::new();
+        gateway.feed(0, &mut exchange, 60_000, Event::Request { head: head(method, path), end_of_stream });
+        exchange
+    };
+
+    let keyed = r#"{"defaults":{"key":{"body":{"methods":["QUERY"]}}}}"#;
+    let gateway = &mut start(keyed);
+    let mut leader = begin(gateway, "QUERY", "/a", false);
+    gateway.feed(0, &mut leader, 60_000, BODY);
+    let mut waits = begin(gateway, "QUERY", "/a", false);
+    gateway.feed(0, &mut waits, 60_000, BODY);
+    gateway.feed(0, &mut waits, 60_000, BODY);
+    let head_of = response(&[("cache-control", "max-age=60")]);
+    let storable = || Event::Response { head: Fields::parse(&head_of).unwrap(), end_of_stream: false };
+    gateway.feed(0, &mut leader, 60_000, storable());
+    gateway.feed(0, &mut leader, 60_000, BODY);
+
+    let fleet = r#"{"remote":{"enabled":true},"defaults":{"key":{"body":{"methods":["QUERY"]}}}}"#;
+    let gateway = &mut start(fleet);
+    let mut asks = begin(gateway, "QUERY", "/a", false);
+    gateway.feed(0, &mut asks, 60_000, BODY);
+    gateway.feed(0, &mut asks, 60_000, BODY);
+    let mut waits = begin(gateway, "QUERY", "/a", false);
+    gateway.feed(0, &mut waits, 60_000, BODY);
+    gateway.feed(0, &mut asks, 60_000, Event::Ended);
+    gateway.feed(0, &mut waits, 60_000, Event::Woken(Wake::Ended));
+    gateway.feed(0, &mut waits, 60_000, Event::Remote(RemoteAnswer::Fetching));
+    gateway.feed(0, &mut waits, 60_000, BODY);
+    gateway.feed(0, &mut waits, 60_000, Event::Ended);
+    let mut operating = begin(gateway, "POST", "/.selvage/purge", false);
+    gateway.feed(0, &mut operating, 60_000, Event::Ended);
+    let mut purging = begin(gateway, "PURGE", "/a", true);
+    for event in [
+        Event::Woken(Wake::Poll),
+        Event::Request { head: head("GET", "/a"), end_of_stream: true },
+        BODY,
+        storable(),
+        Event::Body { chunk: b"", end_of_stream: true },
+        Event::Trailers,
+        Event::Remote(RemoteAnswer::Nothing),
+        Event::Fetched(Fetched::Nothing),
+        Event::Ended,
+    ] {
+        gateway.feed(0, &mut purging, 60_000, event);
+    }
+
+    let calls = r#"{"defaults":{"refresh":{"cluster":"origin"}}}"#;
+    let gateway = &mut start(calls);
+    gateway.get("/a").at(0).miss(fresh_for(10).header("etag", "\"1\"").body("old"));
+    let mut refetching = begin(gateway, "GET", "/a", true);
+    let other = block(&[(":status", "304"), ("etag", "\"2\"")]);
+    let other = Event::Response { head: Fields::parse(&other).unwrap(), end_of_stream: false };
+    gateway.feed(0, &mut refetching, 60_000, other);
+    gateway.feed(0, &mut refetching, 60_000, Event::Body { chunk: b"", end_of_stream: false });
+    gateway.feed(0, &mut refetching, 60_000, Event::Trailers);
+
+    let gateway = &mut start(crate::shadowing::WATCHES);
+    gateway.get("/a").at(0).miss(fresh_for(600).body("old"));
+    let mut comparing = begin(gateway, "GET", "/a", true);
+    gateway.feed(0, &mut comparing, 60_000, storable());
+    gateway.feed(0, &mut comparing, 60_000, BODY);
+    gateway.feed(0, &mut comparing, 60_000, Event::Body { chunk: b"old", end_of_stream: false });
+    gateway.feed(0, &mut comparing, 60_000, Event::Trailers);
 }

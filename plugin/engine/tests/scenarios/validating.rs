@@ -74,7 +74,7 @@ fn a_304_about_another_response_updates_nothing() {
 
 /// Where it is known whom to call, the client gets what the origin has now.
 #[test]
-fn what_a_304_confirms_and_is_not_there_is_asked_for_in_full() {
+pub fn what_a_304_confirms_and_is_not_there_is_asked_for_in_full() {
     const CALLS: &str = r#"{"defaults":{"refresh":{"cluster":"origin"}}}"#;
     let other = || origin(304).header("etag", "\"2\"");
     let ask = |fields: &[(&str, &str)]| {
