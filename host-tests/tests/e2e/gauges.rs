@@ -1,6 +1,6 @@
 //! Gauges of several plugins in one Envoy, of configurations that follow each other, and what is left when they have gone.
 
-use selvage_host_tests::envoy::{Gateway, Listener, Listeners};
+use selvage_host_tests::envoy::{Gateway, Listener, Listeners, Response};
 use selvage_host_tests::redis::{Bridge, free_port};
 use selvage_host_tests::scripted::{Answer, Origin};
 use serde_json::Value;
@@ -194,5 +194,29 @@ fn twenty_configurations_while_the_first_ones_connections_end_leave_the_gauges_r
         &gateway,
         &[("bytes_limit.worker", 16 * MIB), ("bytes_limit.node", 52 * MIB), ("entries.worker", 2)],
     );
+    gateway.assert_sound();
+}
+
+#[test]
+fn configurations_that_follow_each_other_take_no_more_memory_than_the_first_ones() {
+    let (origin, port) = (origin(), free_port());
+    let numbered =
+        |number: usize| format!(r#"{{"worker":{{"bytes":"8MiB"}},"node":{{"poll":"{}ms"}}}}"#, 50 + number);
+    let first = numbered(0);
+    let (gateway, listeners) = start(&origin, None, 1, &[("selvage", port, &first)]);
+    let mut used = Vec::new();
+    for number in 1..=90 {
+        let next = numbered(number);
+        listeners.push(&[("selvage", port, &next)]);
+        becomes(|| gateway.stat("listener_manager.listener_modified"), |count| *count == number as u64);
+        for path in 0..20 {
+            becomes(|| gateway.get(&format!("/{path}")).send(), Response::is_hit);
+        }
+        if number % 30 == 0 {
+            becomes(|| gateway.stat("listener_manager.total_filter_chains_draining"), |count| *count == 0);
+            used.push(becomes(|| gauge(&gateway, "heap_bytes.used"), |bytes| *bytes > 0));
+        }
+    }
+    assert_eq!(used[1], used[2], "{used:?}");
     gateway.assert_sound();
 }

@@ -488,7 +488,8 @@ pub const FAMILIES: &[Family] = &[
         ],
         meaning: "What must go back to nothing when no request is under way: Envoy's stream contexts, those of them with something \
                   still to come, those held for their request's body, those that wait for another's fetch; fetches that others may \
-                  wait for; calls under way; bytes of bodies that are being stored, and of requests that wait.",
+                  wait for; calls under way; bytes of bodies that are being stored, and of requests that wait. `contexts`, `streams` and `held` \
+                  are of all plugins of a `vm_id` and have no `plugin`.",
     },
     Family {
         name: "heap_bytes",
@@ -496,6 +497,7 @@ pub const FAMILIES: &[Family] = &[
         unit: "bytes",
         labels: &["plugin", "kind"],
         words: &["used", "budget"],
-        meaning: "Memory of the workers' VMs, which never shrinks; and what the configuration lets their stores and queues take.",
+        meaning: "Memory of the workers' VMs, which never shrinks; and what the configuration lets their stores and queues take. \
+                  `used` is of all plugins of a `vm_id` and has no `plugin`.",
     },
 ];
