@@ -51,7 +51,7 @@ pub fn export(root: &mut Root, held: Option<InVm>, breakers: &Breakers, now: Tim
     let policy = root.cache.policy();
     let serves = root.wake.serves();
     let speaks = root.gauges.speaker.speaks(&mut Envoy, serves, now);
-    metrics.gauge(("bytes_limit", "worker"), if serves { policy.worker.bytes } else { 0 });
+    metrics.gauge(("bytes_limit", "worker"), if serves { root.cache.worker_limit() } else { 0 });
     metrics.gauge(("heap_bytes", "budget"), if serves { root.cache.worker_budget() } else { 0 });
     metrics.say(("bytes_limit", "node"), root.cache.node_budget(), speaks);
     let (entries, bytes) = root.cache.worker_usage();

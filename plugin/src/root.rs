@@ -99,8 +99,13 @@ impl Root {
     /// Lets go of what it holds for others, for another configuration has followed. It may still have requests to come.
     pub fn rest(&mut self) {
         // Memory of the VM never shrinks.
-        self.cache.clear_worker();
+        self.cache.rest();
         self.wake.rest();
+    }
+
+    /// The one that followed has gone.
+    pub fn resume(&mut self) {
+        self.cache.resume();
     }
 
     /// Does what is due now and then. `held` is what the VM holds, if this is the root that shows it.

@@ -146,8 +146,20 @@ impl Vm {
                 root.gauges.leave();
             }
             self.roots.retain(|root| root.id != context);
+            self.resume_last_ones();
         } else {
             self.contexts = self.contexts.saturating_sub(1);
+        }
+    }
+
+    /// Envoy goes back to an earlier configuration without a word, if that has connections left.
+    fn resume_last_ones(&mut self) {
+        for at in 0..self.roots.len() {
+            if let Some((root, later)) = self.roots.get_mut(at..).and_then(<[Root]>::split_first_mut)
+                && !later.iter().any(|other| root.is_followed_by(other))
+            {
+                root.resume();
+            }
         }
     }
 

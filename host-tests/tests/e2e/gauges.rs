@@ -188,11 +188,11 @@ fn twenty_configurations_while_the_first_ones_connections_end_leave_the_gauges_r
         &gateway,
         &[("bytes_limit.worker", 8 * MIB), ("bytes_limit.node", 52 * MIB), ("entries.worker", 1)],
     );
-    // The first one's connection is still there; with its next request that one holds a store again.
+    // The first one's connection is still there; with its next request that one holds a store again, an eighth of one.
     assert_hit(&kept.send(kept.get("/a")), "/a");
     shows(
         &gateway,
-        &[("bytes_limit.worker", 16 * MIB), ("bytes_limit.node", 52 * MIB), ("entries.worker", 2)],
+        &[("bytes_limit.worker", 9 * MIB), ("bytes_limit.node", 52 * MIB), ("entries.worker", 2)],
     );
     gateway.assert_sound();
 }
@@ -218,5 +218,22 @@ fn configurations_that_follow_each_other_take_no_more_memory_than_the_first_ones
         }
     }
     assert_eq!(used[1], used[2], "{used:?}");
+    gateway.assert_sound();
+}
+
+#[test]
+fn a_configuration_that_comes_back_has_its_whole_store_again() {
+    let (origin, port) = (origin(), free_port());
+    let (one, other) = (r#"{"worker":{"bytes":"8MiB"}}"#, r#"{"worker":{"bytes":"16MiB"}}"#);
+    let (gateway, listeners) = start(&origin, None, 2, &[("selvage", port, one)]);
+    assert_says(&gateway.get("/a").send(), "stored");
+    for (count, next, bytes) in [(1, other, 16 * MIB), (2, one, 8 * MIB), (3, other, 16 * MIB)] {
+        listeners.push(&[("selvage", port, next)]);
+        becomes(|| gateway.stat("listener_manager.listener_modified"), |found| *found == count);
+        becomes(
+            || (gateway.get("/a").send().is_hit(), gauge(&gateway, "bytes_limit.worker")),
+            |found| *found == (true, bytes),
+        );
+    }
     gateway.assert_sound();
 }

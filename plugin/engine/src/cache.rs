@@ -65,7 +65,7 @@ use crate::remote::seal::Seal;
 use crate::stats::{Stats, Word};
 use crate::store::Slot;
 use crate::store::node::{NodeLimits, NodeStore, SharedData};
-use crate::store::table::{Limits, Table};
+use crate::store::table::Table;
 use crate::time::Timestamp;
 use crate::time::lines::Lines;
 
@@ -192,11 +192,7 @@ impl Cache {
         let inflated_bytes = worker.inflated_bytes;
         let origins = origins::Origins::new(policy.rules().count());
         let remote_queue = Queue::new(policy.remote.queue_bytes, policy.remote.queue_entries);
-        let table = Table::new(Limits {
-            bytes: worker.bytes,
-            entries: worker.entries,
-            object_bytes: worker.object_bytes,
-        });
+        let table = room::table(worker, worker.bytes);
         // Without a budget it stores nothing, and still tells the workers what changes.
         let buckets = u32::try_from(policy.node.buckets).unwrap_or(u32::MAX);
         let node = NodeStore::new(NodeLimits::within(policy.node.bytes, policy.node.object_bytes, buckets));

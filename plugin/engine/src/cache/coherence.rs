@@ -118,11 +118,6 @@ impl Cache {
             }
         }
     }
-
-    /// Empties the worker's own table, when another policy has taken its place.
-    pub fn clear_worker(&mut self) {
-        self.table.clear();
-    }
 }
 
 /// Makes of a key's hash the one that stands for what other Envoys have of it. The lowest bit is the mark's.

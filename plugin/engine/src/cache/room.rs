@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::{Cache, Moment};
+use crate::policy::Worker;
 use crate::store::Slot;
+use crate::store::table::{Limits, Table};
 
 /// What is under way or waits at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,32 @@ impl Cache {
         let queue = if remote.enabled { remote.queue_bytes } else { 0 };
         [worker.filling_bytes, worker.inflated_bytes, worker.waiting_bytes, queue]
             .into_iter()
-            .fold(worker.bytes, usize::saturating_add)
+            .fold(self.worker_limit(), usize::saturating_add)
+    }
+
+    /// Gives up this worker's store, for another configuration has followed, and makes do with an eighth of it for the
+    /// connections that are left: of several that follow each other while they end, each would else fill one of its own.
+    pub fn rest(&mut self) {
+        self.inflated.clear();
+        self.begin_table(self.policy.worker.bytes / 8);
+    }
+
+    /// The configuration that had followed is gone, and this one is the present one again.
+    pub fn resume(&mut self) {
+        if self.table.limits().bytes != self.policy.worker.bytes {
+            self.begin_table(self.policy.worker.bytes);
+        }
+    }
+
+    /// What this worker's store may hold, in bytes.
+    pub fn worker_limit(&self) -> usize {
+        self.table.limits().bytes
+    }
+
+    fn begin_table(&mut self, bytes: usize) {
+        self.count_departures();
+        self.evictions_counted = 0;
+        self.table = table(&self.policy.worker, bytes);
     }
 
     /// Counts what has left the stores since the last time.
@@ -102,6 +129,11 @@ impl Cache {
             self.next_audit = now.plus(Duration::from_secs(u64::from(regions.div_ceil(32))));
         }
     }
+}
+
+/// An empty worker store of so many bytes.
+pub(super) fn table(worker: &Worker, bytes: usize) -> Table<Slot> {
+    Table::new(Limits { bytes, entries: worker.entries, object_bytes: worker.object_bytes })
 }
 
 /// Table slots looked at in one sweep.

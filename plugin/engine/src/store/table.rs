@@ -135,6 +135,11 @@ impl<V: Weigh + Clone> Table<V> {
         self.find(hash).and_then(|index| self.remove_slot(index))
     }
 
+    /// What it may hold.
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Drops everything and gives the memory back; what is known of the keys' popularity stays.
     pub fn clear(&mut self) {
         self.index = HashTable::new();
