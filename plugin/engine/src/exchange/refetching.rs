@@ -59,10 +59,8 @@ impl Refetching {
         let Some((cluster, request)) = call else {
             return waiting(plan).give_up(rule, cache, moment);
         };
-        match cache.admit_origin(plan.rule, rule, moment) {
-            Ok(admitted) => plan.admitted = admitted,
-            Err(_) => return waiting(plan).give_up(rule, cache, moment),
-        }
+        // Where it is left alone otherwise, it has just answered this very request.
+        plan.admitted = cache.admit_origin(plan.rule, rule, moment).ok().flatten();
         plan.unasked = true;
         let timeout = rule.refresh.timeout;
         (State::Refetching(Box::new(waiting(plan))), Directive::Fetch { cluster, request, timeout })

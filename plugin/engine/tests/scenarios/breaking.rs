@@ -1,5 +1,7 @@
 //! An origin that fails is left alone for a while.
 
+use selvage_engine::purge::gate::Gate;
+
 use crate::gateway::{Gateway, Origin, fresh_for, origin, unreachable};
 
 /// Four requests decide; the first pause is 2 s at most and 1.5 s at least.
@@ -36,6 +38,20 @@ fn nothing_that_is_not_stored_is_asked_for_while_the_origin_is_left_alone() {
     gateway.get("/b").at(24).miss(fresh_for(60));
     gateway.assert_nobody_waits();
     assert_eq!(gateway.counted(0, "origin", "refused"), 2);
+}
+
+#[test]
+fn an_origin_that_has_answered_is_asked_for_all_of_it_although_it_is_left_alone_by_now() {
+    let config = BREAKS.replace(r#""clusters":["origin"]"#, r#""cluster":"origin""#);
+    let mut gateway = Gateway::with(&config);
+    gateway.workers[0].set_gate(Gate::Open);
+    gateway.get("/a").at(0).miss(old());
+    let mut flight = gateway.get("/a").at(19).leaves();
+    breaks(&mut gateway);
+    gateway.request("PURGE", "/a").at(20).answered().status(200);
+    gateway.calls_for_all(&mut flight, 20, origin(304));
+    gateway.fetches(flight, 20, Some(fresh_for(60).body("new"))).status(200).content("new").stored();
+    gateway.get("/b").at(20).answered().status(503).detail("origin-open");
 }
 
 #[test]

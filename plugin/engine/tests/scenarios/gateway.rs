@@ -183,6 +183,7 @@ impl Gateway {
         fields.extend(origin.fields.iter().cloned());
         let head = block(&fields);
         let head = Fields::parse(&head).unwrap();
+        self.shared.unreachable = origin.unreachable;
         let event = Event::Response { head, end_of_stream: true };
         let directive = self.feed(flight.worker, &mut flight.exchange, at * 1000, event);
         let Directive::Fetch { request, .. } = directive else {
