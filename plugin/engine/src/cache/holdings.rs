@@ -4,7 +4,7 @@ use super::{Cache, Moment};
 use crate::store::Slot;
 use crate::store::record::{self, Verify};
 
-/// What lies under one key. Looking makes no use of it.
+/// What lies under one key. Peeking does not count as a use.
 pub struct Holdings {
     /// In this worker's table.
     pub worker: Option<Slot>,

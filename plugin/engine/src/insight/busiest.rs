@@ -45,7 +45,7 @@ pub struct Key {
     pub url: Box<str>,
     /// About how often it was asked for, of late.
     pub requests: u64,
-    /// It was asked for at least so often, but for the accident of which requests are counted.
+    /// It was asked for at least so often, a lower bound, subject to sampling error.
     pub at_least: u64,
 }
 
