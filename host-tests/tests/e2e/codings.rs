@@ -114,7 +114,7 @@ fn no_transform_and_pictures_are_left_alone() {
     }
 }
 
-/// Envoy's compressor before the cache, as the README says.
+/// Envoy's compressor before the cache, as plugin/docs/compression.md says.
 const COMPRESSOR: &str = r#"                  - name: envoy.filters.http.compressor
                     typed_config:
                       "@type": type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor

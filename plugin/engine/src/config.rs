@@ -1,7 +1,7 @@
 //! What the operator wrote, read from JSON with all faults at once.
 //!
 //! [`Config`] is the configuration as read, what was left out filled in; [`Policy`](crate::policy::Policy) is what the
-//! engine makes of it. [`mod@reference`] holds the one list of members from which the README's table and the committed
+//! engine makes of it. [`mod@reference`] holds the one list of members from which the table in `plugin/docs/settings.md` and the committed
 //! JSON Schema are made; tests hold the reader to it.
 
 pub(crate) mod limits;

@@ -9,7 +9,7 @@ use std::{
 use selvage_host_tests::envoy::{envoy_program, repository, typed};
 use serde_json::{Value, json};
 
-use super::{assert_within, cluster, documents, manager, refused, text, told_by_the_readme};
+use super::{assert_within, cluster, documents, manager, refused, text, told_by_the_page};
 
 /// What is wrong with a resource by the schema in this package of npm.
 fn verdict(package: &str, resource: &Value) -> String {
@@ -90,7 +90,7 @@ fn what_kubernetes_gets_has_what_the_readme_tells_to_have() {
     let rule = |name: &str| resource("istio.yaml", "DestinationRule", name)["spec"]["trafficPolicy"].take();
     let limits = |name: &str| cluster(local, name)["circuit_breakers"]["thresholds"][0].clone();
     let clients = resource("envoy-gateway.yaml", "ClientTrafficPolicy", "selvage");
-    for word in told_by_the_readme() {
+    for word in told_by_the_page() {
         match word.as_str() {
             "stats_config" => {
                 assert_eq!(gateway[&word], local[&word]);
@@ -151,7 +151,7 @@ fn what_kubernetes_gets_has_what_the_readme_tells_to_have() {
             }
             // Istio's patches are compared with the bootstrap; Envoy Gateway cannot, and says so.
             "scheme_header_transformation" | "refresh.cluster" | "origin" => {}
-            _ => panic!("the README tells to have {word}: look for it in the examples"),
+            _ => panic!("plugin/docs/deploy.md tells to have {word}: look for it in the examples"),
         }
     }
     assert_taken(&gateway);

@@ -1,4 +1,4 @@
-//! Every member of a configuration, described once: the README's table and the JSON Schema are made of this list.
+//! Every member of a configuration, described once: the table in `plugin/docs/settings.md` and the JSON Schema are made of this list.
 //!
 //! The reader does not use it; a test feeds the reader every member's default, bounds and neighbours of the bounds,
 //! so that neither can change alone.
@@ -273,7 +273,7 @@ pub(super) fn top() -> Vec<Member> {
             "warm.urls",
             Form::ManyTexts(WARM_URLS, urls()),
             "[]",
-            "Fetched once for each node when it starts; see [Warming](#warming) for what a cluster is needed for.",
+            "Fetched once for each node when it starts; see [Warming](warming.md) for what a cluster is needed for.",
         ),
         member(
             "warm.per_second",
@@ -719,7 +719,7 @@ pub(super) fn settings() -> Vec<Member> {
     ]
 }
 
-/// The configuration table of the README, in Markdown.
+/// The table of `plugin/docs/settings.md`, in Markdown.
 pub fn markdown() -> String {
     let mut table = String::from("| member | holds | default | meaning |\n|---|---|---|---|\n");
     let settings_of_rules = settings();

@@ -381,20 +381,23 @@ fn the_committed_schema_is_the_one_that_the_code_makes() {
 const COMMITTED: &str = include_str!("../../config.schema.json");
 
 #[test]
-fn the_readme_has_the_table_of_every_setting() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let readme = std::fs::read_to_string(&path).unwrap();
+fn the_settings_page_has_the_table_of_every_setting() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/settings.md");
+    let page = std::fs::read_to_string(&path).unwrap();
     let (before, rest) =
-        readme.split_once(README_BEGIN).expect("the README has the mark of the table's beginning");
-    let (written, after) = rest.split_once(README_END).expect("the README has the mark of the table's end");
+        page.split_once(TABLE_BEGIN).expect("the page has the mark of the table's beginning");
+    let (written, after) = rest.split_once(TABLE_END).expect("the page has the mark of the table's end");
     let table = format!("\n\n{}\n\n", super::reference::markdown().trim());
     if std::env::var_os("SELVAGE_RENEW_SCHEMA").is_some() {
-        std::fs::write(path, [before, README_BEGIN, &table, README_END, after].concat()).unwrap();
+        std::fs::write(path, [before, TABLE_BEGIN, &table, TABLE_END, after].concat()).unwrap();
         return;
     }
-    assert!(written == table, "renew it: SELVAGE_RENEW_SCHEMA=1 cargo test -p selvage-engine readme");
+    assert!(
+        written == table,
+        "renew it: SELVAGE_RENEW_SCHEMA=1 cargo test -p selvage-engine table_of_every_setting"
+    );
 }
 
-const README_BEGIN: &str =
-    "<!-- config: made by SELVAGE_RENEW_SCHEMA=1 cargo test -p selvage-engine readme -->";
-const README_END: &str = "<!-- /config -->";
+const TABLE_BEGIN: &str =
+    "<!-- config: made by SELVAGE_RENEW_SCHEMA=1 cargo test -p selvage-engine table_of_every_setting -->";
+const TABLE_END: &str = "<!-- /config -->";
