@@ -79,7 +79,7 @@ fn assert_taken(part: &Value) {
 }
 
 #[test]
-fn what_kubernetes_gets_has_what_the_readme_tells_to_have() {
+fn what_kubernetes_gets_has_what_the_page_tells_to_have() {
     let local = &documents("../bootstrap/local.yaml")[0];
     let bootstrap =
         resource("envoy-gateway.yaml", "EnvoyProxy", "selvage")["spec"]["bootstrap"]["value"].take();
