@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use selvage_engine::breaker::{Admit, Breaker, CallResult, Config, Counters, Latency, State};
 use selvage_engine::registry::{self, Limits, Registry};
-use selvage_engine::remote::breaker::{Admit, Breaker, CallResult, Config, Counters, Latency, State};
 use selvage_engine::stats::Stats;
 use selvage_engine::time::Timestamp;
 

@@ -4,9 +4,9 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use selvage_engine::cache::Host;
+use selvage_engine::host::Host;
+use selvage_engine::host::{CasMismatch, SharedData};
 use selvage_engine::stats::Word;
-use selvage_engine::store::node::{CasMismatch, SharedData};
 use selvage_engine::time::Timestamp;
 
 use crate::metrics;

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, btree_map::Entry};
 
+use selvage_engine::breaker::State;
 use selvage_engine::cache::Cache;
-use selvage_engine::remote::breaker::State;
 use selvage_engine::stats::Word;
 use selvage_engine::stats::list::{self, Kind};
 

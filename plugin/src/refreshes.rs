@@ -2,11 +2,12 @@
 //! them.
 
 use hashbrown::HashMap;
-use selvage_engine::cache::{Cache, Host, Moment};
+use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::exchange::{NotSent, Refresh, RemoteAnswer};
 use selvage_engine::fields::Fields;
+use selvage_engine::host::Host;
+use selvage_engine::host::{CasMismatch, SharedData};
 use selvage_engine::insight::held::Held;
-use selvage_engine::store::node::{CasMismatch, SharedData};
 use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use selvage_engine::breaker;
+use selvage_engine::breaker::{Admit, CallResult, State};
 use selvage_engine::cache::{Cache, Moment, Under};
 use selvage_engine::config::ConfigError;
 use selvage_engine::exchange::RemoteAnswer;
@@ -11,7 +13,6 @@ use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::insight::held::Held;
 use selvage_engine::policy;
 use selvage_engine::purge::spread::{KEPT_FOR, LONGEST_ENTRY, Step};
-use selvage_engine::remote::breaker::{self, Admit, CallResult, State};
 use selvage_engine::remote::claim::{self, Claim};
 use selvage_engine::remote::dialect::{
     Answer, Command, Dialect, DialectError, Kind, Response, probe_key, wire_key,

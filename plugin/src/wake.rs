@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use selvage_engine::cache::Cache;
-use selvage_engine::store::node::SharedData;
+use selvage_engine::host::SharedData;
 use selvage_engine::time::Timestamp;
 
 use crate::host::{self, Envoy};

@@ -3,9 +3,10 @@
 
 use std::rc::Rc;
 
-use selvage_engine::cache::{Cache, Moment, Nowhere};
+use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::exchange::{Directive, Event, Exchange};
 use selvage_engine::fields::{FieldBlock, Fields};
+use selvage_engine::host::Nowhere;
 use selvage_engine::policy::Policy;
 use selvage_engine::time::Timestamp;
 

@@ -7,9 +7,10 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Instant;
 
-use selvage_engine::cache::{Cache, Moment, Nowhere};
+use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::exchange::{Directive, Event, Exchange};
 use selvage_engine::fields::{FieldBlock, Fields};
+use selvage_engine::host::Nowhere;
 use selvage_engine::policy::Policy;
 use selvage_engine::purge::gate::Gate;
 use selvage_engine::time::Timestamp;

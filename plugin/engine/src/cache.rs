@@ -13,7 +13,6 @@ mod holdings;
 mod insight;
 mod invalidations;
 mod kept;
-mod nowhere;
 mod origins;
 mod purging;
 mod refreshes;
@@ -25,6 +24,7 @@ mod signing;
 mod spaces;
 mod storing;
 mod unshared;
+mod usable;
 mod warming;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,7 +37,6 @@ pub use fills::{FillEnd, FillId, Pace, Turn};
 pub use finding::{Found, Tier};
 pub use holdings::Holdings;
 pub use kept::Kept;
-pub use nowhere::Nowhere;
 pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 pub use purging::Telling;
 pub use remote::Under;
@@ -49,60 +48,27 @@ use remembered::Remembered;
 pub use revalidation::Revalidation;
 pub use room::Load;
 pub use unshared::{Asker, Extent};
+pub(crate) use usable::{Usable, usable, within};
 pub(crate) use warming::Warmed;
 
-use crate::coding::inflated::Inflated;
+use crate::breaker::Latency;
 use crate::exchange::Refresh;
+use crate::host::Host;
 use crate::policy::Policy;
 use crate::purge::gate::Gate;
 use crate::purge::guesses::Guesses;
 use crate::purge::log::Log;
 use crate::purge::ring::Ring;
 use crate::purge::spread::Spread;
-use crate::remote::breaker::Latency;
 use crate::remote::queue::Queue;
 use crate::remote::seal::Seal;
-use crate::stats::{Stats, Word};
+use crate::stats::Stats;
 use crate::store::Slot;
-use crate::store::node::{NodeLimits, NodeStore, SharedData};
+use crate::store::inflated::Inflated;
+use crate::store::node::{NodeLimits, NodeStore};
 use crate::store::table::Table;
 use crate::time::Timestamp;
 use crate::time::lines::Lines;
-
-/// What the host answers at once.
-pub trait Host: SharedData {
-    /// Whether the response at hand came from the origin, and was not made here because it could not be reached.
-    fn origin_answered(&mut self) -> bool;
-
-    /// The name of the cluster that the request at hand went to, if the host knows.
-    fn cluster_name(&mut self) -> Option<Vec<u8>> {
-        None
-    }
-
-    /// The address that the request at hand came from, if it is known.
-    fn peer(&mut self) -> Option<Vec<u8>> {
-        None
-    }
-
-    /// Microseconds by a clock that need not tell the time of day: for durations only. A host without one gives 0.
-    fn micros(&mut self) -> u64 {
-        0
-    }
-
-    /// Writes a line down for operators.
-    fn note(&mut self, _line: &str) {}
-
-    /// The value of a counter or gauge, of all workers together. A host that keeps none gives 0.
-    fn metric(&mut self, _word: Word) -> u64 {
-        0
-    }
-
-    /// The same for a metric that each rule has its own of ([`by_rule`](crate::stats::list::Family::by_rule)), or each plugin
-    /// with a name ([`by_plugin`](crate::stats::list::Family::by_plugin)). An empty name is that of a plugin without.
-    fn metric_of(&mut self, _owner: &str, _word: Word) -> u64 {
-        0
-    }
-}
 
 /// The surroundings of one event.
 pub struct Moment<'a> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::firewall::Vector;
-use crate::storability::Refusal;
+use crate::storability::{Refusal, Unfit};
 
 /// Why a request went to the origin (RFC 9211 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +87,16 @@ pub enum Detail {
     OtherValidator,
     /// The response has more tags than are kept: every purge by tag covers it.
     ManyTags,
+}
+
+impl From<Unfit> for Detail {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Refused(refusal) => Self::NotStored(refusal),
+            Unfit::Firewall(vector) => Self::Firewall(vector),
+            Unfit::TooLarge => Self::TooLarge,
+        }
+    }
 }
 
 impl Detail {

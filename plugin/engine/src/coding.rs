@@ -10,8 +10,6 @@
 
 pub mod eligible;
 pub mod etag;
-pub mod form;
 pub mod gzip;
 pub mod head;
-pub mod inflated;
 pub mod negotiate;

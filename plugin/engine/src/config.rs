@@ -7,20 +7,19 @@
 pub(crate) mod limits;
 mod names;
 mod protobuf;
-mod read;
+pub(crate) mod read;
 mod reader;
 pub mod reference;
 pub mod refusal;
-mod rule;
+pub(crate) mod rule;
 pub mod schema;
-pub(crate) mod shown;
-mod units;
+pub(crate) mod units;
 mod written;
 
 use std::cell::RefCell;
 use std::time::Duration;
 
-use crate::warm::Url;
+use crate::url::Url;
 use limits::CONFIG_BYTES;
 use reader::{Object, Place};
 pub use rule::{

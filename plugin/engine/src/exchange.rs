@@ -12,7 +12,6 @@ mod filling;
 mod forwarding;
 mod informing;
 mod invalidating;
-mod keying;
 mod looking_up;
 mod lookup;
 mod operating;
@@ -32,6 +31,7 @@ mod warming;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::admission::asked;
 use crate::cache::{Admitted, Cache, FillEnd, FillId, Kept, Mark, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::credentials::identity_of;
@@ -57,10 +57,6 @@ use waiting::Waiting;
 pub use waiting::Wake;
 pub(crate) use warming::{Prepared, prepare};
 
-pub(crate) use deciding::{Usable, usable};
-pub(crate) use entering::{asked, asks_of, matched, refusal, rule_of, stays_out, view_of};
-pub(crate) use forwarding::{content_length, status_of};
-pub(crate) use keying::canonical;
 pub use recasting::Recast;
 pub use refetching::Fetched;
 use refetching::Refetching;

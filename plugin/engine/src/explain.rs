@@ -15,8 +15,8 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
+use crate::admission::{rule_of, stays_out};
 use crate::cache::{Cache, Moment};
-use crate::exchange::{rule_of, stays_out};
 use crate::fields::Fields;
 use crate::policy::Rule;
 use crate::request::Request;

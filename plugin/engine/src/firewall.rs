@@ -5,7 +5,7 @@
 //! cache and its response is not stored. The origin still judges it.
 
 use crate::fields::{Fields, same_name};
-use crate::key::uri::{octet, split_path, split_port};
+use crate::uri::{octet, split_path, split_port};
 
 /// What the firewall looks at.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! What an operator is told of the cache: figures of the whole node, their last minutes, what to change, what leaks.
 //!
-//! [`Host::metric`](crate::cache::Host::metric) gives the sum over all workers of a metric of [`stats::list`](crate::stats::list),
+//! [`Host::metric`](crate::host::Host::metric) gives the sum over all workers of a metric of [`stats::list`](crate::stats::list),
 //! so that any worker answers for the node. What is of one worker says `"of": "worker"`.
 
 pub mod advice;
@@ -8,7 +8,6 @@ pub mod busiest;
 pub mod health;
 pub mod held;
 pub mod history;
-pub mod members;
 pub mod mismatches;
 pub mod numbers;
 pub mod shadow;

@@ -1,7 +1,7 @@
 //! Which stored responses a successful unsafe request makes invalid: RFC 9111 §4.4.
 
 use crate::fields::Fields;
-use crate::key::uri;
+use crate::uri;
 
 /// The request targets (path and query) that a response to an unsafe request invalidates beside the request's
 /// own: those of `Location` and `Content-Location`, if they have the request's origin. At most

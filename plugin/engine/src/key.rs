@@ -13,10 +13,15 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::config::Query;
 use crate::fields::{Fields, same_name};
+use crate::sized::{measured, write_sized};
+use crate::uri;
+use crate::url::Url;
 
 pub mod body;
+mod canonical;
 pub mod query;
-pub mod uri;
+
+pub(crate) use canonical::canonical;
 
 pub use body::{BodyKey, BodyPart, TooLarge};
 
@@ -233,34 +238,21 @@ fn write_part<R>(tag: Tag, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -
     measured(out, write)
 }
 
-/// Lets `write` append something, and puts its length in front.
-#[inline]
-pub(crate) fn measured<R>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    out.extend_from_slice(&[0; 4]);
-    let start = out.len();
-    let result = write(out);
-    let length = size_prefix(out.len().saturating_sub(start));
-    if let Some(place) = out.get_mut(start.saturating_sub(length.len())..start) {
-        place.copy_from_slice(&length);
+impl Url {
+    /// The URL of a canonical key. `None` if a request needs more than a URL to have this key.
+    pub fn of_key(canonical: &[u8]) -> Option<Self> {
+        let (mut scheme, mut authority, mut target) = (None, None, None);
+        for (tag, part) in parts(canonical) {
+            match tag {
+                Tag::Scheme => scheme = ["http", "https"].into_iter().find(|s| s.as_bytes() == part),
+                Tag::Authority => authority = Some(part),
+                Tag::Target => target = Some(part),
+                Tag::Scope => {}
+                _ => return None,
+            }
+        }
+        Some(Self { scheme: scheme?, authority: authority?.into(), target: target?.into() })
     }
-    result
-}
-
-/// Appends `bytes` with their length in front.
-pub(crate) fn write_sized(bytes: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&size_prefix(bytes.len()));
-    out.extend_from_slice(bytes);
-}
-
-/// A text that [`write_sized`] wrote, and what follows: the name of a field or cookie in its part of a key, say.
-pub(crate) fn read_sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
-}
-
-/// A head never comes near 4 GiB: the host bounds it far below.
-fn size_prefix(length: usize) -> [u8; 4] {
-    u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()
 }
 
 /// Stands before the name and value of a field that is spelt in another way.

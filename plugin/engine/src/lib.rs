@@ -16,6 +16,7 @@
 
 pub mod exchange;
 
+mod admission;
 pub mod config;
 pub mod credentials;
 pub mod firewall;
@@ -47,5 +48,13 @@ pub mod insight;
 pub mod registry;
 pub mod stats;
 
+pub mod breaker;
+pub mod host;
+
 pub mod fields;
+mod members;
+mod sized;
+pub mod tags;
 pub mod time;
+pub mod uri;
+pub mod url;

@@ -1,7 +1,9 @@
 //! What the engine uses: the configuration made ready for requests.
 
 mod glob;
+pub mod hosts;
 mod matcher;
+pub(crate) mod shown;
 
 pub use crate::config::{
     Admin, BodyKey, Breaker, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node,
@@ -13,10 +15,10 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::breaker;
 use crate::config::{Config, DEFAULT_NAME, Match};
 use crate::firewall::Watched;
-use crate::purge::hosts::Hosts;
-use crate::remote::breaker;
+use crate::policy::hosts::Hosts;
 pub use matcher::Fit;
 use matcher::Matcher;
 

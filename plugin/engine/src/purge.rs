@@ -15,17 +15,15 @@
 
 pub mod gate;
 pub mod guesses;
-pub mod hosts;
 pub mod log;
 pub mod request;
 pub mod ring;
 pub mod spread;
-pub mod tags;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::key::{self, uri};
-use crate::store::node::wire::{take, take_u64};
+use crate::host::wire::{take, take_u64};
+use crate::key;
 use crate::time::Timestamp;
 
 /// One purge.
@@ -154,34 +152,6 @@ pub fn hash_of_url(authority: &[u8], target: &[u8]) -> u64 {
     url.push(0);
     url.extend_from_slice(target);
     xxh3_64_with_seed(&url, URL_SEED)
-}
-
-/// A URL as an operator writes it, taken apart: authority in its normal form, and what follows.
-pub fn split_url(url: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let (schemes, rest): (&[&[u8]], &[u8]) = match url.windows(3).position(|window| window == b"://") {
-        Some(5) if begins_with(url, b"https") => (&[b"https"], url.get(8..)?),
-        Some(4) if begins_with(url, b"http") => (&[b"http"], url.get(7..)?),
-        Some(at) if !url.get(..at)?.contains(&b'/') => return None,
-        // Which port is the usual one depends on the scheme, and both are meant.
-        _ => (&[b"http", b"https"], url),
-    };
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
-    let (authority, rest) = rest.split_at_checked(end)?;
-    if authority.is_empty() || authority.contains(&b'@') || !url.iter().all(u8::is_ascii_graphic) {
-        return None;
-    }
-    let mut normal = authority.to_vec();
-    for scheme in schemes {
-        let mut out = Vec::new();
-        uri::normalize_authority(&normal, scheme, &mut out);
-        normal = out;
-    }
-    Some((normal, rest))
-}
-
-/// Schemes are the same in either case (RFC 3986 §3.1).
-fn begins_with(url: &[u8], scheme: &[u8]) -> bool {
-    url.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
 }
 
 /// Stands for all namespaces: no name has this digest, as far as anybody knows.

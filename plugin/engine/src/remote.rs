@@ -5,7 +5,6 @@
 //! start whether the store can be used at all, and [`writes`] whether it takes what is written. [`seal`] signs what is
 //! written, where there is a secret; [`window`] says how much is written at once. A request never depends on any of it: what fails is a miss.
 
-pub mod breaker;
 pub mod claim;
 pub mod dialect;
 pub mod queue;

@@ -3,7 +3,7 @@
 use crate::cache_control::RequestDirectives;
 use crate::fields::Fields;
 use crate::firewall::Marks;
-use crate::key::uri;
+use crate::uri;
 
 /// The head of a request. Everything borrows from the block the host handed over.
 #[derive(Clone, Copy, Debug, Default)]

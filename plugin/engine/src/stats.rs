@@ -8,7 +8,7 @@ pub mod list;
 use std::collections::BTreeMap;
 
 use crate::cache_status::{Detail, Forward, Outcome, Source, Ttl};
-use crate::insight::busiest::ONE_OF;
+pub use crate::host::Word;
 use list::Kind;
 
 /// Counters and samples since they were last taken. Gauges are read from the stores.
@@ -27,9 +27,6 @@ pub struct Stats {
     /// Requests so far, for [`Stats::is_sampled`].
     turn: u32,
 }
-
-/// What is counted: a family and a word of its closed set.
-pub type Word = (&'static str, &'static str);
 
 impl Stats {
     /// Counts one request that is answered without a body of ours.
@@ -156,6 +153,8 @@ const fn tier(outcome: &Outcome) -> &'static str {
 
 /// Samples kept between two ticks.
 const MOST_SAMPLES: usize = 1024;
+/// One request of so many is counted for what operators see of keys.
+pub const ONE_OF: u32 = 16;
 /// Of so many requests the durations of one are measured.
 const SAMPLED_OF: u32 = 64;
 

@@ -1,7 +1,6 @@
 //! Whether a response may be stored: RFC 9111 §3, as a shared cache that would rather not.
 
 use crate::cache_control::ResponseDirectives;
-use crate::cache_status::Detail;
 use crate::fields::{Fields, same_name};
 use crate::firewall::{self, Vector};
 use crate::freshness::{Lifetime, LifetimeSource};
@@ -152,6 +151,17 @@ pub fn judge(
     Ok(())
 }
 
+/// Why the head of a response keeps it from the stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It may not be stored.
+    Refused(Refusal),
+    /// The request that brought it could have switched a framework, and its `Vary` does not say so.
+    Firewall(Vector),
+    /// It is larger than any store takes.
+    TooLarge,
+}
+
 /// As [`judge`], and by what else decides when the head of a response has come: whether the origin made it, what it varies
 /// on, and the length that it promises against the largest that any store takes. Gives the fields of its `Vary`.
 ///
@@ -168,22 +178,22 @@ pub fn judge_head(
     by_origin: impl FnOnce() -> bool,
     request: Fields<'_>,
     (length, largest): (Option<usize>, usize),
-) -> Result<Vec<Box<[u8]>>, Detail> {
-    judge(asked, status, response, directives, rule, lifetime).map_err(Detail::NotStored)?;
+) -> Result<Vec<Box<[u8]>>, Unfit> {
+    judge(asked, status, response, directives, rule, lifetime).map_err(Unfit::Refused)?;
     // What another filter or Envoy itself made, be it a redirect, says nothing about the origin's resource.
     if !by_origin() {
-        return Err(Detail::NotStored(Refusal::Status));
+        return Err(Unfit::Refused(Refusal::Status));
     }
     let names = match Vary::parse(response) {
         Vary::None => Vec::new(),
         Vary::Fields(names) => names,
-        Vary::Star => return Err(Detail::NotStored(Refusal::VaryStar)),
+        Vary::Star => return Err(Unfit::Refused(Refusal::VaryStar)),
     };
     if asked.switches && !names_switches(request, &names, rule) {
-        return Err(Detail::Firewall(Vector::UnkeyedHeader));
+        return Err(Unfit::Firewall(Vector::UnkeyedHeader));
     }
     if length.is_some_and(|length| length > largest) || !response.are_few() {
-        return Err(Detail::TooLarge);
+        return Err(Unfit::TooLarge);
     }
     Ok(names)
 }

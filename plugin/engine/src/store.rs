@@ -4,6 +4,8 @@
 //! both take outside the worker's memory. [`table`] and [`node`] keep them, by hash, within their budgets.
 
 pub mod eviction;
+pub mod form;
+pub mod inflated;
 pub mod node;
 pub mod record;
 pub mod response;

@@ -4,16 +4,16 @@ use std::rc::Rc;
 
 use crate::cache_control::ResponseDirectives;
 use crate::coding::eligible::forbids_transform;
-use crate::coding::form::Gzip;
 use crate::coding::gzip::inflate;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::key;
 use crate::policy::{Rule, SetCookie};
 use crate::precondition::{entity_tags, weakly_equal};
-use crate::purge::tags::{tags_of, union};
 use crate::storability::is_kept_out;
+use crate::store::form::Gzip;
 use crate::store::response::{Body, Outlives, StoredResponse, Terms};
+use crate::tags::{tags_of, union};
 use crate::time::Timestamp;
 
 /// What a HEAD response says about the stored response to GET (§4.3.5).

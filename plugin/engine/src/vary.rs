@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::fields::{Fields, list_members, same_name};
-use crate::key::{measured, write_sized};
+use crate::sized::{measured, write_sized};
 
 /// What a response's `Vary` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

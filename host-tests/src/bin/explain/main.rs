@@ -17,10 +17,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
 use clap::Parser;
-use selvage_engine::cache::{Cache, Moment, Nowhere};
+use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::config::Config;
 use selvage_engine::explain::{Answer, Explanation, Subject, explain};
 use selvage_engine::freshness::date_of;
+use selvage_engine::host::Nowhere;
 use selvage_engine::policy::Policy;
 use selvage_engine::request::Request;
 use selvage_engine::time::Timestamp;

@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use selvage_engine::cache::Host;
+use selvage_engine::host::Host;
+use selvage_engine::host::{CasMismatch, SharedData};
 use selvage_engine::stats::Word;
-use selvage_engine::store::node::{CasMismatch, SharedData};
 use selvage_engine::time::Timestamp;
 
 use crate::metrics;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use selvage_engine::store::node::{CasMismatch, SharedData};
+use selvage_engine::host::{CasMismatch, SharedData};
 use selvage_host_tests::chance::Dice;
 
 /// What all workers of one Envoy share.

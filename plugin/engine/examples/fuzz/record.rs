@@ -2,9 +2,9 @@
 
 use selvage_engine::coding::gzip::compress;
 use selvage_engine::fields::Fields;
-use selvage_engine::purge::tags::MOST_TAGS;
 use selvage_engine::store::Slot;
 use selvage_engine::store::record::{Verify, decode, encode};
+use selvage_engine::tags::MOST_TAGS;
 
 use crate::allocator::peak_of;
 use crate::decoder::{Decoder, Outcome};

@@ -2,12 +2,12 @@
 
 use super::{Cache, Found, Moment};
 use crate::coding::eligible::eligible;
-use crate::coding::form::{Form, wants_gzip};
 use crate::coding::gzip;
 use crate::coding::negotiate::{Acceptable, Choice};
 use crate::fields::Fields;
 use crate::policy::Rule;
 use crate::request::Request;
+use crate::store::form::{Form, wants_gzip};
 use crate::store::response::{Body, StoredResponse};
 
 impl Cache {

@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::purging::Judged;
-use super::{Cache, Moment};
+use super::{Cache, Moment, Usable, usable};
+use crate::admission::asks_of;
 use crate::credentials::identity_of;
-use crate::exchange::{Usable, asks_of, usable};
 use crate::policy::Rule;
 use crate::request::Request;
 use crate::storability::names_switches;

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Cache, Moment};
+use crate::breaker::{Admit, Breaker, CallResult, Counters, State};
 use crate::policy::{self, Rule};
 use crate::registry::{Limits, Registry};
-use crate::remote::breaker::{Admit, Breaker, CallResult, Counters, State};
 use crate::time::Timestamp;
 
 /// What this worker knows of the origins.

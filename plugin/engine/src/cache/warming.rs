@@ -12,9 +12,10 @@ use crate::purge::log::Verdict;
 use crate::purge::{EVERY_NAMESPACE, Purge, What};
 use crate::store::Slot;
 use crate::time::Timestamp;
+use crate::url::Url;
 use crate::warm::progress::{self, Left, Progress};
 use crate::warm::turn::{Do, Turn};
-use crate::warm::{Added, Item, Queue, Url, pace};
+use crate::warm::{Added, Item, Queue, pace};
 
 /// A worker's warming.
 #[derive(Debug)]

@@ -53,7 +53,7 @@ pub(super) const BREAKER_PAUSE: Millis = 10..=300_000;
 
 pub(super) const PURGE_SKEW: Millis = 0..=60_000;
 
-/// Most URLs of the list, each of which may be as long as [`LONGEST_URL`](crate::warm::LONGEST_URL).
+/// Most URLs of the list, each of which may be as long as [`LONGEST_URL`](crate::url::LONGEST_URL).
 pub(super) const WARM_URLS: usize = 256;
 pub(super) const WARM_PER_SECOND: RangeInclusive<u64> = 1..=1000;
 pub(super) const WARM_IN_FLIGHT: RangeInclusive<u64> = 1..=64;

@@ -4,8 +4,8 @@
 
 use super::limits::{HOST_CHARS, NAME_CHARS, PATH_CHARS};
 use super::rule::{DEFAULT_RULE, FieldName, QueryName};
-use crate::purge::hosts::ipv6;
-use crate::warm::Url;
+use crate::uri::ipv6;
+use crate::url::Url;
 
 pub(super) const CACHE_NAME: &str = "1 to 128 printable ASCII characters";
 

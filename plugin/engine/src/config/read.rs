@@ -268,13 +268,13 @@ fn status(text: &str) -> Option<u16> {
 
 const BODY_METHODS: &str = r#"a list of methods such as ["POST","QUERY"]"#;
 
-pub(super) const DIALECT: [(&str, Dialect); 2] = [("webdis", Dialect::Webdis), ("upstash", Dialect::Upstash)];
-pub(super) const QUERY_ORDER: [(&str, QueryOrder); 2] =
+pub(crate) const DIALECT: [(&str, Dialect); 2] = [("webdis", Dialect::Webdis), ("upstash", Dialect::Upstash)];
+pub(crate) const QUERY_ORDER: [(&str, QueryOrder); 2] =
     [("keep", QueryOrder::Keep), ("sort", QueryOrder::Sort)];
-pub(super) const SET_COOKIE: [(&str, SetCookie); 3] =
+pub(crate) const SET_COOKIE: [(&str, SetCookie); 3] =
     [("refuse", SetCookie::Refuse), ("store", SetCookie::Store), ("strip", SetCookie::Strip)];
-pub(super) const COOKIES: [(&str, Cookies); 3] =
+pub(crate) const COOKIES: [(&str, Cookies); 3] =
     [("isolate", Cookies::Isolate), ("ignore", Cookies::Ignore), ("bypass", Cookies::Bypass)];
-pub(super) const REQUEST_DIRECTIVES: [(&str, RequestDirectives); 2] =
+pub(crate) const REQUEST_DIRECTIVES: [(&str, RequestDirectives); 2] =
     [("honour", RequestDirectives::Honour), ("ignore", RequestDirectives::Ignore)];
-pub(super) const ETAG: [(&str, Etag); 2] = [("off", Etag::Off), ("generate", Etag::Generate)];
+pub(crate) const ETAG: [(&str, Etag); 2] = [("off", Etag::Off), ("generate", Etag::Generate)];

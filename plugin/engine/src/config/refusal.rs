@@ -6,8 +6,8 @@
 use serde_json::Value;
 
 use super::ConfigError;
-use crate::insight::members::members;
-use crate::store::node::{ABSENT, SharedData};
+use crate::host::{ABSENT, SharedData};
+use crate::members::members;
 use crate::time::Timestamp;
 
 /// Writes it down. Of very many the first are kept, and how many there were.

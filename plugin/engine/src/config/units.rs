@@ -18,7 +18,7 @@ pub(super) fn size(text: &str) -> Option<u64> {
 }
 
 /// The duration in the largest unit that shows it whole: `90s`, `2m`, `1d`.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if millis == 0 {
         return "0s".to_owned();
@@ -27,7 +27,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// The size in the largest binary unit that shows it whole: `64MiB`, `1000B`.
-pub(super) fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     if bytes == 0 {
         return "0B".to_owned();
     }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::{Directive, Plan, Role, State, entering, lookup};
+use crate::admission;
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::fields::Fields;
@@ -51,7 +52,7 @@ impl AwaitingBody {
         let Self { head, rule, key, .. } = *self;
         let policy = Rc::clone(cache.policy());
         let Some(fields) = Fields::parse(&head) else { return (State::Relaying, Directive::Pass) };
-        let request = entering::marked(Request::read(fields, true), policy.rule(rule));
+        let request = admission::marked(Request::read(fields, true), policy.rule(rule));
         let body = key.finish();
         let keyed = entering::keyed(&request, rule, policy.rule(rule), Some(&body), cache, moment);
         lookup::with_head(keyed, head)

@@ -4,11 +4,11 @@
 use serde_json::json;
 
 use super::operating::{self, Told};
-use super::{Directive, Event, RequestEdit, status_of};
+use super::{Directive, Event, RequestEdit};
 use crate::cache::{Cache, Moment};
 use crate::explain::operators::Question;
 use crate::explain::{Answer, Subject, explain};
-use crate::fields::{FieldBlock, Fields};
+use crate::fields::{FieldBlock, Fields, status_of};
 use crate::purge::request::Fault;
 use crate::request::Request;
 use crate::time::Timestamp;

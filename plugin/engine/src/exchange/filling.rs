@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use super::forwarding::{content_length, is_full_answer, relay};
+use super::forwarding::{is_full_answer, relay};
 use super::storing::Storing;
 use super::{Candidate, Directive, Plan, Purpose, State};
 use crate::cache::{Cache, Extent, FillEnd, Moment};
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Outcome, Ttl};
 use crate::fields::Fields;
+use crate::fields::content_length;
 use crate::firewall;
 use crate::freshness::{self, Freshness, Schedule};
 use crate::policy::{RequestDirectives, Rule};
-use crate::purge::tags::ANY;
 use crate::request::Request;
 use crate::storability::{self, Asked, Refusal};
 use crate::store::response::{StoredResponse, Terms};
+use crate::tags::ANY;
 use crate::time::Timestamp;
 use crate::vary::Vary;
 
@@ -246,6 +247,7 @@ impl Plan {
         storability::judge_head(
             self.asked, status, head, directives, rule, lifetime, by_origin, request, lengths,
         )
+        .map_err(Detail::from)
     }
 }
 

@@ -7,13 +7,13 @@ use super::refetching::Refetching;
 use super::shadowing::{Comparing, Would};
 use super::validating::Validated;
 use super::{Directive, Plan, Purpose, Role, State};
+use crate::breaker::CallResult;
 use crate::cache::{AnsweredBy, Cache, Extent, FillEnd, Moment};
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Outcome, Ttl};
-use crate::fields::Fields;
+use crate::fields::{Fields, content_length, status_of};
 use crate::freshness::Freshness;
 use crate::policy::Rule;
-use crate::remote::breaker::CallResult;
 use crate::store::response::StoredResponse;
 use crate::validation;
 
@@ -217,14 +217,4 @@ pub(super) fn ttl(stored: &StoredResponse, moment: &Moment<'_>) -> Ttl {
         Freshness::Fresh { remaining } => Ttl::Fresh(remaining),
         Freshness::Stale { by } => Ttl::Stale(by),
     }
-}
-
-/// The status code; 0 if there is none, which nothing stores.
-pub(crate) fn status_of(head: Fields<'_>) -> u16 {
-    head.get(b":status").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0)
-}
-
-/// The length the response promises.
-pub(crate) fn content_length(head: Fields<'_>) -> Option<usize> {
-    std::str::from_utf8(head.get(b"content-length")?).ok()?.parse().ok()
 }

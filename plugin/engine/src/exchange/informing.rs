@@ -4,12 +4,13 @@ use serde_json::{Map, Value};
 
 use super::operating::{Told, note};
 use crate::cache::{Cache, Moment};
-use crate::config::{refusal, shown};
+use crate::config::refusal;
 use crate::insight::health::{self, Status};
 use crate::insight::history::Point;
-use crate::insight::members::{Members, members};
 use crate::insight::numbers::{self, Requests, Tier, share};
 use crate::insight::{advice, held, history, shadow};
+use crate::members::{Members, members};
+use crate::policy::shown;
 use crate::remote::writes::{self, Reason};
 use crate::stats::Word;
 

@@ -4,18 +4,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Plan;
-use super::entering::{self, rule_of};
-use super::keying::canonical;
+use crate::admission::{self, rule_of};
 use crate::cache::{Cache, Moment};
 use crate::cache_control::ResponseDirectives;
 use crate::credentials::identity_of;
 use crate::fields::Fields;
 use crate::freshness;
-use crate::key::{Changed, uri};
+use crate::key::Changed;
+use crate::key::canonical;
 use crate::policy::Cookies;
-use crate::purge::tags::{group_hash, groups_of};
 use crate::purge::{Mode, What};
 use crate::request::Request;
+use crate::tags::{group_hash, groups_of};
+use crate::uri;
 use crate::{invalidation, key};
 
 impl Plan {
@@ -66,7 +67,7 @@ impl Plan {
             || !rule.post_answers_get
             || rule.shadow != policy.rule(self.rule).shadow
             || !lifetime.source.is_origin()
-            || entering::refusal(&request, rule).is_some()
+            || admission::refusal(&request, rule).is_some()
             || rule.cookies == Cookies::Bypass && request.cookie
         {
             return false;
@@ -77,8 +78,8 @@ impl Plan {
         if canonical(&as_get, request.target, &rule.key, scope, None, &mut key) == Changed::Yes {
             return false;
         }
-        let request = entering::marked(request, rule);
-        self.asked = entering::asked(&request, rule);
+        let request = admission::marked(request, rule);
+        self.asked = admission::asked(&request, rule);
         self.identity = identity_of(&request, rule);
         self.hash = key::hash(&key);
         self.turn = self.hash;

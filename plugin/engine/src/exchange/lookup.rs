@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::conditions::{self, asks_for_the_whole, validating};
-use super::deciding::{Decision, Usable, after_failure, decide, shared_answer, stands_in, usable};
-use super::entering::{self, asked};
+use super::deciding::{Decision, after_failure, decide, shared_answer, stands_in};
 use super::looking_up::{Held, LookingUp};
 use super::polling::Claim;
 use super::refreshing;
@@ -12,15 +11,16 @@ use super::reply::{self, Shape};
 use super::shadowing;
 use super::waiting::Waiting;
 use super::{Candidate, Directive, Plan, RequestEdit, Role, State};
+use crate::admission::{self, asked};
 use crate::cache::{
-    AnsweredBy, Asker, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Tier, Turn,
+    AnsweredBy, Asker, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Tier, Turn, Usable, usable,
 };
 use crate::cache_status::{Detail, Forward, Outcome, Source, Ttl};
-use crate::coding::form::{Form, View};
 use crate::key::{self, Changed};
 use crate::policy::{RequestDirectives as Obey, Rule};
 use crate::precondition;
 use crate::request::Request;
+use crate::store::form::{Form, View};
 use crate::time::Timestamp;
 
 /// Gives a request that goes on its head back: the plan needs it for a `Vary` still to come.
@@ -399,7 +399,7 @@ fn settle_precondition(
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
     let Keyed { request, rule, .. } = *keyed;
-    let asks = entering::asks_of(request, rule);
+    let asks = admission::asks_of(request, rule);
     if let Found::Response { stored, tier, .. } = &found
         && let Usable::Fresh { remaining } = usable(stored, &asks, moment.now)
         && stored.status == 200
@@ -432,7 +432,7 @@ pub(super) fn pass_by(
     let Keyed { request, rule_index, rule, .. } = *keyed;
     let (forward, detail) = (Forward::Bypass, Some(detail));
     let plan = Plan { forward, detail, ..Plan::unkeyed(rule_index, Role::Bystander, moment.now) };
-    let mut edits = entering::preconditions(request, rule);
+    let mut edits = super::entering::preconditions(request, rule);
     edits.push(RequestEdit::Set("cdn-loop", cache.looped(request.fields, moment)));
     (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
 }

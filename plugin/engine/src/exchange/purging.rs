@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::entering::rule_of;
 use super::operating::{Told, answered, note};
 use super::{Directive, State};
+use crate::admission::rule_of;
 use crate::cache::{Cache, Moment, Telling};
-use crate::key::{self, uri};
+use crate::key;
 use crate::purge::request::{self, Asked, Item};
 use crate::purge::{Mode, What, hash_of_url};
 use crate::request::Request;
 use crate::time::Timestamp;
+use crate::uri;
 
 /// `PURGE` on a URL.
 pub(super) fn by_method(

@@ -4,13 +4,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::forwarding::{content_length, is_full_answer, status_of};
+use super::forwarding::is_full_answer;
 use super::refreshing;
 use super::{Candidate, Directive, Mend, Plan, Recast, Reply, Role, State};
 use crate::cache::{Cache, FillEnd, Moment};
 use crate::cache_status::Outcome;
 use crate::coding::head::ACCEPT_ENCODING;
 use crate::fields::{FieldBlock, Fields};
+use crate::fields::{content_length, status_of};
 use crate::policy::Rule;
 use crate::storability::{is_bodiless, is_kept_out};
 use crate::store::response::Body;

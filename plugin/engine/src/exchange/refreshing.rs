@@ -5,17 +5,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::claiming::Fleet;
-use super::entering;
 use super::forwarding::is_full_answer;
 use super::lookup::Keyed;
 use super::{Candidate, Directive, Event, Exchange, Plan, Purpose, Role, State};
+use crate::admission;
+use crate::breaker::CallResult;
 use crate::cache::{Admitted, AnsweredBy, Cache, Failure, FillEnd, FillId, Moment, Warmed};
 use crate::cache_status::{Detail, Forward};
 use crate::credentials::identity_of;
 use crate::fields::{FieldBlock, Fields};
 use crate::key::{self, Changed};
 use crate::policy::Rule;
-use crate::remote::breaker::CallResult;
 use crate::request::{MethodKind, Request};
 use crate::storability::is_bodiless;
 use crate::store::response::StoredResponse;
@@ -121,7 +121,7 @@ pub(super) fn is_possible(keyed: &Keyed<'_>, cache: &Cache, now: Timestamp) -> b
         && !request.has_body
         && matches!(request.method_kind(), MethodKind::Get | MethodKind::Head)
         // One client's credentials are not for a request that no client asked for.
-        && !entering::asked(request, rule).authorization
+        && !admission::asked(request, rule).authorization
         && cache.refresh_cluster(rule_index, rule, now).is_some()
 }
 
@@ -175,7 +175,7 @@ pub(super) fn call_for_all(
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> Option<(Rc<str>, Vec<u8>)> {
-    let request = entering::marked(Request::read(Fields::parse(&plan.head)?, false), rule);
+    let request = admission::marked(Request::read(Fields::parse(&plan.head)?, false), rule);
     let (key, hash, rule_index) = (plan.key.as_slice(), plan.hash, plan.rule);
     let keyed =
         Keyed { request: &request, rule_index, rule, key, hash, changed: Changed::No, sampled: false };
@@ -220,12 +220,12 @@ pub(super) fn fetch(
     block.write_with(&conditions, &mut sent);
     let stored = stale.as_ref().map(|(_, hash)| *hash);
     let turn = stored.unwrap_or(hash);
-    let asks = Fields::parse(&head).map(|fields| entering::marked(Request::read(fields, false), rule));
+    let asks = Fields::parse(&head).map(|fields| admission::marked(Request::read(fields, false), rule));
     let plan = Plan {
         key: key.to_vec(),
         hash,
         turn,
-        asked: asks.map(|request| entering::asked(&request, rule)).unwrap_or_default(),
+        asked: asks.map(|request| admission::asked(&request, rule)).unwrap_or_default(),
         identity: asks.and_then(|request| identity_of(&request, rule)),
         forward: if stale.is_some() { Forward::Stale } else { Forward::UriMiss },
         stale: stale.map(|(stored, hash)| Candidate {
@@ -274,7 +274,7 @@ impl Refresh {
 
     /// The origin has answered. `moment` belongs to this answer.
     pub fn answered(mut self, head: Fields<'_>, body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) {
-        let status = super::forwarding::status_of(head);
+        let status = crate::fields::status_of(head);
         let told = head.get(b"content-length").and_then(|told| std::str::from_utf8(told).ok()?.parse().ok());
         if told.is_some_and(|told: u64| told > body.len() as u64) && !is_bodiless(status) {
             return self.cut_off(cache, moment);

@@ -3,7 +3,6 @@
 use super::{Mend, Reply};
 use crate::cache::Cache;
 use crate::cache_status::Outcome;
-use crate::coding::form::{Form, View};
 use crate::coding::head::ACCEPT_ENCODING;
 use crate::fields::FieldBlock;
 use crate::freshness::date_of;
@@ -11,6 +10,7 @@ use crate::precondition::{self, Outcome as Precondition, Validators};
 use crate::range::{self, RangeOutcome};
 use crate::request::{MethodKind, Request};
 use crate::storability::is_bodiless;
+use crate::store::form::{Form, View};
 use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 

@@ -6,21 +6,21 @@
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::deciding::{Usable, usable};
-use super::entering;
 use super::looking_up::LookingUp;
 use super::lookup::{self, Fetch, Keyed, RemoteUse};
 use super::reply::{self, Shape};
 use super::{Candidate, Directive, Plan, Role, State};
+use crate::admission;
 use crate::cache::{Cache, FillEnd, Found, Moment};
+use crate::cache::{Usable, usable};
 use crate::cache_status::{Detail, Forward, Ttl};
-use crate::coding::form::Form;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::insight::mismatches::Mismatch;
 use crate::key;
 use crate::range;
 use crate::request::Request;
+use crate::store::form::Form;
 use crate::store::response::{Body, StoredResponse};
 
 /// What would have become of a request whose rule only watches.
@@ -101,7 +101,7 @@ pub(super) fn settle(
     if request.origin_precondition {
         let (forward, detail) = (Forward::Bypass, Some(Detail::Precondition));
         let plan = Plan { forward, detail, ..Plan::unkeyed(rule_index, Role::Bystander, moment.now) };
-        let edits = entering::preconditions(request, rule);
+        let edits = super::entering::preconditions(request, rule);
         return (State::Forwarding(Box::new(plan)), Directive::Forward(edits));
     }
     let turn = found.turn(hash);
@@ -118,7 +118,7 @@ pub(super) fn settle(
         return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked, claim: None });
     }
     let mut plan = Plan { turn, ..Plan::of(keyed, moment.now) };
-    let asks = entering::asks_of(request, rule);
+    let asks = admission::asks_of(request, rule);
     match found {
         Found::Response { stored, hash, .. } => {
             let ttl = match usable(&stored, &asks, moment.now) {

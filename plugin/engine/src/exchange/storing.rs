@@ -15,9 +15,9 @@ use crate::fields::Fields;
 use crate::freshness::{Schedule, is_stream};
 use crate::key;
 use crate::policy::{Etag, Rule};
-use crate::purge::tags::tags_of;
 use crate::storability::is_bodiless;
 use crate::store::response::{Body, Outlives, StoredResponse, Terms, storable_fields};
+use crate::tags::tags_of;
 use crate::time::Timestamp;
 
 /// A response of which the head is here and the body is still coming.

@@ -6,17 +6,18 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::claiming::Fleet;
-use super::entering::{self, rule_of};
-use super::keying::canonical;
 use super::lookup::Keyed;
 use super::operating::{Told, note};
 use super::refreshing::{self, Errand, Refresh};
+use crate::admission::{self, rule_of};
 use crate::cache::{Cache, FillEnd, Found, Moment};
 use crate::fields::{FieldBlock, Fields};
 use crate::key;
+use crate::key::canonical;
 use crate::request::Request;
 use crate::time::Timestamp;
-use crate::warm::{Added, Item, Url, request};
+use crate::url::Url;
+use crate::warm::{Added, Item, request};
 
 /// How far the workers have come.
 pub(super) fn progress(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
@@ -70,7 +71,7 @@ fn refusal(url: &Url, cache: &Cache, now: Timestamp) -> Option<&'static str> {
     if rule.bypass {
         return Some("rule");
     }
-    if let Some(vector) = entering::refusal(&request, rule) {
+    if let Some(vector) = admission::refusal(&request, rule) {
         return Some(vector.as_str());
     }
     cache.refresh_cluster(rule_index, rule, now).is_none().then_some("no-cluster")

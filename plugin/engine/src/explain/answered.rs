@@ -2,15 +2,17 @@
 
 use super::stored::{millis, names};
 use super::{Answer, Case, Explanation, Fact, Part, reasons, show, times};
+use crate::admission::asked;
 use crate::cache::{Cache, Moment};
 use crate::cache_control::ResponseDirectives;
+use crate::cache_status::Detail;
 use crate::coding::eligible::eligible;
-use crate::exchange::{asked, content_length, status_of};
+use crate::fields::{content_length, status_of};
 use crate::freshness::{self, InitialAge, Schedule};
 use crate::key;
-use crate::purge::tags::tags_of;
 use crate::storability;
 use crate::store::response::Terms;
+use crate::tags::tags_of;
 
 /// Notes what there is to say about the response, if there is one, and the verdict on it.
 pub(super) fn note(
@@ -38,7 +40,8 @@ pub(super) fn note(
         || by_origin,
         request.fields,
         lengths,
-    );
+    )
+    .map_err(Detail::from);
 
     let size = length.map_or("of unknown length".to_owned(), |length| format!("with {length} bytes"));
     let text = format!("{status} {size}; the largest that a store takes has {}", lengths.1);

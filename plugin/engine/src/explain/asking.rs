@@ -1,7 +1,7 @@
 //! The request: its rule, what the firewall makes of it, its credentials and its wishes.
 
 use super::{Explanation, Fact, Part, show};
-use crate::exchange::{asked, matched, refusal, view_of};
+use crate::admission::{asked, matched, refusal, view_of};
 use crate::firewall;
 use crate::policy::{Cookies, Fit, Policy, RequestDirectives as Obey, Rule};
 use crate::request::Request;

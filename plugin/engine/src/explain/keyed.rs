@@ -4,10 +4,12 @@ use super::reasons::{self, Reason};
 use super::{Explanation, Fact, Part, Subject, show};
 use crate::cache_status::Detail;
 use crate::config::CREDENTIALS;
-use crate::exchange::canonical;
-use crate::key::{self, BodyKey, BodyPart, Changed, Tag, query, read_sized, uri};
+use crate::key::canonical;
+use crate::key::{self, BodyKey, BodyPart, Changed, Tag, query};
 use crate::policy::{Policy, Query, QueryOrder, Rule};
 use crate::request::Request;
+use crate::sized::read_sized;
+use crate::uri;
 
 /// The canonical key of a request; `None` if its body is in the key and not at hand.
 ///

@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 use super::{Answer, Subject, explain};
 use crate::cache::{Cache, Moment};
 use crate::fields::FieldBlock;
-use crate::key::uri::{octet, split_path};
 use crate::purge::request::Fault;
 use crate::request::Request;
+use crate::uri::{octet, split_path};
 
 /// A request, and perhaps a response, that somebody wants to be explained.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

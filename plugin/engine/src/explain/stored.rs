@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use super::reasons::{self, Reason};
 use super::{Case, Explanation, Fact, Part, show, times};
+use crate::admission::asks_of;
 use crate::cache::{Cache, Found, Holdings, Moment, Tier};
+use crate::cache::{Usable, usable};
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Forward};
-use crate::exchange::{Usable, asks_of, usable};
 use crate::freshness;
 use crate::key;
 use crate::policy::Rule;
-use crate::purge::tags::ANY;
 use crate::store::Slot;
 use crate::store::response::{StoredResponse, Terms};
 use crate::store::variants::VariantIndex;
+use crate::tags::ANY;
 use crate::time::Timestamp;
 
 /// Notes what is stored under a key, and the verdict on the request.

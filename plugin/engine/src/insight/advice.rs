@@ -7,14 +7,14 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 use super::busiest::Wide;
-use super::members::members;
 use super::numbers::{Requests, Tier, share};
 use super::shadow::Shadow;
-use crate::cache::Host;
 use crate::config::limits::{
     COALESCE_WAITERS, NODE_BUCKETS, NODE_BYTES, NODE_OBJECT_BYTES, REMOTE_QUEUE_BYTES, REMOTE_TIMEOUT,
     WORKER_BYTES, WORKER_FILLING_BYTES, WORKER_OBJECT_BYTES, doubled, doubled_size, room_in_vm,
 };
+use crate::host::Host;
+use crate::members::members;
 use crate::policy::Policy;
 use crate::stats::Word;
 use crate::store::node::{NodeLimits, WAYS};

@@ -7,6 +7,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::request::Request;
+use crate::stats::ONE_OF;
 
 /// The counters of one worker.
 #[derive(Debug, Default)]
@@ -182,8 +183,6 @@ pub(super) fn shown(text: &[u8]) -> Box<str> {
     text.into()
 }
 
-/// One request of so many is counted.
-pub const ONE_OF: u32 = 16;
 const MOST_KEYS: usize = 64;
 const MOST_PATHS: usize = 16;
 const HALVED_AFTER: u32 = 8192;

@@ -1,7 +1,7 @@
 //! Whether the cache does its work.
 
 use super::numbers;
-use crate::cache::Host;
+use crate::host::Host;
 use crate::policy::Policy;
 use crate::remote::writes::{self, State};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::members::members;
+use crate::members::members;
 use crate::policy::Policy;
 use crate::time::Timestamp;
 

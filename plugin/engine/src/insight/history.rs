@@ -1,8 +1,8 @@
 //! The node's last minutes: a point every ten seconds, in shared data. One worker writes each, all can read them.
 
-use crate::cache::Host;
-use crate::store::node::ABSENT;
-use crate::store::node::wire::take_u64;
+use crate::host::ABSENT;
+use crate::host::Host;
+use crate::host::wire::take_u64;
 use crate::time::Timestamp;
 
 use super::numbers::Requests;

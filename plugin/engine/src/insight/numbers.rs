@@ -1,6 +1,6 @@
 //! The node's figures. Metrics are named here, and in the table of [`advice`](super::advice).
 
-use crate::cache::Host;
+use crate::host::Host;
 use crate::stats::{Word, list};
 
 /// Requests of clients by what came of them, since Envoy started.

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::members::members;
 use super::mismatches::{Mismatch, Mismatches};
 use super::numbers::share;
-use crate::cache::Host;
+use crate::host::Host;
+use crate::members::members;
 use crate::policy::Policy;
 use crate::stats::list;
 

@@ -10,9 +10,9 @@
 
 use std::time::Duration;
 
+use crate::host::wire::{framed, take_u64, unframed};
+use crate::host::{ABSENT, SharedData};
 use crate::policy::Policy;
-use crate::store::node::wire::{framed, take_u64, unframed};
-use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
 /// One plugin in one worker, which may be the one that speaks.

@@ -7,8 +7,8 @@
 use std::ops::Range;
 
 use super::Changed;
-use super::uri::normalize_escapes;
 use crate::config::{Query, QueryChoice, QueryOrder};
+use crate::uri::normalize_escapes;
 
 /// Appends the canonical form of `query` to `out`, with its `?`; nothing if there is no query.
 ///

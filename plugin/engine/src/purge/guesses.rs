@@ -70,8 +70,8 @@ impl Guesses {
 
 /// Whom an address stands for: it without the port, and of IPv6 the network, of which everybody has 2^64 addresses.
 fn whose(peer: &[u8]) -> Box<[u8]> {
-    let (host, _) = crate::key::uri::split_port(peer);
-    match super::hosts::ipv6(host) {
+    let (host, _) = crate::uri::split_port(peer);
+    match crate::uri::ipv6(host) {
         Some(address) if address.to_ipv4_mapped().is_none() => {
             address.octets().first_chunk::<8>().map_or_else(Box::default, |network| (*network).into())
         }

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{EVERY_NAMESPACE, Mode, Purge, What, tags, url_hash};
+use super::{EVERY_NAMESPACE, Mode, Purge, What, url_hash};
 use crate::key;
 use crate::store::response::StoredResponse;
+use crate::tags;
 use crate::time::Timestamp;
 
 /// What purges mean for a stored response.

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::tags::{LONGEST_TAG, tag_hash};
-use super::{LONGEST_PREFIX, Mode, What, split_url};
-use crate::key::uri;
+use super::{LONGEST_PREFIX, Mode, What};
+use crate::tags::{LONGEST_TAG, tag_hash};
+use crate::uri::{self, split_url};
 
 /// Longest body that is read, in bytes.
 pub const LONGEST_BODY: usize = 256 << 10;

@@ -8,8 +8,8 @@
 //! have fallen out, takes everything of before the floor for purged.
 
 use super::Purge;
-use crate::store::node::wire::{take, take_u64};
-use crate::store::node::{ABSENT, CasMismatch, SharedData};
+use crate::host::wire::{take, take_u64};
+use crate::host::{ABSENT, CasMismatch, SharedData};
 use crate::time::Timestamp;
 
 /// How far one worker has read.

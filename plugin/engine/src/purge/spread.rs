@@ -37,8 +37,8 @@ use outgoing::Outgoing;
 use place::Place;
 use reading::Reading;
 
+use crate::host::SharedData;
 use crate::remote::dialect::{Answer, last_purge_key, purge_key};
-use crate::store::node::SharedData;
 use crate::time::Timestamp;
 
 /// What one worker has to tell and to ask.

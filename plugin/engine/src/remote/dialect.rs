@@ -12,9 +12,9 @@ use serde::{Deserialize, Deserializer};
 pub use upstash::UpstashOptions;
 pub use webdis::WebdisOptions;
 
+use crate::breaker::CallResult;
 use crate::fields::Fields;
 use crate::policy;
-use crate::remote::breaker::CallResult;
 use crate::remote::readiness::Outcome;
 
 /// What is asked of the remote store. Keys come from [`wire_key`].

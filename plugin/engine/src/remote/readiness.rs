@@ -10,8 +10,8 @@
 use std::time::Duration;
 
 use super::dialect::{Answer, Capabilities, DialectError};
-use crate::store::node::wire::{framed, unframed};
-use crate::store::node::{ABSENT, SharedData};
+use crate::host::wire::{framed, unframed};
+use crate::host::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
 /// What one worker knows of one store.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use blake3::{Hash, Hasher};
 
-use crate::store::node::wire::take;
+use crate::host::wire::take;
 use crate::time::Timestamp;
 
 /// The secrets of a fleet: the first signs, any verifies. Not `Debug`.

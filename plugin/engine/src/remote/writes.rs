@@ -13,9 +13,9 @@
 use std::time::Duration;
 
 use super::dialect::{Answer, DialectError, Kind};
+use crate::host::wire::{framed, take, take_u64, unframed};
+use crate::host::{ABSENT, SharedData};
 use crate::policy;
-use crate::store::node::wire::{framed, take, take_u64, unframed};
-use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
 /// What becomes of writes.

@@ -38,14 +38,12 @@ mod audit;
 mod bucket;
 mod budget;
 mod changes;
-pub(crate) mod duty;
 #[cfg(test)]
 pub(crate) mod fake;
 mod leases;
 mod names;
 #[cfg(test)]
 mod tests;
-pub(crate) mod wire;
 mod writing;
 
 use std::fmt;
@@ -58,23 +56,8 @@ pub use changes::Changes;
 pub use leases::Lease;
 use names::Names;
 
+use crate::host::{ABSENT, CasMismatch, SharedData};
 use crate::time::Timestamp;
-
-/// Host shared data as the ABI offers it.
-pub trait SharedData {
-    /// The value and its CAS; `None` when the key was never set.
-    fn get(&mut self, key: &str) -> Option<(Vec<u8>, u32)>;
-
-    /// Sets the value. A `cas` of 0 is unconditional; a missing key is inserted whatever the `cas`.
-    ///
-    /// # Errors
-    /// [`CasMismatch`] when the key exists with another CAS: another worker was first.
-    fn set(&mut self, key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch>;
-}
-
-/// Another worker has changed the value since it was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CasMismatch;
 
 /// How much the node store may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,8 +118,6 @@ pub enum PutError {
     Overtaken,
 }
 
-/// A CAS that no existing value has in practice: "only if the key is missing".
-pub(crate) const ABSENT: u32 = u32::MAX;
 /// Attempts at one compare-and-swap. Each failure is another worker's success.
 const TRIES: usize = 16;
 

@@ -21,11 +21,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Slot;
 use super::response::{Body, Outlives, StoredResponse, Terms};
 use super::variants::{MOST_NAMES, MOST_VARIANTS, Names, Variant, VariantIndex};
-use crate::coding::form::Gzip;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
-use crate::purge::tags::{ANY, MOST_TAGS};
 use crate::storability::{is_bodiless, is_sound, is_stored};
+use crate::store::form::Gzip;
+use crate::tags::{ANY, MOST_TAGS};
 use crate::time::Timestamp;
 use crate::vary::LONGEST_NAME;
 

@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::cache_control::ResponseDirectives;
-use crate::coding::form::Gzip;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::{Freshness, Schedule};
 use crate::policy::{Cookies, Rule, SetCookie};
 use crate::request::Request;
+use crate::store::form::Gzip;
 use crate::time::Timestamp;
 
 /// A complete response, ready to be sent. Immutable: freshening makes a new one that shares the body.
@@ -33,7 +33,7 @@ pub struct StoredResponse {
     pub took_millis: u32,
     /// When it was asked of the origin, or last validated there: purges of this time or later cover it.
     pub generation: Timestamp,
-    /// Hashes of its tags, sorted (see [`tags`](crate::purge::tags)).
+    /// Hashes of its tags, sorted (see [`tags`](crate::tags)).
     pub tags: Rc<[u64]>,
     /// The purges that it has been found to outlive (see [`Log::judge`](crate::purge::log::Log::judge)); not part of it.
     pub outlives: Outlives,

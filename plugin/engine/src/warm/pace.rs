@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::TRIES;
-use crate::store::node::wire::take_u64;
-use crate::store::node::{ABSENT, SharedData};
+use crate::host::wire::take_u64;
+use crate::host::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
 /// Whether one more fetch may be sent now, at most `per_second`; if so it is counted.

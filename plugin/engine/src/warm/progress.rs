@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::TRIES;
-use crate::store::node::wire::{take, take_u32, take_u64};
-use crate::store::node::{ABSENT, SharedData};
+use crate::host::wire::{take, take_u32, take_u64};
+use crate::host::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
 /// One worker's share.

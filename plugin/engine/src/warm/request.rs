@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::Url;
 use crate::purge::request::{Fault, LONGEST_BODY, MOST_ITEMS};
+use crate::url::Url;
 
 /// Reads a body: `{"urls": [...]}`, 1 to [`MOST_ITEMS`].
 ///

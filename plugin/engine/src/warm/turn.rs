@@ -10,11 +10,11 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Url;
-use crate::store::node::duty::{Duty, Holder, SHOW_EVERY, Whose};
-use crate::store::node::wire::{take, take_u64};
-use crate::store::node::{ABSENT, SharedData};
+use crate::host::duty::{Duty, Holder, SHOW_EVERY, Whose};
+use crate::host::wire::{take, take_u64};
+use crate::host::{ABSENT, SharedData};
 use crate::time::Timestamp;
+use crate::url::Url;
 
 /// One worker's part in a list.
 #[derive(Debug)]

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use selvage_engine::cache::Host;
+use selvage_engine::host::Host;
+use selvage_engine::host::{CasMismatch, SharedData};
 use selvage_engine::stats::Word;
-use selvage_engine::store::node::{CasMismatch, SharedData};
 
 /// What all workers of one Envoy share, and what the host knows of the response at hand.
 #[derive(Default)]

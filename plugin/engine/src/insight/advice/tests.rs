@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::*;
 use crate::config::Config;
+use crate::host::{CasMismatch, SharedData};
 use crate::insight::busiest::Spread;
 use crate::stats::list;
-use crate::store::node::{CasMismatch, SharedData};
 
 /// A node of which only the metrics are known.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 
 use super::LONGEST_ENTRY;
-use crate::store::node::wire::take;
+use crate::host::wire::take;
 
 /// Takes the next purges, at least one, as an entry; and how many they are. `None` if there are none.
 pub(super) fn take_entry(waiting: &mut VecDeque<Vec<u8>>) -> Option<(String, u64)> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::place::Place;
 use super::{By, FORGOTTEN_AFTER, Heard, KEPT_FOR, MOST_AT_ONCE, PATIENCE, RETRY, Step, number_of};
+use crate::host::duty::{Duty, Whose};
+use crate::host::{ABSENT, SharedData};
 use crate::remote::dialect::Answer;
-use crate::store::node::duty::{Duty, Whose};
-use crate::store::node::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@
 //! magic "sva1" · buckets u32 · 32 × ( bytes u64 · changes u32 · audits u32 )
 //! ```
 
-use super::wire::{take, take_u32, take_u64};
+use crate::host::wire::{take, take_u32, take_u64};
 
 /// Regions of the account; bucket `n` belongs to region `n % REGIONS`.
 pub const REGIONS: u32 = 32;

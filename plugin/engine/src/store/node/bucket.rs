@@ -9,7 +9,7 @@
 //! or by another worker in between, therefore reads as absent. It is a trailer so that a reader cuts it off
 //! without moving the record.
 
-use super::wire::{take, take_u32, take_u64, take_u128};
+use crate::host::wire::{take, take_u32, take_u64, take_u128};
 
 /// Ways in a bucket.
 pub const WAYS: usize = 8;

@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
-use super::wire::{framed, take_u64, unframed};
 use super::{ABSENT, NodeStore, SharedData, names};
+use crate::host::wire::{framed, take_u64, unframed};
 use crate::time::Timestamp;
 
 /// What a plugin asks for.

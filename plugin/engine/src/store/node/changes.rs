@@ -9,8 +9,8 @@
 //! magic "svc1" · next sequence u64 · up to 256 × ( hash u128 · time u64 ms ), oldest first
 //! ```
 
-use super::wire::{take, take_u64, take_u128};
 use super::{ABSENT, NodeStore, SharedData, TRIES, names};
+use crate::host::wire::{take, take_u64, take_u128};
 
 /// What other workers changed since the last poll.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@
 //! magic "svl1" · hash u128 · until u64 ms · token u32 · state u8
 //! ```
 
-use super::wire::{take, take_u32, take_u64, take_u128};
 use super::{ABSENT, NodeStore, SharedData, TRIES};
+use crate::host::wire::{take, take_u32, take_u64, take_u128};
 
 /// What became of asking for a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

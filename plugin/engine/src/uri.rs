@@ -3,6 +3,8 @@
 //! Only what the RFCs declare equivalent becomes equal. An encoded reserved octet (`%2F`) stays encoded, for
 //! an origin may tell it from the plain one.
 
+use std::net::Ipv6Addr;
+
 /// Splits a request target at its first `?`. `None`: there is no `?`; an empty query is `Some(b"")`.
 #[inline]
 pub fn split_path(target: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -181,6 +183,40 @@ fn hex_digit(digit: u8) -> Option<u8> {
         b'A'..=b'F' => Some(digit - b'A' + 10),
         _ => None,
     }
+}
+
+/// A URL as an operator writes it, taken apart: authority in its normal form, and what follows.
+pub fn split_url(url: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let (schemes, rest): (&[&[u8]], &[u8]) = match url.windows(3).position(|window| window == b"://") {
+        Some(5) if begins_with(url, b"https") => (&[b"https"], url.get(8..)?),
+        Some(4) if begins_with(url, b"http") => (&[b"http"], url.get(7..)?),
+        Some(at) if !url.get(..at)?.contains(&b'/') => return None,
+        // Which port is the usual one depends on the scheme, and both are meant.
+        _ => (&[b"http", b"https"], url),
+    };
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at_checked(end)?;
+    if authority.is_empty() || authority.contains(&b'@') || !url.iter().all(u8::is_ascii_graphic) {
+        return None;
+    }
+    let mut normal = authority.to_vec();
+    for scheme in schemes {
+        let mut out = Vec::new();
+        normalize_authority(&normal, scheme, &mut out);
+        normal = out;
+    }
+    Some((normal, rest))
+}
+
+/// Schemes are the same in either case (RFC 3986 §3.1).
+fn begins_with(url: &[u8], scheme: &[u8]) -> bool {
+    url.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+}
+
+/// The address in brackets.
+pub(crate) fn ipv6(host: &[u8]) -> Option<Ipv6Addr> {
+    let inner = host.strip_prefix(b"[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(inner).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::store::node::{CasMismatch, SharedData};
+use crate::host::{CasMismatch, SharedData};
 
 const FAST: CallResult = CallResult::Success { latency: Duration::from_millis(2) };
 const SLOW: CallResult = CallResult::Success { latency: Duration::from_millis(45) };

@@ -34,7 +34,7 @@ impl Members {
 /// An object of members with their values, and of members that are JSON already.
 macro_rules! members {
     ($($name:literal: $value:expr),* $(; $($given:expr => $json:expr),*)? $(,)?) => {{
-        let mut members = $crate::insight::members::Members::default();
+        let mut members = $crate::members::Members::default();
         $(members.put($name, &$value);)*
         $($(members.give($given, $json);)*)?
         members.end()

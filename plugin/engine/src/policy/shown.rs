@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::read::{COOKIES, DIALECT, ETAG, QUERY_ORDER, REQUEST_DIRECTIVES, SET_COOKIE};
-use super::rule::*;
-use super::units::{show_duration, show_size};
-use super::{Match, Remote};
-use crate::insight::members::{Show, members};
+use crate::config::read::{COOKIES, DIALECT, ETAG, QUERY_ORDER, REQUEST_DIRECTIVES, SET_COOKIE};
+use crate::config::rule::*;
+use crate::config::units::{show_duration, show_size};
+use crate::config::{Match, Remote};
+use crate::members::{Show, members};
 use crate::policy::Policy;
-use crate::warm::Url;
+use crate::url::Url;
 
 /// The configuration in force.
 pub(crate) fn shown(policy: &Policy) -> Value {
@@ -242,9 +242,9 @@ impl Show for BodyKey {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Config;
-    use super::super::reference::{settings, top};
     use super::*;
+    use crate::config::Config;
+    use crate::config::reference::{settings, top};
 
     fn policy(json: &str) -> Policy {
         Config::parse(json.as_bytes()).unwrap_or_else(|faults| panic!("{json}: {faults:?}")).into()

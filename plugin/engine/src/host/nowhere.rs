@@ -1,7 +1,6 @@
 //! A host for what runs outside any.
 
-use super::Host;
-use crate::store::node::{CasMismatch, SharedData};
+use super::{CasMismatch, Host, SharedData};
 
 /// A host with nothing in it: no other worker has stored anything, and what is stored there is forgotten. The origin is
 /// taken to have answered.

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::gzip;
+use crate::coding::gzip;
 use crate::store::response::Body;
 
 /// Identity forms, the most recently used first, within a budget.

@@ -1,7 +1,7 @@
 //! The canonical key of a request under its rule.
 
+use super::{BodyPart, Changed, KeyBuilder};
 use crate::config::Key;
-use crate::key::{BodyPart, Changed, KeyBuilder};
 use crate::request::Request;
 
 /// Writes the canonical key of `target` into `out`, with the parts that the rule takes from `request`, for responses of its `scope`. Says

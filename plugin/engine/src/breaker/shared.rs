@@ -13,8 +13,8 @@
 
 use super::window::{BUCKETS, Counts, Window};
 use super::{Admit, Breaker, CallResult, Phase};
-use crate::store::node::wire::{framed, take, unframed};
-use crate::store::node::{ABSENT, SharedData};
+use crate::host::wire::{framed, take, unframed};
+use crate::host::{ABSENT, SharedData};
 use crate::time::Timestamp;
 
 /// Bytes of the value.

@@ -3,10 +3,10 @@
 //! Where no token is asked for, the host is what tells an operator from a page whose name was made to point at this
 //! listener (DNS rebinding): to a browser such a page is of the same site, but its requests still bear its own name.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
 use crate::config::Admin;
-use crate::key::uri;
+use crate::uri::{self, ipv6};
 
 /// The hosts, ready to be compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,12 +50,6 @@ impl Hosts {
             Self::Listed(listed) => listed.iter().any(|pattern| fits(pattern, &host)),
         }
     }
-}
-
-/// The address in brackets.
-pub(crate) fn ipv6(host: &[u8]) -> Option<Ipv6Addr> {
-    let inner = host.strip_prefix(b"[")?.strip_suffix(b"]")?;
-    std::str::from_utf8(inner).ok()?.parse().ok()
 }
 
 fn is_loopback(host: &[u8]) -> bool {
