@@ -2,8 +2,9 @@
 //! them.
 
 use hashbrown::HashMap;
+use selvage_engine::cache::Refresh;
 use selvage_engine::cache::{Cache, Moment};
-use selvage_engine::exchange::{NotSent, Refresh, RemoteAnswer};
+use selvage_engine::exchange::{NotSent, RemoteAnswer};
 use selvage_engine::fields::Fields;
 use selvage_engine::host::Host;
 use selvage_engine::host::{CasMismatch, SharedData};

@@ -15,6 +15,7 @@ mod invalidations;
 mod kept;
 mod origins;
 mod purging;
+mod refresh;
 mod refreshes;
 mod remembered;
 mod remote;
@@ -39,9 +40,11 @@ pub use holdings::Holdings;
 pub use kept::Kept;
 pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 pub use purging::Telling;
+pub use refresh::Refresh;
 pub use remote::Under;
 
 pub(crate) use invalidations::Mark;
+pub(crate) use refresh::{Awaited, Candidate, Errand, Fleet};
 
 use invalidations::Invalidations;
 use remembered::Remembered;
@@ -52,7 +55,6 @@ pub(crate) use usable::{Usable, usable, within};
 pub(crate) use warming::Warmed;
 
 use crate::breaker::Latency;
-use crate::exchange::Refresh;
 use crate::host::Host;
 use crate::policy::Policy;
 use crate::purge::gate::Gate;

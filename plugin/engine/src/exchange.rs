@@ -18,6 +18,7 @@ mod operating;
 mod page;
 mod polling;
 mod purging;
+mod queues;
 mod recasting;
 mod refetching;
 mod refreshing;
@@ -32,7 +33,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::admission::asked;
-use crate::cache::{Admitted, Cache, FillEnd, FillId, Kept, Mark, Moment};
+use crate::cache::{Admitted, Cache, Candidate, FillEnd, FillId, Kept, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::credentials::identity_of;
 use crate::fields::Fields;
@@ -40,7 +41,7 @@ use crate::policy::FieldName;
 use crate::request::MethodKind;
 use crate::storability::Asked;
 use crate::store::Slot;
-use crate::store::response::{Body, StoredResponse};
+use crate::store::response::Body;
 use crate::time::Timestamp;
 
 use awaiting_body::AwaitingBody;
@@ -50,12 +51,11 @@ use lookup::Keyed;
 use operating::Operating;
 use polling::{Claim, Polling};
 use purging::Purging;
-pub use refreshing::{NotSent, Refresh};
+pub use refreshing::NotSent;
 use shadowing::{Comparing, Would};
 use storing::Storing;
 use waiting::Waiting;
 pub use waiting::Wake;
-pub(crate) use warming::{Prepared, prepare};
 
 pub use recasting::Recast;
 pub use refetching::Fetched;
@@ -368,16 +368,6 @@ enum Purpose {
     Client,
     /// The store alone.
     Store,
-}
-
-/// A stored response that a forwarded request may bring back to life.
-struct Candidate {
-    stored: Rc<StoredResponse>,
-    hash: u128,
-    /// Up to where invalidations were known when it was found.
-    found: Mark,
-    /// The request was sent with this response's validators.
-    conditional: bool,
 }
 
 /// What the response to a forwarded request can do.

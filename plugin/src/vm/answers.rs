@@ -1,7 +1,8 @@
 //! Answers to the worker's own calls: of the remote store, and of origins to the cache's own requests.
 
 use selvage_engine::cache::Moment;
-use selvage_engine::exchange::{Event, Refresh, RemoteAnswer};
+use selvage_engine::cache::Refresh;
+use selvage_engine::exchange::{Event, RemoteAnswer};
 use selvage_engine::time::Timestamp;
 
 use super::{Vm, root_of};

@@ -1,9 +1,9 @@
 //! Requests of the cache's own that wait to be sent, and which responses are renewed before they expire.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Cache, Moment};
-use crate::exchange::Refresh;
+use super::{Cache, Refresh};
 use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 
@@ -46,35 +46,19 @@ impl Cache {
         self.refreshes.len()
     }
 
+    /// Those that wait to be sent.
+    pub(crate) const fn refresh_queue(&mut self) -> &mut VecDeque<Refresh> {
+        &mut self.refreshes
+    }
+
+    /// Those about which the remote store is to be asked.
+    pub(crate) const fn question_queue(&mut self) -> &mut VecDeque<Refresh> {
+        &mut self.questions
+    }
+
     /// Whether so many refreshes wait, to be sent or for the fleet, that no more are taken.
     pub(crate) fn has_enough_refreshes(&self) -> bool {
         self.refreshes.len().saturating_add(self.questions.len()) >= MOST_QUEUED
-    }
-
-    /// The next refresh about which the remote store is to be asked. To be given back by [`Refresh::told`].
-    pub fn next_question(&mut self, moment: &mut Moment<'_>) -> Option<Refresh> {
-        for _ in 0..self.questions.len() {
-            let refresh = self.questions.pop_front()?;
-            if refresh.is_late(moment.now) {
-                refresh.drop_late(self, moment);
-            } else if refresh.asks_at() <= moment.now {
-                return Some(refresh);
-            } else {
-                self.questions.push_back(refresh);
-            }
-        }
-        None
-    }
-
-    /// The next request to send: what is to be renewed comes before what is only warmed.
-    pub fn next_refresh(&mut self, moment: &mut Moment<'_>) -> Option<Refresh> {
-        while let Some(refresh) = self.refreshes.pop_front() {
-            if !refresh.is_late(moment.now) {
-                return Some(refresh);
-            }
-            refresh.drop_late(self, moment);
-        }
-        self.next_warm(moment)
     }
 
     /// Whether a response that is fresh for `remaining` is to be renewed already: the more likely the nearer its end is

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Cache, Moment};
-use crate::exchange::{self, Prepared, Refresh};
 use crate::policy::Policy;
 use crate::purge::log::Verdict;
 use crate::purge::{EVERY_NAMESPACE, Purge, What};
@@ -107,33 +106,14 @@ impl Cache {
         self.note_warmed(false, Warmed::Refused(why));
     }
 
+    /// The URLs of this worker.
+    pub(crate) const fn warm_queue(&mut self) -> &mut Queue {
+        &mut self.warming.queue
+    }
+
     /// URLs that wait or are under way.
     pub fn warms_left(&self) -> usize {
         self.warming.queue.waiting().saturating_add(self.warming.queue.under_way())
-    }
-
-    /// The next fetch to send, if the pace allows one.
-    pub(super) fn next_warm(&mut self, moment: &mut Moment<'_>) -> Option<Refresh> {
-        let now = moment.now;
-        for _ in 0..LOOKED_AT {
-            if self.warming.queue.under_way() >= self.policy.warm.in_flight {
-                return None;
-            }
-            let item = self.warming.queue.take(now)?;
-            match exchange::prepare(&item, self, moment) {
-                // The remote store may have it.
-                Prepared::Fetch(refresh) if refresh.question().is_some() => self.queue_refresh(*refresh),
-                Prepared::Fetch(refresh) => return Some(*refresh),
-                Prepared::Fresh => self.warmed(item, Warmed::Fresh, now),
-                Prepared::Refused(why) => self.warmed(item, Warmed::Refused(why), now),
-                Prepared::Later(pause) => self.warming.queue.later(item, now.plus(pause)),
-                Prepared::TooFast => {
-                    self.warming.queue.later(item, now);
-                    return None;
-                }
-            }
-        }
-        None
     }
 
     /// Whether the pace of the node allows one more fetch now. If so, it is counted.
@@ -219,6 +199,4 @@ impl Cache {
     }
 }
 
-/// URLs looked at in one go; most of them need no fetch.
-const LOOKED_AT: usize = 64;
 const AFTER_PURGE: Duration = Duration::from_millis(1);

@@ -171,19 +171,10 @@ impl Plan {
         storability::judge(asked, status, head, &directives, rule, lifetime).is_err()
     }
 
-    /// Removes what a full answer has replaced by nothing: what the request had found, and whatever older it could find
-    /// next, by other fields.
+    /// Removes what a full answer has replaced by nothing.
     pub(super) fn remove_replaced(&self, candidate: &Candidate, cache: &mut Cache, moment: &mut Moment<'_>) {
-        cache.learn(moment);
-        cache.invalidate(candidate.hash, moment);
-        // Credentials take nothing away that is fresh for others.
-        if self.identity.is_none() {
-            let request = Fields::parse(&self.head).unwrap_or_default();
-            cache.invalidate_older((self.hash, &self.key), request, self.requested, moment);
-        }
-        if candidate.hash != self.hash {
-            cache.refuse_older_of_others(self.hash, moment);
-        }
+        let key = (self.hash, self.key.as_slice());
+        candidate.remove_replaced(key, &self.head, self.identity.is_none(), self.requested, cache, moment);
     }
 
     /// A response that is too long to be filled for a part is not asked for in whole again soon.

@@ -4,13 +4,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::claiming::Fleet;
 use super::forwarding::is_full_answer;
 use super::lookup::Keyed;
 use super::{Candidate, Directive, Event, Exchange, Plan, Purpose, Role, State};
 use crate::admission;
 use crate::breaker::CallResult;
-use crate::cache::{Admitted, AnsweredBy, Cache, Failure, FillEnd, FillId, Moment, Warmed};
+use crate::cache::{
+    Admitted, AnsweredBy, Awaited, Cache, Errand, Failure, FillEnd, FillId, Fleet, Moment, Refresh, Warmed,
+};
 use crate::cache_status::{Detail, Forward};
 use crate::credentials::identity_of;
 use crate::fields::{FieldBlock, Fields};
@@ -21,45 +22,6 @@ use crate::storability::is_bodiless;
 use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 use crate::validation;
-use crate::warm::Item;
-
-/// A request that is to be sent, or under way. It is ended by one of [`Refresh::answered`], [`Refresh::cut_off`],
-/// [`Refresh::unanswered`] and [`Refresh::not_sent`].
-pub struct Refresh {
-    pub(super) exchange: Exchange,
-    rule: usize,
-    /// The hash of what it brings: the key's, or the variant's that it renews.
-    pub(crate) hash: u128,
-    /// The key's hash.
-    pub(super) key_hash: u128,
-    /// The stored response that it renews, if there is one.
-    pub(super) stored: Option<u128>,
-    conditional: bool,
-    /// Past this it is not sent any more.
-    until: Timestamp,
-    pub(super) errand: Errand,
-    /// Where it stands with the other Envoys.
-    pub(super) fleet: Fleet,
-    /// The cluster to call.
-    pub cluster: Rc<str>,
-    /// The request's head, as a field block with its pseudo-headers. It has no body.
-    pub request: Vec<u8>,
-    /// How long the answer may take.
-    pub timeout: Duration,
-}
-
-/// What a request of the cache's own is for, and so who is told what came of it.
-pub(super) enum Errand {
-    /// A stored response that clients are served meanwhile.
-    Renew,
-    /// A URL that is to be there when clients come.
-    Warm {
-        /// The URL.
-        item: Item,
-        /// Its canonical key.
-        key: Vec<u8>,
-    },
-}
 
 /// What came of a request of the cache's own.
 pub(super) enum End {
@@ -221,10 +183,8 @@ pub(super) fn fetch(
     let stored = stale.as_ref().map(|(_, hash)| *hash);
     let turn = stored.unwrap_or(hash);
     let asks = Fields::parse(&head).map(|fields| admission::marked(Request::read(fields, false), rule));
-    let plan = Plan {
+    let awaited = Awaited {
         key: key.to_vec(),
-        hash,
-        turn,
         asked: asks.map(|request| admission::asked(&request, rule)).unwrap_or_default(),
         identity: asks.and_then(|request| identity_of(&request, rule)),
         forward: if stale.is_some() { Forward::Stale } else { Forward::UriMiss },
@@ -235,14 +195,13 @@ pub(super) fn fetch(
             conditional,
         }),
         leads,
-        purpose: Purpose::Store,
         admitted,
         head,
-        ..Plan::unkeyed(rule_index, Role::Fill, now)
+        requested: now,
+        valid_from: now,
     };
-    let exchange = Exchange { state: State::Forwarding(Box::new(plan)), explaining: None, kept: None };
     Refresh {
-        exchange,
+        awaited: Box::new(awaited),
         rule: rule_index,
         hash: turn,
         key_hash: hash,
@@ -258,11 +217,6 @@ pub(super) fn fetch(
 }
 
 impl Refresh {
-    /// Whether it has waited so long that it is not worth sending any more.
-    pub fn is_late(&self, now: Timestamp) -> bool {
-        now >= self.until
-    }
-
     /// It was sent.
     pub fn sent(&self, cache: &mut Cache) {
         let family = match self.errand {
@@ -273,7 +227,7 @@ impl Refresh {
     }
 
     /// The origin has answered. `moment` belongs to this answer.
-    pub fn answered(mut self, head: Fields<'_>, body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) {
+    pub fn answered(self, head: Fields<'_>, body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) {
         let status = crate::fields::status_of(head);
         let told = head.get(b"content-length").and_then(|told| std::str::from_utf8(told).ok()?.parse().ok());
         if told.is_some_and(|told: u64| told > body.len() as u64) && !is_bodiless(status) {
@@ -287,18 +241,19 @@ impl Refresh {
         if is_failure(status, policy.rule(self.rule)) || (status == 304 && !self.conditional) {
             // A response that can be used goes on being used until there is a better one.
             let result = if status >= 500 { CallResult::Failure } else { CallResult::Dropped };
-            self.fail(Failure { status, answered_by: AnsweredBy::Origin }, result, cache, moment);
-            self.errand.end(End::Failed, cache, moment);
-            return;
+            let failure = Failure { status, answered_by: AnsweredBy::Origin };
+            return self.fail(failure, result, End::Failed, cache, moment);
         }
-        let end = match self.exchange.on(Event::Response { head, end_of_stream: false }, cache, moment) {
+        let (plan, errand) = self.into_plan();
+        let mut exchange = Exchange { state: State::Forwarding(plan), explaining: None, kept: None };
+        let end = match exchange.on(Event::Response { head, end_of_stream: false }, cache, moment) {
             Directive::Respond(reply) => {
                 cache.recycle(reply.fields);
                 End::Freshened
             }
-            _ if self.exchange.wants_body() => {
-                self.exchange.on(Event::Body { chunk: body, end_of_stream: true }, cache, moment);
-                match self.exchange.state {
+            _ if exchange.wants_body() => {
+                exchange.on(Event::Body { chunk: body, end_of_stream: true }, cache, moment);
+                match exchange.state {
                     State::Relaying => End::NotStorable(Detail::TooLarge.as_str().to_owned()),
                     _ => End::Stored,
                 }
@@ -306,30 +261,52 @@ impl Refresh {
             // The origin has something else now, which is not for the store; nor is what was stored any more.
             directive => End::NotStorable(reason(&directive)),
         };
-        self.exchange.on(Event::Ended, cache, moment);
-        self.errand.end(end, cache, moment);
+        exchange.on(Event::Ended, cache, moment);
+        errand.end(end, cache, moment);
+    }
+
+    /// What is known of it when the response comes, and what it is for.
+    pub(super) fn into_plan(self) -> (Box<Plan>, Errand) {
+        let Awaited { head, key, identity, asked, forward, stale, leads, admitted, requested, valid_from } =
+            *self.awaited;
+        let plan = Plan {
+            head,
+            key,
+            hash: self.key_hash,
+            turn: self.hash,
+            identity,
+            asked,
+            forward,
+            stale,
+            leads,
+            purpose: Purpose::Store,
+            admitted,
+            valid_from,
+            ..Plan::unkeyed(self.rule, Role::Fill, requested)
+        };
+        (Box::new(plan), self.errand)
     }
 
     /// Whether a 304 is about what is renewed, and that is still there.
     fn confirms(&self, head: Fields<'_>, cache: &mut Cache) -> bool {
-        let State::Forwarding(plan) = &self.exchange.state else { return false };
-        plan.stale.as_ref().is_some_and(|candidate| {
-            validation::confirms(&candidate.stored, head) && !plan.is_gone(candidate, cache)
+        self.awaited.stale.as_ref().is_some_and(|candidate| {
+            validation::confirms(&candidate.stored, head) && !candidate.is_gone(self.key_hash, cache)
         })
     }
 
     /// The origin has confirmed something else than what is stored, or what is not stored any more: it is asked once more,
     /// without conditions.
     fn ask_in_full(mut self, cache: &mut Cache, moment: &mut Moment<'_>) {
-        let State::Forwarding(plan) = &mut self.exchange.state else { return };
-        if let Some(candidate) = plan.stale.take() {
-            plan.remove_replaced(&candidate, cache, moment);
+        let Awaited { head, key, identity, stale, requested, valid_from, .. } = &mut *self.awaited;
+        if let Some(candidate) = stale.take() {
+            let key = (self.key_hash, key.as_slice());
+            candidate.remove_replaced(key, head, identity.is_none(), *requested, cache, moment);
         }
         // What was just invalidated is older than the answer that is asked for now.
-        (plan.requested, plan.valid_from) = (moment.now, moment.now.plus(Duration::from_millis(1)));
+        (*requested, *valid_from) = (moment.now, moment.now.plus(Duration::from_millis(1)));
         let sent = Fields::parse(&self.request).unwrap_or_default();
         let looped = sent.get(b"cdn-loop").unwrap_or_default().to_vec();
-        let block = FieldBlock::copy_of(Fields::parse(&plan.head).unwrap_or_default());
+        let block = FieldBlock::copy_of(Fields::parse(head).unwrap_or_default());
         self.request.clear();
         block.write_with(&[(b"cdn-loop", &looped)], &mut self.request);
         (self.conditional, self.stored, self.fleet) = (false, None, Fleet::Settled);
@@ -341,22 +318,20 @@ impl Refresh {
     ///
     /// Which of the two is not known, so it is nothing against the origin; what never answers at all is told by
     /// [`Refresh::unanswered`]. The next refresh of the key waits for a while, as after a failure.
-    pub fn cut_off(mut self, cache: &mut Cache, moment: &mut Moment<'_>) {
+    pub fn cut_off(self, cache: &mut Cache, moment: &mut Moment<'_>) {
         // No status of a failure: nothing stale is to stand in for an origin that may be well.
         let failure = Failure { status: 0, answered_by: AnsweredBy::Host };
-        self.fail(failure, CallResult::Dropped, cache, moment);
-        self.errand.end(End::Failed, cache, moment);
+        self.fail(failure, CallResult::Dropped, End::Failed, cache, moment);
     }
 
     /// No answer has come, or one that the host made.
-    pub fn unanswered(mut self, status: u16, cache: &mut Cache, moment: &mut Moment<'_>) {
+    pub fn unanswered(self, status: u16, cache: &mut Cache, moment: &mut Moment<'_>) {
         let result = if status == 504 { CallResult::Timeout } else { CallResult::Failure };
-        self.fail(Failure { status, answered_by: AnsweredBy::Host }, result, cache, moment);
-        self.errand.end(End::Failed, cache, moment);
+        self.fail(Failure { status, answered_by: AnsweredBy::Host }, result, End::Failed, cache, moment);
     }
 
     /// The call could not be made.
-    pub fn not_sent(mut self, why: NotSent, cache: &mut Cache, moment: &mut Moment<'_>) {
+    pub fn not_sent(self, why: NotSent, cache: &mut Cache, moment: &mut Moment<'_>) {
         let (result, end) = match why {
             NotSent::UnknownCluster => {
                 cache.note_unknown_cluster(self.rule, moment.now);
@@ -364,28 +339,35 @@ impl Refresh {
             }
             NotSent::Unreachable => (CallResult::Failure, End::Failed),
         };
-        self.fail(Failure { status: 503, answered_by: AnsweredBy::Host }, result, cache, moment);
-        self.errand.end(end, cache, moment);
+        self.fail(Failure { status: 503, answered_by: AnsweredBy::Host }, result, end, cache, moment);
     }
 
     /// It has waited too long for others to end.
     pub(crate) fn drop_late(mut self, cache: &mut Cache, moment: &mut Moment<'_>) {
         cache.end_refresh(self.hash);
         self.let_claim_go(cache);
-        self.exchange.on(Event::Ended, cache, moment);
-        self.errand.end(End::Late, cache, moment);
+        let (plan, errand) = self.into_plan();
+        plan.abandon(FillEnd::Died, cache, moment);
+        errand.end(End::Late, cache, moment);
     }
 
-    fn fail(&mut self, failure: Failure, result: CallResult, cache: &mut Cache, moment: &mut Moment<'_>) {
+    fn fail(
+        mut self,
+        failure: Failure,
+        result: CallResult,
+        end: End,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) {
         cache.end_refresh(self.hash);
         self.let_claim_go(cache);
-        if let State::Forwarding(mut plan) = std::mem::replace(&mut self.exchange.state, State::Finished) {
-            cache.note_failure(plan.turn, failure, moment.now);
-            if let Some(admitted) = plan.admitted.take() {
-                cache.record_origin(&admitted, result, moment);
-            }
-            plan.abandon(FillEnd::Died, cache, moment);
+        let (mut plan, errand) = self.into_plan();
+        cache.note_failure(plan.turn, failure, moment.now);
+        if let Some(admitted) = plan.admitted.take() {
+            cache.record_origin(&admitted, result, moment);
         }
+        plan.abandon(FillEnd::Died, cache, moment);
+        errand.end(end, cache, moment);
     }
 }
 

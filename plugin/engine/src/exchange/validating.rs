@@ -18,6 +18,7 @@ use crate::precondition::weakly_equal;
 use crate::request::Request;
 use crate::storability::{self, Asked, Refusal};
 use crate::store::response::{StoredResponse, Terms};
+use crate::time::Timestamp;
 use crate::validation::{self, HeadVerdict};
 use crate::vary::Vary;
 
@@ -92,10 +93,7 @@ impl Plan {
 
     /// Whether a stored response was invalidated or purged since it was received.
     pub(super) fn is_gone(&self, candidate: &Candidate, cache: &mut Cache) -> bool {
-        let (received, found) = (candidate.stored.schedule.received, candidate.found);
-        cache.invalidated_since_found(self.hash, received, found)
-            || candidate.hash != self.hash && cache.invalidated_since_found(candidate.hash, received, found)
-            || cache.is_purged(&candidate.stored)
+        candidate.is_gone(self.hash, cache)
     }
 
     /// A 304 to our conditions.
@@ -350,5 +348,38 @@ impl Plan {
     /// something of its own, and must not remove by it what is fresh for all.
     pub(super) fn speaks_for_all(&self, candidate: &Candidate, moment: &Moment<'_>) -> bool {
         self.identity.is_none() || candidate.stored.freshness(moment.now).is_stale()
+    }
+}
+
+impl Candidate {
+    /// Whether it was invalidated or purged since it was found for a key.
+    pub(super) fn is_gone(&self, key: u128, cache: &mut Cache) -> bool {
+        let (received, found) = (self.stored.schedule.received, self.found);
+        cache.invalidated_since_found(key, received, found)
+            || self.hash != key && cache.invalidated_since_found(self.hash, received, found)
+            || cache.is_purged(&self.stored)
+    }
+
+    /// Removes what a full answer has replaced by nothing: what the request had found, and whatever older it could find
+    /// next, by other fields.
+    pub(super) fn remove_replaced(
+        &self,
+        (hash, key): (u128, &[u8]),
+        head: &[u8],
+        is_anonymous: bool,
+        requested: Timestamp,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) {
+        cache.learn(moment);
+        cache.invalidate(self.hash, moment);
+        // Credentials take nothing away that is fresh for others.
+        if is_anonymous {
+            let request = Fields::parse(head).unwrap_or_default();
+            cache.invalidate_older((hash, key), request, requested, moment);
+        }
+        if self.hash != hash {
+            cache.refuse_older_of_others(hash, moment);
+        }
     }
 }

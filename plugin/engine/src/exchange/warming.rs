@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::claiming::Fleet;
 use super::lookup::Keyed;
 use super::operating::{Told, note};
-use super::refreshing::{self, Errand, Refresh};
+use super::refreshing;
 use crate::admission::{self, rule_of};
-use crate::cache::{Cache, FillEnd, Found, Moment};
+use crate::cache::{Cache, Errand, FillEnd, Fleet, Found, Moment, Refresh};
 use crate::fields::{FieldBlock, Fields};
 use crate::key;
 use crate::key::canonical;
@@ -78,7 +77,7 @@ fn refusal(url: &Url, cache: &Cache, now: Timestamp) -> Option<&'static str> {
 }
 
 /// What is to be done about a URL whose turn it is.
-pub(crate) enum Prepared {
+pub(super) enum Prepared {
     /// To be sent.
     Fetch(Box<Refresh>),
     /// A fresh response is stored.
@@ -92,7 +91,7 @@ pub(crate) enum Prepared {
 }
 
 /// Looks a URL up, and takes the lead of its fetch unless that is needless.
-pub(crate) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -> Prepared {
+pub(super) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -> Prepared {
     let now = moment.now;
     if let Some(why) = refusal(&item.url, cache, now) {
         return Prepared::Refused(why);

@@ -9,10 +9,11 @@
 
 use std::rc::Rc;
 
+use selvage_engine::cache::Refresh;
 use selvage_engine::cache::{Cache, Moment, Under};
 use selvage_engine::config::Config;
 use selvage_engine::exchange::{
-    Directive, Event, Exchange, Fetched, NotSent, Refresh, RemoteAnswer, Reply, RequestEdit, Wake,
+    Directive, Event, Exchange, Fetched, NotSent, RemoteAnswer, Reply, RequestEdit, Wake,
 };
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::Policy;

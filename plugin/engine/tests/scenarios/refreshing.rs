@@ -1,7 +1,8 @@
 //! The cache renews what it has by requests of its own: stale-while-revalidate (RFC 5861 §3), early refreshes, and
 //! lifetimes that do not end together.
 
-use selvage_engine::exchange::{NotSent, Refresh, Wake};
+use selvage_engine::cache::Refresh;
+use selvage_engine::exchange::{NotSent, Wake};
 use selvage_engine::fields::Fields;
 
 use crate::gateway::{Gateway, Origin, fresh_for, origin, unreachable};

@@ -1,6 +1,7 @@
 //! URLs are fetched through the cache before a client asks for them, at a bounded pace, and an operator sees how far it is.
 
-use selvage_engine::exchange::{NotSent, Refresh, Wake};
+use selvage_engine::cache::Refresh;
+use selvage_engine::exchange::{NotSent, Wake};
 use selvage_engine::fields::Fields;
 use selvage_engine::purge::gate::Gate;
 use serde_json::{Value, json};
