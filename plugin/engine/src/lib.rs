@@ -11,50 +11,53 @@
 //!                         └ not ─────► relay
 //! ```
 //!
-//! The modules stand in the order of that path. *If an answer exists before the callback returns it is an
+//! The modules stand in layers, from the top down: `plugin/docs/architecture.md` says what each holds, and a test that no
+//! import runs upwards. *If an answer exists before the callback returns it is an
 //! argument; if it arrives in a later callback it is an event.*
 
 pub mod exchange;
 
-mod admission;
-pub mod config;
-pub mod credentials;
-pub mod firewall;
-pub mod key;
-pub mod policy;
-pub mod request;
-pub mod vary;
+pub mod explain;
 
 pub mod cache;
+
+pub mod insight;
+pub mod stats;
+pub mod warm;
+
 pub mod purge;
 pub mod remote;
 pub mod store;
-pub mod warm;
-
-pub mod coding;
-
-pub mod cache_control;
-pub mod freshness;
-pub mod precondition;
-pub mod range;
-
-pub mod invalidation;
-pub mod storability;
 pub mod validation;
 
+mod admission;
 pub mod cache_status;
-pub mod explain;
-pub mod insight;
-pub mod registry;
-pub mod stats;
+pub mod coding;
+pub mod credentials;
+pub mod freshness;
+pub mod key;
+pub mod storability;
+pub mod tags;
+
+pub mod config;
+pub mod policy;
+
+pub mod cache_control;
+pub mod firewall;
+pub mod invalidation;
+pub mod precondition;
+pub mod range;
+pub mod request;
+pub mod vary;
 
 pub mod breaker;
+pub mod registry;
+
 pub mod host;
 
 pub mod fields;
 mod members;
 mod sized;
-pub mod tags;
 pub mod time;
 pub mod uri;
 pub mod url;

@@ -164,6 +164,7 @@ const URL_SEED: u64 = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::uri::split_url;
 
     #[test]
     fn purges_read_back_as_they_were_written_and_nothing_else_is_one() {

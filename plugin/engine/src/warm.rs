@@ -144,6 +144,7 @@ const TRIES: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key;
 
     fn url(path: &str) -> Url {
         Url::parse(format!("https://a.test{path}").as_bytes()).unwrap()

@@ -12,12 +12,12 @@ use super::units::{show_duration, show_size};
 use std::time::Duration;
 
 /// One member of a configuration.
-pub(super) struct Member {
+pub(crate) struct Member {
     /// From the top, such as `worker.bytes`. Members of `rules[]` stand without it: most are those of `defaults` too.
-    pub(super) path: &'static str,
+    pub(crate) path: &'static str,
     pub(super) form: Form,
     /// As JSON; empty if there is none.
-    pub(super) default: &'static str,
+    pub(crate) default: &'static str,
     pub(super) meaning: &'static str,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Pattern {
 }
 
 /// The members outside `defaults` and `rules[]`.
-pub(super) fn top() -> Vec<Member> {
+pub(crate) fn top() -> Vec<Member> {
     let cache = Pattern { expression: "^[ -~]+$", chars: NAME_CHARS, words: "text" };
     vec![
         member(
@@ -358,7 +358,7 @@ pub(super) fn rule_only() -> Vec<Member> {
 }
 
 /// The members that `defaults` and every rule share.
-pub(super) fn settings() -> Vec<Member> {
+pub(crate) fn settings() -> Vec<Member> {
     let types = Pattern {
         expression: r"^([!#$%&'+.^_`|~0-9A-Za-z-]+/(\*|[!#$%&'+.^_`|~0-9A-Za-z-]+)|\+[!#$%&'+.^_`|~0-9A-Za-z-]+)$",
         chars: NAME_CHARS,

@@ -107,8 +107,8 @@ pub const SHOW_EVERY: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::super::ABSENT;
-    use super::super::fake::Fake;
     use super::*;
+    use crate::store::node::fake::Fake;
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(100_000_000 + millis)
