@@ -48,7 +48,6 @@ impl Gauges {
 /// Shows what a root holds, and what the VM holds if the root is to say it: one has to.
 pub fn export(root: &mut Root, held: Option<InVm>, breakers: &Breakers, now: Timestamp) {
     let metrics = &mut root.metrics;
-    let policy = root.cache.policy();
     let serves = root.wake.serves();
     let speaks = root.gauges.speaker.speaks(&mut Envoy, serves, now);
     metrics.gauge(("bytes_limit", "worker"), if serves { root.cache.worker_limit() } else { 0 });

@@ -2,6 +2,8 @@
 //! the ABI; the SDK follows another. What this guest does uses what the filter uses: configuration, maps, bodies, local
 //! responses, calls, shared data, queues, ticks, metrics, properties, logs.
 
+#![allow(missing_docs, reason = "the SDK's macro exports a function without any")]
+
 use std::time::Duration;
 
 use proxy_wasm::hostcalls;
