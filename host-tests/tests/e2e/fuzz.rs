@@ -306,10 +306,14 @@ fn check(response: &Response, target: &str, kind: &str, method: &str, what: &str
     let said = response.cache_status();
     let scripted = response.header("x-scripted").is_some();
     if response.status >= 500 && !scripted {
-        // Envoy's own, for an origin that broke, or ours for `only-if-cached`.
+        // Envoy's own, for an origin that broke, or ours: for `only-if-cached`, and where the origin has confirmed what is not
+        // there and then broke.
         let body = response.text();
         let envoys = body.starts_with("upstream connect error") || response.status == 502 || method == "HEAD";
-        let ours = response.status == 504 && said.contains("only-if-cached");
+        let ours = match response.status {
+            504 => said.contains("only-if-cached"),
+            _ => said.contains("fwd-status=304"),
+        };
         assert!(envoys || ours, "{what}: {} {said:?} {body:.100}", response.status);
     }
     if said.contains("; hit") && response.status == 200 && method != "HEAD" && !response.body.is_empty() {

@@ -9,19 +9,19 @@ use crate::arguments::Plan;
 /// The bounds; one that is missing is not judged.
 #[derive(Args)]
 pub struct Targets {
-    /// `off`: none of them.
+    /// `off`: none but those that are given.
     #[arg(long = "targets", value_parser = ["off"])]
     none: Option<String>,
-    #[arg(long, default_value = "100", value_parser = bound)]
-    p95: Bound,
-    #[arg(long, default_value = "15000", value_parser = bound)]
-    rate: Bound,
-    #[arg(long, default_value = "90", value_parser = bound)]
-    hit_rate: Bound,
-    #[arg(long, default_value = "512", value_parser = bound)]
-    memory: Bound,
-    #[arg(long, default_value = "0.1", value_parser = bound)]
-    failures: Bound,
+    #[arg(long, value_parser = bound)]
+    p95: Option<Bound>,
+    #[arg(long, value_parser = bound)]
+    rate: Option<Bound>,
+    #[arg(long, value_parser = bound)]
+    hit_rate: Option<Bound>,
+    #[arg(long, value_parser = bound)]
+    memory: Option<Bound>,
+    #[arg(long, value_parser = bound)]
+    failures: Option<Bound>,
 }
 
 /// `None` for `off`.
@@ -123,7 +123,7 @@ impl Targets {
     }
 
     fn rows(&self, figures: &Figures) -> [Row; 10] {
-        let wanted = |bound: Bound| bound.filter(|_| self.none.is_none());
+        let wanted = |given: Option<Bound>, usual: f64| given.unwrap_or(self.none.is_none().then_some(usual));
         let row = |name, unit, value, bound, more_is_better, slight, decimals| Row {
             name,
             unit,
@@ -134,14 +134,14 @@ impl Targets {
             decimals,
         };
         [
-            row("requests/s", "", Some(figures.rate), wanted(self.rate), true, 0.0, 0),
+            row("requests/s", "", Some(figures.rate), wanted(self.rate, 15_000.0), true, 0.0, 0),
             row("p50", " ms", Some(figures.p50), None, false, 1.0, 2),
-            row("p95", " ms", Some(figures.p95), wanted(self.p95), false, 1.0, 2),
+            row("p95", " ms", Some(figures.p95), wanted(self.p95, 100.0), false, 1.0, 2),
             row("p99", " ms", Some(figures.p99), None, false, 2.0, 2),
             row("longest", " ms", Some(figures.longest), None, false, f64::INFINITY, 1),
-            row("hit rate", " %", Some(figures.hit_rate), wanted(self.hit_rate), true, 0.5, 2),
-            row("failures", " %", Some(figures.failures), wanted(self.failures), false, 0.01, 4),
-            row("resident memory", " MiB", figures.memory, wanted(self.memory), false, 8.0, 0),
+            row("hit rate", " %", Some(figures.hit_rate), wanted(self.hit_rate, 90.0), true, 0.5, 2),
+            row("failures", " %", Some(figures.failures), wanted(self.failures, 0.1), false, 0.01, 4),
+            row("resident memory", " MiB", figures.memory, wanted(self.memory, 512.0), false, 8.0, 0),
             row("Envoy's processor time a request", " µs", figures.envoy, None, false, 2.0, 1),
             row("the users' and the origin's", " µs", figures.users, None, false, f64::INFINITY, 1),
         ]
@@ -213,6 +213,8 @@ mod tests {
         assert_eq!(faults, ["requests/s is 15000", "p95 is 100.00 ms", "resident memory is unknown"]);
         assert!(table.contains("| p95 | 100.00 ms | < 100 ms | **missed** |"), "{table}");
         assert!(targets(&["--targets", "off"]).judge(&slow, None, 20.0).1.is_empty());
+        let one = targets(&["--targets", "off", "--p95", "50"]).judge(&slow, None, 20.0).1;
+        assert_eq!(one, ["p95 is 100.00 ms"]);
     }
 
     #[test]
