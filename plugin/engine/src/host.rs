@@ -1,6 +1,6 @@
 //! What Envoy offers to a worker, as traits: shared data, and what it answers at once.
 //!
-//! [`wire`] reads and writes the values that lie in shared data, [`duty`] is what one worker of a node does for all.
+//! `wire` reads and writes the values that lie in shared data, `duty` is what one worker of a node does for all.
 //! [`Nowhere`] is a host for what runs outside any.
 
 pub(crate) mod duty;

@@ -10,7 +10,7 @@
 //! of another node as of the moment in which it is heard of. A clock that is set back makes a purge cover what is stored
 //! for as long as the clock is behind: too much, never too little.
 //!
-//! [`tags`] are what a response is purged by beside its URL, [`ring`] tells the workers of a node, [`spread`] the other
+//! [`tags`](crate::tags) are what a response is purged by beside its URL, [`ring`] tells the workers of a node, [`spread`] the other
 //! nodes, and [`gate`] and [`request`] are the door for operators.
 
 pub mod gate;
@@ -46,7 +46,7 @@ pub struct Purge {
 pub enum What {
     /// All responses of a URL, as [`url_hash`] has it.
     Url(u64),
-    /// All responses with a tag, as [`tags`] has it.
+    /// All responses with a tag, as [`tags`](crate::tags) has it.
     Tag(u64),
     /// All responses whose URL begins so; both parts in their normal form.
     Prefix {
