@@ -31,6 +31,12 @@ fn start(
     builder.try_start_with_listeners(listeners).unwrap_or_else(|refused| panic!("{}", refused.output))
 }
 
+/// The next configuration of the only plugin, which is the `nth` that follows, is there.
+fn follow(gateway: &Gateway, listeners: &Listeners, port: u16, next: &str, nth: u64) {
+    listeners.push(&[("selvage", port, next)]);
+    becomes(|| gateway.stat("listener_manager.listener_modified"), |count| *count == nth);
+}
+
 /// The value of a gauge, of all Envoy.
 fn gauge(gateway: &Gateway, name: &str) -> u64 {
     gateway.stat(&format!("wasmcustom.selvage.{name}"))
@@ -177,9 +183,7 @@ fn twenty_configurations_while_the_first_ones_connections_end_leave_the_gauges_r
     let mut kept = gateway.connect();
     assert_says(&kept.send(kept.get("/a")), "stored");
     for number in 1..=20 {
-        let next = numbered(number);
-        listeners.push(&[("selvage", port, &next)]);
-        becomes(|| gateway.stat("listener_manager.listener_modified"), |count| *count == number as u64);
+        follow(&gateway, &listeners, port, &numbered(number), number as u64);
         // A connection that one of them has for as long as it likes.
         becomes(|| gateway.get("/a").send(), |answer| answer.is_hit());
     }
@@ -206,9 +210,7 @@ fn configurations_that_follow_each_other_take_no_more_memory_than_the_first_ones
     let (gateway, listeners) = start(&origin, None, 1, &[("selvage", port, &first)]);
     let mut used = Vec::new();
     for number in 1..=90 {
-        let next = numbered(number);
-        listeners.push(&[("selvage", port, &next)]);
-        becomes(|| gateway.stat("listener_manager.listener_modified"), |count| *count == number as u64);
+        follow(&gateway, &listeners, port, &numbered(number), number as u64);
         for path in 0..20 {
             becomes(|| gateway.get(&format!("/{path}")).send(), Response::is_hit);
         }
@@ -228,8 +230,7 @@ fn a_configuration_that_comes_back_has_its_whole_store_again() {
     let (gateway, listeners) = start(&origin, None, 2, &[("selvage", port, one)]);
     assert_says(&gateway.get("/a").send(), "stored");
     for (count, next, bytes) in [(1, other, 16 * MIB), (2, one, 8 * MIB), (3, other, 16 * MIB)] {
-        listeners.push(&[("selvage", port, next)]);
-        becomes(|| gateway.stat("listener_manager.listener_modified"), |found| *found == count);
+        follow(&gateway, &listeners, port, next, count);
         becomes(
             || (gateway.get("/a").send().is_hit(), gauge(&gateway, "bytes_limit.worker")),
             |found| *found == (true, bytes),
