@@ -92,7 +92,8 @@ quoted() {
 }
 
 # Starts Envoy with a bootstrap and waits until it is ready: `launch NAME BOOTSTRAP CONCURRENCY`.
-# Takes the binary from `envoy`. Sets `started`, `admin_port` and `envoy_log`. Its own words are shown when it does not come up.
+# Takes the binary from `envoy`. Sets `started`, `admin_port`, `envoy_log`, and `log_before`: bytes of the log from before it was ready.
+# Its own words are shown when it does not come up.
 launch() {
   local name=$1 bootstrap=$2 concurrency=$3 address_file="$SCRATCH/$1.admin" deadline=$((SECONDS + 60))
   envoy_log="$SCRATCH/$name.log"
@@ -107,6 +108,7 @@ launch() {
       return 1
     fi
     if [ -z "$admin_port" ] && [ -s "$address_file" ]; then admin_port=$(sed 's/.*://' "$address_file"); fi
+    log_before=$(wc -c <"$envoy_log")
     if [ -n "$admin_port" ] && fetch "$admin_port" /ready | grep -q '^LIVE'; then return 0; fi
     if [ "$SECONDS" -ge "$deadline" ]; then
       say "Envoy was not ready within a minute; what it said:"

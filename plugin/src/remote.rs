@@ -12,7 +12,7 @@ use selvage_engine::exchange::RemoteAnswer;
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::insight::held::Held;
 use selvage_engine::policy;
-use selvage_engine::purge::spread::{KEPT_FOR, LONGEST_ENTRY, Step};
+use selvage_engine::purge::spread::{KEPT_FOR, LONGEST_WRITTEN, Step};
 use selvage_engine::remote::claim::{self, Claim};
 use selvage_engine::remote::dialect::{
     Answer, Command, Dialect, DialectError, Kind, Response, probe_key, wire_key,
@@ -428,7 +428,7 @@ impl Remote {
         now: Timestamp,
     ) -> RemoteAnswer {
         let head = head.as_deref().and_then(Fields::parse).unwrap_or_default();
-        let most = if pending.step.is_some() { LONGEST_ENTRY } else { self.settings.object_bytes };
+        let most = if pending.step.is_some() { LONGEST_WRITTEN } else { self.settings.object_bytes };
         let most = most.saturating_add(cache.sealing_bytes());
         let answer = self.dialect.answer(pending.kind, Response { head, body }, most);
         if pending.kind == Kind::Probe {

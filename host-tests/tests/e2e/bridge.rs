@@ -11,7 +11,7 @@ use selvage_host_tests::tls::{Certificates, Terminator};
 
 use super::{assert_says, becomes};
 
-const CONFIGURATION: &str = r#"{ "remote": { "enabled": true, "timeout": "250ms" } }"#;
+const CONFIGURATION: &str = r#"{ "remote": { "enabled": true, "timeout": "2s" } }"#;
 
 fn get(gateway: &Gateway, target: &str) -> Response {
     gateway.get(target).header("host", "fleet.example").send()

@@ -11,7 +11,7 @@ use super::bridge::bridge_of;
 
 /// Slow calls do not open the breaker: a busy machine is not what is tried here. Failed ones do.
 const CONFIGURATION: &str = r#"{
-  "remote": { "enabled": true, "timeout": "250ms", "breaker": { "slow_percent": 0, "longest_pause": "1s" } }
+  "remote": { "enabled": true, "timeout": "2s", "breaker": { "slow_percent": 0, "longest_pause": "1s" } }
 }"#;
 
 /// Paths whose keys lie on all masters: that one of three has none of so many happens once in ten billion times.

@@ -192,7 +192,7 @@ fn received(gateway: &Gateway, purges: u64) {
 fn in_every_envoy_of_a_fleet() {
     let origin = origin();
     let bridge = Bridge::start();
-    let remote = r#", "remote": { "enabled": true, "timeout": "250ms" }"#;
+    let remote = r#", "remote": { "enabled": true, "timeout": "2s" }"#;
     let [one, two] = [(); 2].map(|()| start(&origin, remote, Some(bridge.port())));
     for (body, target) in [
         (r#"{"tags":["red"]}"#, "/red/a"),
@@ -218,7 +218,7 @@ fn in_every_envoy_of_a_fleet() {
 fn while_redis_does_not_answer_a_purge_waits_and_then_nothing_else_is_gone_with_it() {
     let origin = origin();
     let bridge = Bridge::start();
-    let remote = r#", "remote": { "enabled": true, "timeout": "250ms" }"#;
+    let remote = r#", "remote": { "enabled": true, "timeout": "2s" }"#;
     let [one, two] = [(); 2].map(|()| start(&origin, remote, Some(bridge.port())));
     // Both have written and read before.
     for (from, to, target) in [(&one, &two, "/green/a"), (&two, &one, "/white/a")] {
@@ -249,7 +249,7 @@ fn while_redis_does_not_answer_a_purge_waits_and_then_nothing_else_is_gone_with_
 fn while_redis_refuses_writes_clients_are_served_health_says_so_and_purges_arrive_afterwards() {
     let origin = origin();
     let bridge = Bridge::start();
-    let remote = r#", "remote": { "enabled": true, "timeout": "250ms" }"#;
+    let remote = r#", "remote": { "enabled": true, "timeout": "2s" }"#;
     let [one, two] = [(); 2].map(|()| start(&origin, remote, Some(bridge.port())));
     let ask = |gateway: &Gateway, path: &str| {
         gateway.ask("GET", path).header("authorization", format!("Bearer {TOKEN}")).send()

@@ -197,7 +197,7 @@ fn two_envoys_on_one_redis_fetch_once_for_each_expiry() {
         Answer::ok("hot").header("cache-control", "max-age=2, stale-while-revalidate=60")
     });
     let bridge = Bridge::start();
-    let configuration = r#"{ "remote": { "enabled": true, "timeout": "250ms" },
+    let configuration = r#"{ "remote": { "enabled": true, "timeout": "2s" },
         "defaults": { "refresh": { "cluster": "origin" } } }"#;
     let start = || Gateway::with(configuration).origin(origin.url()).bridge(bridge.port()).start();
     let gateways = [start(), start()];

@@ -18,7 +18,7 @@ fn get(gateway: &Gateway, target: &str) -> Response {
 }
 
 fn member(origin: &Origin, bridge: u16, stores: &str) -> Gateway {
-    let configuration = format!(r#"{{ "remote": {{ "enabled": true, "timeout": "250ms" }} {stores} }}"#);
+    let configuration = format!(r#"{{ "remote": {{ "enabled": true, "timeout": "2s" }} {stores} }}"#);
     Gateway::with(&configuration).origin(origin.url()).bridge(bridge).start()
 }
 
@@ -228,7 +228,7 @@ fn an_index_that_no_cache_writes_is_a_miss_and_takes_no_memory() {
 }
 
 fn upstash_member(origin: &Origin, bridge: &Upstash, token: &str) -> Gateway {
-    let configuration = r#"{ "remote": { "enabled": true, "timeout": "250ms", "dialect": "upstash",
+    let configuration = r#"{ "remote": { "enabled": true, "timeout": "2s", "dialect": "upstash",
         "credentials_env": "SELVAGE_REMOTE_CREDENTIALS" } }"#;
     Gateway::with(configuration)
         .origin(origin.url())

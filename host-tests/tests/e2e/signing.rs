@@ -22,7 +22,7 @@ fn get(gateway: &Gateway, target: &str) -> Response {
 fn member(origin: &Origin, bridge: &Bridge, prefix: &str, secrets: &str) -> Gateway {
     let named = if secrets.is_empty() { "" } else { r#", "secret_env": "SELVAGE_REMOTE_SECRET""# };
     let configuration = format!(
-        r#"{{ "remote": {{ "enabled": true, "timeout": "250ms", "prefix": "{prefix}"{named} }},
+        r#"{{ "remote": {{ "enabled": true, "timeout": "2s", "prefix": "{prefix}"{named} }},
             "admin": {{ "token_env": "SELVAGE_ADMIN_TOKEN" }} }}"#
     );
     let begin = Gateway::with(&configuration).origin(origin.url()).bridge(bridge.port());
@@ -170,7 +170,7 @@ fn an_upstash_carries_what_is_signed() {
     let origin = origin_that_says("good");
     let redis = Bridge::start();
     let bridge = Upstash::start(redis.redis_port(), "t0ken");
-    let configuration = r#"{ "remote": { "enabled": true, "timeout": "250ms", "dialect": "upstash",
+    let configuration = r#"{ "remote": { "enabled": true, "timeout": "2s", "dialect": "upstash",
         "credentials_env": "SELVAGE_REMOTE_CREDENTIALS", "secret_env": "SELVAGE_REMOTE_SECRET" },
         "admin": { "token_env": "SELVAGE_ADMIN_TOKEN" } }"#;
     let [one, two] = [(); 2].map(|()| {

@@ -155,7 +155,7 @@ fn a_second_envoy_takes_its_list_from_redis() {
     let origin = origin();
     let bridge = Bridge::start();
     let configuration = format!(
-        r#"{{ "admin": {{ "open": true, "hosts": ["example.test"] }}, "remote": {{ "enabled": true, "timeout": "250ms" }},
+        r#"{{ "admin": {{ "open": true, "hosts": ["example.test"] }}, "remote": {{ "enabled": true, "timeout": "2s" }},
               "warm": {{ "per_second": 50, {} }}, "defaults": {{ "refresh": {{ "cluster": "origin" }} }} }}"#,
         urls("list", 20)
     );

@@ -15,6 +15,9 @@
 //! reads the last [`MOST_AT_ONCE`] entries up to the hint; if there were more before, what is older than the oldest that
 //! it could read counts as purged.
 //!
+//! **A store that mixes up.** webdis may give an answer to the wrong call. So an entry has its number in it, and what is no entry
+//! of the number that was asked for is asked for again: only who gets the same twice believes that it is there.
+//!
 //! **A store that forgets.** Each worker looks for a minute after what it wrote or read, and adds it again where it is
 //! gone (`keeping`). If the hint is ahead and the next entry is missing for [`PATIENCE`] all the same, or the hint is
 //! further ahead than a node can read, the node goes on at the hint, and everything of before counts as purged. What was
@@ -31,11 +34,14 @@ mod tests;
 
 use std::time::Duration;
 
-pub use entry::{FORGED, purges_of};
+pub use entry::{FORGED, LONGEST_WRITTEN, purges_of};
+pub(crate) use entry::{numbered, of_number};
 use keeping::Keeping;
 use outgoing::Outgoing;
 use place::Place;
 use reading::Reading;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::host::SharedData;
 use crate::remote::dialect::{Answer, last_purge_key, purge_key};
@@ -49,6 +55,8 @@ pub struct Spread {
     keeping: Keeping,
     /// What the hint is to say.
     hint: Option<u64>,
+    /// The number whose answer was no entry of it, and a hash of that answer.
+    doubted: Option<(u64, u64)>,
 }
 
 /// A call to make.
@@ -117,6 +125,15 @@ pub enum Heard {
 }
 
 impl Spread {
+    /// Whether what is under a number is to be asked for once more, since the answer is no entry of it: unless that has come
+    /// twice.
+    pub fn doubts(&mut self, number: u64, answer: &[u8]) -> bool {
+        let this = Some((number, xxh3_64(answer)));
+        let first = self.doubted != this;
+        self.doubted = this.filter(|_| first);
+        first
+    }
+
     /// Tells the other nodes of a purge. When too many wait the oldest is dropped, and counted.
     pub fn push(&mut self, purge: Vec<u8>) {
         self.outgoing.push(purge);

@@ -384,6 +384,9 @@ pub fn exchanges_purges(gateway: &mut Gateway, store: &mut Purges, millis: u64) 
                     store.entries.insert(*number, written);
                     Answer::Done
                 }
+                Step::Read { .. } | Step::Last { .. } if !store.strays.is_empty() => {
+                    value(Some(store.strays.remove(0)))
+                }
                 Step::Read { number, .. } => value(store.entries.get(number).cloned()),
                 Step::Last { .. } => value(store.hint.clone()),
                 Step::Hint { .. } => {
@@ -402,6 +405,47 @@ pub fn exchanges_purges(gateway: &mut Gateway, store: &mut Purges, millis: u64) 
 pub struct Purges {
     pub entries: std::collections::BTreeMap<u64, String>,
     pub hint: Option<String>,
+    /// Answers to other calls, that the next calls get.
+    pub strays: Vec<String>,
+}
+
+#[test]
+fn an_answer_that_belongs_to_another_call_loses_no_purge_and_takes_nothing_for_purged() {
+    let config = r#"{"remote":{"enabled":true}}"#;
+    let (mut one, mut two) = (open(1, config), open(1, config));
+    let mut store = Purges::default();
+    for node in [&mut one, &mut two] {
+        exchanges_purges(node, &mut store, 0);
+        for path in ["/a", "/b", "/c"] {
+            node.get(path).at(1).miss(fresh_for(600).header("xkey", path)).stored();
+        }
+    }
+    purge(&mut one, 2, r#"{"tags":["/a"]}"#);
+    exchanges_purges(&mut one, &mut store, 2_000);
+    exchanges_purges(&mut two, &mut store, 3_000);
+    two.get("/a").at(3).miss(fresh_for(600)).detail("purged");
+    purge(&mut one, 4, r#"{"tags":["/b"]}"#);
+    exchanges_purges(&mut one, &mut store, 4_000);
+    let first = store.entries[&1].clone();
+    for (n, stray) in [&first, r#"{"SETEX":[true,"OK"]}"#, "0", "", "claim:1"].into_iter().enumerate() {
+        store.strays = vec![stray.to_owned()];
+        exchanges_purges(&mut two, &mut store, 5_000 + 100 * n as u64);
+        store.strays = vec![stray.to_owned(), first.clone(), stray.to_owned()];
+        exchanges_purges(&mut two, &mut store, 6_000 + 2_000 * n as u64);
+    }
+    store.strays.clear();
+    exchanges_purges(&mut two, &mut store, 20_000);
+    two.get("/b").at(20).miss(fresh_for(600)).detail("purged");
+    two.get("/c").at(20).hit();
+    assert_eq!(two.counted(0, "purge", "received"), 2);
+    assert_eq!((two.counted(0, "event", "purges-lost"), two.counted(0, "event", "bad-purge")), (0, 0));
+    // What is there twice is there.
+    store.entries.insert(3, first);
+    exchanges_purges(&mut two, &mut store, 21_000);
+    two.get("/c").at(21).hit();
+    exchanges_purges(&mut two, &mut store, 21_100);
+    two.get("/c").at(22).miss(fresh_for(600)).detail("purged");
+    assert_eq!(two.counted(0, "event", "bad-purge"), 1);
 }
 
 #[test]

@@ -3,6 +3,9 @@
 //! ```text
 //! hex of: 1 to many × ( length u16 · purge )
 //! ```
+//!
+//! In the remote store `n` and its number in 16 hex digits stand before it. A bridge may give the answer to one call to
+//! another, as webdis does where a caller has given up meanwhile: what has another number is not what was asked for.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -49,9 +52,21 @@ pub fn purges_of(text: &[u8]) -> Option<Vec<Vec<u8>>> {
     (!purges.is_empty()).then_some(purges)
 }
 
+/// An entry as it is written under a number.
+pub(crate) fn numbered(number: u64, text: &str) -> String {
+    format!("n{number:016x}{text}")
+}
+
+/// The entry that was written under this number. `None` if it was written under another, or is none.
+pub(crate) fn of_number(number: u64, written: &[u8]) -> Option<&[u8]> {
+    written.strip_prefix(numbered(number, "").as_bytes())
+}
+
 /// What stands for an entry that is there and that no member of the fleet has signed: it has no purges.
 pub const FORGED: &[u8] = b"-";
 
+/// The longest entry as it is written, in bytes.
+pub const LONGEST_WRITTEN: usize = LONGEST_ENTRY + 1 + 16;
 /// Purges of the longest entry, if they are of 28 bytes, the fewest that one has.
 const MOST: usize = LONGEST_ENTRY / (2 * (2 + 28));
 /// Characters after which no further purge joins: a path of so many passes everywhere.
@@ -76,6 +91,16 @@ mod tests {
         assert_eq!((back, entries), (all, 2));
         let (text, _) = take_entry(&mut VecDeque::from([vec![7; 3000]])).unwrap();
         assert_eq!(purges_of(text.as_bytes()), Some(vec![vec![7; 3000]]), "a long one goes alone");
+    }
+
+    #[test]
+    fn an_entry_belongs_to_one_number() {
+        let written = numbered(u64::MAX, "0200ffff");
+        assert_eq!(of_number(u64::MAX, written.as_bytes()), Some(&b"0200ffff"[..]));
+        assert_eq!(written.len() + LONGEST_ENTRY, LONGEST_WRITTEN + 8);
+        for other in ["0200ffff", "", "n", "n0000000000000001", &numbered(1, "0200ffff")] {
+            assert_eq!(of_number(2, other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]
