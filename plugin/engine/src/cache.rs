@@ -26,6 +26,7 @@ mod spaces;
 mod storing;
 mod unshared;
 mod usable;
+mod warmable;
 mod warming;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -52,6 +53,7 @@ pub use revalidation::Revalidation;
 pub use room::Load;
 pub use unshared::{Asker, Extent};
 pub(crate) use usable::{Usable, usable, within};
+pub(crate) use warmable::{head_to_warm, unfit_to_warm};
 pub(crate) use warming::Warmed;
 
 use crate::breaker::Latency;

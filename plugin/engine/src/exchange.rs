@@ -7,17 +7,14 @@ mod claiming;
 mod conditions;
 mod deciding;
 mod entering;
+#[cfg(feature = "operators")]
 mod explaining;
 mod filling;
 mod forwarding;
-mod informing;
 mod invalidating;
 mod looking_up;
 mod lookup;
-mod operating;
-mod page;
 mod polling;
-mod purging;
 mod queues;
 mod recasting;
 mod refetching;
@@ -38,19 +35,19 @@ use crate::cache_status::{Detail, Forward};
 use crate::credentials::identity_of;
 use crate::fields::Fields;
 use crate::policy::FieldName;
+pub use crate::reply::{Mend, Reply};
 use crate::request::MethodKind;
+use crate::stages::{Held, Then, Until};
 use crate::storability::Asked;
 use crate::store::Slot;
-use crate::store::response::Body;
 use crate::time::Timestamp;
 
 use awaiting_body::AwaitingBody;
+#[cfg(feature = "operators")]
 use explaining::Explaining;
 use looking_up::LookingUp;
 use lookup::Keyed;
-use operating::Operating;
 use polling::{Claim, Polling};
-use purging::Purging;
 pub use refreshing::NotSent;
 use shadowing::{Comparing, Would};
 use storing::Storing;
@@ -66,6 +63,7 @@ use refetching::Refetching;
 pub struct Exchange {
     state: State,
     /// Somebody wants this one to be explained.
+    #[cfg(feature = "operators")]
     explaining: Option<Box<Explaining>>,
     /// What the state keeps of the request, counted against the worker's bound.
     kept: Option<Kept>,
@@ -151,7 +149,7 @@ pub enum Directive {
         /// Leave a claim that lasts so long if nothing is there.
         claim: Option<Duration>,
     },
-    /// Hold the request and wake it at this moment with [`Wake::Poll`].
+    /// Hold the request and wake it at this moment with [`Wake::Poll`]: to ask the remote store again, or a stage.
     PollRemote {
         /// The moment.
         at: Timestamp,
@@ -193,44 +191,13 @@ pub enum RequestEdit {
     Remove(&'static str),
 }
 
-/// A response that the cache makes.
-#[derive(Debug, PartialEq)]
-pub struct Reply {
-    /// Status code.
-    pub status: u16,
-    /// Its fields as a block, without `:status`. Given back with [`Cache::recycle`] once sent.
-    pub fields: Vec<u8>,
-    /// Where its content is.
-    pub body: Body,
-    /// The part of the content that is sent.
-    pub range: std::ops::Range<usize>,
-    /// What the host's own idea of a reply would get wrong.
-    pub mend: Option<Mend>,
-}
-
-impl Reply {
-    /// A reply that is made here and not from the store, all of its content sent.
-    pub(crate) fn made(status: u16, fields: Vec<u8>, content: Vec<u8>) -> Self {
-        let range = 0..content.len();
-        Self { status, fields, body: Body::new(content), range, mend: None }
+/// What becomes of a request that a stage has taken.
+fn then(said: Then) -> (State, Directive) {
+    match said {
+        Then::Respond(reply) => (State::Finished, Directive::Respond(reply)),
+        Then::Await(held, Until::Body) => (State::Held(Box::new(held)), Directive::AwaitBody),
+        Then::Await(held, Until::Moment(at)) => (State::Held(Box::new(held)), Directive::PollRemote { at }),
     }
-
-    /// The content to send.
-    pub fn content(&self) -> &[u8] {
-        self.body.as_slice().get(self.range.clone()).unwrap_or_default()
-    }
-}
-
-/// Envoy gives a reply with content the type `text/plain` where none is named, and takes the type off a reply
-/// without content. The adapter undoes either.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mend {
-    /// The stored response has no `Content-Type`.
-    RemoveContentType,
-    /// The stored response has one, and no content.
-    AddContentType(Vec<u8>),
-    /// It has no content, which HEAD is to say, and perhaps a type.
-    AddLength(Option<Vec<u8>>),
 }
 
 impl Cache {
@@ -249,10 +216,10 @@ enum State {
     Start,
     AwaitingBody(Box<AwaitingBody>),
     LookingUp(Box<LookingUp>),
-    Operating(Box<Operating>),
     Waiting(Box<Waiting>),
     Polling(Box<Polling>),
-    Purging(Box<Purging>),
+    /// A stage before the cache has taken the request.
+    Held(Box<Held>),
     Forwarding(Box<Plan>),
     Refetching(Box<Refetching>),
     Storing(Box<Storing>),
@@ -269,11 +236,10 @@ impl State {
         match self {
             Self::Start | Self::Relaying | Self::Finished => 0,
             Self::AwaitingBody(waiting) => waiting.kept_bytes(),
-            Self::Operating(operating) => operating.kept_bytes(),
             Self::LookingUp(waiting) => of_held(&waiting.held),
             Self::Waiting(waiting) => of_held(&waiting.held),
             Self::Polling(polling) => of_held(polling.held()),
-            Self::Purging(purging) => purging.kept_bytes(),
+            Self::Held(held) => held.kept_bytes(),
             Self::Forwarding(plan) => of_plan(plan),
             Self::Refetching(waiting) => of_plan(waiting.plan()),
             Self::Storing(storing) => of_plan(storing.plan()),
@@ -402,25 +368,30 @@ impl Exchange {
 
     /// Takes one event in.
     pub fn on(&mut self, event: Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Directive {
+        #[cfg(feature = "operators")]
         let said = self.explaining.as_ref().and_then(|explaining| explaining.on_event(&event, cache, moment));
         let state = std::mem::replace(&mut self.state, State::Finished);
-        let (state, mut directive) = match (state, event) {
+        let (state, directive) = match (state, event) {
             (State::Start, Event::Request { head, end_of_stream }) => {
-                entering::begin(head, end_of_stream, &mut self.explaining, cache, moment)
+                #[cfg(feature = "operators")]
+                let begun = entering::begin(head, end_of_stream, &mut self.explaining, cache, moment);
+                #[cfg(not(feature = "operators"))]
+                let begun = entering::begin(head, end_of_stream, cache, moment);
+                begun
             }
             (State::AwaitingBody(waiting), Event::RequestBody { chunk, end_of_stream }) => {
                 waiting.on_chunk(chunk, end_of_stream, cache, moment)
             }
-            (State::Operating(operating), Event::RequestBody { chunk, end_of_stream }) => {
-                operating.on_chunk(chunk, end_of_stream, cache, moment)
+            (State::Held(held), Event::RequestBody { chunk, end_of_stream }) => {
+                then(held.on_chunk(chunk, end_of_stream, cache, moment))
             }
+            (State::Held(held), Event::Woken(_)) => then(held.on_wake(cache, moment)),
+            (State::Held(_), Event::Ended) => (State::Finished, Directive::Pass),
+            // What a stage has taken is answered by it, and never goes to the origin.
+            (state @ State::Held(_), _) => (state, Directive::AwaitBody),
             (State::LookingUp(waiting), Event::Remote(answer)) => waiting.on_answer(answer, cache, moment),
             (State::Waiting(waiting), Event::Woken(wake)) => waiting.on_wake(wake, cache, moment),
             (State::Polling(polling), Event::Woken(_)) => polling.on_wake(cache, moment),
-            (State::Purging(purging), Event::Woken(_)) => purging.look(cache, moment),
-            (State::Purging(_), Event::Ended) => (State::Finished, Directive::Pass),
-            // It shows a token, so nothing lets it go to the origin.
-            (state @ State::Purging(_), _) => (state, Directive::AwaitBody),
             // The body of a held request waits in the host's buffer.
             (
                 state @ (State::LookingUp(_) | State::Waiting(_) | State::Polling(_)),
@@ -497,8 +468,11 @@ impl Exchange {
             bytes => self.kept.get_or_insert_with(|| cache.keep(0)).set(bytes),
         }
         self.state = state;
+        #[cfg(feature = "operators")]
         if let Some(explaining) = &self.explaining {
+            let mut directive = directive;
             explaining.add_to(&mut directive, said, cache, moment);
+            return directive;
         }
         directive
     }
@@ -509,10 +483,9 @@ impl Exchange {
             State::Start => "start",
             State::AwaitingBody(_) => "awaiting body",
             State::LookingUp(_) => "looking up",
-            State::Operating(_) => "operating",
             State::Waiting(_) => "waiting",
             State::Polling(_) => "polling",
-            State::Purging(_) => "purging",
+            State::Held(held) => held.name(),
             State::Forwarding(_) => "forwarding",
             State::Refetching(_) => "refetching",
             State::Storing(_) => "storing",
@@ -529,12 +502,16 @@ impl Exchange {
 
     /// Whether the request is held for its body.
     pub fn awaits_request_body(&self) -> bool {
-        matches!(self.state, State::AwaitingBody(_) | State::Operating(_))
+        match &self.state {
+            State::AwaitingBody(_) => true,
+            State::Held(held) => held.awaits_body(),
+            _ => false,
+        }
     }
 
-    /// Whether it is an operator's, which must never go to the origin.
-    pub fn is_operators(&self) -> bool {
-        matches!(self.state, State::Operating(_) | State::Purging(_))
+    /// Whether a stage has taken it, so that it must never go to the origin: it may show a token.
+    pub const fn is_operators(&self) -> bool {
+        matches!(self.state, State::Held(_))
     }
 
     /// Whether the request is held for the remote store.
@@ -542,9 +519,13 @@ impl Exchange {
         matches!(self.state, State::LookingUp(_))
     }
 
-    /// Whether the request is held for another's fetch, of this Envoy or of the fleet, or for the fleet to hear of a purge.
+    /// Whether the request is held for another's fetch, of this Envoy or of the fleet, or by a stage until a moment.
     pub fn awaits_fill(&self) -> bool {
-        matches!(self.state, State::Waiting(_) | State::Polling(_) | State::Purging(_))
+        match &self.state {
+            State::Waiting(_) | State::Polling(_) => true,
+            State::Held(held) => !held.awaits_body(),
+            _ => false,
+        }
     }
 
     /// Whether the response is held for a call to the origin.

@@ -15,11 +15,18 @@
 //! import runs upwards. *If an answer exists before the callback returns it is an
 //! argument; if it arrives in a later callback it is an event.*
 
+// What only a capability uses stays unused where that was not built.
+#![cfg_attr(not(feature = "operators"), allow(dead_code, unused_variables))]
+
 pub mod exchange;
+
+pub mod stages;
 
 pub mod explain;
 
 pub mod cache;
+
+mod reply;
 
 pub mod insight;
 pub mod stats;

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use super::awaiting_body::AwaitingBody;
+#[cfg(feature = "operators")]
 use super::explaining::Explaining;
 use super::lookup::{self, Fetch, Keyed, RemoteUse, settle, with_head};
-use super::operating;
 use super::shadowing::Would;
-use super::{Directive, Plan, RequestEdit, Role, State};
+use super::{Directive, Plan, RequestEdit, Role, State, then};
 use crate::admission::{asks_of, rule_of, stays_out};
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Forward};
@@ -17,12 +17,13 @@ use crate::key::canonical;
 use crate::key::{self, BodyPart};
 use crate::policy::Rule;
 use crate::request::{MethodKind, Request};
+use crate::stages::{self, Seen};
 
 /// The first event of every exchange.
 pub(super) fn begin(
     head: Vec<u8>,
     end_of_stream: bool,
-    explaining: &mut Option<Box<Explaining>>,
+    #[cfg(feature = "operators")] explaining: &mut Option<Box<Explaining>>,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
@@ -31,13 +32,14 @@ pub(super) fn begin(
         return (State::Relaying, Directive::Pass);
     };
     let mut request = Request::read(fields, !end_of_stream);
-    if let Some(answered) = operating::begin(&request, end_of_stream, cache, moment) {
-        return answered;
+    let (rule_index, rule) = rule_of(&policy, &request);
+    if let Some(said) = stages::enter(&Seen { request: &request, end_of_stream, rule }, cache, moment) {
+        return then(said);
     }
+    #[cfg(feature = "operators")]
     if let Some(token) = request.explain {
         *explaining = Explaining::begin(token, &request, &head, cache, moment);
     }
-    let (rule_index, rule) = rule_of(&policy, &request);
     let now = moment.now;
     let body_keyed = match stays_out(&mut request, rule) {
         Ok(body_keyed) => body_keyed,

@@ -1,16 +1,11 @@
-//! One exchange that is explained to whoever shows the operators' token in `Selvage-Explain`, and what operators ask at
-//! `/.selvage/explain`.
+//! One exchange that is explained to whoever shows the operators' token in `Selvage-Explain`.
 
-use serde_json::json;
-
-use super::operating::{self, Told};
 use super::{Directive, Event, RequestEdit};
 use crate::cache::{Cache, Moment};
-use crate::explain::operators::Question;
 use crate::explain::{Answer, Subject, explain};
 use crate::fields::{FieldBlock, Fields, status_of};
-use crate::purge::request::Fault;
 use crate::request::Request;
+use crate::stages::operators;
 use crate::time::Timestamp;
 
 /// A request with `Selvage-Explain`, where there is a gate.
@@ -36,7 +31,7 @@ impl Explaining {
         }
         let status = if !cache.policy().admin_hosts.allow(request.authority) {
             421
-        } else if operating::kept_out(cache, moment).is_some() {
+        } else if operators::kept_out(cache, moment).is_some() {
             429
         } else if !cache.gate().is_token(token) {
             403
@@ -45,10 +40,10 @@ impl Explaining {
         };
         let granted = status == 200;
         if !granted {
-            operating::note_refusal(status, request, cache, moment);
+            operators::note_refusal(status, request, cache, moment);
         }
         if status == 403 {
-            operating::note_guess(cache, moment);
+            operators::note_guess(cache, moment);
         }
         cache.stats.count("explain", if granted { "granted" } else { "refused" });
         let has_body = request.has_body;
@@ -107,29 +102,6 @@ impl Explaining {
         let request = Request::read(fields, self.has_body);
         let subject = Subject { request: &request, body: None, response };
         Some(explain(&subject, cache, moment).to_line(LONGEST_LINE))
-    }
-}
-
-/// What an operator asks in a query.
-pub(super) fn by_query(request: &Request<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
-    told(Question::of_query(request), cache, moment)
-}
-
-/// What an operator asks in JSON.
-pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
-    told(Question::of_json(body), cache, moment)
-}
-
-fn told(question: Result<Question, Fault>, cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
-    match question {
-        Ok(question) => {
-            cache.stats.count("explain", "asked");
-            Told { status: 200, body: question.answer(cache, moment) }
-        }
-        Err(fault) => {
-            cache.stats.count("explain", "refused");
-            Told { status: 400, body: json!({ "error": fault.allowed, "path": fault.path }) }
-        }
     }
 }
 

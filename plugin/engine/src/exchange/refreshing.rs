@@ -245,7 +245,7 @@ impl Refresh {
             return self.fail(failure, result, End::Failed, cache, moment);
         }
         let (plan, errand) = self.into_plan();
-        let mut exchange = Exchange { state: State::Forwarding(plan), explaining: None, kept: None };
+        let mut exchange = Exchange { state: State::Forwarding(plan), ..Exchange::default() };
         let end = match exchange.on(Event::Response { head, end_of_stream: false }, cache, moment) {
             Directive::Respond(reply) => {
                 cache.recycle(reply.fields);

@@ -1,80 +1,17 @@
-//! What operators warm, `POST /.selvage/warm`, and the request that is sent for each URL.
+//! The request that is sent for each URL that is to be warmed.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use super::lookup::Keyed;
-use super::operating::{Told, note};
 use super::refreshing;
-use crate::admission::{self, rule_of};
-use crate::cache::{Cache, Errand, FillEnd, Fleet, Found, Moment, Refresh};
-use crate::fields::{FieldBlock, Fields};
+use crate::admission::rule_of;
+use crate::cache::{Cache, Errand, FillEnd, Fleet, Found, Moment, Refresh, head_to_warm, unfit_to_warm};
+use crate::fields::Fields;
 use crate::key;
 use crate::key::canonical;
 use crate::request::Request;
-use crate::time::Timestamp;
-use crate::url::Url;
-use crate::warm::{Added, Item, request};
-
-/// How far the workers have come.
-pub(super) fn progress(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
-    let mut body = cache.warming_progress(moment);
-    if let Some(body) = body.as_object_mut() {
-        body.insert("per_second".into(), json!(cache.policy().warm.per_second));
-    }
-    Told { status: 200, body }
-}
-
-/// A body that says what to warm. This worker does it, after the answer.
-pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
-    let urls = match request::parse(body) {
-        Ok(urls) => urls,
-        Err(fault) => {
-            cache.stats.count("warm", "refused");
-            return Told { status: 400, body: json!({ "error": fault.allowed, "path": fault.path }) };
-        }
-    };
-    let (asked, mut queued, mut already) = (urls.len(), 0, 0);
-    let mut refused: Vec<Value> = Vec::new();
-    for (at, url) in urls.into_iter().enumerate() {
-        let why = match refusal(&url, cache, moment.now) {
-            Some(why) => why,
-            None => match cache.warm(url, false, moment.now) {
-                Added::Queued => {
-                    queued += 1;
-                    continue;
-                }
-                Added::Already => {
-                    already += 1;
-                    continue;
-                }
-                Added::Full => "queue-full",
-            },
-        };
-        cache.refuse_to_warm(why);
-        refused.push(json!({ "path": format!("urls[{at}]"), "reason": why }));
-    }
-    let what = json!({ "urls": asked, "queued": queued, "already": already, "refused": refused.len() });
-    note("warm", what, cache, moment);
-    Told { status: 202, body: json!({ "queued": queued, "already": already, "refused": refused }) }
-}
-
-/// Why a URL is not to be warmed, before anything is looked up.
-fn refusal(url: &Url, cache: &Cache, now: Timestamp) -> Option<&'static str> {
-    let head = head_of(url);
-    let Some(fields) = Fields::parse(&head) else { return Some("url") };
-    let request = Request::read(fields, false);
-    let (rule_index, rule) = rule_of(cache.policy(), &request);
-    if rule.bypass {
-        return Some("rule");
-    }
-    if let Some(vector) = admission::refusal(&request, rule) {
-        return Some(vector.as_str());
-    }
-    cache.refresh_cluster(rule_index, rule, now).is_none().then_some("no-cluster")
-}
+use crate::warm::Item;
 
 /// What is to be done about a URL whose turn it is.
 pub(super) enum Prepared {
@@ -93,10 +30,10 @@ pub(super) enum Prepared {
 /// Looks a URL up, and takes the lead of its fetch unless that is needless.
 pub(super) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -> Prepared {
     let now = moment.now;
-    if let Some(why) = refusal(&item.url, cache, now) {
+    if let Some(why) = unfit_to_warm(&item.url, cache, now) {
         return Prepared::Refused(why);
     }
-    let head = head_of(&item.url);
+    let head = head_to_warm(&item.url);
     let Some(fields) = Fields::parse(&head) else { return Prepared::Refused("url") };
     let request = Request::read(fields, false);
     let policy = Rc::clone(cache.policy());
@@ -139,19 +76,6 @@ pub(super) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -
     let mut fetch = refreshing::fetch(&keyed, stale, leads, admitted, cluster, errand, cache, moment);
     fetch.fleet = fleet;
     Prepared::Fetch(Box::new(fetch))
-}
-
-/// The request of a client that has nothing to tell.
-fn head_of(url: &Url) -> Vec<u8> {
-    let mut block = FieldBlock::new();
-    block.push(b":method", b"GET");
-    block.push(b":scheme", url.scheme.as_bytes());
-    block.push(b":authority", &url.authority);
-    block.push(b":path", &url.target);
-    block.push(b"accept-encoding", b"gzip");
-    let mut head = Vec::new();
-    block.write_with(&[], &mut head);
-    head
 }
 
 /// Until somebody else's fetch is looked at again.

@@ -4,16 +4,25 @@
 //! to the origin, for it may show a token; where there is no gate there is no door. Only the page, which holds nothing, is
 //! before the gate.
 
+mod explaining;
+mod informing;
+mod page;
+mod purging;
+mod warming;
+
+pub(crate) use purging::Purging;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Directive, Reply, State, explaining, informing, page, purging, warming};
+use super::{Held, Seen, Then, Until};
 use crate::cache::{Cache, Moment};
 use crate::fields::FieldBlock;
 use crate::purge::gate::Admission;
 use crate::purge::guesses::{TRIES, WINDOW};
 use crate::purge::request::LONGEST_BODY;
+use crate::reply::Reply;
 use crate::request::Request;
 
 /// What operators may ask for.
@@ -107,7 +116,7 @@ enum Does {
     Read(Reads),
 }
 
-type Reads = fn(&[u8], &mut Cache, &mut Moment<'_>) -> (State, Directive);
+type Reads = fn(&[u8], &mut Cache, &mut Moment<'_>) -> Then;
 
 /// An answer to an operator.
 pub(super) struct Told {
@@ -116,7 +125,7 @@ pub(super) struct Told {
 }
 
 /// An operator's request whose body is still coming.
-pub(super) struct Operating {
+pub(crate) struct Operating {
     body: Vec<u8>,
     family: &'static str,
     reads: Reads,
@@ -130,15 +139,11 @@ impl Operating {
 }
 
 /// Takes an operator's request, if it is one and there is a gate for it.
-pub(super) fn begin(
-    request: &Request<'_>,
-    end_of_stream: bool,
-    cache: &mut Cache,
-    moment: &mut Moment<'_>,
-) -> Option<(State, Directive)> {
+pub(super) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<Then> {
     if !cache.gate().is_there() {
         return None;
     }
+    let Seen { request, end_of_stream, .. } = *seen;
     let is_allowed = cache.policy().admin_hosts.allow(request.authority);
     if is_allowed && let Some(page) = page::answer(request) {
         return Some(page);
@@ -206,7 +211,7 @@ pub(super) fn begin(
         Does::Read(reads) if end_of_stream => reads(b"", cache, moment),
         Does::Read(reads) => {
             let operating = Operating { body: Vec::new(), family, reads };
-            (State::Operating(Box::new(operating)), Directive::AwaitBody)
+            Then::Await(Held::Operating(operating), Until::Body)
         }
     })
 }
@@ -214,12 +219,12 @@ pub(super) fn begin(
 impl Operating {
     /// A part of the body has come.
     pub(super) fn on_chunk(
-        mut self: Box<Self>,
+        mut self,
         chunk: &[u8],
         end_of_stream: bool,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
-    ) -> (State, Directive) {
+    ) -> Then {
         let fits = self.body.len().saturating_add(chunk.len()) <= LONGEST_BODY;
         if !fits || self.body.try_reserve(chunk.len()).is_err() {
             cache.stats.count(self.family, "refused");
@@ -229,13 +234,13 @@ impl Operating {
         self.body.extend_from_slice(chunk);
         match end_of_stream {
             true => (self.reads)(&self.body, cache, moment),
-            false => (State::Operating(self), Directive::AwaitBody),
+            false => Then::Await(Held::Operating(self), Until::Body),
         }
     }
 }
 
 /// How long the client is kept out for wrong tokens; counted, as it asks now.
-pub(super) fn kept_out(cache: &mut Cache, moment: &mut Moment<'_>) -> Option<Duration> {
+pub(crate) fn kept_out(cache: &mut Cache, moment: &mut Moment<'_>) -> Option<Duration> {
     cache.gate().credentials()?;
     let peer = moment.host.peer().unwrap_or_default();
     let left = cache.guesses().kept_out(&peer, moment.now);
@@ -246,7 +251,7 @@ pub(super) fn kept_out(cache: &mut Cache, moment: &mut Moment<'_>) -> Option<Dur
 }
 
 /// The client has shown a wrong token.
-pub(super) fn note_guess(cache: &mut Cache, moment: &mut Moment<'_>) {
+pub(crate) fn note_guess(cache: &mut Cache, moment: &mut Moment<'_>) {
     let peer = moment.host.peer().unwrap_or_default();
     if cache.guesses().note(&peer, moment.now) {
         note("guessing", json!({ "wrong": TRIES, "kept_out_s": WINDOW.as_secs() }), cache, moment);
@@ -254,7 +259,7 @@ pub(super) fn note_guess(cache: &mut Cache, moment: &mut Moment<'_>) {
 }
 
 /// Writes down who was refused what, but not each time.
-pub(super) fn note_refusal(status: u16, request: &Request<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
+pub(crate) fn note_refusal(status: u16, request: &Request<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
     let Some(left_out) = cache.guesses().line(moment.now) else { return };
     let shown = |text: &[u8]| {
         String::from_utf8_lossy(text.get(..text.len().min(LONGEST_SHOWN)).unwrap_or_default()).into_owned()
@@ -281,7 +286,7 @@ pub(super) fn note(event: &str, what: Value, cache: &Cache, moment: &mut Moment<
 /// Of what a refused request says, in bytes.
 const LONGEST_SHOWN: usize = 128;
 
-pub(super) fn answered(told: &Told, field: Option<(&[u8], &[u8])>) -> (State, Directive) {
+pub(super) fn answered(told: &Told, field: Option<(&[u8], &[u8])>) -> Then {
     let mut block = FieldBlock::new();
     block.push(b"content-type", b"application/json");
     block.push(b"cache-control", b"no-store");
@@ -291,7 +296,7 @@ pub(super) fn answered(told: &Told, field: Option<(&[u8], &[u8])>) -> (State, Di
     let mut fields = Vec::new();
     block.write_with(&[], &mut fields);
     let content = told.body.to_string().into_bytes();
-    (State::Finished, Directive::Respond(Reply::made(told.status, fields, content)))
+    Then::Respond(Reply::made(told.status, fields, content))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::operating::{Told, answered, note};
-use super::{Directive, State};
+use super::super::{Held, Then, Until};
+use super::{Told, answered, note};
 use crate::admission::rule_of;
 use crate::cache::{Cache, Moment, Telling};
 use crate::key;
@@ -19,11 +19,7 @@ use crate::time::Timestamp;
 use crate::uri;
 
 /// `PURGE` on a URL.
-pub(super) fn by_method(
-    request: &Request<'_>,
-    cache: &mut Cache,
-    moment: &mut Moment<'_>,
-) -> (State, Directive) {
+pub(super) fn by_method(request: &Request<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Then {
     let soft = request
         .fields
         .get(b"selvage-purge")
@@ -44,7 +40,7 @@ pub(super) fn by_method(
 }
 
 /// A body that says what to purge.
-pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
+pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -> Then {
     match request::parse(body) {
         Ok(asked) => {
             let count = |kind: &str| asked.items.iter().filter(|item| kind_of(item) == kind).count();
@@ -64,7 +60,7 @@ pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -
 }
 
 /// Purges, writes down who wanted it, and answers.
-fn accept(asked: &Asked, what: Value, cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
+fn accept(asked: &Asked, what: Value, cache: &mut Cache, moment: &mut Moment<'_>) -> Then {
     let items: Vec<What> = asked.items.iter().flat_map(|item| what_of(item, cache)).collect();
     let purged = asked.items.len();
     let soft = asked.mode == Mode::Soft;
@@ -79,12 +75,12 @@ fn accept(asked: &Asked, what: Value, cache: &mut Cache, moment: &mut Moment<'_>
     Purging { telling, until, purged, soft }.look(cache, moment)
 }
 
-fn done(purged: usize, soft: bool, fleet: &str) -> (State, Directive) {
+fn done(purged: usize, soft: bool, fleet: &str) -> Then {
     answered(&Told { status: 200, body: json!({ "purged": purged, "soft": soft, "fleet": fleet }) }, None)
 }
 
 /// A purge that is done here, while the fleet is told.
-pub(super) struct Purging {
+pub(crate) struct Purging {
     telling: Telling,
     until: Timestamp,
     purged: usize,
@@ -93,17 +89,17 @@ pub(super) struct Purging {
 
 impl Purging {
     /// Bytes that it keeps, as far as they grow with what the operator sends.
-    pub(super) fn kept_bytes(&self) -> usize {
+    pub(in crate::stages) fn kept_bytes(&self) -> usize {
         self.telling.bytes()
     }
 
     /// Answers, or waits a little longer.
-    pub(super) fn look(self, cache: &Cache, moment: &Moment<'_>) -> (State, Directive) {
+    pub(in crate::stages) fn look(self, cache: &Cache, moment: &Moment<'_>) -> Then {
         let fleet = match cache.is_told(&self.telling) {
             true => "told",
             false if moment.now < self.until => {
                 let at = moment.now.plus(PAUSE);
-                return (State::Purging(Box::new(self)), Directive::PollRemote { at });
+                return Then::Await(Held::Purging(self), Until::Moment(at));
             }
             false => "pending",
         };

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::operating::{Told, note};
+use super::{Told, note};
 use crate::cache::{Cache, Moment};
 use crate::config::refusal;
 use crate::insight::health::{self, Status};

@@ -3,11 +3,12 @@
 //!
 //! Its source is `plugin/page/index.html`; `build.rs` compresses it and computes what its policy allows.
 
-use super::{Directive, Reply, State};
+use super::Then;
 use crate::coding::gzip;
 use crate::coding::head::ACCEPT_ENCODING;
 use crate::coding::negotiate::{Acceptable, Choice};
 use crate::fields::FieldBlock;
+use crate::reply::Reply;
 use crate::request::Request;
 
 /// Where it is.
@@ -27,7 +28,7 @@ pub(super) fn is_at(path: &[u8]) -> bool {
 }
 
 /// Answers the request if it is for the page.
-pub(super) fn answer(request: &Request<'_>) -> Option<(State, Directive)> {
+pub(super) fn answer(request: &Request<'_>) -> Option<Then> {
     let path = request.path();
     if request.method == b"PURGE" || !is_at(path) {
         return None;
@@ -50,7 +51,7 @@ pub(super) fn answer(request: &Request<'_>) -> Option<(State, Directive)> {
     };
     let mut fields = Vec::new();
     block.write_with(&[], &mut fields);
-    Some((State::Finished, Directive::Respond(Reply::made(status, fields, body))))
+    Some(Then::Respond(Reply::made(status, fields, body)))
 }
 
 /// The page in the coding that the client wants.

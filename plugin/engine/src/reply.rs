@@ -1,0 +1,43 @@
+//! A response that is made here, in the origin's place.
+
+use crate::store::response::Body;
+
+/// A response that the cache makes.
+#[derive(Debug, PartialEq)]
+pub struct Reply {
+    /// Status code.
+    pub status: u16,
+    /// Its fields as a block, without `:status`. Given back with [`Cache::recycle`](crate::cache::Cache::recycle) once sent.
+    pub fields: Vec<u8>,
+    /// Where its content is.
+    pub body: Body,
+    /// The part of the content that is sent.
+    pub range: std::ops::Range<usize>,
+    /// What the host's own idea of a reply would get wrong.
+    pub mend: Option<Mend>,
+}
+
+impl Reply {
+    /// A reply that is made here and not from the store, all of its content sent.
+    pub(crate) fn made(status: u16, fields: Vec<u8>, content: Vec<u8>) -> Self {
+        let range = 0..content.len();
+        Self { status, fields, body: Body::new(content), range, mend: None }
+    }
+
+    /// The content to send.
+    pub fn content(&self) -> &[u8] {
+        self.body.as_slice().get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+/// Envoy gives a reply with content the type `text/plain` where none is named, and takes the type off a reply
+/// without content. The adapter undoes either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mend {
+    /// The stored response has no `Content-Type`.
+    RemoveContentType,
+    /// The stored response has one, and no content.
+    AddContentType(Vec<u8>),
+    /// It has no content, which HEAD is to say, and perhaps a type.
+    AddLength(Option<Vec<u8>>),
+}

@@ -1,0 +1,121 @@
+//! What a request passes before the cache sees it: one stage for each capability.
+//!
+//! The exchange asks them in the order of [`enter`], and is the only one that keeps a request's state. A stage lets the request
+//! go on, answers it, or takes it: then it says what it waits for, is told of each such event, and answers in the end. What
+//! a stage has taken never goes to the origin.
+//!
+//! A stage that is not configured costs the test of one flag, and one that was not built nothing. `plugin/docs/capability.md`
+//! shows how to add one.
+
+#[cfg(feature = "operators")]
+pub(crate) mod operators;
+
+use crate::cache::{Cache, Moment};
+use crate::policy::Rule;
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::time::Timestamp;
+
+/// A request at its beginning, as the stages see it.
+pub(crate) struct Seen<'a> {
+    /// Its head.
+    pub request: &'a Request<'a>,
+    /// It has no body.
+    pub end_of_stream: bool,
+    /// Its rule.
+    pub rule: &'a Rule,
+}
+
+/// What a stage does with a request that it has taken.
+pub(crate) enum Then {
+    /// This is the answer.
+    Respond(Reply),
+    /// It waits, and keeps this.
+    Await(Held, Until),
+}
+
+/// What a stage waits for.
+pub(crate) enum Until {
+    /// The next part of the request's body.
+    Body,
+    /// This moment.
+    Moment(Timestamp),
+}
+
+/// Asks the stages in their order. `None` if all let the request go on.
+#[inline]
+pub(crate) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<Then> {
+    #[cfg(feature = "operators")]
+    if let Some(then) = operators::enter(seen, cache, moment) {
+        return Some(then);
+    }
+    None
+}
+
+/// What a stage keeps of a request that it has taken.
+pub(crate) enum Held {
+    #[cfg(feature = "operators")]
+    /// An operator's request whose body is still coming.
+    Operating(operators::Operating),
+    #[cfg(feature = "operators")]
+    /// A purge of which the fleet has yet to hear.
+    Purging(operators::Purging),
+}
+
+impl Held {
+    /// A part of the request's body has come.
+    pub(crate) fn on_chunk(
+        self,
+        chunk: &[u8],
+        end_of_stream: bool,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Then {
+        match self {
+            #[cfg(feature = "operators")]
+            Self::Operating(operating) => operating.on_chunk(chunk, end_of_stream, cache, moment),
+            #[cfg(feature = "operators")]
+            held @ Self::Purging(_) => Then::Await(held, Until::Body),
+        }
+    }
+
+    /// The moment that it waited for has come.
+    pub(crate) fn on_wake(self, cache: &mut Cache, moment: &mut Moment<'_>) -> Then {
+        match self {
+            #[cfg(feature = "operators")]
+            Self::Purging(purging) => purging.look(cache, moment),
+            #[cfg(feature = "operators")]
+            held @ Self::Operating(_) => Then::Await(held, Until::Body),
+        }
+    }
+
+    /// Whether it waits for the request's body.
+    pub(crate) const fn awaits_body(&self) -> bool {
+        match *self {
+            #[cfg(feature = "operators")]
+            Self::Operating(_) => true,
+            #[cfg(feature = "operators")]
+            Self::Purging(_) => false,
+        }
+    }
+
+    /// Bytes of the request that it keeps, as far as they grow with what the client sends.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        match *self {
+            #[cfg(feature = "operators")]
+            Self::Operating(ref operating) => operating.kept_bytes(),
+            #[cfg(feature = "operators")]
+            Self::Purging(ref purging) => purging.kept_bytes(),
+        }
+    }
+
+    /// As the table of transitions calls it.
+    pub(crate) const fn name(&self) -> &'static str {
+        match *self {
+            #[cfg(feature = "operators")]
+            Self::Operating(_) => "operating",
+            #[cfg(feature = "operators")]
+            Self::Purging(_) => "purging",
+        }
+    }
+}
