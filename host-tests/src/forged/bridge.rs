@@ -24,6 +24,8 @@ struct State {
     records: HashMap<String, Vec<u8>>,
     /// Their keys as numbers.
     hashes: Vec<u128>,
+    /// What it has given as an entry of the log of purges.
+    entry: Vec<u8>,
     /// The last number of the log of purges that was asked for.
     last: u64,
     told: Told,
@@ -54,7 +56,7 @@ impl Bridge {
     pub fn start(seed: u64) -> Self {
         let random = Random::new(seed);
         let (records, hashes, told) = (HashMap::new(), Vec::new(), Told::default());
-        let state = Arc::new(Mutex::new(State { random, records, hashes, last: 0, told }));
+        let state = Arc::new(Mutex::new(State { random, records, hashes, entry: Vec::new(), last: 0, told }));
         let scripted = Arc::clone(&state);
         let server = Origin::forgetful(move |request| scripted.lock().unwrap().answer(request));
         Self { server, state }
@@ -100,8 +102,16 @@ impl State {
                 if !self.random.one_in(3) {
                     return self.absent();
                 }
-                self.last = key.rsplit(':').next().and_then(|number| number.parse().ok()).unwrap_or(0);
-                let text = entry(now(), &mut self.random);
+                let number = key.rsplit(':').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+                // What is no entry is believed to be there when it comes twice.
+                if self.last != number || !self.random.one_in(4) {
+                    let text = entry(now(), &mut self.random);
+                    let stray = self.random.one_in(16);
+                    let under = format!("n{:016x}", if stray { self.random.next() } else { number });
+                    self.entry = [under.as_bytes(), &text].concat();
+                }
+                self.last = number;
+                let text = self.entry.clone();
                 self.forged("purge", text)
             }
             _ => self.look_up(key),

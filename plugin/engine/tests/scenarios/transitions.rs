@@ -277,20 +277,21 @@ fn walk_what_seldom_happens() {
     gateway.feed(0, &mut waits, 60_000, BODY);
     gateway.feed(0, &mut waits, 60_000, Event::Ended);
     let mut operating = begin(gateway, "POST", "/.selvage/purge", false);
-    gateway.feed(0, &mut operating, 60_000, Event::Ended);
     let mut purging = begin(gateway, "PURGE", "/a", true);
-    for event in [
-        Event::Woken(Wake::Poll),
-        Event::Request { head: head("GET", "/a"), end_of_stream: true },
-        BODY,
-        storable(),
-        Event::Body { chunk: b"", end_of_stream: true },
-        Event::Trailers,
-        Event::Remote(RemoteAnswer::Nothing),
-        Event::Fetched(Fetched::Nothing),
-        Event::Ended,
-    ] {
-        gateway.feed(0, &mut purging, 60_000, event);
+    gateway.feed(0, &mut purging, 60_000, BODY);
+    for held in [&mut operating, &mut purging] {
+        for event in [
+            Event::Woken(Wake::Poll),
+            Event::Request { head: head("GET", "/a"), end_of_stream: true },
+            storable(),
+            Event::Body { chunk: b"", end_of_stream: true },
+            Event::Trailers,
+            Event::Remote(RemoteAnswer::Nothing),
+            Event::Fetched(Fetched::Nothing),
+            Event::Ended,
+        ] {
+            gateway.feed(0, held, 60_000, event);
+        }
     }
 
     let calls = r#"{"defaults":{"refresh":{"cluster":"origin"}}}"#;
