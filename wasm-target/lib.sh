@@ -67,6 +67,11 @@ apt_install() {
     fail "apt-get could not install $* (its last lines are above): mend that, then start again"
 }
 
+# Prints the names that `build --with` takes, the cache first: the features of the filter.
+capabilities() {
+  sed -n '/^\[features\]/,/^\[dependencies\]/s/^\([a-z]*\) = .*/\1/p' "${root:?}/plugin/Cargo.toml" | grep -vx default
+}
+
 # Makes sure that a C linker is there, without which no Rust program links.
 ensure_linker() { have cc || apt_install "to link Rust programs" gcc libc6-dev; }
 
