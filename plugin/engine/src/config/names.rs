@@ -3,7 +3,7 @@
 //! Each kind is a pair: the words for what is allowed, and the parser that decides it.
 
 use super::limits::{HOST_CHARS, NAME_CHARS, PATH_CHARS};
-use super::rule::{DEFAULT_RULE, FieldName, QueryName};
+use super::{DEFAULT_RULE, FieldName, QueryName};
 use crate::uri::ipv6;
 use crate::url::Url;
 

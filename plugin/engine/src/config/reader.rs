@@ -1,20 +1,18 @@
-//! Small readers that walk JSON, note every fault with its path, and go on.
+//! Walks JSON, notes every fault with its path, and goes on. What a member may hold is read by its [`Kind`].
 
 use std::cell::RefCell;
-use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use super::ConfigError;
-use super::limits::{FAULTS, LIST, Millis, allowed_duration, allowed_size, allowed_whole};
-use super::units;
+use super::limits::FAULTS;
+use super::settings::kinds::Kind;
 use super::written::{Written, quote};
 
 /// The faults found so far.
-pub(super) type Faults = RefCell<Vec<ConfigError>>;
+pub(crate) type Faults = RefCell<Vec<ConfigError>>;
 
 /// Where in the configuration a value stands.
 #[derive(Clone)]
-pub(super) struct Place<'f> {
+pub(crate) struct Place<'f> {
     path: String,
     nullable: bool,
     faults: &'f Faults,
@@ -22,12 +20,12 @@ pub(super) struct Place<'f> {
 
 impl<'f> Place<'f> {
     /// The configuration as a whole.
-    pub(super) fn root(faults: &'f Faults) -> Self {
+    pub(crate) fn root(faults: &'f Faults) -> Self {
         Place { path: String::new(), nullable: false, faults }
     }
 
     /// Notes a fault here, and is `None` so that a reader can end with it. Past a hundred nobody reads on.
-    pub(super) fn refuse<T>(&self, found: impl Into<String>, allowed: impl Into<String>) -> Option<T> {
+    pub(crate) fn refuse<T>(&self, found: impl Into<String>, allowed: impl Into<String>) -> Option<T> {
         if self.faults.borrow().len() >= FAULTS {
             return None;
         }
@@ -40,7 +38,13 @@ impl<'f> Place<'f> {
         None
     }
 
-    fn member(&self, key: &str) -> Place<'f> {
+    /// The same place, where `null` may stand as well.
+    pub(crate) fn or_null(self) -> Place<'f> {
+        Place { nullable: true, ..self }
+    }
+
+    /// The place of a member of an object that is here.
+    pub(crate) fn member(&self, key: &str) -> Place<'f> {
         let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let path = match (plain, self.path.is_empty()) {
             (true, true) => key.to_owned(),
@@ -50,13 +54,14 @@ impl<'f> Place<'f> {
         Place { path, nullable: false, faults: self.faults }
     }
 
-    fn item(&self, index: usize) -> Place<'f> {
+    /// The place of an item of a list that is here.
+    pub(crate) fn item(&self, index: usize) -> Place<'f> {
         Place { path: format!("{}[{index}]", self.path), nullable: false, faults: self.faults }
     }
 }
 
 /// An object being read. It learns its members from what is asked for, so the list in an error message is complete.
-pub(super) struct Object<'w, 'f> {
+pub(crate) struct Object<'w, 'f> {
     place: Place<'f>,
     members: &'w [(String, Written)],
     known: Vec<&'static str>,
@@ -64,7 +69,7 @@ pub(super) struct Object<'w, 'f> {
 
 impl<'w, 'f> Object<'w, 'f> {
     /// Reads an object with `read`, then notes unknown and repeated members. `None` if the value is no object.
-    pub(super) fn walk<T>(
+    pub(crate) fn walk<T>(
         place: Place<'f>,
         written: &'w Written,
         read: impl FnOnce(&mut Object<'w, 'f>) -> T,
@@ -79,65 +84,52 @@ impl<'w, 'f> Object<'w, 'f> {
     }
 
     /// The place of the object itself.
-    pub(super) fn place(&self) -> &Place<'f> {
+    pub(crate) fn place(&self) -> &Place<'f> {
         &self.place
     }
 
     /// The place of a member.
-    pub(super) fn place_of(&self, key: &str) -> Place<'f> {
+    pub(crate) fn place_of(&self, key: &str) -> Place<'f> {
         self.place.member(key)
     }
 
     /// Whether the operator wrote the member with a value other than null.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.members.iter().any(|(name, value)| name == key && *value != Written::Null)
     }
 
-    /// Reads a member. `None` if it is absent or wrong.
-    pub(super) fn read<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(Place<'f>, &'w Written) -> Option<T>,
-    ) -> Option<T> {
-        self.known.push(key);
-        let (_, written) = self.members.iter().find(|(name, _)| name == key)?;
-        read(self.place.member(key), written)
-    }
-
-    /// Reads a member into its place, which keeps its value if the member is absent or wrong.
-    pub(super) fn set<T>(
-        &mut self,
-        key: &'static str,
-        target: &mut T,
-        read: impl FnOnce(Place<'f>, &'w Written) -> Option<T>,
-    ) {
-        if let Some(value) = self.read(key, read) {
-            *target = value;
+    /// Reads a member into its field, which keeps its value if the member is absent or wrong.
+    pub(crate) fn set<K: Kind>(&mut self, name: &'static str, field: &mut K::Value, kind: K) {
+        if let Some((place, written)) = self.find(name, kind.required()) {
+            kind.set(place, written, field);
         }
     }
 
-    /// Reads a member that must be there.
-    pub(super) fn require<T>(
+    /// Reads a list of at most so many with `read`, which gets each item and its place.
+    pub(crate) fn each(
         &mut self,
-        key: &'static str,
-        allowed: &str,
-        read: impl FnOnce(Place<'f>, &'w Written) -> Option<T>,
-    ) -> Option<T> {
-        if !self.members.iter().any(|(name, _)| name == key) {
-            self.known.push(key);
-            return self.place.member(key).refuse("nothing", allowed);
+        name: &'static str,
+        most: usize,
+        mut read: impl FnMut(Place<'f>, &'w Written),
+    ) {
+        match self.find(name, None) {
+            Some((place, Written::List(items))) if items.len() <= most => {
+                items.iter().enumerate().for_each(|(index, item)| read(place.item(index), item));
+            }
+            Some((place, written)) => {
+                place.refuse::<()>(written.describe(), format!("a list of at most {most}"));
+            }
+            None => {}
         }
-        self.read(key, read)
     }
 
-    /// Reads a member that is an object, each of its members falling back to what `target` holds.
-    pub(super) fn within<T>(
-        &mut self,
-        key: &'static str,
-        target: &mut T,
-        read: impl FnOnce(&mut Object<'w, 'f>, &mut T),
-    ) {
-        self.read(key, |place, written| Object::walk(place, written, |object| read(object, target)));
+    /// A member and its place. One that is missing is refused if it is required, with what is allowed.
+    fn find(&mut self, name: &'static str, required: Option<&str>) -> Option<(Place<'f>, &'w Written)> {
+        self.known.push(name);
+        match self.members.iter().find(|(written, _)| written == name) {
+            Some((_, written)) => Some((self.place.member(name), written)),
+            None => required.and_then(|allowed| self.place.member(name).refuse("nothing", allowed)),
+        }
     }
 
     fn finish(self) {
@@ -153,188 +145,6 @@ impl<'w, 'f> Object<'w, 'f> {
                 self.place.member(key).refuse::<()>("the member again", "each member once");
             }
         }
-    }
-}
-
-/// `true` or `false`.
-pub(super) fn switch(place: Place<'_>, written: &Written) -> Option<bool> {
-    match written {
-        Written::Switch(value) => Some(*value),
-        _ => place.refuse(written.describe(), "true or false"),
-    }
-}
-
-/// A whole number within bounds.
-pub(super) fn whole<N: TryFrom<u64>>(
-    bounds: RangeInclusive<u64>,
-) -> impl Fn(Place<'_>, &Written) -> Option<N> {
-    move |place, written| {
-        let number = match written {
-            Written::Whole(number) if bounds.contains(number) => N::try_from(*number).ok(),
-            _ => None,
-        };
-        number.or_else(|| place.refuse(written.describe(), allowed_whole(&bounds)))
-    }
-}
-
-/// A duration within bounds: a text with a unit, or a number of seconds.
-pub(super) fn duration(bounds: Millis) -> impl Fn(Place<'_>, &Written) -> Option<Duration> {
-    move |place, written| {
-        let duration = match written {
-            Written::Whole(seconds) => Some(Duration::from_secs(*seconds)),
-            Written::Text(text) => units::duration(text),
-            _ => None,
-        };
-        let least = Duration::from_millis(*bounds.start());
-        let most = Duration::from_millis(*bounds.end());
-        duration
-            .filter(|duration| (least..=most).contains(duration))
-            .or_else(|| place.refuse(written.describe(), allowed_duration(&bounds)))
-    }
-}
-
-/// A size within bounds: a text with a unit, or a number of bytes.
-pub(super) fn size<N: TryFrom<u64>>(
-    bounds: RangeInclusive<u64>,
-) -> impl Fn(Place<'_>, &Written) -> Option<N> {
-    move |place, written| {
-        let bytes = match written {
-            Written::Whole(bytes) => Some(*bytes),
-            Written::Text(text) => units::size(text),
-            _ => None,
-        };
-        bytes
-            .filter(|bytes| bounds.contains(bytes))
-            .and_then(|bytes| N::try_from(bytes).ok())
-            .or_else(|| place.refuse(written.describe(), allowed_size(&bounds)))
-    }
-}
-
-/// A text that `parse` accepts; `allowed` says which.
-pub(super) fn text<T>(
-    allowed: &'static str,
-    parse: fn(&str) -> Option<T>,
-) -> impl Fn(Place<'_>, &Written) -> Option<T> {
-    move |place, written| {
-        let value = match written {
-            Written::Text(text) => parse(text),
-            _ => None,
-        };
-        value.or_else(|| place.refuse(written.describe(), allowed))
-    }
-}
-
-/// One of a few words.
-pub(super) fn word<T: Copy>(words: &[(&str, T)]) -> impl Fn(Place<'_>, &Written) -> Option<T> {
-    move |place, written| {
-        let value = words.iter().find(|(name, _)| matches!(written, Written::Text(text) if text == name));
-        value.map(|(_, value)| *value).or_else(|| {
-            let names: Vec<String> = words.iter().map(|(name, _)| quote(name)).collect();
-            place.refuse(written.describe(), names.join(" or "))
-        })
-    }
-}
-
-/// Whether a list must have an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Least {
-    Empty,
-    One,
-}
-
-/// A list of different items, at most [`LIST`], each read by `item`.
-pub(super) fn list<T: PartialEq>(
-    least: Least,
-    item: impl Fn(Place<'_>, &Written) -> Option<T>,
-) -> impl Fn(Place<'_>, &Written) -> Option<Vec<T>> {
-    list_of(least, LIST, item)
-}
-
-/// A list of different items, at most so many, each read by `item`.
-pub(super) fn list_of<T: PartialEq>(
-    least: Least,
-    most: usize,
-    item: impl Fn(Place<'_>, &Written) -> Option<T>,
-) -> impl Fn(Place<'_>, &Written) -> Option<Vec<T>> {
-    let allowed = match least {
-        Least::Empty => format!("a list of at most {most}"),
-        Least::One => format!("a list of 1 to {most}"),
-    };
-    move |place, written| {
-        let items = match written {
-            Written::List(items) if items.len() <= most && (least == Least::Empty || !items.is_empty()) => {
-                items
-            }
-            _ => return place.refuse(written.describe(), allowed.as_str()),
-        };
-        let mut values: Vec<T> = Vec::with_capacity(items.len());
-        let mut whole = true;
-        for (index, written) in items.iter().enumerate() {
-            match item(place.item(index), written) {
-                Some(value) if values.contains(&value) => {
-                    whole = false;
-                    place.item(index).refuse::<()>(format!("{} again", written.describe()), "each item once");
-                }
-                Some(value) => values.push(value),
-                None => whole = false,
-            }
-        }
-        whole.then_some(values)
-    }
-}
-
-/// `null` for none, or what `read` reads.
-pub(super) fn nullable<'f, 'w, T>(
-    read: impl FnOnce(Place<'f>, &'w Written) -> Option<T>,
-) -> impl FnOnce(Place<'f>, &'w Written) -> Option<Option<T>> {
-    move |place, written| match written {
-        Written::Null => Some(None),
-        _ => read(Place { nullable: true, ..place }, written).map(Some),
-    }
-}
-
-/// The items of a list of objects, for `read`, which gets the place of each.
-pub(super) fn each<'f, 'w>(
-    most: usize,
-    mut read: impl FnMut(Place<'f>, &'w Written),
-) -> impl FnOnce(Place<'f>, &'w Written) -> Option<()> {
-    move |place, written| match written {
-        Written::List(items) if items.len() <= most => {
-            items.iter().enumerate().for_each(|(index, item)| read(place.item(index), item));
-            Some(())
-        }
-        _ => place.refuse(written.describe(), format!("a list of at most {most}")),
-    }
-}
-
-/// An object whose member names are data: each goes to `key`, each value to `value`. At most [`LIST`] members.
-pub(super) fn map<K: PartialEq, V>(
-    allowed_key: String,
-    key: impl Fn(&str) -> Option<K>,
-    value: impl Fn(Place<'_>, &Written) -> Option<V>,
-) -> impl Fn(Place<'_>, &Written) -> Option<Vec<(K, V)>> {
-    move |place, written| {
-        let members = match written {
-            Written::Object(members) if members.len() <= LIST => members,
-            _ => return place.refuse(written.describe(), format!("an object of at most {LIST}")),
-        };
-        let mut entries: Vec<(K, V)> = Vec::with_capacity(members.len());
-        let mut whole = true;
-        for (name, written) in members {
-            let at = place.member(name);
-            let entry = match key(name) {
-                Some(key) if entries.iter().any(|(earlier, _)| *earlier == key) => {
-                    at.refuse("the member again", "each member once")
-                }
-                Some(key) => value(at, written).map(|value| (key, value)),
-                None => at.refuse(format!("a member {}", quote(name)), allowed_key.as_str()),
-            };
-            match entry {
-                Some(entry) => entries.push(entry),
-                None => whole = false,
-            }
-        }
-        whole.then_some(entries)
     }
 }
 

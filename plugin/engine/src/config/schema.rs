@@ -5,8 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::limits::{LIST, RULES};
-use super::reader::Least;
-use super::reference::{Form, Member, Pattern, rule_only, settings, top};
+use super::reference::{Form, Least, Member, Pattern, rule_only, settings, top};
 
 /// The schema. It is as strict as the reader about members, types, units and ranges of numbers; that rule names are
 /// unique, that a duration or size with a unit is in range, and which names are reserved, only the reader says.
@@ -47,7 +46,7 @@ fn tree(members: &[Member]) -> Value {
     for member in members {
         let mut one = form(&member.form);
         merge(&mut one, json!({ "description": member.meaning }));
-        if let Ok(default) = serde_json::from_str::<Value>(member.default) {
+        if let Ok(default) = serde_json::from_str::<Value>(&member.default) {
             merge(&mut one, json!({ "default": default }));
         }
         if member.path == "key.body" {
@@ -56,7 +55,7 @@ fn tree(members: &[Member]) -> Value {
         if member.path == "key.query" {
             merge(&mut one, one_choice());
         }
-        let (above, name) = member.path.rsplit_once('.').unwrap_or(("", member.path));
+        let (above, name) = member.path.rsplit_once('.').unwrap_or(("", &member.path));
         let pointer: String = above
             .split('.')
             .filter(|name| !name.is_empty())
@@ -69,19 +68,8 @@ fn tree(members: &[Member]) -> Value {
 }
 
 fn form(form: &Form) -> Value {
-    let object = |kind: Value| json!({ "type": kind, "properties": {}, "additionalProperties": false });
-    let items_of = |items: Value, least: u8, most: usize| json!({ "items": items, "minItems": least, "maxItems": most, "uniqueItems": true });
-    let items = |items: Value, least: u8| items_of(items, least, LIST);
-    let list = |mut value: Value, kind: Value| {
-        merge(&mut value, json!({ "type": kind }));
-        value
-    };
-    let texts = |least: &Least, pattern: &Pattern, kind| {
-        list(items(text(pattern, json!("string")), u8::from(*least == Least::One)), kind)
-    };
     match form {
-        Form::Object => object(json!("object")),
-        Form::NullableObject => object(json!(["object", "null"])),
+        Form::Object => json!({ "type": "object", "properties": {}, "additionalProperties": false }),
         Form::Rules => json!({ "type": "array", "maxItems": RULES }),
         Form::Switch => json!({ "type": "boolean" }),
         Form::Whole(bounds) => {
@@ -93,40 +81,42 @@ fn form(form: &Form) -> Value {
             "minimum": bounds.start(),
             "maximum": bounds.end(),
         }),
-        Form::Duration(bounds) => duration(bounds, json!(["string", "integer"])),
-        Form::NullableDuration(bounds) => duration(bounds, json!(["string", "integer", "null"])),
+        Form::Duration(bounds) => json!({
+            "type": ["string", "integer"],
+            "pattern": "^[0-9]+(ms|s|m|h|d)$",
+            "minimum": bounds.start().div_ceil(1000),
+            "maximum": bounds.end() / 1000,
+        }),
         Form::Word(words) => json!({ "enum": words }),
-        Form::Text(pattern) => text(pattern, json!("string")),
-        Form::NullableText(pattern) => text(pattern, json!(["string", "null"])),
-        Form::Texts(least, pattern) => texts(least, pattern, json!("array")),
-        Form::ManyTexts(most, pattern) => {
-            list(items_of(text(pattern, json!("string")), 0, *most), json!("array"))
+        Form::Text(Pattern { expression, chars, .. }) => {
+            json!({ "type": "string", "pattern": expression, "minLength": 1, "maxLength": chars })
         }
-        Form::NullableTexts(least, pattern) => texts(least, pattern, json!(["array", "null"])),
-        Form::Wholes(bounds) => list(items(self::form(&Form::Whole(bounds.clone())), 0), json!("array")),
-        Form::NullableWholes(bounds) => {
-            list(items(self::form(&Form::Whole(bounds.clone())), 1), json!(["array", "null"]))
-        }
-        Form::DurationByStatus(bounds) => json!({
+        Form::List(least, most, item) => json!({
+            "type": "array",
+            "items": self::form(item),
+            "minItems": u8::from(*least == Least::One),
+            "maxItems": most,
+            "uniqueItems": true,
+        }),
+        Form::ByStatus(value) => json!({
             "type": "object",
             "propertyNames": { "pattern": "^[2-5][0-9][0-9]$" },
-            "additionalProperties": duration(bounds, json!(["string", "integer"])),
+            "additionalProperties": self::form(value),
             "maxProperties": LIST,
         }),
+        Form::Nullable(form) => {
+            let mut nullable = self::form(form);
+            let kinds = match nullable.get_mut("type").map(Value::take) {
+                Some(Value::Array(kinds)) => kinds,
+                kind => kind.into_iter().collect(),
+            };
+            merge(
+                &mut nullable,
+                json!({ "type": kinds.into_iter().chain([json!("null")]).collect::<Value>() }),
+            );
+            nullable
+        }
     }
-}
-
-fn duration(bounds: &super::limits::Millis, kind: Value) -> Value {
-    json!({
-        "type": kind,
-        "pattern": "^[0-9]+(ms|s|m|h|d)$",
-        "minimum": bounds.start().div_ceil(1000),
-        "maximum": bounds.end() / 1000,
-    })
-}
-
-fn text(pattern: &Pattern, kind: Value) -> Value {
-    json!({ "type": kind, "pattern": pattern.expression, "minLength": 1, "maxLength": pattern.chars })
 }
 
 /// At most one way to choose parameters.

@@ -1,9 +1,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::reference::{Form, Member, rule_only, settings, top};
+use super::reference::{Form, Least, Member, rule_only, settings, top};
 use super::schema::schema;
 use super::*;
 
@@ -182,18 +183,23 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
             vec![text(bounds.end() + 1), json!(-1), json!("1"), json!("1 s"), json!([])],
         )
     };
-    let texts = match member.path {
+    let texts = match member.path.as_str() {
         "match.hosts" => good(&["a.test", "*.a.test", "*"]),
         "match.paths" => good(&["/a", "/a/*", "*.css"]),
         "match.methods" => good(&["GET", "M-SEARCH"]),
         "key.body.methods" => good(&["POST", "QUERY"]),
-        "warm.urls" => good(&["https://a.test", "http://a.test/b?c"]),
         "compression.types" => good(&["text/html", "text/*", "+json"]),
         _ => good(&["x-a"]),
     };
+    let of = |form: &Form| examples(&Member { form: form.clone(), path: member.path.clone(), ..unknown() });
     match &member.form {
         Form::Object => (vec![json!({})], vec![json!(null), json!([]), json!(1)]),
-        Form::NullableObject => (vec![json!({}), json!(null)], vec![json!([]), json!(true)]),
+        Form::Nullable(form) => {
+            let (mut good, mut bad) = of(form);
+            good.push(json!(null));
+            bad.retain(|value| *value != json!(null));
+            (good, bad)
+        }
         Form::Rules => (
             vec![json!([]), many(|index| json!({ "name": format!("r{index}") }), limits::RULES)],
             vec![
@@ -215,23 +221,17 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
             bad.push(json!(null));
             (good, bad)
         }
-        Form::NullableDuration(bounds) => {
-            let (mut good, bad) = millis(bounds);
-            good.push(json!(null));
-            (good, bad)
-        }
         Form::Word(words) => (words.iter().map(|word| json!(word)).collect(), vec![json!("no"), json!(null)]),
-        Form::Text(pattern) | Form::NullableText(pattern) => {
-            let mut good = vec![json!("a"), json!("x".repeat(pattern.chars))];
-            let mut bad = vec![json!(""), json!("x".repeat(pattern.chars + 1)), json!(1)];
-            if matches!(member.form, Form::NullableText(_)) { &mut good } else { &mut bad }.push(json!(null));
-            (good, bad)
-        }
-        Form::ManyTexts(most, pattern) => {
+        Form::Text(pattern) => (
+            vec![json!("a"), json!("x".repeat(pattern.chars))],
+            vec![json!(""), json!("x".repeat(pattern.chars + 1)), json!(1), json!(null)],
+        ),
+        Form::List(_, most, item) if member.path == "warm.urls" => {
+            let Form::Text(pattern) = &**item else { panic!("URLs are texts") };
             let url = |index| json!(format!("http://a.test/{index}"));
             let all = |count: usize| Value::Array((0..count).map(url).collect());
             let long = format!("http://a.test/{}", "x".repeat(pattern.chars));
-            let mut good = texts;
+            let mut good = good(&["https://a.test", "http://a.test/b?c"]);
             good.extend([json!([]), all(*most)]);
             let same = good[0][0].clone();
             let bad = ["a.test/x", "ftp://a.test/", "http:///x", "http://u@a.test/", &long];
@@ -239,47 +239,38 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
             bad.extend([json!("http://a.test/"), json!(null), json!([same, same]), all(most + 1)]);
             (good, bad)
         }
-        Form::Texts(least, pattern) | Form::NullableTexts(least, pattern) => {
-            let mut good = texts;
-            let mut bad = vec![
-                json!("x-a"),
-                json!([1]),
-                json!([""]),
-                json!([format!("/{}", "X".repeat(pattern.chars))]),
-            ];
-            match &member.form {
-                Form::NullableTexts(..) => good.push(json!(null)),
-                _ => bad.push(json!(null)),
-            }
-            match least {
-                reader::Least::Empty => good.push(json!([])),
-                reader::Least::One => bad.push(json!([])),
-            }
-            let same = good[0][0].clone();
-            bad.push(json!([same, same]));
-            bad.push(many(|index| json!(format!("A{index}")), limits::LIST + 1));
+        Form::List(least, most, item) => {
+            let (mut good, mut bad) = match &**item {
+                Form::Text(pattern) => {
+                    let long = format!("/{}", "X".repeat(pattern.chars));
+                    let same = texts[0][0].clone();
+                    let many = many(|index| json!(format!("A{index}")), most + 1);
+                    let bad = vec![json!("x-a"), json!([1]), json!([""]), json!([long]), json!([same, same])];
+                    (texts, bad.into_iter().chain([many]).collect())
+                }
+                Form::Whole(bounds) => {
+                    let beyond = [bounds.start() - 1, bounds.end() + 1];
+                    let bad = beyond.into_iter().map(|number| json!([number])).chain([json!(["200"])]);
+                    (vec![json!([bounds.start(), bounds.end()])], bad.collect::<Vec<_>>())
+                }
+                other => panic!("{}: no list has items of {other:?}", member.path),
+            };
+            bad.push(json!(null));
+            if *least == Least::Empty { &mut good } else { &mut bad }.push(json!([]));
             (good, bad)
         }
-        Form::Wholes(bounds) | Form::NullableWholes(bounds) => {
-            let nullable = matches!(member.form, Form::NullableWholes(_));
-            let (ends, mut bad) =
-                (json!([bounds.start(), bounds.end()]), vec![json!([bounds.end() + 1]), json!(["200"])]);
-            let other = if nullable { json!(null) } else { json!([]) };
-            bad.push(if nullable { json!([]) } else { json!(null) });
-            bad.push(json!([bounds.start() - 1]));
-            (vec![ends, other], bad)
+        Form::ByStatus(lifetime) => {
+            let Form::Duration(bounds) = &**lifetime else { panic!("lifetimes are durations") };
+            let good = vec![json!({}), json!({ "200": "1s", "599": bounds.end() / 1000 })];
+            let bad = [r#"{"199":"1s"}"#, r#"{"4xx":"1s"}"#, r#"{"0404":"1s"}"#, r#"{"404":null}"#, "[]"];
+            (good, bad.iter().map(|json| serde_json::from_str(json).unwrap()).collect())
         }
-        Form::DurationByStatus(bounds) => (
-            vec![json!({}), json!({ "200": "1s", "599": bounds.end() / 1000 })],
-            vec![
-                json!({ "199": "1s" }),
-                json!({ "4xx": "1s" }),
-                json!({ "0404": "1s" }),
-                json!({ "404": null }),
-                json!([]),
-            ],
-        ),
     }
+}
+
+/// A member that no configuration has.
+fn unknown() -> Member {
+    Member { path: "~".into(), form: Form::Switch, default: String::new(), meaning: "" }
 }
 
 #[test]
@@ -304,12 +295,12 @@ fn every_described_default_is_the_codes_and_every_member_changes_something() {
         let bare = if place == "rules[]" { parse(r#"{"rules":[{"name":"r"}]}"#) } else { Config::default() };
         let bare = match member.path.strip_prefix("key.body.") {
             Some(_) => {
-                let body = Member { path: "key.body", form: Form::NullableObject, default: "", meaning: "" };
+                let body = Member { path: "key.body".into(), ..unknown() };
                 parse(&written(&body, place, json!({})).to_string())
             }
             None => bare,
         };
-        if let Ok(default) = serde_json::from_str::<Value>(member.default) {
+        if let Ok(default) = serde_json::from_str::<Value>(&member.default) {
             assert_eq!(parse(&written(&member, place, default).to_string()), bare, "{}", member.path);
         }
         if !matches!(member.form, Form::Object) {
@@ -323,8 +314,7 @@ fn every_described_default_is_the_codes_and_every_member_changes_something() {
 
 /// The names that the reader knows at a place, from its own message about an unknown one.
 fn names_known_to_the_reader(place: &str) -> BTreeSet<String> {
-    let unknown = Member { path: "~", form: Form::Switch, default: "", meaning: "" };
-    let told = faults(&written(&unknown, place, json!(1)).to_string());
+    let told = faults(&written(&unknown(), place, json!(1)).to_string());
     let (_, allowed) =
         told.iter().find_map(|fault| fault.split_once("unknown member \"~\", allowed: ")).expect(place);
     allowed.split(", ").map(|name| name.trim_matches('"').to_owned()).collect()

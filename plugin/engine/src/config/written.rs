@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// A JSON value. Unlike `serde_json::Value` it keeps repeated members, so that the reader can report them.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Written {
+pub(crate) enum Written {
     Null,
     Switch(bool),
     /// A whole number from zero on. A `Struct` from Envoy holds doubles, so `60.0` is one too.
@@ -20,7 +20,7 @@ pub(super) enum Written {
 
 impl Written {
     /// For an error message: scalars as JSON and shortened, the rest by kind.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Written::Null => "null".to_owned(),
             Written::Switch(value) => value.to_string(),
@@ -34,7 +34,7 @@ impl Written {
 }
 
 /// The text in quotation marks, control characters escaped and a long one cut.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let cut: String = text.chars().take(SHOWN_CHARS).collect();
     let dots = if cut.len() < text.len() { "…" } else { "" };
     format!("\"{}{dots}\"", cut.escape_debug())

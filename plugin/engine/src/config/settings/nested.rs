@@ -1,0 +1,267 @@
+//! What a member may hold when it is made of others: an object, a list, or none at all.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::kinds::{Kind, Time};
+use super::{Section, Shown};
+use crate::config::limits::{LIST, STATUS, allowed_whole};
+use crate::config::reader::{Object, Place};
+use crate::config::reference::{Form, Least, Member, described};
+use crate::config::units::show_duration;
+use crate::config::written::{Written, quote};
+
+/// An object with the members of a section. What it does not write stays as inherited.
+pub(crate) struct Below<S>(PhantomData<S>);
+
+/// An object with the members of a section. What it does not write stays as inherited.
+pub(crate) const fn object<S>() -> Below<S> {
+    Below(PhantomData)
+}
+
+impl<S: Section> Kind for Below<S> {
+    type Value = S;
+
+    fn read(&self, place: Place<'_>, written: &Written) -> Option<S> {
+        let mut section = S::default();
+        Object::walk(place, written, |object| section.fill(object)).map(|()| section)
+    }
+
+    fn set(&self, place: Place<'_>, written: &Written, field: &mut S) {
+        Object::walk(place, written, |object| field.fill(object));
+    }
+
+    fn show(&self, value: &S) -> Option<Value> {
+        Some(Shown::of(value))
+    }
+
+    fn form(&self) -> Form {
+        Form::Object
+    }
+
+    fn below(&self) -> Vec<Member> {
+        described(&S::default())
+    }
+}
+
+/// `null` for none, or another kind. One that is an object is replaced as a whole.
+pub(crate) struct Nullable<K>(K);
+
+/// `null` for none, or another kind. One that is an object is replaced as a whole.
+pub(crate) const fn nullable<K>(kind: K) -> Nullable<K> {
+    Nullable(kind)
+}
+
+impl<K: Kind> Kind for Nullable<K> {
+    type Value = Option<K::Value>;
+
+    fn read(&self, place: Place<'_>, written: &Written) -> Option<Self::Value> {
+        match written {
+            Written::Null => Some(None),
+            _ => self.0.read(place.or_null(), written).map(Some),
+        }
+    }
+
+    fn show(&self, value: &Self::Value) -> Option<Value> {
+        value.as_ref().map_or(Some(Value::Null), |value| self.0.show(value))
+    }
+
+    fn form(&self) -> Form {
+        Form::Nullable(Box::new(self.0.form()))
+    }
+
+    fn below(&self) -> Vec<Member> {
+        self.0.below()
+    }
+}
+
+/// A member that makes a difference by not being there.
+pub(crate) struct Given<K>(K);
+
+/// A member that makes a difference by not being there.
+pub(crate) const fn given<K>(kind: K) -> Given<K> {
+    Given(kind)
+}
+
+impl<K: Kind> Kind for Given<K> {
+    type Value = Option<K::Value>;
+
+    fn read(&self, place: Place<'_>, written: &Written) -> Option<Self::Value> {
+        self.0.read(place, written).map(Some)
+    }
+
+    fn show(&self, value: &Self::Value) -> Option<Value> {
+        value.as_ref().and_then(|value| self.0.show(value))
+    }
+
+    fn form(&self) -> Form {
+        self.0.form()
+    }
+}
+
+/// A member that must be there.
+pub(crate) struct Required<K>(K, &'static str);
+
+/// A member that must be there; `allowed` says to whom it is missing what to write.
+pub(crate) const fn required<K>(kind: K, allowed: &'static str) -> Required<K> {
+    Required(kind, allowed)
+}
+
+impl<K: Kind> Kind for Required<K> {
+    type Value = K::Value;
+
+    fn read(&self, place: Place<'_>, written: &Written) -> Option<K::Value> {
+        self.0.read(place, written)
+    }
+
+    fn required(&self) -> Option<&'static str> {
+        Some(self.1)
+    }
+
+    fn show(&self, value: &K::Value) -> Option<Value> {
+        self.0.show(value)
+    }
+
+    fn form(&self) -> Form {
+        self.0.form()
+    }
+}
+
+/// A list of different items.
+pub(crate) struct List<K> {
+    least: Least,
+    most: usize,
+    item: K,
+}
+
+/// A list of different items, at most [`LIST`].
+pub(crate) const fn list<K>(least: Least, item: K) -> List<K> {
+    List { least, most: LIST, item }
+}
+
+/// A list of different items, at most so many, or none.
+pub(crate) const fn list_of<K>(most: usize, item: K) -> List<K> {
+    List { least: Least::Empty, most, item }
+}
+
+impl<K: Kind<Value: PartialEq>> Kind for List<K> {
+    type Value = Vec<K::Value>;
+
+    fn read(&self, place: Place<'_>, written: &Written) -> Option<Self::Value> {
+        let List { least, most, item } = self;
+        let items = match written {
+            Written::List(items) if items.len() <= *most && (*least == Least::Empty || !items.is_empty()) => {
+                items
+            }
+            _ => {
+                let allowed = match least {
+                    Least::Empty => format!("a list of at most {most}"),
+                    Least::One => format!("a list of 1 to {most}"),
+                };
+                return place.refuse(written.describe(), allowed);
+            }
+        };
+        let mut values: Self::Value = Vec::with_capacity(items.len());
+        let mut whole = true;
+        for (index, written) in items.iter().enumerate() {
+            match item.read(place.item(index), written) {
+                Some(value) if values.contains(&value) => {
+                    whole = false;
+                    place.item(index).refuse::<()>(format!("{} again", written.describe()), "each item once");
+                }
+                Some(value) => values.push(value),
+                None => whole = false,
+            }
+        }
+        whole.then_some(values)
+    }
+
+    fn show(&self, value: &Self::Value) -> Option<Value> {
+        value.iter().map(|item| self.item.show(item)).collect()
+    }
+
+    fn form(&self) -> Form {
+        Form::List(self.least, self.most, Box::new(self.item.form()))
+    }
+}
+
+/// A list that is kept in ascending order.
+pub(crate) struct Ascending<K>(K);
+
+/// A list that is kept in ascending order.
+pub(crate) const fn ascending<K>(kind: K) -> Ascending<K> {
+    Ascending(kind)
+}
+
+impl<T: Ord, K: Kind<Value = Vec<T>>> Kind for Ascending<K> {
+    type Value = Vec<T>;
+
+    fn read(&self, place: Place<'_>, written: &Written) -> Option<Vec<T>> {
+        let mut items = self.0.read(place, written)?;
+        items.sort_unstable();
+        Some(items)
+    }
+
+    fn show(&self, value: &Vec<T>) -> Option<Value> {
+        self.0.show(value)
+    }
+
+    fn form(&self) -> Form {
+        self.0.form()
+    }
+}
+
+/// An object from status to duration, at most [`LIST`] of them, kept in ascending order of status.
+pub(crate) struct ByStatus(Time);
+
+/// An object from status to duration, at most [`LIST`] of them, kept in ascending order of status.
+pub(crate) const fn by_status(lifetime: Time) -> ByStatus {
+    ByStatus(lifetime)
+}
+
+impl Kind for ByStatus {
+    type Value = Vec<(u16, Duration)>;
+
+    fn read(&self, place: Place<'_>, written: &Written) -> Option<Self::Value> {
+        let members = match written {
+            Written::Object(members) if members.len() <= LIST => members,
+            _ => return place.refuse(written.describe(), format!("an object of at most {LIST}")),
+        };
+        let mut entries: Self::Value = Vec::with_capacity(members.len());
+        let mut whole = true;
+        for (name, written) in members {
+            let at = place.member(name);
+            let entry = match status(name) {
+                Some(status) if entries.iter().any(|(earlier, _)| *earlier == status) => {
+                    at.refuse("the member again", "each member once")
+                }
+                Some(status) => self.0.read(at, written).map(|lifetime| (status, lifetime)),
+                None => at.refuse(format!("a member {}", quote(name)), allowed_whole(&STATUS)),
+            };
+            match entry {
+                Some(entry) => entries.push(entry),
+                None => whole = false,
+            }
+        }
+        entries.sort_unstable();
+        whole.then_some(entries)
+    }
+
+    fn show(&self, value: &Self::Value) -> Option<Value> {
+        let shown =
+            value.iter().map(|(status, lifetime)| (status.to_string(), show_duration(*lifetime).into()));
+        Some(Value::Object(shown.collect::<Map<_, _>>()))
+    }
+
+    fn form(&self) -> Form {
+        Form::ByStatus(Box::new(self.0.form()))
+    }
+}
+
+/// A status as the name of a member: three digits.
+fn status(text: &str) -> Option<u16> {
+    let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|status| digits && STATUS.contains(&u64::from(*status)))
+}

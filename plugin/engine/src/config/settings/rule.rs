@@ -1,0 +1,249 @@
+//! What the cache does with the requests of one rule.
+//!
+//! The same type serves both sides: [`Config`](crate::config::Config) holds it as read, with what the operator left out
+//! filled in from `defaults`, and [`Policy`](crate::policy::Policy) hands it to the engine.
+
+use super::freshness::{Stale, Ttl};
+use super::key::Key;
+use super::kinds::{Words, switch, text, whole, word};
+use super::lists::{CREDENTIALS, TAINTING, all};
+use super::nested::{ascending, given, list, nullable, object, required};
+use super::origin::{Coalesce, OriginBreaker, Refresh};
+use super::response::{Compression, RangeFill, Tags, Vary};
+use super::texts::{Field, Host, Method, Path, RuleName, Targeted};
+use super::{Section, section};
+use crate::config::limits::STATUS;
+use crate::config::names;
+use crate::config::reader::{Object, Place};
+use crate::config::reference::Least::{Empty, One};
+use crate::config::written::{Written, quote};
+use crate::firewall::Watched;
+
+/// A field name: lower case, a token of RFC 9110 §5.6.2, never a pseudo-header.
+pub type FieldName = Box<[u8]>;
+
+/// Name of the rule for requests that no rule matches; no written rule may take it.
+pub const DEFAULT_RULE: &str = "default";
+
+/// The settings of one rule, or of the default rule, which serves the requests that no rule matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Unique. The default rule is called `default`.
+    pub name: Box<str>,
+    /// Requests pass through as if there were no cache. Default: false.
+    pub bypass: bool,
+    /// Everything runs except serving: what would be answered from a store goes to the origin all the same and is
+    /// compared with what that sends. Default: false.
+    pub shadow: bool,
+    /// How long a stored response is fresh.
+    pub ttl: Ttl,
+    /// When a stale response may be served.
+    pub stale: Stale,
+    /// What the rule changes in the origin's `Vary`.
+    pub vary: Vary,
+    /// What tells two requests apart, beside scheme, authority and path.
+    pub key: Key,
+    /// Only these statuses may be stored, in ascending order. Default `None`: all that RFC 9111 §3 allows.
+    pub statuses: Option<Vec<u16>>,
+    /// What becomes of a response with `Set-Cookie`. Default: [`SetCookie::Refuse`].
+    pub set_cookie: SetCookie,
+    /// What a request's `Cookie` means. Default: [`Cookies::Isolate`].
+    pub cookies: Cookies,
+    /// Whether the request's `Cache-Control` is obeyed (RFC 9111 §5.2.1). Default: [`RequestDirectives::Honour`].
+    pub request_directives: RequestDirectives,
+    /// Targeted cache-control fields in the order in which they are looked for (RFC 9213 §2.2).
+    /// Default: `cdn-cache-control`. Empty: only `Cache-Control` counts.
+    pub targeted: Vec<FieldName>,
+    /// Whether a stored response without a validator is given one. Default: [`Etag::Off`].
+    pub etag: Etag,
+    /// Which responses are stored compressed.
+    pub compression: Compression,
+    /// How requests wait for one another's fetch.
+    pub coalesce: Coalesce,
+    /// How stored responses are renewed without a client waiting for it.
+    pub refresh: Refresh,
+    /// When the origin is left alone for a while.
+    pub origin_breaker: OriginBreaker,
+    /// The fields that name a response's tags.
+    pub tags: Tags,
+    /// Whether the rule's responses are looked up in and sent to the remote store. Default: true.
+    pub remote: bool,
+    /// A request with one of these fields is not stored, for the origin may answer it differently without the key
+    /// telling. One that only repeats what the key says is passed over. [`Policy`](crate::policy::Policy) leaves out
+    /// those that the rule keys. Default: [`TAINTING`].
+    pub tainting_headers: Vec<FieldName>,
+    /// Fields that say who asks: each is treated as `Authorization` is (RFC 9111 §3.5).
+    /// [`Policy`](crate::policy::Policy) leaves out those that the rule keys. Default: [`CREDENTIALS`].
+    pub credential_headers: Vec<FieldName>,
+    /// What becomes of a request for a part of what is not stored.
+    pub range: RangeFill,
+    /// Whether the response to a POST answers later GETs of the URL that it names itself by (RFC 9110 §9.3.3).
+    /// Default: false.
+    pub post_answers_get: bool,
+    /// The names in `tainting_headers`, `credential_headers` and `vary.require`.
+    /// [`Policy`](crate::policy::Policy) works it out.
+    pub watched: Watched,
+}
+
+section! {
+    Rule {
+        name = DEFAULT_RULE.into();
+        bypass = false, switch(), "Requests pass through as if there were no cache.";
+        shadow = false, switch(),
+            "Everything runs except serving: what would be a hit goes to the origin all the same and is compared with what that sends. What is stored so is never served, nor once this is off again.";
+        ttl = Ttl::default(), object(), "How long a stored response is fresh.";
+        stale = Stale::default(), object(), "When a stale response may be served.";
+        vary = Vary::default(), object(), "What changes in the origin's `Vary`.";
+        key = Key::default(), object(), "What tells two requests apart, beside scheme, authority and path.";
+        statuses = None, nullable(ascending(list(One, whole(STATUS)))),
+            "Only these statuses may be stored; `null`: all that RFC 9111 §3 allows.";
+        set_cookie = SetCookie::default(), word(SET_COOKIE),
+            "A response with `Set-Cookie` is not stored, stored with it, or stored without it.";
+        cookies = Cookies::default(), word(COOKIES),
+            "Requests with different cookies share no response, or cookies play no part, or a request with cookies passes through.";
+        request_directives = RequestDirectives::default(), word(REQUEST_DIRECTIVES),
+            "Whether the request's `Cache-Control` is obeyed (RFC 9111 §5.2.1).";
+        targeted = all(&["cdn-cache-control"]), list(Empty, text::<Targeted>()),
+            "Targeted cache-control fields in the order in which they are looked for (RFC 9213 §2.2).";
+        coalesce = Coalesce::default(), object(), "Requests for what is not stored wait for one fetch.";
+        refresh = Refresh::default(), object(),
+            "Responses are renewed by calls of the cache's own while clients are served the stored ones.";
+        origin_breaker = OriginBreaker::default(), object(),
+            "When an origin that fails or is slow is left alone for a while.";
+        tags = Tags::default(), object(),
+            "The fields with which the origin names the tags that a response is purged by.";
+        compression = Compression::default(), object(),
+            "Which responses are stored compressed, and sent so to clients that take gzip.";
+        remote = true, switch(),
+            "Whether responses are looked up in and sent to the remote store, where there is one.";
+        etag = Etag::default(), word(ETAG), "Whether a stored response without a validator is given an `ETag`.";
+        tainting_headers = all(&TAINTING), list(Empty, text::<Field>()),
+            "A request with one of these fields passes by, unless `key.headers` names the field or it only repeats what the key says.";
+        credential_headers = all(&CREDENTIALS), list(Empty, text::<Field>()),
+            "Fields that say who asks: each is treated as `Authorization` is, unless `key.headers` names it.";
+        range = RangeFill::default(), object(), "Requests for a part of what is not stored.";
+        post_answers_get = false, switch(),
+            "Whether the response to a POST answers later GETs of the URL that its `Content-Location` says it is (RFC 9110 §9.3.3).";
+        watched = Watched::default();
+    }
+}
+
+/// What becomes of a response with `Set-Cookie`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SetCookie {
+    /// It is not stored.
+    #[default]
+    Refuse,
+    /// It is stored with the cookie, which every later client gets.
+    Store,
+    /// It is stored without the cookie.
+    Strip,
+}
+
+const SET_COOKIE: Words<SetCookie> =
+    &[("refuse", SetCookie::Refuse), ("store", SetCookie::Store), ("strip", SetCookie::Strip)];
+
+/// What a request's `Cookie` means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cookies {
+    /// Requests with different cookies do not share a response.
+    #[default]
+    Isolate,
+    /// Cookies play no part, save those that the key names.
+    Ignore,
+    /// A request with a cookie passes through.
+    Bypass,
+}
+
+const COOKIES: Words<Cookies> =
+    &[("isolate", Cookies::Isolate), ("ignore", Cookies::Ignore), ("bypass", Cookies::Bypass)];
+
+/// Whether the request's `Cache-Control` is obeyed (RFC 9111 §5.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RequestDirectives {
+    /// As the RFC says.
+    #[default]
+    Honour,
+    /// Clients cannot make the cache ask the origin.
+    Ignore,
+}
+
+const REQUEST_DIRECTIVES: Words<RequestDirectives> =
+    &[("honour", RequestDirectives::Honour), ("ignore", RequestDirectives::Ignore)];
+
+/// Whether a stored response without a validator is given one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Etag {
+    /// It stays as the origin sent it.
+    #[default]
+    Off,
+    /// It gets an `ETag` made from its content.
+    Generate,
+}
+
+const ETAG: Words<Etag> = &[("off", Etag::Off), ("generate", Etag::Generate)];
+
+/// A rule and the requests that it is for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MatchedRule {
+    /// Which requests.
+    pub matching: Match,
+    /// What they get.
+    pub rule: Rule,
+}
+
+/// What only a rule has.
+pub(crate) struct Head {
+    pub(crate) name: Box<str>,
+    pub(crate) r#match: Match,
+}
+
+section! {
+    Head {
+        name = Box::default(), required(text::<RuleName>(), names::RULE_NAME), "Required and unique.";
+        r#match = Match::default(), object(), "Which requests the rule is for: those that fit every given list.";
+    }
+}
+
+/// Which requests a rule is for: those that fit every given list. Default: all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// Hosts in lower case without port; `*.` before one means all below it, `*` alone every host. `None`: any.
+    pub hosts: Option<Vec<Box<[u8]>>>,
+    /// Paths without query; `*` stands for any run of bytes. `None`: any.
+    pub paths: Option<Vec<Box<[u8]>>>,
+    /// Methods; `GET` stands for `HEAD` too. `None`: any.
+    pub methods: Option<Vec<Box<[u8]>>>,
+}
+
+section! {
+    Match {
+        hosts = None, given(list(One, text::<Host>())),
+            "Hosts without port: `example.com`, `*.example.com` (all below it), `*`.";
+        paths = None, given(list(One, text::<Path>())), "Paths without query; `*` stands for any run of characters.";
+        methods = None, given(list(One, text::<Method>())),
+            "Methods; `GET` stands for `HEAD` too, since both share a response.";
+    }
+}
+
+/// Reads one of `rules`, which inherits from `defaults` what it does not write, and adds it to those before it.
+pub(crate) fn matched_rule(
+    place: Place<'_>,
+    written: &Written,
+    defaults: &Rule,
+    rules: &mut Vec<MatchedRule>,
+) {
+    let rule = Object::walk(place, written, |object| {
+        let mut head = Head::default();
+        head.fill(object);
+        // The name of one that is refused is empty.
+        if !head.name.is_empty() && rules.iter().any(|earlier| earlier.rule.name == head.name) {
+            let place = object.place_of("name");
+            place.refuse::<()>(format!("{} again", quote(&head.name)), "a name that no other rule has");
+        }
+        let mut rule = Rule { name: head.name, ..defaults.clone() };
+        rule.fill(object);
+        MatchedRule { matching: head.r#match, rule }
+    });
+    rules.extend(rule);
+}
