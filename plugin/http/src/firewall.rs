@@ -66,7 +66,7 @@ impl Watched {
 
     /// Whether a name may be in it, as the most careless origin would read it.
     #[inline]
-    fn may_have(&self, name: &[u8]) -> bool {
+    pub fn may_have(&self, name: &[u8]) -> bool {
         let (word, bit) = Self::place(name);
         self.bits.get(word).is_some_and(|word| word & bit != 0)
     }
@@ -637,29 +637,6 @@ mod tests {
             verdict("GET", b"/", b"a", &[("x_http_method_override", "PUT")]),
             Verdict::Taint(Vector::MethodOverride)
         );
-    }
-
-    #[test]
-    fn a_set_of_names_has_its_names_in_every_spelling_and_few_others() {
-        let listed = names(&crate::config::TAINTING);
-        let watched = Watched::of(listed.iter());
-        for name in &listed {
-            assert!(watched.may_have(name));
-            let respelt: Vec<u8> = name.iter().map(|byte| if *byte == b'-' { b'_' } else { *byte }).collect();
-            assert!(watched.may_have(&respelt));
-        }
-        let common = [
-            "accept",
-            "accept-encoding",
-            "accept-language",
-            "user-agent",
-            "cookie",
-            "referer",
-            "host",
-            "range",
-        ];
-        let taken = common.iter().filter(|name| watched.may_have(name.as_bytes())).count();
-        assert!(taken <= 1, "{taken}");
     }
 
     #[test]

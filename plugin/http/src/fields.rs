@@ -253,12 +253,12 @@ const MOST_LINES: usize = 768;
 const MOST_BYTES: usize = 512 << 10;
 
 /// The status code; 0 if there is none, which nothing stores.
-pub(crate) fn status_of(head: Fields<'_>) -> u16 {
+pub fn status_of(head: Fields<'_>) -> u16 {
     head.get(b":status").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0)
 }
 
 /// The length the response promises.
-pub(crate) fn content_length(head: Fields<'_>) -> Option<usize> {
+pub fn content_length(head: Fields<'_>) -> Option<usize> {
     std::str::from_utf8(head.get(b"content-length")?).ok()?.parse().ok()
 }
 

@@ -71,7 +71,7 @@ fn is_unmodified_since(request: Fields<'_>, stored: Validators<'_>) -> bool {
 
 /// The members of one line of `If-None-Match`, without the empty ones. Unlike a quoted string, an entity-tag
 /// has no escapes: a backslash in it is an ordinary character (RFC 9110 §8.8.3).
-pub(crate) fn entity_tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn entity_tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {
         let start = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b','))?;

@@ -1,0 +1,14 @@
+//! HTTP caching by the RFCs.
+
+pub mod cache_control;
+pub mod firewall;
+pub mod invalidation;
+pub mod precondition;
+pub mod range;
+pub mod request;
+pub mod vary;
+
+pub mod fields;
+pub mod sized;
+pub mod time;
+pub mod uri;
