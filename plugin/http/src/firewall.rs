@@ -24,7 +24,7 @@ pub struct RequestView<'a> {
     pub fields: Fields<'a>,
     /// Names of fields, in lower case, that may change the response without being in the key.
     pub tainting: &'a [Box<[u8]>],
-    /// Names of fields that the rule has in the key: they taint nothing.
+    /// Names of fields that are in the key: they taint nothing.
     pub keyed_headers: &'a [Box<[u8]>],
     /// Names of fields that say who asks.
     pub credentials: &'a [Box<[u8]>],
@@ -84,7 +84,7 @@ impl Watched {
 /// What the fields of a request say beside what the firewall objects to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// One of them is a credential by the rule's list.
+    /// One of them is a listed credential.
     pub credentials: bool,
     /// One of them switches a framework.
     pub switches: bool,
@@ -127,7 +127,7 @@ pub enum Vector {
     AmbiguousAuthority,
     /// `Content-Length` twice, not a number, or together with `Transfer-Encoding` (RFC 9112 §6.3).
     AmbiguousLength,
-    /// A tainting field that the rule does not key.
+    /// A tainting field that is not in the key.
     UnkeyedHeader,
     /// A field that tells the origin to treat the request as another method.
     MethodOverride,
@@ -268,7 +268,7 @@ fn is_respelt(name: &[u8]) -> bool {
     !READ_HERE.contains(&name) && READ_HERE.iter().any(|read| same_name(read, name))
 }
 
-/// The fields that decide here what becomes of a request, and are in no list of a rule.
+/// The fields that decide here what becomes of a request, and are in none of the lists.
 const READ_HERE: [&[u8]; 9] = [
     b"x-forwarded-proto",
     b"if-none-match",

@@ -25,7 +25,7 @@ pub fn read_sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
 
-/// A head never comes near 4 GiB: the host bounds it far below.
+/// A head never comes near 4 GiB: whatever reads it bounds it far below.
 fn size_prefix(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()
 }

@@ -1,4 +1,4 @@
-//! Points in time as the engine counts them. The clock itself is the caller's.
+//! Points in time, and how HTTP writes them. The clock itself is the caller's.
 
 mod http_date;
 
