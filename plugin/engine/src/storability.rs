@@ -1,7 +1,7 @@
 //! Whether a response may be stored under a rule, and which of its fields.
 
 pub use selvage_http::storability::{
-    Asked, Refusal, is_bodiless, is_of_the_request, is_stored, is_understood,
+    Asked, Refusal, is_bodiless, is_of_the_request, is_stored, is_understood, judge,
 };
 
 use selvage_http::storability;
@@ -9,24 +9,9 @@ use selvage_http::storability;
 use crate::cache_control::ResponseDirectives;
 use crate::fields::{Fields, same_name};
 use crate::firewall::Vector;
-use crate::freshness::{Lifetime, overrides};
+use crate::freshness::Lifetime;
 use crate::policy::Rule;
 use crate::vary::Vary;
-
-/// [Judges](storability::judge) a final response under a rule.
-///
-/// # Errors
-/// The first reason not to store it.
-pub fn judge(
-    asked: Asked,
-    status: u16,
-    response: Fields<'_>,
-    directives: &ResponseDirectives,
-    rule: &Rule,
-    lifetime: impl FnOnce() -> Lifetime,
-) -> Result<(), Refusal> {
-    storability::judge(asked, status, response, directives, &overrides(rule), lifetime)
-}
 
 /// Why the head of a response keeps it from the stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +81,10 @@ pub fn is_sound((name, value): (&[u8], &[u8])) -> bool {
 
 /// Fields of Envoy's and of ours that are about one exchange.
 fn is_of_the_exchange(name: &[u8]) -> bool {
-    matches!(name, b"x-envoy-upstream-service-time" | b"selvage-explanation")
+    OF_THE_EXCHANGE.contains(&name)
 }
+
+const OF_THE_EXCHANGE: [&[u8]; 2] = [b"x-envoy-upstream-service-time", b"selvage-explanation"];
 
 /// Whether fields are so few that Envoy takes them back with a few lines more: past a bound of its own it takes a block for no
 /// fields at all.

@@ -6,7 +6,7 @@ use crate::cache_control::ResponseDirectives;
 use crate::coding::eligible::forbids_transform;
 use crate::coding::gzip::inflate;
 use crate::fields::{FieldBlock, Fields};
-use crate::freshness::{self, Schedule};
+use crate::freshness::Schedule;
 use crate::key;
 use crate::policy::{Rule, SetCookie};
 use crate::precondition::{entity_tags, weakly_equal};
@@ -75,9 +75,7 @@ pub fn freshen(
     }
     fields.shrink_to_fit();
     let directives = ResponseDirectives::read(fields.fields(), &rule.targeted);
-    let seed = key::hash(&stored.key);
-    let times = (requested, received);
-    let timing = freshness::schedule(stored.status, fields.fields(), &directives, rule, times, seed);
+    let timing = Schedule::new(stored.status, fields.fields(), &directives, rule, requested, received);
     let born = Schedule::birth(update, requested, received);
     let mut terms = Terms::of(&directives);
     terms.set(Terms::LOCAL, !rule.remote);
@@ -88,7 +86,7 @@ pub fn freshen(
         key: Rc::clone(&stored.key),
         status: stored.status,
         terms,
-        schedule: Schedule { born, ..timing },
+        schedule: Schedule { born, ..timing }.shortened(rule.ttl.jitter, key::hash(&stored.key)),
         fields,
         body: stored.body.clone(),
         gzip: None,

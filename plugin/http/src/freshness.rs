@@ -2,60 +2,68 @@
 
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::cache_control::{ResponseDirectives, delta_seconds};
 use crate::fields::Fields;
 use crate::firewall;
 use crate::time::Timestamp;
 
-/// What the operator of a cache wants where it is not what the origin says. By [default](Default) nothing but a heuristic of a
-/// tenth, a day at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overrides<'a> {
+/// What the operator of a cache wants where it is not what the origin says. Who wants nothing but a heuristic of a tenth, a day
+/// at most, has `()`.
+pub trait Overrides {
     /// Counts instead of what the origin says.
-    pub replace: Option<Duration>,
-    /// Without explicit freshness: the lifetime of a status. Comes before `default`.
-    pub by_status: &'a [(u16, Duration)],
-    /// Without explicit freshness: the lifetime of the others.
-    pub default: Option<Duration>,
+    fn replace(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Without explicit freshness: the lifetimes of statuses. They come before the default.
+    fn by_status(&self) -> &[(u16, Duration)] {
+        &[]
+    }
+
+    /// Without explicit freshness: the lifetime of the other statuses.
+    fn default(&self) -> Option<Duration> {
+        None
+    }
+
     /// Without explicit freshness and any of these.
-    pub heuristic: Option<Heuristic>,
+    fn heuristic(&self) -> Option<Heuristic> {
+        Some(Heuristic { percent: 10, max: Duration::from_secs(86_400) })
+    }
+
     /// No lifetime is longer.
-    pub max: Option<Duration>,
-    /// The only statuses whose responses are to be stored, if there are such.
-    pub statuses: Option<&'a [u16]>,
-    /// Whether a response with `Set-Cookie` may be stored.
-    pub set_cookie: bool,
+    fn max(&self) -> Option<Duration> {
+        None
+    }
+
     /// `stale-while-revalidate` where the origin does not say.
-    pub while_revalidate: Option<Duration>,
+    fn while_revalidate(&self) -> Option<Duration> {
+        None
+    }
+
     /// `stale-if-error` where the origin does not say.
-    pub if_error: Option<Duration>,
+    fn if_error(&self) -> Option<Duration> {
+        None
+    }
+
     /// How long a stale response may stand in when the origin cannot be reached.
-    pub disconnected: Duration,
-}
+    fn disconnected(&self) -> Duration {
+        Duration::ZERO
+    }
 
-impl Default for Overrides<'_> {
-    fn default() -> Self {
-        Self {
-            replace: None,
-            by_status: &[],
-            default: None,
-            heuristic: Some(Heuristic { percent: 10, max: Duration::from_secs(86_400) }),
-            max: None,
-            statuses: None,
-            set_cookie: false,
-            while_revalidate: None,
-            if_error: None,
-            disconnected: Duration::ZERO,
-        }
+    /// The only statuses whose responses are to be stored, if there are such.
+    fn statuses(&self) -> Option<&[u16]> {
+        None
+    }
+
+    /// Whether a response with `Set-Cookie` may be stored.
+    fn stores_cookies(&self) -> bool {
+        false
     }
 }
 
-impl Overrides<'_> {
-    /// The lifetime for a status without explicit freshness.
-    fn of_status(&self, status: u16) -> Option<Duration> {
-        self.by_status.iter().find(|(listed, _)| *listed == status).map(|(_, length)| *length)
-    }
-}
+impl Overrides for () {}
 
 /// A lifetime guessed from how long a response has been as it is (§4.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +97,7 @@ impl Schedule {
         status: u16,
         response: Fields<'_>,
         directives: &ResponseDirectives,
-        overrides: &Overrides<'_>,
+        overrides: &impl Overrides,
         requested: Timestamp,
         received: Timestamp,
     ) -> Self {
@@ -108,9 +116,9 @@ impl Schedule {
             born,
             received,
             lifetime: lifetime.length,
-            while_revalidate: allowed(directives.stale_while_revalidate, overrides.while_revalidate),
-            if_error: allowed(directives.stale_if_error, overrides.if_error),
-            disconnected: allowed(None, Some(overrides.disconnected)),
+            while_revalidate: allowed(directives.stale_while_revalidate, overrides.while_revalidate()),
+            if_error: allowed(directives.stale_if_error, overrides.if_error()),
+            disconnected: allowed(None, Some(overrides.disconnected())),
         }
     }
 
@@ -121,12 +129,20 @@ impl Schedule {
         Timestamp::from_millis(received.as_millis().saturating_sub(millis))
     }
 
-    /// The same with a lifetime that is shorter by `part` thousandths of `percent` of it, so that responses that were received
-    /// together need not end together.
-    #[inline]
+    /// The same with a lifetime that is shorter by up to `percent` of it: by how much depends on the `seed` and on when it
+    /// was received, so that all who compute it agree and those that were received together do not end together.
     #[must_use]
-    pub fn shortened(self, percent: u8, part: u32) -> Self {
-        let less = self.lifetime / 100_000 * (u32::from(percent.min(100)) * part.min(1000));
+    pub fn shortened(self, percent: u8, seed: u128) -> Self {
+        if percent == 0 {
+            return self;
+        }
+        let mut bytes = [0; 24];
+        let (key, time) = bytes.split_at_mut(16);
+        key.copy_from_slice(&seed.to_le_bytes());
+        time.copy_from_slice(&self.received.as_millis().to_le_bytes());
+        // Thousandths of the share.
+        let part = u32::try_from(xxh3_64(&bytes) % 1001).unwrap_or_default();
+        let less = self.lifetime / 100_000 * (u32::from(percent.min(100)) * part);
         let millis = u64::try_from(less.as_millis()).unwrap_or(u64::MAX);
         Self { lifetime: self.lifetime.saturating_sub(Duration::from_millis(millis)), ..self }
     }
@@ -226,7 +242,7 @@ pub enum LifetimeSource {
     Override,
     /// [`Overrides::by_status`].
     Status,
-    /// [`Overrides::default`](struct@Overrides).
+    /// [`Overrides::default`].
     Default,
     /// The heuristic of §4.2.2.
     Heuristic,
@@ -248,12 +264,12 @@ pub fn lifetime(
     status: u16,
     response: Fields<'_>,
     directives: &ResponseDirectives,
-    overrides: &Overrides<'_>,
+    overrides: &impl Overrides,
     received: Timestamp,
 ) -> Lifetime {
     let date = date_of(response).unwrap_or(received);
     let mut found = uncapped_lifetime(status, response, directives, overrides, date);
-    if let Some(max) = overrides.max {
+    if let Some(max) = overrides.max() {
         found.length = found.length.min(max);
     }
     found
@@ -263,7 +279,7 @@ fn uncapped_lifetime(
     status: u16,
     response: Fields<'_>,
     directives: &ResponseDirectives,
-    overrides: &Overrides<'_>,
+    overrides: &impl Overrides,
     date: Timestamp,
 ) -> Lifetime {
     let of = |length, source| Lifetime { length, source, uncapped: length };
@@ -271,13 +287,13 @@ fn uncapped_lifetime(
     let explicit = told.is_some() || !directives.targeted && response.get(b"expires").is_some();
     // What the origin calls stale at once, or what cannot be read, it has not called cacheable.
     let cacheable = explicit && told.is_none_or(|length| !length.is_zero());
-    let listed = overrides.of_status(status).is_some()
-        || overrides.statuses.is_some_and(|statuses| statuses.contains(&status));
+    let listed = of_status(overrides, status).is_some()
+        || overrides.statuses().is_some_and(|statuses| statuses.contains(&status));
     // An operator's lifetime does not widen what may be stored (RFC 9111 §3): it is for the statuses that may get a heuristic
     // one, for those that are named, and for what the origin calls public.
     let suits = listed
         || (directives.public || firewall::heuristically_storable_status(status)) && !is_stream(response);
-    if let Some(length) = overrides.replace
+    if let Some(length) = overrides.replace()
         && (cacheable || suits)
     {
         return of(length, LifetimeSource::Override);
@@ -295,16 +311,16 @@ fn uncapped_lifetime(
         let length = Timestamp::parse_http_date(expires).map(|at| at.since(date)).unwrap_or_default();
         return of(length, LifetimeSource::Expires);
     }
-    if let Some(length) = overrides.of_status(status) {
+    if let Some(length) = of_status(overrides, status) {
         return of(length, LifetimeSource::Status);
     }
-    if let Some(length) = overrides.default.filter(|_| suits) {
+    if let Some(length) = overrides.default().filter(|_| suits) {
         return of(length, LifetimeSource::Default);
     }
     // RFC 9110 §15.1; what a request can provoke, only where it is listed.
     let heuristic =
         firewall::heuristically_storable_status(status) || listed && matches!(status, 405 | 414 | 501);
-    if let Some(guess) = overrides.heuristic
+    if let Some(guess) = overrides.heuristic()
         && (directives.public || heuristic)
         && !is_stream(response)
         && let Some(modified) = response.get(b"last-modified").and_then(Timestamp::parse_http_date)
@@ -326,6 +342,11 @@ pub fn is_stream(response: Fields<'_>) -> bool {
     unbuffered
         || kind.eq_ignore_ascii_case(b"text/event-stream")
         || kind.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
+}
+
+/// The operator's lifetime for a status without explicit freshness.
+fn of_status(overrides: &impl Overrides, status: u16) -> Option<Duration> {
+    overrides.by_status().iter().find(|(listed, _)| *listed == status).map(|(_, length)| *length)
 }
 
 /// The response's `Date`, if it has a valid one.

@@ -96,7 +96,7 @@ pub fn judge(
     status: u16,
     response: Fields<'_>,
     directives: &ResponseDirectives,
-    overrides: &Overrides<'_>,
+    overrides: &impl Overrides,
     lifetime: impl FnOnce() -> Lifetime,
 ) -> Result<(), Refusal> {
     let understood = is_understood(status);
@@ -110,11 +110,11 @@ pub fn judge(
     if asked.special && !matches!(status, 200 | 301 | 308 | 404 | 410) {
         return Err(Refusal::Status);
     }
-    let listed = overrides.statuses.map(|listed| listed.contains(&status));
+    let listed = overrides.statuses().map(|listed| listed.contains(&status));
     if status < 200 || listed == Some(false) {
         return Err(Refusal::Status);
     }
-    let named = listed == Some(true) || overrides.by_status.iter().any(|(named, _)| *named == status);
+    let named = listed == Some(true) || overrides.by_status().iter().any(|(named, _)| *named == status);
     if firewall::is_provoked(status) && !named {
         return Err(Refusal::Status);
     }
@@ -131,7 +131,7 @@ pub fn judge(
     if asked.authorization && !directives.despite_authorization() {
         return Err(Refusal::Authorization);
     }
-    if !overrides.set_cookie && response.get(b"set-cookie").is_some() {
+    if !overrides.stores_cookies() && response.get(b"set-cookie").is_some() {
         return Err(Refusal::SetCookie);
     }
     let validator = response.get(b"etag").is_some() || response.get(b"last-modified").is_some();

@@ -11,7 +11,7 @@ use crate::cache_status::{Detail, Outcome, Ttl};
 use crate::fields::Fields;
 use crate::fields::content_length;
 use crate::firewall;
-use crate::freshness::{self, Freshness};
+use crate::freshness::{self, Freshness, Schedule};
 use crate::policy::{RequestDirectives, Rule};
 use crate::request::Request;
 use crate::storability::{self, Asked, Refusal};
@@ -215,8 +215,8 @@ impl Plan {
         let mut terms = Terms::of(&directives);
         terms.set(Terms::LOCAL, !rule.remote);
         let names = cache.selecting_names(self.hash, &self.key, vary, &request, &mut terms, rule, moment);
-        let times = (self.requested, now);
-        let schedule = freshness::schedule(status, head, &directives, rule, times, self.hash);
+        let schedule = Schedule::new(status, head, &directives, rule, self.requested, now)
+            .shortened(rule.ttl.jitter, self.hash);
         Storing::begin(self, status, head, schedule, terms, names, content_length(head), rule, cache, now)
     }
 

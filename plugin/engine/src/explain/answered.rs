@@ -8,7 +8,7 @@ use crate::cache_control::ResponseDirectives;
 use crate::cache_status::Detail;
 use crate::coding::eligible::eligible;
 use crate::fields::{content_length, status_of};
-use crate::freshness::{self, InitialAge};
+use crate::freshness::{self, InitialAge, Schedule};
 use crate::key;
 use crate::storability;
 use crate::store::response::Terms;
@@ -83,7 +83,8 @@ pub(super) fn note(
         return;
     }
     let hash = key.map(key::hash).unwrap_or_default();
-    let schedule = freshness::schedule(status, head, &directives, rule, (requested, now), hash);
+    let schedule =
+        Schedule::new(status, head, &directives, rule, requested, now).shortened(rule.ttl.jitter, hash);
     let left = schedule.lifetime.saturating_sub(schedule.age(now));
     let text = if left.is_zero() {
         "stored, and validated before every use".to_owned()
