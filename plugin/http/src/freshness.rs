@@ -123,6 +123,7 @@ impl Schedule {
     }
 
     /// The moment from which the age of a response counts: `received - corrected_initial_age` (§4.2.3).
+    #[inline]
     pub fn birth(response: Fields<'_>, requested: Timestamp, received: Timestamp) -> Timestamp {
         let initial_age = InitialAge::of(response, requested, received).corrected();
         let millis = u64::try_from(initial_age.as_millis()).unwrap_or(u64::MAX);
@@ -148,11 +149,13 @@ impl Schedule {
     }
 
     /// The response's age (§4.2.3).
+    #[inline]
     pub fn age(&self, now: Timestamp) -> Duration {
         now.since(self.born)
     }
 
     /// Whether the response is fresh, and if not, for what it may still be used.
+    #[inline]
     pub fn freshness(&self, now: Timestamp) -> Freshness {
         let age = self.age(now);
         match self.lifetime.checked_sub(age) {
@@ -164,6 +167,7 @@ impl Schedule {
 
     /// When nothing can use this response any more, for stores that drop what is dead. A response with a
     /// validator stays useful for `keep` longer, since a 304 can bring it back to life.
+    #[inline]
     pub fn dead_at(&self, keep: Duration) -> Timestamp {
         let stale_use = self.while_revalidate.max(self.if_error).max(self.disconnected).max(keep);
         self.born.plus(self.lifetime).plus(stale_use)

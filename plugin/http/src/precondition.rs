@@ -41,6 +41,7 @@ pub fn evaluate(request: Fields<'_>, stored: Validators<'_>) -> Outcome {
 
 /// Whether `If-Match` and, in its absence only, `If-Unmodified-Since` of a request hold for what is stored (RFC 9110
 /// §13.1.1, §13.1.4), which has one of these entity-tags. Where they do not, or cannot be judged, the origin has to.
+#[inline(never)]
 pub fn holds(request: Fields<'_>, etags: [Option<&[u8]>; 2], last_modified: Option<&[u8]>) -> bool {
     let mut lines = request.all(b"if-match").peekable();
     if lines.peek().is_some() {

@@ -48,7 +48,6 @@ pub fn normalize_escapes(text: &[u8], out: &mut Vec<u8>) {
 ///
 /// Nothing else is taken to be equal: a host with a trailing dot, a port with leading zeros and an IPv6
 /// address in another spelling stay distinct, because origins and name resolution may tell them apart.
-#[inline]
 pub fn normalize_authority(authority: &[u8], scheme: &[u8], out: &mut Vec<u8>) {
     let (host, port) = split_port(authority);
     let kept = match port {
