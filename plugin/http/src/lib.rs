@@ -1,4 +1,4 @@
-//! HTTP caching by the RFCs.
+#![doc = include_str!("../README.md")]
 
 pub mod cache_control;
 pub mod cache_status;
