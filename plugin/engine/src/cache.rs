@@ -58,6 +58,7 @@ pub(crate) use warming::Warmed;
 
 use crate::breaker::Latency;
 use crate::host::Host;
+use crate::lines::Lines;
 use crate::policy::Policy;
 use crate::purge::gate::Gate;
 use crate::purge::guesses::Guesses;
@@ -72,7 +73,6 @@ use crate::store::inflated::Inflated;
 use crate::store::node::{NodeLimits, NodeStore};
 use crate::store::table::Table;
 use crate::time::Timestamp;
-use crate::time::lines::Lines;
 
 /// The surroundings of one event.
 pub struct Moment<'a> {

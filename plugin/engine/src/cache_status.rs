@@ -1,40 +1,12 @@
-//! Says what happened to a request: the `Cache-Status` field of RFC 9211, and the same words for metrics.
+//! Says what happened to a request: the `Cache-Status` field of RFC 9211 with our words for `detail`, and the same words for
+//! metrics.
 
-use std::time::Duration;
+pub use selvage_http::cache_status::{Forward, Ttl};
+
+use selvage_http::cache_status::CacheStatus;
 
 use crate::firewall::Vector;
 use crate::storability::{Refusal, Unfit};
-
-/// Why a request went to the origin (RFC 9211 §2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Forward {
-    /// The cache was told to stay out of it.
-    Bypass,
-    /// The method is not one the cache answers.
-    Method,
-    /// Nothing is stored for the URI.
-    UriMiss,
-    /// Something is stored for the URI, but not for these selecting fields.
-    VaryMiss,
-    /// The request's own directives.
-    Request,
-    /// What is stored is stale.
-    Stale,
-}
-
-impl Forward {
-    /// The token of RFC 9211 §2.2.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bypass => "bypass",
-            Self::Method => "method",
-            Self::UriMiss => "uri-miss",
-            Self::VaryMiss => "vary-miss",
-            Self::Request => "request",
-            Self::Stale => "stale",
-        }
-    }
-}
 
 /// The closed set of `detail` words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -195,56 +167,20 @@ pub struct Outcome {
     pub detail: Option<Detail>,
 }
 
-/// Remaining freshness; negative when the response is stale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ttl {
-    /// Fresh for this long.
-    Fresh(Duration),
-    /// Stale for this long.
-    Stale(Duration),
-}
-
 impl Outcome {
     /// Appends the member of `Cache-Status` for the cache called `name` (a serialised token or string) to `out`.
     #[inline]
     pub fn write(&self, name: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(name);
-        if self.hit {
-            out.extend_from_slice(b"; hit");
-        }
-        if let Some(forward) = self.forward {
-            out.extend_from_slice(b"; fwd=");
-            out.extend_from_slice(forward.as_str().as_bytes());
-        }
-        let mut digits = itoa::Buffer::new();
-        if let Some(status) = self.forward_status {
-            out.extend_from_slice(b"; fwd-status=");
-            out.extend_from_slice(digits.format(status).as_bytes());
-        }
-        if self.stored {
-            out.extend_from_slice(b"; stored");
-        }
-        if self.collapsed {
-            out.extend_from_slice(b"; collapsed");
-        }
-        if let Some(ttl) = self.ttl {
-            let (sign, length) = match ttl {
-                Ttl::Fresh(left) => (&b"; ttl="[..], left),
-                Ttl::Stale(by) if by.as_secs() > 0 => (&b"; ttl=-"[..], by),
-                Ttl::Stale(by) => (&b"; ttl="[..], by),
-            };
-            out.extend_from_slice(sign);
-            out.extend_from_slice(digits.format(length.as_secs()).as_bytes());
-        }
-        if let Some(detail) = self.detail {
-            out.extend_from_slice(b"; detail=");
-            out.extend_from_slice(detail.as_str().as_bytes());
-        }
+        let Self { hit, forward, forward_status, stored, collapsed, ttl, .. } = *self;
+        let detail = self.detail.map(Detail::as_str);
+        CacheStatus { hit, forward, forward_status, stored, collapsed, ttl, detail }.write(name, out);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn line(outcome: Outcome) -> String {

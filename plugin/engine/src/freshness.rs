@@ -1,296 +1,63 @@
-//! How old a response is and how long it may be used: RFC 9111 §4.2 and RFC 5861.
+//! What a rule of the configuration wants of lifetimes and of what is stored.
+
+pub use selvage_http::freshness::{
+    Freshness, Heuristic, InitialAge, Lifetime, LifetimeSource, Overrides, Schedule, date_of, is_stream,
+    lifetime,
+};
 
 use std::time::Duration;
 
-use xxhash_rust::xxh3::xxh3_64;
+use crate::policy::{Rule, SetCookie};
 
-use crate::cache_control::{ResponseDirectives, delta_seconds};
-use crate::fields::Fields;
-use crate::firewall;
-use crate::policy::Rule;
-use crate::time::Timestamp;
-
-/// Everything about a stored response's time, worked out once when it arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schedule {
-    /// The moment at which the response's age was zero, by the cache's clock: age at `t` is `t - born`.
-    pub born: Timestamp,
-    /// When the response was received or last validated.
-    pub received: Timestamp,
-    /// Freshness lifetime, measured from `born` (§4.2.1).
-    pub lifetime: Duration,
-    /// How long after that it may be served while it is being revalidated (RFC 5861 §3).
-    pub while_revalidate: Duration,
-    /// How long after that it may stand in for an error of the origin (RFC 5861 §4).
-    pub if_error: Duration,
-    /// How long after that it may stand in when the origin cannot be reached (§4.2.4).
-    pub disconnected: Duration,
-}
-
-impl Schedule {
-    /// Works out the times of a response whose request left at `requested` and whose head came at `received`.
-    pub fn new(
-        status: u16,
-        response: Fields<'_>,
-        directives: &ResponseDirectives,
-        rule: &Rule,
-        requested: Timestamp,
-        received: Timestamp,
-    ) -> Self {
-        let born = Self::birth(response, requested, received);
-        let lifetime = lifetime(status, response, directives, rule, received);
-        let strict = directives.forbids_stale();
-        let implied = directives.implies_no_stale();
-        // What the origin says outright, else what the rule says, unless either kind of prohibition stands.
-        let allowed = |said: Option<Duration>, ruled: Option<Duration>| match said {
-            _ if strict => Duration::ZERO,
-            Some(window) => window,
-            None if implied => Duration::ZERO,
-            None => ruled.unwrap_or_default(),
-        };
-        Self {
-            born,
-            received,
-            lifetime: lifetime.length,
-            while_revalidate: allowed(directives.stale_while_revalidate, rule.stale.while_revalidate),
-            if_error: allowed(directives.stale_if_error, rule.stale.if_error),
-            disconnected: allowed(None, Some(rule.stale.disconnected)),
-        }
+impl Overrides for Rule {
+    #[inline]
+    fn replace(&self) -> Option<Duration> {
+        self.ttl.r#override
     }
 
-    /// The moment from which the age of a response counts: `received - corrected_initial_age` (§4.2.3).
-    pub fn birth(response: Fields<'_>, requested: Timestamp, received: Timestamp) -> Timestamp {
-        let initial_age = InitialAge::of(response, requested, received).corrected();
-        let millis = u64::try_from(initial_age.as_millis()).unwrap_or(u64::MAX);
-        Timestamp::from_millis(received.as_millis().saturating_sub(millis))
+    #[inline]
+    fn by_status(&self) -> &[(u16, Duration)] {
+        &self.ttl.statuses
     }
 
-    /// The same with a lifetime that is shorter by up to `percent` of it: by how much depends on the `seed` and on when it
-    /// was received, so that all who compute it agree and those that were received together do not end together.
-    #[must_use]
-    pub fn shortened(self, percent: u8, seed: u128) -> Self {
-        if percent == 0 {
-            return self;
-        }
-        let mut bytes = [0; 24];
-        let (key, time) = bytes.split_at_mut(16);
-        key.copy_from_slice(&seed.to_le_bytes());
-        time.copy_from_slice(&self.received.as_millis().to_le_bytes());
-        // Thousandths of the share.
-        let part = u32::try_from(xxh3_64(&bytes) % 1001).unwrap_or_default();
-        let less = self.lifetime / 100_000 * (u32::from(percent) * part);
-        let millis = u64::try_from(less.as_millis()).unwrap_or(u64::MAX);
-        Self { lifetime: self.lifetime.saturating_sub(Duration::from_millis(millis)), ..self }
+    #[inline]
+    fn default(&self) -> Option<Duration> {
+        self.ttl.default
     }
 
-    /// The response's age (§4.2.3).
-    pub fn age(&self, now: Timestamp) -> Duration {
-        now.since(self.born)
+    #[inline]
+    fn heuristic(&self) -> Option<Heuristic> {
+        let (percent, max) = (self.ttl.heuristic_percent, self.ttl.heuristic_max);
+        self.ttl.heuristic.then_some(Heuristic { percent, max })
     }
 
-    /// Whether the response is fresh, and if not, for what it may still be used.
-    pub fn freshness(&self, now: Timestamp) -> Freshness {
-        let age = self.age(now);
-        match self.lifetime.checked_sub(age) {
-            // §4.2: fresh while the lifetime is *greater* than the age.
-            Some(remaining) if !remaining.is_zero() => Freshness::Fresh { remaining },
-            _ => Freshness::Stale { by: age.saturating_sub(self.lifetime) },
-        }
+    #[inline]
+    fn max(&self) -> Option<Duration> {
+        self.ttl.max
     }
 
-    /// When nothing can use this response any more, for stores that drop what is dead. A response with a
-    /// validator stays useful for `keep` longer, since a 304 can bring it back to life.
-    pub fn dead_at(&self, keep: Duration) -> Timestamp {
-        let stale_use = self.while_revalidate.max(self.if_error).max(self.disconnected).max(keep);
-        self.born.plus(self.lifetime).plus(stale_use)
-    }
-}
-
-/// What the age of a response is made of when it arrives (§4.2.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InitialAge {
-    /// Since its `Date`.
-    pub apparent: Duration,
-    /// Its `Age`.
-    pub field: Duration,
-    /// Since it was asked for.
-    pub delay: Duration,
-}
-
-impl InitialAge {
-    /// Of a response whose request left at `requested` and whose head came at `received`.
-    pub fn of(response: Fields<'_>, requested: Timestamp, received: Timestamp) -> Self {
-        let date = date_of(response).unwrap_or(received);
-        // Date has whole seconds: within the second of its making a response is not yet a second old.
-        let apparent = Duration::from_secs(received.as_secs().saturating_sub(date.as_secs()));
-        Self { apparent, field: age_field(response), delay: received.since(requested) }
+    #[inline]
+    fn while_revalidate(&self) -> Option<Duration> {
+        self.stale.while_revalidate
     }
 
-    /// The age that counts: `corrected_initial_age`.
-    pub fn corrected(&self) -> Duration {
-        self.apparent.max(self.field.saturating_add(self.delay))
+    #[inline]
+    fn if_error(&self) -> Option<Duration> {
+        self.stale.if_error
     }
-}
 
-/// The outcome of comparing lifetime and age.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
-    /// May be used as it is.
-    Fresh {
-        /// The freshness that is left.
-        remaining: Duration,
-    },
-    /// Must be validated, unless stale use is allowed.
-    Stale {
-        /// How long ago the lifetime ended.
-        by: Duration,
-    },
-}
-
-impl Freshness {
-    /// Whether it is stale.
-    pub const fn is_stale(self) -> bool {
-        matches!(self, Self::Stale { .. })
+    #[inline]
+    fn disconnected(&self) -> Duration {
+        self.stale.disconnected
     }
-}
 
-/// A freshness lifetime and where it came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lifetime {
-    /// How long, from the response's birth.
-    pub length: Duration,
-    /// Who said so.
-    pub source: LifetimeSource,
-    /// How long that would be without the rule's `ttl.max`.
-    pub uncapped: Duration,
-}
+    #[inline]
+    fn statuses(&self) -> Option<&[u16]> {
+        self.statuses.as_deref()
+    }
 
-/// Where a freshness lifetime came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LifetimeSource {
-    /// The origin's `s-maxage`.
-    SMaxage,
-    /// The origin's `max-age`.
-    MaxAge,
-    /// The origin's `Expires`.
-    Expires,
-    /// The rule's `ttl.override`.
-    Override,
-    /// The rule's `ttl.statuses`.
-    Status,
-    /// The rule's `ttl.default`.
-    Default,
-    /// The heuristic of §4.2.2.
-    Heuristic,
-    /// Nobody: stale at once.
-    None,
-}
-
-impl LifetimeSource {
-    /// Whether the origin said so outright.
-    pub const fn is_origin(self) -> bool {
-        matches!(self, Self::SMaxage | Self::MaxAge | Self::Expires)
+    #[inline]
+    fn stores_cookies(&self) -> bool {
+        self.set_cookie == SetCookie::Store
     }
-}
-
-/// Freshness lifetime (§4.2.1): the rule's override, then `s-maxage`, `max-age`, `Expires` minus `Date`, then the
-/// rule's TTL for the status or by default, then the heuristic; at most the rule's `ttl.max`. Without a valid `Date`
-/// the response is as old as its arrival.
-pub fn lifetime(
-    status: u16,
-    response: Fields<'_>,
-    directives: &ResponseDirectives,
-    rule: &Rule,
-    received: Timestamp,
-) -> Lifetime {
-    let date = date_of(response).unwrap_or(received);
-    let mut found = uncapped_lifetime(status, response, directives, rule, date);
-    if let Some(max) = rule.ttl.max {
-        found.length = found.length.min(max);
-    }
-    found
-}
-
-fn uncapped_lifetime(
-    status: u16,
-    response: Fields<'_>,
-    directives: &ResponseDirectives,
-    rule: &Rule,
-    date: Timestamp,
-) -> Lifetime {
-    let of = |length, source| Lifetime { length, source, uncapped: length };
-    let told = directives.s_maxage.or(directives.max_age);
-    let explicit = told.is_some() || !directives.targeted && response.get(b"expires").is_some();
-    // What the origin calls stale at once, or what cannot be read, it has not called cacheable.
-    let cacheable = explicit && told.is_none_or(|length| !length.is_zero());
-    let listed = status_ttl(rule, status).is_some()
-        || rule.statuses.as_ref().is_some_and(|statuses| statuses.contains(&status));
-    // A rule's lifetime does not widen what may be stored (RFC 9111 §3): it is for the statuses that may get a heuristic
-    // one, for those that the rule names, and for what the origin calls public.
-    let suits = listed
-        || (directives.public || firewall::heuristically_storable_status(status)) && !is_stream(response);
-    if let Some(length) = rule.ttl.r#override
-        && (cacheable || suits)
-    {
-        return of(length, LifetimeSource::Override);
-    }
-    if let Some(length) = directives.s_maxage {
-        return of(length, LifetimeSource::SMaxage);
-    }
-    if let Some(length) = directives.max_age {
-        return of(length, LifetimeSource::MaxAge);
-    }
-    if !directives.targeted
-        && let Some(expires) = response.get(b"expires")
-    {
-        // Only the first of several lines counts, and an invalid date is one in the past (§5.3).
-        let length = Timestamp::parse_http_date(expires).map(|at| at.since(date)).unwrap_or_default();
-        return of(length, LifetimeSource::Expires);
-    }
-    if let Some(length) = status_ttl(rule, status) {
-        return of(length, LifetimeSource::Status);
-    }
-    if let Some(length) = rule.ttl.default.filter(|_| suits) {
-        return of(length, LifetimeSource::Default);
-    }
-    // RFC 9110 §15.1; what a request can provoke, only where the rule lists it.
-    let heuristic =
-        firewall::heuristically_storable_status(status) || listed && matches!(status, 405 | 414 | 501);
-    if rule.ttl.heuristic
-        && (directives.public || heuristic)
-        && !is_stream(response)
-        && let Some(modified) = response.get(b"last-modified").and_then(Timestamp::parse_http_date)
-    {
-        let since_change = date.since(modified);
-        let share = since_change / 100 * u32::from(rule.ttl.heuristic_percent);
-        return of(share.min(rule.ttl.heuristic_max), LifetimeSource::Heuristic);
-    }
-    of(Duration::ZERO, LifetimeSource::None)
-}
-
-/// Whether a response is made to be read while it is being sent, for as long as the client stays: nobody waits for its end,
-/// and no lifetime is guessed for it.
-pub fn is_stream(response: Fields<'_>) -> bool {
-    let kind = response.get(b"content-type").unwrap_or_default();
-    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let unbuffered =
-        response.get(b"x-accel-buffering").is_some_and(|value| value.eq_ignore_ascii_case(b"no"));
-    unbuffered
-        || kind.eq_ignore_ascii_case(b"text/event-stream")
-        || kind.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
-}
-
-/// The rule's lifetime for a status without explicit freshness.
-fn status_ttl(rule: &Rule, status: u16) -> Option<Duration> {
-    rule.ttl.statuses.iter().find(|(listed, _)| *listed == status).map(|(_, length)| *length)
-}
-
-/// The response's `Date`, if it has a valid one.
-pub fn date_of(response: Fields<'_>) -> Option<Timestamp> {
-    response.get(b"date").and_then(Timestamp::parse_http_date)
-}
-
-/// The `Age` the response came with: its first member, zero if absent or invalid (§5.1).
-fn age_field(response: Fields<'_>) -> Duration {
-    response.members(b"age").next().and_then(delta_seconds).unwrap_or_default()
 }

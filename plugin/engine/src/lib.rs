@@ -49,22 +49,16 @@ pub mod tags;
 pub mod config;
 pub mod policy;
 
-pub mod cache_control;
-pub mod firewall;
-pub mod invalidation;
-pub mod precondition;
-pub mod range;
-pub mod request;
-pub mod vary;
-
 pub mod breaker;
+mod lines;
+mod members;
 pub mod registry;
+pub mod url;
 
 pub mod host;
 
-pub mod fields;
-mod members;
-mod sized;
-pub mod time;
-pub mod uri;
-pub mod url;
+// The layer of the RFCs, a crate of its own.
+use selvage_http::sized;
+pub use selvage_http::{
+    cache_control, fields, firewall, invalidation, precondition, range, request, time, uri, vary,
+};

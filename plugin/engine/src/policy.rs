@@ -331,4 +331,28 @@ mod tests {
         let policy = policy(r#"{ "worker": { "bytes": "64KiB" }, "node": { "bytes": 0 } }"#);
         assert_eq!((policy.worker.object_bytes, policy.node.object_bytes), (64 << 10, 0));
     }
+
+    #[test]
+    fn the_set_of_tainting_names_has_them_in_every_spelling_and_few_others() {
+        let listed: Vec<Box<[u8]>> =
+            crate::config::TAINTING.iter().map(|name| name.as_bytes().into()).collect();
+        let watched = Watched::of(listed.iter());
+        for name in &listed {
+            assert!(watched.may_have(name));
+            let respelt: Vec<u8> = name.iter().map(|byte| if *byte == b'-' { b'_' } else { *byte }).collect();
+            assert!(watched.may_have(&respelt));
+        }
+        let common = [
+            "accept",
+            "accept-encoding",
+            "accept-language",
+            "user-agent",
+            "cookie",
+            "referer",
+            "host",
+            "range",
+        ];
+        let taken = common.iter().filter(|name| watched.may_have(name.as_bytes())).count();
+        assert!(taken <= 1, "{taken}");
+    }
 }

@@ -1,5 +1,6 @@
-//! Holds the engine to the layers in `plugin/docs/architecture.md`: no import runs upwards, and no rooms import each other in
-//! a circle. A room is a file or folder at the top of `src`. Code for tests is left out.
+//! Holds the engine, and the crate of the RFCs beneath it, to the layers in `plugin/docs/architecture.md`: no import runs
+//! upwards, and no rooms import each other in a circle. A room is a file or folder at the top of `src`. Code for tests is left
+//! out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
@@ -8,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const MOST_LINES: usize = 120;
+/// The layers that are the crate `plugin/http`. Its files and rooms have `http` in front here.
+const OF_HTTP: [&str; 2] = ["http", "ground"];
 
 /// One name that a file takes from another room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +24,7 @@ struct Import {
 
 impl Import {
     fn told(&self) -> String {
-        format!("src/{}:{}: {}", self.file, self.line, self.path)
+        format!("{}:{}: {}", source_of(&self.file), self.line, self.path)
     }
 }
 
@@ -33,9 +36,17 @@ fn page() -> String {
     fs::read_to_string(engine().join("../docs/architecture.md")).unwrap()
 }
 
-/// The files of the engine, by their path in `src`, without those for tests.
+/// Where a file is, in `plugin`.
+fn source_of(file: &str) -> String {
+    match file.strip_prefix("http/") {
+        Some(within) => format!("http/src/{within}"),
+        None => format!("engine/src/{file}"),
+    }
+}
+
+/// The files of both crates, by their path in `src`, without those for tests.
 fn files() -> BTreeMap<String, String> {
-    fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, String>) {
+    fn walk(folder: &Path, root: &Path, before: &str, found: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -43,22 +54,33 @@ fn files() -> BTreeMap<String, String> {
                 continue;
             }
             if path.is_dir() {
-                walk(&path, root, found);
+                walk(&path, root, before, found);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let within = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
-                found.insert(within, fs::read_to_string(&path).unwrap());
+                found.insert(format!("{before}{within}"), fs::read_to_string(&path).unwrap());
             }
         }
     }
-    let root = engine().join("src");
     let mut found = BTreeMap::new();
-    walk(&root, &root, &mut found);
-    found.remove("lib.rs");
+    for (root, before) in [("src", ""), ("../http/src", "http/")] {
+        let root = engine().join(root);
+        walk(&root, &root, before, &mut found);
+        found.remove(&format!("{before}lib.rs"));
+    }
     found
 }
 
 fn module_of(file: &str) -> Vec<String> {
     file.trim_end_matches(".rs").split('/').map(str::to_owned).collect()
+}
+
+/// The room that a path leads to or a file is in.
+fn room_of(path: &[String]) -> Option<String> {
+    match path {
+        [first, second, ..] if first == "http" => Some(format!("http::{second}")),
+        [first, ..] => Some(first.clone()),
+        [] => None,
+    }
 }
 
 /// Words and signs of a source with their lines: no comments, no texts, no characters.
@@ -194,13 +216,15 @@ fn ends_of(
 /// What a file takes from other rooms.
 fn imports_of(file: &str, source: &str) -> Vec<Import> {
     let module = module_of(file);
+    let http = ["http".to_owned()];
     let tokens = without_tests(&tokens(source));
     let mut found = Vec::new();
     for (index, (token, _)) in tokens.iter().enumerate() {
         let begins = tokens.get(index + 1).is_some_and(|(token, _)| token == "::")
             && index.checked_sub(1).is_none_or(|before| tokens[before].0 != "::");
         let base = match &**token {
-            "crate" => &[][..],
+            "crate" if module[0] != "http" => &[][..],
+            "crate" | "selvage_http" => &http[..],
             "self" => &module[..],
             "super" => &module[..module.len() - 1],
             _ => continue,
@@ -209,9 +233,9 @@ fn imports_of(file: &str, source: &str) -> Vec<Import> {
             ends_of(&tokens, index + 2, base, &mut found);
         }
     }
-    let room = module[0].clone();
+    let room = room_of(&module).unwrap_or_default();
     let import = |(path, line): (Vec<String>, usize)| {
-        let to = path.first()?.clone();
+        let to = room_of(&path)?;
         (to != room && to != "*").then(|| Import {
             file: file.to_owned(),
             line,
@@ -230,7 +254,9 @@ fn layers(page: &str) -> Vec<(String, Vec<String>)> {
     let mut layers: Vec<_> = rows
         .map(|row| {
             let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-            let rooms = cells[2].split('`').skip(1).step_by(2).map(str::to_owned).collect();
+            let before = if OF_HTTP.contains(&cells[1]) { "http::" } else { "" };
+            let rooms =
+                cells[2].split('`').skip(1).step_by(2).map(|room| format!("{before}{room}")).collect();
             (cells[1].to_owned(), rooms)
         })
         .collect();
@@ -286,7 +312,7 @@ fn no_import_runs_upwards_and_no_rooms_stand_in_a_circle() {
             }
         }
     }
-    let rooms: BTreeSet<String> = files.keys().map(|file| module_of(file)[0].clone()).collect();
+    let rooms: BTreeSet<String> = files.keys().filter_map(|file| room_of(&module_of(file))).collect();
     faults.extend(
         rooms
             .iter()
@@ -296,7 +322,11 @@ fn no_import_runs_upwards_and_no_rooms_stand_in_a_circle() {
     faults.extend(
         height.keys().filter(|room| !rooms.contains(**room)).map(|room| format!("there is no room `{room}`")),
     );
-    let imports: Vec<Import> = files.iter().flat_map(|(file, source)| imports_of(file, source)).collect();
+    let mut imports: Vec<Import> = files.iter().flat_map(|(file, source)| imports_of(file, source)).collect();
+    // What the engine has no room for it has from the crate beneath.
+    for import in imports.iter_mut().filter(|import| !rooms.contains(&import.to)) {
+        import.to = format!("http::{}", import.to);
+    }
     assert!(imports.len() > 500, "only {} imports were found", imports.len());
     for import in &imports {
         let (Some(from), Some(to)) = (height.get(&*import.from), height.get(&*import.to)) else {
@@ -316,7 +346,8 @@ fn no_import_runs_upwards_and_no_rooms_stand_in_a_circle() {
     assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
 }
 
-/// Each step of a walk is `path` `function`, of the adapter or of the engine. The headings say how many files there are.
+/// Each step of a walk is `path` `function`, of the adapter, of the crate of the RFCs, or of the engine. The headings say how
+/// many files there are.
 #[test]
 fn the_walks_of_the_page_pass_functions_that_there_are() {
     let page = page();
@@ -327,8 +358,9 @@ fn the_walks_of_the_page_pass_functions_that_there_are() {
         for step in walk.lines().filter(|line| line.starts_with("1. `")) {
             let mut words = step.split(" — ").next().unwrap_or_default().split('`').skip(1).step_by(2);
             let file = words.next().unwrap_or_default();
-            let root = engine().join(if file.starts_with("plugin/") { "../.." } else { "src" });
-            let source = fs::read_to_string(root.join(file)).unwrap_or_else(|_| panic!("no file {file}"));
+            let place = if file.starts_with("plugin/") { format!("../{file}") } else { source_of(file) };
+            let source = fs::read_to_string(engine().join("..").join(place));
+            let source = source.unwrap_or_else(|_| panic!("no file {file}"));
             passed.insert(file);
             for name in words {
                 let is_there = ["(", "<"].iter().any(|next| source.contains(&format!("fn {name}{next}")));
@@ -356,6 +388,7 @@ fn imports_are_found_in_every_form_and_not_where_they_are_none() {
         fn f<'a>(x: &'a u8) -> char { crate::stats::count(); '"' }
         macro_rules! m { () => { $crate::members::x!() } }
         pub(crate) use super::super::uri;
+        use selvage_http::vary::Vary;
         #[cfg(test)]
         mod tests { use crate::tests_only::X; }
         fn last() { crate::fields::of(b'\''); }
@@ -371,8 +404,17 @@ fn imports_are_found_in_every_form_and_not_where_they_are_none() {
             ("stats::count", 6),
             ("members::x", 7),
             ("uri", 8),
-            ("fields::of", 11),
+            ("http::vary::Vary", 9),
+            ("fields::of", 12),
         ]
+    );
+    let found = imports_of(
+        "http/time/date.rs",
+        "use crate::fields::Fields; use super::Timestamp; use super::super::uri;",
+    );
+    assert_eq!(
+        found.iter().map(|import| (&*import.from, &*import.to)).collect::<Vec<_>>(),
+        [("http::time", "http::fields"), ("http::time", "http::uri")]
     );
 }
 

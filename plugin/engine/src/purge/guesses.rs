@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use crate::lines::Lines;
 use crate::time::Timestamp;
-use crate::time::lines::Lines;
 
 /// Wrong tokens that an address may show in a window.
 pub const TRIES: u32 = 10;

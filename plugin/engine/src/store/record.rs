@@ -23,7 +23,7 @@ use super::response::{Body, Outlives, StoredResponse, Terms};
 use super::variants::{MOST_NAMES, MOST_VARIANTS, Names, Variant, VariantIndex};
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
-use crate::storability::{is_bodiless, is_sound, is_stored};
+use crate::storability::{are_few, is_bodiless, is_sound, is_stored};
 use crate::store::form::Gzip;
 use crate::tags::{ANY, MOST_TAGS};
 use crate::time::Timestamp;
@@ -147,7 +147,7 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
             let fields = Fields::parse(fields).ok_or(RecordError::Damaged)?;
             // The gzip form's fields are made of these.
             let fit =
-                |fields: Fields<'_>| fields.are_few() && fields.are_ended() && fields.iter().all(is_sound);
+                |fields: Fields<'_>| are_few(fields) && fields.are_ended() && fields.iter().all(is_sound);
             if verify == Verify::Whole && !fit(fields) {
                 return Err(RecordError::Forged);
             }

@@ -5,7 +5,7 @@ use crate::fields::Fields;
 use crate::firewall::Marks;
 use crate::uri;
 
-/// The head of a request. Everything borrows from the block the host handed over.
+/// The head of a request. Everything borrows from its block.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
     /// All fields, pseudo-headers included.
@@ -30,8 +30,7 @@ pub struct Request<'a> {
     pub origin_precondition: bool,
     /// There is an `Authorization`.
     pub authorization: bool,
-    /// There is a `Proxy-Authorization`, or a field that the rule treats as `Authorization` once [`Request::marked`] was
-    /// asked.
+    /// There is a `Proxy-Authorization`, or a field that is treated as `Authorization` once [`Request::marked`] was asked.
     pub credentials: bool,
     /// There is a field that switches a framework to another response, once [`Request::marked`] was asked.
     pub switches: bool,
@@ -45,7 +44,7 @@ pub struct Request<'a> {
     pub expect: bool,
     /// The client wants to change the protocol.
     pub upgrade: bool,
-    /// `Selvage-Explain`: somebody wants to know, and shows a token.
+    /// `Selvage-Explain`, a field of Selvage's own: somebody wants to know what becomes of the request, and shows a token.
     pub explain: Option<&'a [u8]>,
     /// A body follows the head.
     pub has_body: bool,
@@ -92,14 +91,14 @@ impl<'a> Request<'a> {
         request
     }
 
-    /// Notes what its rule makes of its fields.
+    /// Notes what the lists of a cache make of its fields.
     #[inline]
     pub const fn mark(&mut self, marks: Marks) {
         self.credentials |= marks.credentials;
         self.switches |= marks.switches;
     }
 
-    /// The same with what its rule makes of its fields.
+    /// The same with what the lists of a cache make of its fields.
     #[must_use]
     pub const fn marked(mut self, marks: Marks) -> Self {
         self.mark(marks);

@@ -212,7 +212,7 @@ fn write_folded(part: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The weight in thousandths if `parameter` is one (RFC 9110 §12.4.2).
-pub(crate) fn weight_of(parameter: &[u8]) -> Option<u16> {
+pub fn weight_of(parameter: &[u8]) -> Option<u16> {
     let [b'q' | b'Q', b'=', weight @ ..] = parameter else { return None };
     let (whole, fraction) = match weight {
         [whole] => (*whole, &b""[..]),
@@ -240,7 +240,7 @@ fn is_weighted(name: &[u8]) -> bool {
 }
 
 /// Whether a token may have this byte (RFC 9110 §5.6.2).
-pub(crate) fn is_token_byte(byte: u8) -> bool {
+pub fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

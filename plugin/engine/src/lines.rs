@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Timestamp;
+use crate::time::Timestamp;
 
 /// There is at most one line in this time.
 const LINE_EVERY: Duration = Duration::from_secs(10);

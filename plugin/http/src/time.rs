@@ -1,7 +1,6 @@
-//! Points in time as the engine counts them. The clock itself is the caller's.
+//! Points in time, and how HTTP writes them. The clock itself is the caller's.
 
 mod http_date;
-pub mod lines;
 
 use std::time::{Duration, SystemTime};
 

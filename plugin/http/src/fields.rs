@@ -4,8 +4,8 @@
 //! count: u32 | (name length: u32, value length: u32) × count | (name, 0, value, 0) × count      little-endian
 //! ```
 //!
-//! The engine works on this block in place: a request's fields are never copied into a map, and a stored
-//! response keeps its block ready to be sent.
+//! The block is read in place: a request's fields are never copied into a map, and a stored response keeps its block ready
+//! to be sent. Names are in lower case, as in HTTP/2; those of pseudo-header fields begin with a colon.
 
 /// Header fields inside a borrowed block, in the order they arrived. Names are lower-case.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,13 +35,8 @@ impl<'a> Fields<'a> {
         self.sizes.len().saturating_add(self.data.len())
     }
 
-    /// Whether they are so few that the host takes them back with a few lines more: past a bound of its own it takes a block
-    /// for no fields at all.
-    pub fn are_few(&self) -> bool {
-        self.len() <= MOST_LINES && self.block_bytes() <= MOST_BYTES
-    }
-
-    /// Whether each name and value has its 0 behind it, without which the host takes a block for no fields at all.
+    /// Whether each name and value has its 0 behind it. [`Fields::parse`] passes over these bytes; who is given the block may
+    /// not.
     pub fn are_ended(&self) -> bool {
         let mut rest = self.data;
         let mut ends = |length: usize| {
@@ -147,7 +142,6 @@ impl FieldBlock {
     }
 
     /// Appends the whole block to `out`, with the `extra` fields at its end.
-    #[inline]
     pub fn write_with(&self, extra: &[(&[u8], &[u8])], out: &mut Vec<u8>) {
         let count = self.sizes.len() / PAIR_SIZES + extra.len();
         let extra_bytes: usize = extra.iter().map(|(n, v)| n.len() + v.len() + 2 + PAIR_SIZES).sum();
@@ -248,17 +242,14 @@ fn lengths(entry: &[u8]) -> (usize, usize) {
 
 /// Bytes of one entry of the size table.
 const PAIR_SIZES: usize = 8;
-/// Envoy takes 1024 lines and 1 MiB; the rest is for what is added when a response is sent.
-const MOST_LINES: usize = 768;
-const MOST_BYTES: usize = 512 << 10;
 
 /// The status code; 0 if there is none, which nothing stores.
-pub(crate) fn status_of(head: Fields<'_>) -> u16 {
+pub fn status_of(head: Fields<'_>) -> u16 {
     head.get(b":status").and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0)
 }
 
 /// The length the response promises.
-pub(crate) fn content_length(head: Fields<'_>) -> Option<usize> {
+pub fn content_length(head: Fields<'_>) -> Option<usize> {
     std::str::from_utf8(head.get(b"content-length")?).ok()?.parse().ok()
 }
 
@@ -290,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_would_take_for_no_fields_is_told() {
+    fn a_name_or_value_without_its_zero_is_told() {
         let block = |count: usize, length: usize| {
             let value = vec![b'v'; length];
             let block: FieldBlock = (0..count).map(|_| (&b"name"[..], &value[..])).collect();
@@ -298,9 +289,6 @@ mod tests {
             block.write_with(&[], &mut bytes);
             bytes
         };
-        assert!(Fields::parse(&block(768, 10)).unwrap().are_few());
-        assert!(!Fields::parse(&block(769, 10)).unwrap().are_few());
-        assert!(!Fields::parse(&block(2, 300_000)).unwrap().are_few());
         let bytes = block(2, 3);
         assert!(Fields::parse(&bytes).unwrap().are_ended());
         // The four ends, two lines of four and three bytes.

@@ -48,7 +48,6 @@ pub fn normalize_escapes(text: &[u8], out: &mut Vec<u8>) {
 ///
 /// Nothing else is taken to be equal: a host with a trailing dot, a port with leading zeros and an IPv6
 /// address in another spelling stay distinct, because origins and name resolution may tell them apart.
-#[inline]
 pub fn normalize_authority(authority: &[u8], scheme: &[u8], out: &mut Vec<u8>) {
     let (host, port) = split_port(authority);
     let kept = match port {
@@ -62,7 +61,7 @@ pub fn normalize_authority(authority: &[u8], scheme: &[u8], out: &mut Vec<u8>) {
 
 /// Appends `text` in lower case.
 #[inline]
-pub(super) fn extend_lowercase(text: &[u8], out: &mut Vec<u8>) {
+pub fn extend_lowercase(text: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(text);
     if let Some(written) = out.get_mut(start..) {
@@ -78,7 +77,7 @@ pub fn host_of(authority: &[u8]) -> &[u8] {
 
 /// Host and port of an authority; an empty port is `Some(b"")`. A colon inside brackets starts no port.
 #[inline]
-pub(crate) fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let colon = authority.iter().rposition(|byte| matches!(byte, b':' | b']'));
     match colon.and_then(|at| authority.split_at_checked(at)) {
         Some((host, [b':', port @ ..])) => (host, Some(port)),
@@ -88,7 +87,7 @@ pub(crate) fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// The octet that two hexadecimal digits stand for; `None` if one of them is not such a digit.
 #[inline]
-pub(crate) fn octet(high: u8, low: u8) -> Option<u8> {
+pub fn octet(high: u8, low: u8) -> Option<u8> {
     Some(hex_digit(high)? << 4 | hex_digit(low)?)
 }
 
@@ -214,7 +213,7 @@ fn begins_with(url: &[u8], scheme: &[u8]) -> bool {
 }
 
 /// The address in brackets.
-pub(crate) fn ipv6(host: &[u8]) -> Option<Ipv6Addr> {
+pub fn ipv6(host: &[u8]) -> Option<Ipv6Addr> {
     let inner = host.strip_prefix(b"[")?.strip_suffix(b"]")?;
     std::str::from_utf8(inner).ok()?.parse().ok()
 }

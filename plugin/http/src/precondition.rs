@@ -41,6 +41,7 @@ pub fn evaluate(request: Fields<'_>, stored: Validators<'_>) -> Outcome {
 
 /// Whether `If-Match` and, in its absence only, `If-Unmodified-Since` of a request hold for what is stored (RFC 9110
 /// §13.1.1, §13.1.4), which has one of these entity-tags. Where they do not, or cannot be judged, the origin has to.
+#[inline(never)]
 pub fn holds(request: Fields<'_>, etags: [Option<&[u8]>; 2], last_modified: Option<&[u8]>) -> bool {
     let mut lines = request.all(b"if-match").peekable();
     if lines.peek().is_some() {
@@ -71,7 +72,7 @@ fn is_unmodified_since(request: Fields<'_>, stored: Validators<'_>) -> bool {
 
 /// The members of one line of `If-None-Match`, without the empty ones. Unlike a quoted string, an entity-tag
 /// has no escapes: a backslash in it is an ordinary character (RFC 9110 §8.8.3).
-pub(crate) fn entity_tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn entity_tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {
         let start = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b','))?;
