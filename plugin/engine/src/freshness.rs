@@ -58,6 +58,6 @@ impl Overrides for Rule {
 
     #[inline]
     fn stores_cookies(&self) -> bool {
-        self.set_cookie == SetCookie::Store
+        self.set_cookie != SetCookie::Refuse
     }
 }

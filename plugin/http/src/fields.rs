@@ -142,7 +142,6 @@ impl FieldBlock {
     }
 
     /// Appends the whole block to `out`, with the `extra` fields at its end.
-    #[inline]
     pub fn write_with(&self, extra: &[(&[u8], &[u8])], out: &mut Vec<u8>) {
         let count = self.sizes.len() / PAIR_SIZES + extra.len();
         let extra_bytes: usize = extra.iter().map(|(n, v)| n.len() + v.len() + 2 + PAIR_SIZES).sum();
