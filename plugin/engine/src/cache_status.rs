@@ -59,6 +59,9 @@ pub enum Detail {
     OtherValidator,
     /// The response has more tags than are kept: every purge by tag covers it.
     ManyTags,
+    /// A teapot has answered.
+    #[cfg(feature = "teapot")]
+    Teapot,
 }
 
 impl From<Unfit> for Detail {
@@ -97,6 +100,8 @@ impl Detail {
             Self::Purged,
             Self::OtherValidator,
             Self::ManyTags,
+            #[cfg(feature = "teapot")]
+            Self::Teapot,
         ];
         let vectors = Vector::ALL.into_iter().map(Self::Firewall);
         plain.into_iter().chain(vectors).chain(Refusal::ALL.into_iter().map(Self::NotStored))
@@ -129,6 +134,8 @@ impl Detail {
             Self::Purged => "purged",
             Self::OtherValidator => "other-validator",
             Self::ManyTags => "many-tags",
+            #[cfg(feature = "teapot")]
+            Self::Teapot => "teapot",
         }
     }
 }

@@ -9,8 +9,12 @@
 
 #[cfg(feature = "operators")]
 pub(crate) mod operators;
+#[cfg(feature = "teapot")]
+mod teapot;
 
 use crate::cache::{Cache, Moment};
+use crate::cache_status::{Detail, Outcome};
+use crate::fields::FieldBlock;
 use crate::policy::Rule;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -49,7 +53,32 @@ pub(crate) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
     if let Some(then) = operators::enter(seen, cache, moment) {
         return Some(then);
     }
+    #[cfg(feature = "teapot")]
+    if let Some(then) = teapot::enter(seen, cache) {
+        return Some(then);
+    }
     None
+}
+
+/// An answer to a client, with these fields beside `Cache-Status`. Counted as `refused`, and under its word in `detail`.
+pub(crate) fn answer(
+    status: u16,
+    detail: Detail,
+    fields: &[(&[u8], &[u8])],
+    content: &[u8],
+    cache: &mut Cache,
+) -> Then {
+    let outcome = Outcome { detail: Some(detail), ..Outcome::default() };
+    cache.stats.record(&outcome);
+    let mut line = Vec::new();
+    outcome.write(cache.policy().cache_status_name.as_bytes(), &mut line);
+    let mut block = FieldBlock::new();
+    for (name, value) in fields {
+        block.push(name, value);
+    }
+    let mut head = Vec::new();
+    block.write_with(&[(b"cache-status", &line)], &mut head);
+    Then::Respond(Reply::made(status, head, content.to_vec()))
 }
 
 /// What a stage keeps of a request that it has taken.

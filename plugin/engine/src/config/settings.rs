@@ -49,28 +49,35 @@ pub(crate) trait Visitor {
     fn row<K: Kind>(&mut self, name: &'static str, value: &K::Value, kind: K, meaning: &'static str);
 }
 
-/// The rows of a struct: `field = default, kind, "meaning";`, or `field = default;` for one that nobody can write.
+/// The rows of a struct: `field = default, kind, "meaning";`, or `field = default;` for one that nobody can write. A row of
+/// a capability has `#[cfg(feature = "…")]` before it, as its field has: where that is not built, the member is unknown.
 /// `check` is a function that looks at the whole once it is read.
 macro_rules! section {
     (
         $section:ident $(check $check:ident)? {
-            $($field:ident = $default:expr $(, $kind:expr, $meaning:expr)?;)*
+            $($(#[$built:meta])? $field:ident = $default:expr $(, $kind:expr, $meaning:expr)?;)*
         }
     ) => {
         impl Default for $section {
             fn default() -> Self {
-                $section { $($field: $default),* }
+                $section { $($(#[$built])? $field: $default),* }
             }
         }
 
         impl $crate::config::settings::Section for $section {
             fn fill(&mut self, object: &mut $crate::config::reader::Object<'_, '_>) {
-                $($(object.set($crate::config::settings::name!($field), &mut self.$field, $kind);)?)*
+                $(
+                    $(#[$built])?
+                    { $(object.set($crate::config::settings::name!($field), &mut self.$field, $kind);)? }
+                )*
                 $($check(self, object);)?
             }
 
             fn rows(&self, visitor: &mut impl $crate::config::settings::Visitor) {
-                $($(visitor.row($crate::config::settings::name!($field), &self.$field, $kind, $meaning);)?)*
+                $(
+                    $(#[$built])?
+                    { $(visitor.row($crate::config::settings::name!($field), &self.$field, $kind, $meaning);)? }
+                )*
             }
         }
     };

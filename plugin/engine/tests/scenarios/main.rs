@@ -42,6 +42,8 @@ mod selecting;
 mod signing;
 mod stale;
 mod storing;
+#[cfg(feature = "teapot")]
+mod teapot;
 mod transitions;
 mod validating;
 mod walked;

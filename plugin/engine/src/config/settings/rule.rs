@@ -80,6 +80,9 @@ pub struct Rule {
     /// Whether the response to a POST answers later GETs of the URL that it names itself by (RFC 9110 §9.3.3).
     /// Default: false.
     pub post_answers_get: bool,
+    /// Every request is answered with 418. Default: false.
+    #[cfg(feature = "teapot")]
+    pub teapot: bool,
     /// The names in `tainting_headers`, `credential_headers` and `vary.require`.
     /// [`Policy`](crate::policy::Policy) works it out.
     pub watched: Watched,
@@ -124,6 +127,8 @@ section! {
         range = RangeFill::default(), object(), "Requests for a part of what is not stored.";
         post_answers_get = false, switch(),
             "Whether the response to a POST answers later GETs of the URL that its `Content-Location` says it is (RFC 9110 §9.3.3).";
+        #[cfg(feature = "teapot")]
+        teapot = false, switch(), "Every request is answered with 418 (RFC 2324).";
         watched = Watched::default();
     }
 }

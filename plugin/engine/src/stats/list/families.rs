@@ -86,6 +86,8 @@ pub const FAMILIES: &[Family] = &[
             "purged",
             "other-validator",
             "many-tags",
+            #[cfg(feature = "teapot")]
+            "teapot",
         ],
         meaning: "Requests by the `detail` of `Cache-Status`, where there is one.",
     },
