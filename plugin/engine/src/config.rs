@@ -1,7 +1,7 @@
 //! What the operator wrote, read from JSON with all faults at once.
 //!
 //! [`Config`] is the configuration as read, what was left out filled in; [`Policy`](crate::policy::Policy) is what the
-//! engine makes of it. The members stand in [`settings`], each in one row, from which the reader, the committed JSON Schema,
+//! engine makes of it. The members stand in `config/settings`, each in one row, from which the reader, the committed JSON Schema,
 //! the table in `plugin/docs/settings.md` and the view of the configuration in force come.
 
 pub(crate) mod limits;

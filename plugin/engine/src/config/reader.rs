@@ -26,16 +26,20 @@ impl<'f> Place<'f> {
 
     /// Notes a fault here, and is `None` so that a reader can end with it. Past a hundred nobody reads on.
     pub(crate) fn refuse<T>(&self, found: impl Into<String>, allowed: impl Into<String>) -> Option<T> {
+        self.note(found.into(), allowed.into());
+        None
+    }
+
+    #[inline(never)]
+    fn note(&self, found: String, mut allowed: String) {
         if self.faults.borrow().len() >= FAULTS {
-            return None;
+            return;
         }
-        let mut allowed = allowed.into();
         if self.nullable {
             allowed.push_str(", or null");
         }
         let path = if self.path.is_empty() { "configuration".to_owned() } else { self.path.clone() };
-        self.faults.borrow_mut().push(ConfigError { path, found: found.into(), allowed });
-        None
+        self.faults.borrow_mut().push(ConfigError { path, found, allowed });
     }
 
     /// The same place, where `null` may stand as well.
@@ -99,6 +103,7 @@ impl<'w, 'f> Object<'w, 'f> {
     }
 
     /// Reads a member into its field, which keeps its value if the member is absent or wrong.
+    #[inline(never)]
     pub(crate) fn set<K: Kind>(&mut self, name: &'static str, field: &mut K::Value, kind: K) {
         if let Some((place, written)) = self.find(name, kind.required()) {
             kind.set(place, written, field);
@@ -124,6 +129,7 @@ impl<'w, 'f> Object<'w, 'f> {
     }
 
     /// A member and its place. One that is missing is refused if it is required, with what is allowed.
+    #[inline(never)]
     fn find(&mut self, name: &'static str, required: Option<&str>) -> Option<(Place<'f>, &'w Written)> {
         self.known.push(name);
         match self.members.iter().find(|(written, _)| written == name) {

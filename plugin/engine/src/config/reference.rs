@@ -1,5 +1,5 @@
 //! The members of a configuration described, for the table in `plugin/docs/settings.md` and the JSON Schema: made of the
-//! rows of [`settings`](super::settings), and of their defaults.
+//! rows of `config/settings`, and of their defaults.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -127,6 +127,7 @@ impl Shown {
 }
 
 impl Visitor for Shown {
+    #[inline(never)]
     fn row<K: Kind>(&mut self, name: &'static str, value: &K::Value, kind: K, _meaning: &'static str) {
         self.put(name, kind.show(value));
     }

@@ -57,6 +57,7 @@ pub(crate) const fn switch() -> Switch {
 impl Kind for Switch {
     type Value = bool;
 
+    #[inline(never)]
     fn read(&self, place: Place<'_>, written: &Written) -> Option<bool> {
         match written {
             Written::Switch(value) => Some(*value),
@@ -85,11 +86,8 @@ impl<N: TryFrom<u64> + Show> Kind for Whole<N> {
     type Value = N;
 
     fn read(&self, place: Place<'_>, written: &Written) -> Option<N> {
-        let number = match written {
-            Written::Whole(number) if self.0.contains(number) => N::try_from(*number).ok(),
-            _ => None,
-        };
-        number.or_else(|| place.refuse(written.describe(), allowed_whole(&self.0)))
+        within(place, written, &self.0, |number| N::try_from(number).is_ok())
+            .and_then(|number| number.try_into().ok())
     }
 
     fn show(&self, value: &N) -> Option<Value> {
@@ -116,15 +114,8 @@ where
     type Value = N;
 
     fn read(&self, place: Place<'_>, written: &Written) -> Option<N> {
-        let bytes = match written {
-            Written::Whole(bytes) => Some(*bytes),
-            Written::Text(text) => units::size(text),
-            _ => None,
-        };
-        bytes
-            .filter(|bytes| self.0.contains(bytes))
-            .and_then(|bytes| N::try_from(bytes).ok())
-            .or_else(|| place.refuse(written.describe(), allowed_size(&self.0)))
+        bytes_within(place, written, &self.0, |bytes| N::try_from(bytes).is_ok())
+            .and_then(|bytes| bytes.try_into().ok())
     }
 
     fn show(&self, value: &N) -> Option<Value> {
@@ -147,6 +138,7 @@ pub(crate) const fn duration(bounds: Millis) -> Time {
 impl Kind for Time {
     type Value = Duration;
 
+    #[inline(never)]
     fn read(&self, place: Place<'_>, written: &Written) -> Option<Duration> {
         let duration = match written {
             Written::Whole(seconds) => Some(Duration::from_secs(*seconds)),
@@ -184,11 +176,8 @@ impl<T: Copy + PartialEq> Kind for Word<T> {
     type Value = T;
 
     fn read(&self, place: Place<'_>, written: &Written) -> Option<T> {
-        let value = self.0.iter().find(|(name, _)| matches!(written, Written::Text(text) if text == name));
-        value.map(|(_, value)| *value).or_else(|| {
-            let names: Vec<String> = self.0.iter().map(|(name, _)| quote(name)).collect();
-            place.refuse(written.describe(), names.join(" or "))
-        })
+        let words: Vec<&str> = self.0.iter().map(|(word, _)| *word).collect();
+        one_of(place, written, &words).and_then(|index| self.0.get(index)).map(|(_, value)| *value)
     }
 
     fn show(&self, value: &T) -> Option<Value> {
@@ -212,11 +201,7 @@ impl<T: TextForm> Kind for Text<T> {
     type Value = T::Value;
 
     fn read(&self, place: Place<'_>, written: &Written) -> Option<T::Value> {
-        let value = match written {
-            Written::Text(text) => T::parse(text),
-            _ => None,
-        };
-        value.or_else(|| place.refuse(written.describe(), T::ALLOWED))
+        parsed(place, written, T::parse, T::ALLOWED)
     }
 
     fn show(&self, value: &T::Value) -> Option<Value> {
@@ -226,4 +211,60 @@ impl<T: TextForm> Kind for Text<T> {
     fn form(&self) -> Form {
         Form::Text(T::PATTERN)
     }
+}
+
+// What follows is apart from the kinds, so that the module has it once and not for each type of value.
+
+#[inline(never)]
+fn within(
+    place: Place<'_>,
+    written: &Written,
+    bounds: &RangeInclusive<u64>,
+    fits: fn(u64) -> bool,
+) -> Option<u64> {
+    match written {
+        Written::Whole(number) if bounds.contains(number) && fits(*number) => Some(*number),
+        _ => place.refuse(written.describe(), allowed_whole(bounds)),
+    }
+}
+
+#[inline(never)]
+fn bytes_within(
+    place: Place<'_>,
+    written: &Written,
+    bounds: &RangeInclusive<u64>,
+    fits: fn(u64) -> bool,
+) -> Option<u64> {
+    let bytes = match written {
+        Written::Whole(bytes) => Some(*bytes),
+        Written::Text(text) => units::size(text),
+        _ => None,
+    };
+    bytes
+        .filter(|bytes| bounds.contains(bytes) && fits(*bytes))
+        .or_else(|| place.refuse(written.describe(), allowed_size(bounds)))
+}
+
+/// Which of the words it is.
+#[inline(never)]
+fn one_of(place: Place<'_>, written: &Written, words: &[&str]) -> Option<usize> {
+    let index = words.iter().position(|word| matches!(written, Written::Text(text) if text == word));
+    index.or_else(|| {
+        let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
+        place.refuse(written.describe(), words.join(" or "))
+    })
+}
+
+#[inline(never)]
+fn parsed<V>(
+    place: Place<'_>,
+    written: &Written,
+    parse: fn(&str) -> Option<V>,
+    allowed: &'static str,
+) -> Option<V> {
+    let value = match written {
+        Written::Text(text) => parse(text),
+        _ => None,
+    };
+    value.or_else(|| place.refuse(written.describe(), allowed))
 }

@@ -12,6 +12,7 @@ use crate::config::reader::{Object, Place};
 use crate::config::reference::{Form, Least, Member, described};
 use crate::config::units::show_duration;
 use crate::config::written::{Written, quote};
+use crate::members::Show;
 
 /// An object with the members of a section. What it does not write stays as inherited.
 pub(crate) struct Below<S>(PhantomData<S>);
@@ -146,45 +147,55 @@ pub(crate) const fn list_of<K>(most: usize, item: K) -> List<K> {
     List { least: Least::Empty, most, item }
 }
 
-impl<K: Kind<Value: PartialEq>> Kind for List<K> {
+impl<K: Kind<Value: PartialEq + Show>> Kind for List<K> {
     type Value = Vec<K::Value>;
 
     fn read(&self, place: Place<'_>, written: &Written) -> Option<Self::Value> {
-        let List { least, most, item } = self;
-        let items = match written {
-            Written::List(items) if items.len() <= *most && (*least == Least::Empty || !items.is_empty()) => {
-                items
-            }
-            _ => {
-                let allowed = match least {
-                    Least::Empty => format!("a list of at most {most}"),
-                    Least::One => format!("a list of 1 to {most}"),
-                };
-                return place.refuse(written.describe(), allowed);
-            }
-        };
-        let mut values: Self::Value = Vec::with_capacity(items.len());
-        let mut whole = true;
-        for (index, written) in items.iter().enumerate() {
-            match item.read(place.item(index), written) {
-                Some(value) if values.contains(&value) => {
-                    whole = false;
-                    place.item(index).refuse::<()>(format!("{} again", written.describe()), "each item once");
-                }
-                Some(value) => values.push(value),
-                None => whole = false,
-            }
-        }
-        whole.then_some(values)
+        items(place, written, self.least, self.most, &|place, written| self.item.read(place, written))
     }
 
     fn show(&self, value: &Self::Value) -> Option<Value> {
-        value.iter().map(|item| self.item.show(item)).collect()
+        // Not by the item's kind: one function for all lists of what is the same once it is read.
+        Some(value.show())
     }
 
     fn form(&self) -> Form {
         Form::List(self.least, self.most, Box::new(self.item.form()))
     }
+}
+
+/// Reads a list. The module has it once for each type of item, not for each kind.
+#[inline(never)]
+fn items<V: PartialEq>(
+    place: Place<'_>,
+    written: &Written,
+    least: Least,
+    most: usize,
+    read: &dyn Fn(Place<'_>, &Written) -> Option<V>,
+) -> Option<Vec<V>> {
+    let items = match written {
+        Written::List(items) if items.len() <= most && (least == Least::Empty || !items.is_empty()) => items,
+        _ => {
+            let allowed = match least {
+                Least::Empty => format!("a list of at most {most}"),
+                Least::One => format!("a list of 1 to {most}"),
+            };
+            return place.refuse(written.describe(), allowed);
+        }
+    };
+    let mut values = Vec::with_capacity(items.len());
+    let mut whole = true;
+    for (index, written) in items.iter().enumerate() {
+        match read(place.item(index), written) {
+            Some(value) if values.contains(&value) => {
+                whole = false;
+                place.item(index).refuse::<()>(format!("{} again", written.describe()), "each item once");
+            }
+            Some(value) => values.push(value),
+            None => whole = false,
+        }
+    }
+    whole.then_some(values)
 }
 
 /// A list that is kept in ascending order.
