@@ -1,6 +1,7 @@
 //! Talks to the remote store: one call for a lookup, one for each task that waits, and a probe at the start.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -27,11 +28,11 @@ use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
 use crate::environment::{refused, variable};
-use crate::host::{self, Envoy, Level};
+use crate::host::{Calls, Envoy, Level};
 use crate::stream::BuildIdHasher;
 
 /// One plugin's way to its remote store. Not `Debug`: it holds credentials.
-pub struct Remote {
+pub struct Remote<H> {
     settings: policy::Remote,
     breaker: breaker::Config,
     dialect: Dialect,
@@ -50,6 +51,7 @@ pub struct Remote {
     window: Window,
     /// Calls about purges and probes of writes among the pending ones, which do not count for `in_flight`.
     aside: usize,
+    host: PhantomData<H>,
 }
 
 /// A call that has not been answered.
@@ -71,7 +73,7 @@ pub struct Pending {
     sent: u64,
 }
 
-impl Remote {
+impl<H: Calls> Remote<H> {
     /// Nothing is called before the first tick or request.
     ///
     /// # Errors
@@ -79,7 +81,7 @@ impl Remote {
     pub fn new(
         settings: &policy::Remote,
         seal: Option<&Seal>,
-        breakers: &mut Breakers,
+        breakers: &mut Breakers<H>,
         now: Timestamp,
     ) -> Result<Self, ConfigError> {
         let dialect = dialect(settings)?;
@@ -105,6 +107,7 @@ impl Remote {
             // Lookups go first: half of the calls are theirs.
             window: Window::new(settings.in_flight.div_ceil(2)),
             aside: 0,
+            host: PhantomData,
         })
     }
 
@@ -131,12 +134,12 @@ impl Remote {
     }
 
     /// What the breaker of the store's cluster does.
-    pub fn state(&self, breakers: &Breakers, now: Timestamp) -> State {
+    pub fn state(&self, breakers: &Breakers<H>, now: Timestamp) -> State {
         breakers.state(&self.settings.cluster, now)
     }
 
     /// Does what is due now and then: hears of the other workers, probes, and sends what waits.
-    pub fn tick(&mut self, breakers: &mut Breakers, cache: &mut Cache, now: Timestamp) {
+    pub fn tick(&mut self, breakers: &mut Breakers<H>, cache: &mut Cache, now: Timestamp) {
         if !self.settings.enabled {
             return;
         }
@@ -144,13 +147,13 @@ impl Remote {
             breakers.reset(&self.settings.cluster, now);
         }
         breakers.tick(&self.settings.cluster, cache.origin_latency(), now);
-        if self.readiness.claim(&mut Envoy, &self.readiness_key, now)
+        if self.readiness.claim(&mut Envoy::<H>::new(), &self.readiness_key, now)
             && self.call(None, 0, &Command::Probe, Admit::Pass, now).is_none()
         {
             self.conclude(Outcome::Silent, now);
         }
         self.probe_writes(breakers, now);
-        cache.tick_purges(&self.purges_key, &mut Moment { now, host: &mut Envoy });
+        cache.tick_purges(&self.purges_key, &mut Moment { now, host: &mut Envoy::<H>::new() });
         self.send_purges(breakers, cache, now);
         self.send_tasks(breakers, cache, now);
         cache.count_dropped_tasks();
@@ -164,7 +167,7 @@ impl Remote {
         context: Option<u32>,
         hash: u128,
         claim: Option<Duration>,
-        breakers: &mut Breakers,
+        breakers: &mut Breakers<H>,
         cache: &mut Cache,
         now: Timestamp,
     ) -> Option<u32> {
@@ -201,7 +204,7 @@ impl Remote {
     }
 
     /// Sends what waits, as far as calls may be under way. Lookups go first: half of the calls are theirs.
-    pub fn send_tasks(&mut self, breakers: &mut Breakers, cache: &mut Cache, now: Timestamp) {
+    pub fn send_tasks(&mut self, breakers: &mut Breakers<H>, cache: &mut Cache, now: Timestamp) {
         if !self.settings.enabled || self.dialect.is_ruled_out(self.readiness.outcome()) {
             return;
         }
@@ -256,9 +259,9 @@ impl Remote {
 
     /// Finds out what becomes of writes, if that is this worker's turn: by a command of each sort, and a lookup, without
     /// which no answer says nothing about writes.
-    fn probe_writes(&mut self, breakers: &mut Breakers, now: Timestamp) {
+    fn probe_writes(&mut self, breakers: &mut Breakers<H>, now: Timestamp) {
         let closed = self.state(breakers, now) == State::Closed;
-        if !closed || !self.is_ready() || !self.writes.claim(&mut Envoy, &self.writes_key, now) {
+        if !closed || !self.is_ready() || !self.writes.claim(&mut Envoy::<H>::new(), &self.writes_key, now) {
             return;
         }
         let key = &probe_key(&self.settings.prefix);
@@ -291,13 +294,15 @@ impl Remote {
         now: Timestamp,
     ) {
         if matches!((pending.kind, answer), (Kind::Get, Ok(_))) {
-            self.writes.note_read(host::micros());
+            self.writes.note_read(H::micros());
         }
         let Some(found) = writes::evidence(pending.kind, answer) else { return };
         if let Some(reason) = found.1.reason() {
             cache.stats.count("remote_refused", reason.as_str());
         }
-        let Some(state) = self.writes.note(found, pending.sent, &mut Envoy, &self.writes_key, now) else {
+        let Some(state) =
+            self.writes.note(found, pending.sent, &mut Envoy::<H>::new(), &self.writes_key, now)
+        else {
             return;
         };
         let cluster = &self.settings.cluster;
@@ -314,7 +319,7 @@ impl Remote {
                 (Level::Warn, "answers lookups and no writes; purges wait to reach the fleet".to_owned())
             }
         };
-        host::log(level, &format!("the remote store behind the cluster {cluster:?} {what}"));
+        H::log(level, &format!("the remote store behind the cluster {cluster:?} {what}"));
     }
 
     /// The next task whose key nothing is being written to: calls of one key may arrive in any order.
@@ -335,14 +340,14 @@ impl Remote {
 
     /// Tells the other nodes of purges and asks for theirs. These calls are few and small, and do not wait for others.
     /// Called in each event: where nothing is due it costs a few comparisons.
-    pub fn send_purges(&mut self, breakers: &mut Breakers, cache: &mut Cache, now: Timestamp) {
+    pub fn send_purges(&mut self, breakers: &mut Breakers<H>, cache: &mut Cache, now: Timestamp) {
         if !self.settings.enabled || self.dialect.is_ruled_out(self.readiness.outcome()) {
             return;
         }
         for _ in 0..MOST_PURGE_CALLS {
             let Some(step) = cache.next_purge_step(now) else { return };
             let failed = |cache: &mut Cache| {
-                let mut moment = Moment { now, host: &mut Envoy };
+                let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
                 cache.purge_step_ended(&step, Err(DialectError::Unreachable), &mut moment);
             };
             let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
@@ -374,7 +379,7 @@ impl Remote {
                             probes_writes: false,
                             admitted,
                             since: now,
-                            sent: host::micros(),
+                            sent: H::micros(),
                         },
                     );
                 }
@@ -409,7 +414,7 @@ impl Remote {
     }
 
     /// How long the store takes to answer, on average.
-    pub fn latency(&self, breakers: &Breakers) -> Option<Duration> {
+    pub fn latency(&self, breakers: &Breakers<H>) -> Option<Duration> {
         breakers.latency(&self.settings.cluster)
     }
 
@@ -423,7 +428,7 @@ impl Remote {
         pending: &Pending,
         head: Option<Vec<u8>>,
         body: Vec<u8>,
-        breakers: &mut Breakers,
+        breakers: &mut Breakers<H>,
         cache: &mut Cache,
         now: Timestamp,
     ) -> RemoteAnswer {
@@ -445,7 +450,7 @@ impl Remote {
             breakers.record(&self.settings.cluster, pending.admitted, result, now);
             return RemoteAnswer::Nothing;
         }
-        let took = host::micros().saturating_sub(pending.sent);
+        let took = H::micros().saturating_sub(pending.sent);
         if pending.step.is_none() {
             let step = if pending.kind.writes() { "remote-write" } else { "remote-lookup" };
             cache.stats.sample("duration_us", step, took);
@@ -460,12 +465,16 @@ impl Remote {
                 cache.stats.count("remote", error.as_str());
             }
             breakers.record(&self.settings.cluster, pending.admitted, result, now);
-            cache.purge_step_ended(step, answer, &mut Moment { now, host: &mut Envoy });
+            cache.purge_step_ended(step, answer, &mut Moment { now, host: &mut Envoy::<H>::new() });
             return RemoteAnswer::Nothing;
         }
         let (word, result, found) = match answer {
             Ok(Answer::Value(value)) => {
-                match cache.read_remote(pending.hash, value, &mut Moment { now, host: &mut Envoy }) {
+                match cache.read_remote(
+                    pending.hash,
+                    value,
+                    &mut Moment { now, host: &mut Envoy::<H>::new() },
+                ) {
                     Ok(Under::Claim(Claim::Fetching)) => ("claimed", success, RemoteAnswer::Fetching),
                     Ok(Under::Claim(Claim::NotStorable)) => ("claimed", success, RemoteAnswer::NotStorable),
                     Ok(Under::Record(slot)) => ("found", success, RemoteAnswer::Found(slot)),
@@ -516,7 +525,7 @@ impl Remote {
 
     /// Tells the other workers, and the operator if it is news, what a probe found.
     fn conclude(&mut self, outcome: Outcome, now: Timestamp) {
-        if !self.readiness.conclude(&mut Envoy, &self.readiness_key, outcome, now) {
+        if !self.readiness.conclude(&mut Envoy::<H>::new(), &self.readiness_key, outcome, now) {
             return;
         }
         let (level, found) = match outcome {
@@ -527,10 +536,10 @@ impl Remote {
         };
         let so = if self.dialect.is_ruled_out(outcome) { ", so it is not used" } else { "" };
         let cluster = &self.settings.cluster;
-        host::log(level, &format!("the remote store behind the cluster {cluster:?} {found}{so}"));
+        H::log(level, &format!("the remote store behind the cluster {cluster:?} {found}{so}"));
     }
 
-    fn not_called(&self, admitted: Admit, breakers: &mut Breakers, cache: &mut Cache, now: Timestamp) {
+    fn not_called(&self, admitted: Admit, breakers: &mut Breakers<H>, cache: &mut Cache, now: Timestamp) {
         cache.stats.count("remote", "dispatch");
         breakers.record(&self.settings.cluster, admitted, CallResult::Failure, now);
     }
@@ -549,7 +558,7 @@ impl Remote {
             _ => None,
         };
         let kind = command.kind();
-        let (step, since, sent) = (None, now, host::micros());
+        let (step, since, sent) = (None, now, H::micros());
         let probes_writes = false;
         self.pending.insert(
             token,
@@ -573,7 +582,7 @@ impl Remote {
         }
         let mut headers = Vec::new();
         fields.write_with(&[], &mut headers);
-        host::http_call(&self.settings.cluster, &headers, &call.body, self.settings.timeout).ok()
+        H::http_call(&self.settings.cluster, &headers, &call.body, self.settings.timeout).ok()
     }
 }
 
