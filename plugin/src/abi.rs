@@ -1,18 +1,20 @@
-//! What Envoy calls: proxy-wasm ABI 0.2.1. Each export only passes on to [`crate::vm`].
+//! What Envoy calls: proxy-wasm ABI 0.2.1. Each export only passes on to the one [`Vm`].
 //!
 //! A callback that we do not need is not exported: each one would cost every request an entry into the VM.
 
-use crate::host;
-use crate::vm;
+use std::cell::RefCell;
 
-/// What a callback tells the host to do with the stream.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Action {
-    /// Go on.
-    Continue = 0,
-    /// Hold it.
-    Pause = 1,
+use selvage_driver::{Action, Vm};
+
+use crate::host::{self, Real};
+
+thread_local! {
+    static VM: RefCell<Vm<Real>> = RefCell::default();
+}
+
+/// Runs `call` with the VM. `None` if the host calls us while we call it, which it does only to get memory.
+fn with<R>(call: impl FnOnce(&mut Vm<Real>) -> R) -> Option<R> {
+    VM.with(|vm| vm.try_borrow_mut().ok().map(|mut vm| call(&mut vm)))
 }
 
 unsafe extern "C" {
@@ -39,7 +41,7 @@ pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
 /// A root context (without parent), or a stream.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
-    vm::with(|vm| vm.create(context, parent));
+    with(|vm| vm.create(context, parent));
 }
 
 /// The VM starts. Its configuration is not used.
@@ -51,43 +53,43 @@ pub extern "C" fn proxy_on_vm_start(_root: u32, _size: usize) -> u32 {
 /// The plugin's configuration has come. 0 refuses it.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_configure(root: u32, size: usize) -> u32 {
-    vm::with(|vm| vm.configure(root, size)).unwrap_or_default().into()
+    with(|vm| vm.configure(root, size)).unwrap_or_default().into()
 }
 
 /// Time passes.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_tick(root: u32) {
-    vm::with(|vm| vm.tick(root));
+    with(|vm| vm.tick(root));
 }
 
 /// Another worker calls.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_queue_ready(root: u32, queue: u32) {
-    vm::with(|vm| vm.called(root, queue));
+    with(|vm| vm.called(root, queue));
 }
 
 /// A request.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_request_headers(context: u32, _count: u32, end_of_stream: u32) -> Action {
-    vm::with(|vm| vm.request_headers(context, end_of_stream != 0)).unwrap_or(Action::Continue)
+    with(|vm| vm.request_headers(context, end_of_stream != 0)).unwrap_or(Action::Continue)
 }
 
 /// A part of a request's body.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_request_body(context: u32, size: usize, end_of_stream: u32) -> Action {
-    vm::with(|vm| vm.request_body(context, size, end_of_stream != 0)).unwrap_or(Action::Continue)
+    with(|vm| vm.request_body(context, size, end_of_stream != 0)).unwrap_or(Action::Continue)
 }
 
 /// The head of a response, the origin's or our own.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_response_headers(context: u32, _count: u32, end_of_stream: u32) -> Action {
-    vm::with(|vm| vm.response_headers(context, end_of_stream != 0)).unwrap_or(Action::Continue)
+    with(|vm| vm.response_headers(context, end_of_stream != 0)).unwrap_or(Action::Continue)
 }
 
 /// A part of a response's body.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_response_body(context: u32, size: usize, end_of_stream: u32) -> Action {
-    vm::with(|vm| vm.response_body(context, size, end_of_stream != 0)).unwrap_or(Action::Continue)
+    with(|vm| vm.response_body(context, size, end_of_stream != 0)).unwrap_or(Action::Continue)
 }
 
 /// The answer to a call of ours.
@@ -99,17 +101,17 @@ pub extern "C" fn proxy_on_http_call_response(
     body_size: usize,
     _trailers: u32,
 ) {
-    vm::with(|vm| vm.answered(token, headers, body_size));
+    with(|vm| vm.answered(token, headers, body_size));
 }
 
 /// The trailers of a response.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_response_trailers(context: u32, _count: u32) -> Action {
-    vm::with(|vm| vm.response_trailers(context)).unwrap_or(Action::Continue)
+    with(|vm| vm.response_trailers(context)).unwrap_or(Action::Continue)
 }
 
 /// A context is gone.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_delete(context: u32) {
-    vm::with(|vm| vm.delete(context));
+    with(|vm| vm.delete(context));
 }

@@ -1,65 +1,10 @@
-//! What the host offers: proxy-wasm ABI 0.2.1, each call wrapped once. No other file names a host call.
-//!
-//! A wrapper never panics: what the host refuses is `None` or `false`, and its caller goes on without.
+//! The host calls of proxy-wasm ABI 0.2.1, each wrapped once. No other file names one.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
 
-use selvage_engine::host::Host;
-use selvage_engine::host::{CasMismatch, SharedData};
-use selvage_engine::stats::Word;
-use selvage_engine::time::Timestamp;
-
-use crate::metrics;
-
-/// Which header map.
-#[derive(Clone, Copy)]
-#[repr(u32)]
-pub enum Map {
-    /// The request's headers.
-    Request = 0,
-    /// The response's headers.
-    Response = 2,
-    /// The headers of the answer to a call of ours.
-    Answer = 6,
-}
-
-/// Which buffer.
-#[derive(Clone, Copy)]
-#[repr(u32)]
-pub enum Buffer {
-    /// The part of the request's body at hand.
-    RequestBody = 0,
-    /// The part of the response's body at hand.
-    ResponseBody = 1,
-    /// The body of the answer to a call of ours.
-    Answer = 4,
-    /// The plugin's configuration.
-    PluginConfiguration = 7,
-}
-
-/// How loud.
-#[derive(Clone, Copy)]
-#[repr(u32)]
-pub enum Level {
-    /// Good to know.
-    Info = 2,
-    /// Somebody should look.
-    Warn = 3,
-    /// Refused or failed.
-    Error = 4,
-}
-
-/// Kinds of metrics.
-#[derive(Clone, Copy)]
-#[repr(u32)]
-pub enum Metric {
-    /// Only goes up.
-    Counter = 0,
-    /// Goes both ways.
-    Gauge = 1,
-    /// Counts values by their size.
-    Histogram = 2,
-}
+use selvage_driver::{Buffer, Calls, Level, Map, Metric, NotCalled};
+use selvage_engine::host::CasMismatch;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -156,226 +101,138 @@ fn bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> 
     (call(&raw mut data, &raw mut size) == OK).then(|| adopt(data, size))?
 }
 
-/// Writes a line to Envoy's log.
-pub fn log(level: Level, message: &str) {
-    // SAFETY: the host reads `message` during the call.
-    unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) };
-}
-
-/// The time of day.
-pub fn now() -> Timestamp {
-    Timestamp::from_millis(nanoseconds() / 1_000_000)
-}
-
-/// A number that no other VM is likely to get.
-pub fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-/// The time in microseconds, for durations.
-pub fn micros() -> u64 {
-    nanoseconds() / 1000
-}
-
-fn nanoseconds() -> u64 {
-    let mut nanoseconds = 0;
-    // SAFETY: the host writes to `nanoseconds` during the call.
-    unsafe { proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
-    nanoseconds
-}
-
-/// Bytes of memory that this VM has taken from the host. It never gives any back.
-pub fn memory_bytes() -> usize {
-    #[cfg(target_arch = "wasm32")]
-    let pages = core::arch::wasm32::memory_size::<0>();
-    #[cfg(not(target_arch = "wasm32"))]
-    let pages = 0_usize;
-    pages.saturating_mul(65_536)
-}
-
-/// Asks for a tick every `milliseconds`.
-pub fn set_tick_period(milliseconds: u32) {
-    // SAFETY: no memory is passed.
-    unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
-}
-
-/// At most `size` bytes of a buffer, from `start` on.
-pub fn buffer(kind: Buffer, start: usize, size: usize) -> Option<Vec<u8>> {
-    // SAFETY: the host writes to the two places during the call.
-    bytes(|data, length| unsafe { proxy_get_buffer_bytes(kind as u32, start, size, data, length) })
-}
-
-/// Puts bytes in the place of the first `size` ones of a buffer.
-pub fn set_buffer(kind: Buffer, size: usize, bytes: &[u8]) {
-    // SAFETY: the host reads the bytes during the call.
-    unsafe { proxy_set_buffer_bytes(kind as u32, 0, size, bytes.as_ptr(), bytes.len()) };
-}
-
-/// Puts the fields of a block in the place of all those of a header map.
-pub fn set_header_pairs(map: Map, block: &[u8]) {
-    // SAFETY: the host reads the block during the call.
-    unsafe { proxy_set_header_map_pairs(map as u32, block.as_ptr(), block.len()) };
-}
-
-/// A header map as a field block.
-pub fn header_pairs(map: Map) -> Option<Vec<u8>> {
-    // SAFETY: the host writes to the two places during the call.
-    bytes(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })
-}
-
-/// Adds a field line.
-pub fn add_header(map: Map, name: &str, value: &[u8]) {
-    // SAFETY: the host reads both during the call.
-    unsafe { proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
-}
-
-/// Gives a field one value.
-pub fn set_header(map: Map, name: &str, value: &[u8]) {
-    // SAFETY: the host reads both during the call.
-    unsafe {
-        proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
-    };
-}
-
-/// Removes all lines of a field.
-pub fn remove_header(map: Map, name: &str) {
-    // SAFETY: the host reads the name during the call.
-    unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
-}
-
-/// Answers the stream of the effective context. `details` shows in Envoy's access log; `fields` is a block without
-/// `:status`.
-pub fn reply(status: u16, details: &str, fields: &[u8], body: &[u8]) {
-    const NOT_GRPC: i32 = -1;
-    // SAFETY: the host reads everything during the call.
-    unsafe {
-        proxy_send_local_response(
-            u32::from(status),
-            details.as_ptr(),
-            details.len(),
-            body.as_ptr(),
-            body.len(),
-            fields.as_ptr(),
-            fields.len(),
-            NOT_GRPC,
-        )
-    };
-}
-
-/// Makes the calls that follow act on another context. `false` if it is gone.
-pub fn act_for(context: u32) -> bool {
-    // SAFETY: no memory is passed.
-    unsafe { proxy_set_effective_context(context) == OK }
-}
-
-/// Lets the held request of the effective context go on.
-pub fn resume_request() {
-    const REQUEST: u32 = 0;
-    // SAFETY: no memory is passed.
-    unsafe { proxy_continue_stream(REQUEST) };
-}
-
-/// Calls a cluster of Envoy's. `headers` is a block with pseudo-headers. The answer comes to the root context with
-/// the token, also when it is a failure that Envoy made up.
-///
-/// # Errors
-/// No answer will come.
-pub fn http_call(
-    cluster: &str,
-    headers: &[u8],
-    body: &[u8],
-    timeout: std::time::Duration,
-) -> Result<u32, NotCalled> {
-    let mut token = 0;
-    // 0 would mean no limit.
-    let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1);
-    // SAFETY: the host reads everything and writes to `token` during the call.
-    let status = unsafe {
-        proxy_http_call(
-            cluster.as_ptr(),
-            cluster.len(),
-            headers.as_ptr(),
-            headers.len(),
-            body.as_ptr(),
-            body.len(),
-            std::ptr::null(),
-            0,
-            timeout,
-            &raw mut token,
-        )
-    };
-    match status {
-        OK => Ok(token),
-        BAD_ARGUMENT => Err(NotCalled::UnknownCluster),
-        _ => Err(NotCalled::Unreachable),
-    }
-}
-
-/// Why a call could not be made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum NotCalled {
-    /// Envoy has no cluster of that name, or could not read the call.
-    UnknownCluster,
-    /// The cluster has no host that could be called, or too many calls are under way.
-    Unreachable,
-}
-
-/// A property of the current stream, its path segments separated by zero bytes.
-pub fn property(path: &str) -> Option<Vec<u8>> {
-    // SAFETY: the host reads `path` and writes to the two places during the call.
-    bytes(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })
-}
-
-/// Makes this VM the one that is called when something enters the queue. The token names the queue everywhere.
-pub fn register_queue(name: &str) -> Option<u32> {
-    let mut token = 0;
-    // SAFETY: the host reads `name` and writes to `token` during the call.
-    (unsafe { proxy_register_shared_queue(name.as_ptr(), name.len(), &raw mut token) } == OK).then_some(token)
-}
-
-/// Puts one byte into a queue.
-pub fn ring(token: u32) {
-    // SAFETY: the host reads the byte during the call.
-    unsafe { proxy_enqueue_shared_queue(token, b"!".as_ptr(), 1) };
-}
-
-/// Takes one item out of a queue. `false` once it is empty.
-pub fn answer(token: u32) -> bool {
-    // SAFETY: the host writes to the two places during the call.
-    bytes(|data, size| unsafe { proxy_dequeue_shared_queue(token, data, size) }).is_some()
-}
-
-/// Defines a metric of Envoy's.
-pub fn define_metric(kind: Metric, name: &str) -> Option<u32> {
-    let mut id = 0;
-    // SAFETY: the host reads `name` and writes to `id` during the call.
-    (unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) } == OK).then_some(id)
-}
-
-/// Changes a metric by `by`, which is more than zero for a counter.
-pub fn increment(id: u32, by: i64) {
-    // SAFETY: no memory is passed.
-    unsafe { proxy_increment_metric(id, by) };
-}
-
-/// Sets a gauge, for all workers, or gives a histogram a value.
-pub fn record(id: u32, value: u64) {
-    // SAFETY: no memory is passed.
-    unsafe { proxy_record_metric(id, value) };
-}
-
-/// The value of a counter or gauge, of all workers together.
-pub fn metric(id: u32) -> Option<u64> {
-    let mut value = 0;
-    // SAFETY: the host writes to `value` during the call.
-    (unsafe { proxy_get_metric(id, &raw mut value) } == OK).then_some(value)
-}
-
 /// The host of a real Envoy.
-pub struct Envoy;
+pub struct Real;
 
-impl SharedData for Envoy {
-    fn get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
+impl Calls for Real {
+    fn log(level: Level, message: &str) {
+        // SAFETY: the host reads `message` during the call.
+        unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) };
+    }
+
+    fn random() -> u64 {
+        RandomState::new().build_hasher().finish()
+    }
+
+    fn nanoseconds() -> u64 {
+        let mut nanoseconds = 0;
+        // SAFETY: the host writes to `nanoseconds` during the call.
+        unsafe { proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
+        nanoseconds
+    }
+
+    fn memory_bytes() -> usize {
+        #[cfg(target_arch = "wasm32")]
+        let pages = core::arch::wasm32::memory_size::<0>();
+        #[cfg(not(target_arch = "wasm32"))]
+        let pages = 0_usize;
+        pages.saturating_mul(65_536)
+    }
+
+    fn set_tick_period(milliseconds: u32) {
+        // SAFETY: no memory is passed.
+        unsafe { proxy_set_tick_period_milliseconds(milliseconds) };
+    }
+
+    fn buffer(kind: Buffer, start: usize, size: usize) -> Option<Vec<u8>> {
+        // SAFETY: the host writes to the two places during the call.
+        bytes(|data, length| unsafe { proxy_get_buffer_bytes(kind as u32, start, size, data, length) })
+    }
+
+    fn set_buffer(kind: Buffer, size: usize, bytes: &[u8]) {
+        // SAFETY: the host reads the bytes during the call.
+        unsafe { proxy_set_buffer_bytes(kind as u32, 0, size, bytes.as_ptr(), bytes.len()) };
+    }
+
+    fn set_header_pairs(map: Map, block: &[u8]) {
+        // SAFETY: the host reads the block during the call.
+        unsafe { proxy_set_header_map_pairs(map as u32, block.as_ptr(), block.len()) };
+    }
+
+    fn header_pairs(map: Map) -> Option<Vec<u8>> {
+        // SAFETY: the host writes to the two places during the call.
+        bytes(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })
+    }
+
+    fn add_header(map: Map, name: &str, value: &[u8]) {
+        // SAFETY: the host reads both during the call.
+        unsafe {
+            proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        };
+    }
+
+    fn set_header(map: Map, name: &str, value: &[u8]) {
+        // SAFETY: the host reads both during the call.
+        unsafe {
+            proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        };
+    }
+
+    fn remove_header(map: Map, name: &str) {
+        // SAFETY: the host reads the name during the call.
+        unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
+    }
+
+    fn reply(status: u16, details: &str, fields: &[u8], body: &[u8]) {
+        const NOT_GRPC: i32 = -1;
+        // SAFETY: the host reads everything during the call.
+        unsafe {
+            proxy_send_local_response(
+                u32::from(status),
+                details.as_ptr(),
+                details.len(),
+                body.as_ptr(),
+                body.len(),
+                fields.as_ptr(),
+                fields.len(),
+                NOT_GRPC,
+            )
+        };
+    }
+
+    fn act_for(context: u32) -> bool {
+        // SAFETY: no memory is passed.
+        unsafe { proxy_set_effective_context(context) == OK }
+    }
+
+    fn resume_request() {
+        const REQUEST: u32 = 0;
+        // SAFETY: no memory is passed.
+        unsafe { proxy_continue_stream(REQUEST) };
+    }
+
+    fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: Duration) -> Result<u32, NotCalled> {
+        let mut token = 0;
+        // 0 would mean no limit.
+        let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1);
+        // SAFETY: the host reads everything and writes to `token` during the call.
+        let status = unsafe {
+            proxy_http_call(
+                cluster.as_ptr(),
+                cluster.len(),
+                headers.as_ptr(),
+                headers.len(),
+                body.as_ptr(),
+                body.len(),
+                std::ptr::null(),
+                0,
+                timeout,
+                &raw mut token,
+            )
+        };
+        match status {
+            OK => Ok(token),
+            BAD_ARGUMENT => Err(NotCalled::UnknownCluster),
+            _ => Err(NotCalled::Unreachable),
+        }
+    }
+
+    fn property(path: &str) -> Option<Vec<u8>> {
+        // SAFETY: the host reads `path` and writes to the two places during the call.
+        bytes(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })
+    }
+
+    fn shared_data(key: &str) -> Option<(Vec<u8>, u32)> {
         let mut cas = 0;
         let (mut data, mut size) = (std::ptr::null_mut(), 0);
         // SAFETY: the host reads `key` and writes to the three places during the call.
@@ -386,42 +243,51 @@ impl SharedData for Envoy {
         (status == OK).then(|| (adopt(data, size).unwrap_or_default(), cas))
     }
 
-    fn set(&mut self, key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch> {
+    fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch> {
         // SAFETY: the host reads both during the call.
         let status =
             unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) };
         if status == OK { Ok(()) } else { Err(CasMismatch) }
     }
-}
 
-impl Host for Envoy {
-    /// Envoy says in the response's details whether the upstream made it.
-    fn origin_answered(&mut self) -> bool {
-        property("response\0code_details").is_none_or(|details| details == b"via_upstream")
+    fn register_queue(name: &str) -> Option<u32> {
+        let mut token = 0;
+        // SAFETY: the host reads `name` and writes to `token` during the call.
+        (unsafe { proxy_register_shared_queue(name.as_ptr(), name.len(), &raw mut token) } == OK)
+            .then_some(token)
     }
 
-    fn cluster_name(&mut self) -> Option<Vec<u8>> {
-        property("xds\0cluster_name").or_else(|| property("cluster_name")).filter(|name| !name.is_empty())
+    fn ring(token: u32) {
+        // SAFETY: the host reads the byte during the call.
+        unsafe { proxy_enqueue_shared_queue(token, b"!".as_ptr(), 1) };
     }
 
-    fn micros(&mut self) -> u64 {
-        micros()
+    fn answer(token: u32) -> bool {
+        // SAFETY: the host writes to the two places during the call.
+        bytes(|data, size| unsafe { proxy_dequeue_shared_queue(token, data, size) }).is_some()
     }
 
-    fn peer(&mut self) -> Option<Vec<u8>> {
-        property("source\0address")
+    fn define_metric(kind: Metric, name: &str) -> Option<u32> {
+        let mut id = 0;
+        // SAFETY: the host reads `name` and writes to `id` during the call.
+        (unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) } == OK)
+            .then_some(id)
     }
 
-    fn note(&mut self, line: &str) {
-        log(Level::Info, line);
+    fn increment(id: u32, by: i64) {
+        // SAFETY: no memory is passed.
+        unsafe { proxy_increment_metric(id, by) };
     }
 
-    fn metric(&mut self, word: Word) -> u64 {
-        metrics::read(word)
+    fn record(id: u32, value: u64) {
+        // SAFETY: no memory is passed.
+        unsafe { proxy_record_metric(id, value) };
     }
 
-    fn metric_of(&mut self, owner: &str, word: Word) -> u64 {
-        metrics::read_of(owner, word)
+    fn metric(id: u32) -> Option<u64> {
+        let mut value = 0;
+        // SAFETY: the host writes to `value` during the call.
+        (unsafe { proxy_get_metric(id, &raw mut value) } == OK).then_some(value)
     }
 }
 

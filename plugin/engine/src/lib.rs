@@ -1,4 +1,4 @@
-//! The cache itself: keys, RFC 9111, stores, policy. It does no I/O and reads no clock; the adapter in `plugin/`
+//! The cache itself: keys, RFC 9111, stores, policy. It does no I/O and reads no clock; the driver in `plugin/driver`
 //! turns Envoy's callbacks into [`exchange::Event`]s and [`exchange::Directive`]s into host calls.
 //!
 //! ```text

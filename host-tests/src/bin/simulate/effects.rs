@@ -1,14 +1,14 @@
 //! Calls into a VM, and what comes of them.
 
+use selvage_driver::{Level, Map};
 use selvage_engine::fields::Fields;
 
 use crate::client::block;
 use crate::events::{Event, VmId};
-use crate::host::{self, Effect, Given, Level, Map};
+use crate::host::{self, Effect, Given, Vm};
 use crate::invariants::ONCE;
 use crate::purges::TAGS;
 use crate::streams::{Phase, ROOT, context_of, stream_of};
-use crate::vm::Vm;
 use crate::world::World;
 
 impl World {

@@ -1,62 +1,25 @@
-//! What Envoy offers to the adapter, simulated: the functions of `plugin/src/host.rs` by the same names.
+//! What Envoy offers to the driver, simulated.
 //!
-//! A call into a VM runs between [`enter`] and [`leave`]. What the adapter asks for and Envoy would do when the call has
+//! A call into a VM runs between [`enter`] and [`leave`]. What the driver asks for and Envoy would do when the call has
 //! ended (answer, resume, call, ring) is an [`Effect`], and the simulation does it then.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use selvage_engine::host::Host;
+use selvage_driver::{Buffer, Calls, Level, Map, Metric, NotCalled};
+use selvage_engine::fields::Fields;
 use selvage_engine::host::{CasMismatch, SharedData};
-use selvage_engine::stats::Word;
-use selvage_engine::time::Timestamp;
 
-use crate::metrics;
 use crate::shared::Shared;
 
-/// Which header map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Map {
-    Request,
-    Response,
-    /// Of the answer to a call.
-    Answer,
-}
+/// A VM on a simulated host.
+pub type Vm = selvage_driver::Vm<Simulated>;
 
-/// Which buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Buffer {
-    RequestBody,
-    ResponseBody,
-    Answer,
-    PluginConfiguration,
-}
+/// The host as the engine sees it.
+pub type Envoy = selvage_driver::Envoy<Simulated>;
 
-/// How loud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    Info,
-    Warn,
-    Error,
-}
-
-/// Kinds of metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-/// Why a call could not be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotCalled {
-    UnknownCluster,
-    Unreachable,
-}
-
-/// What the adapter has asked for, in the order in which it did.
+/// What the driver has asked for, in the order in which it did.
 #[derive(Debug)]
 pub enum Effect {
     /// A stream is answered.
@@ -82,11 +45,11 @@ pub enum Effect {
     Ring {
         queue: u32,
     },
-    /// The adapter acts for a stream that is there.
+    /// The driver acts for a stream that is there.
     ActsFor {
         context: u32,
     },
-    /// The adapter acts for one that is gone.
+    /// The driver acts for one that is gone.
     ActsForGone {
         context: u32,
     },
@@ -197,200 +160,182 @@ impl Hosts {
     }
 }
 
-pub fn log(level: Level, message: &str) {
-    with(|hosts| hosts.push(Effect::Log { level, message: message.to_owned() }));
-}
-
-pub fn now() -> Timestamp {
-    with(|hosts| Timestamp::from_millis(hosts.now))
-}
-
-pub fn micros() -> u64 {
-    with(|hosts| hosts.now.saturating_mul(1000))
-}
-
-pub fn memory_bytes() -> usize {
-    0
-}
-
-pub fn random() -> u64 {
-    with(|hosts| hosts.here().dice.number())
-}
-
-pub fn set_tick_period(milliseconds: u32) {
-    with(|hosts| hosts.tick = Some(u64::from(milliseconds)));
-}
-
-pub fn buffer(_kind: Buffer, start: usize, size: usize) -> Option<Vec<u8>> {
-    with(|hosts| {
-        let body = &hosts.given.body;
-        let end = start.saturating_add(size).min(body.len());
-        (start < end).then(|| body[start..end].to_vec())
-    })
-}
-
-/// Bodies of the simulation are read by nobody but the filter: what a client gets is judged by its head.
-pub fn set_buffer(_kind: Buffer, _size: usize, _bytes: &[u8]) {}
-
-pub fn set_header_pairs(map: Map, block: &[u8]) {
-    let fields = selvage_engine::fields::Fields::parse(block).unwrap_or_default();
-    let before = with(|hosts| hosts.given.response.clone());
-    let before = selvage_engine::fields::Fields::parse(&before).unwrap_or_default();
-    for (name, _) in before.iter().filter(|(name, _)| map == Map::Response && fields.get(name).is_none()) {
-        remove_header(map, &String::from_utf8_lossy(name));
-    }
-    for (name, value) in fields.iter() {
-        set_header(map, &String::from_utf8_lossy(name), value);
-    }
-}
-
-pub fn header_pairs(map: Map) -> Option<Vec<u8>> {
-    with(|hosts| match map {
-        Map::Request => Some(hosts.given.request.clone()),
-        Map::Response => Some(hosts.given.response.clone()),
-        Map::Answer => Some(hosts.given.answer.clone()),
-    })
-}
-
-pub fn add_header(map: Map, name: &str, value: &[u8]) {
-    set_header(map, name, value);
-}
-
-pub fn set_header(map: Map, name: &str, value: &[u8]) {
-    with(|hosts| {
-        let (context, name, value) = (hosts.given.context, name.to_owned(), Some(value.to_vec()));
-        hosts.push(Effect::Field { context, map, name, value });
-    });
-}
-
-pub fn remove_header(map: Map, name: &str) {
-    with(|hosts| {
-        let (context, name) = (hosts.given.context, name.to_owned());
-        hosts.push(Effect::Field { context, map, name, value: None });
-    });
-}
-
-pub fn reply(status: u16, _details: &str, fields: &[u8], body: &[u8]) {
-    with(|hosts| {
-        let context = hosts.given.context;
-        hosts.push(Effect::Reply { context, status, fields: fields.to_vec(), body: body.to_vec() });
-    });
-}
-
-pub fn act_for(context: u32) -> bool {
-    with(|hosts| {
-        hosts.given.context = context;
-        let there = hosts.streams.contains(&context);
-        hosts.push(if there { Effect::ActsFor { context } } else { Effect::ActsForGone { context } });
-        there
-    })
-}
-
-pub fn resume_request() {
-    with(|hosts| {
-        let context = hosts.given.context;
-        hosts.push(Effect::Resume { context });
-    });
-}
-
-pub fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: Duration) -> Result<u32, NotCalled> {
-    with(|hosts| {
-        if !matches!(cluster, "redis" | "origin") {
-            return Err(NotCalled::UnknownCluster);
-        }
-        let refused = hosts.refused;
-        if hosts.here().dice.chance(refused) {
-            return Err(NotCalled::Unreachable);
-        }
-        hosts.last_token += 1;
-        let token = hosts.last_token;
-        hosts.push(Effect::Call(Call {
-            context: hosts.given.context,
-            token,
-            cluster: cluster.to_owned(),
-            headers: headers.to_vec(),
-            body: body.to_vec(),
-            timeout: timeout.as_millis() as u64,
-        }));
-        Ok(token)
-    })
-}
-
-pub fn register_queue(name: &str) -> Option<u32> {
-    with(|hosts| {
-        let worker = hosts.given.worker;
-        Some(hosts.here().register_queue(name, worker))
-    })
-}
-
-pub fn ring(queue: u32) {
-    with(|hosts| {
-        hosts.here().enqueue(queue);
-        hosts.push(Effect::Ring { queue });
-    });
-}
-
-pub fn answer(queue: u32) -> bool {
-    with(|hosts| hosts.here().dequeue(queue))
-}
-
-pub fn define_metric(_kind: Metric, name: &str) -> Option<u32> {
-    with(|hosts| {
-        let known = hosts.metrics.iter().position(|metric| metric == name);
-        let id = known.unwrap_or_else(|| {
-            hosts.metrics.push(name.to_owned());
-            hosts.metrics.len() - 1
-        });
-        Some(id as u32)
-    })
-}
-
-pub fn increment(id: u32, by: i64) {
-    with(|hosts| hosts.counted.push((id, by)));
-}
-
-pub fn record(_id: u32, _value: u64) {}
-
-/// Nobody asks for figures here.
-pub fn metric(_id: u32) -> Option<u64> {
-    Some(0)
-}
-
 /// The host of a simulated Envoy.
-pub struct Envoy;
+pub struct Simulated;
 
-impl SharedData for Envoy {
-    fn get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
+impl Calls for Simulated {
+    fn log(level: Level, message: &str) {
+        with(|hosts| hosts.push(Effect::Log { level, message: message.to_owned() }));
+    }
+
+    fn nanoseconds() -> u64 {
+        with(|hosts| hosts.now.saturating_mul(1_000_000))
+    }
+
+    fn memory_bytes() -> usize {
+        0
+    }
+
+    fn random() -> u64 {
+        with(|hosts| hosts.here().dice.number())
+    }
+
+    fn set_tick_period(milliseconds: u32) {
+        with(|hosts| hosts.tick = Some(u64::from(milliseconds)));
+    }
+
+    fn buffer(_kind: Buffer, start: usize, size: usize) -> Option<Vec<u8>> {
+        with(|hosts| {
+            let body = &hosts.given.body;
+            let end = start.saturating_add(size).min(body.len());
+            (start < end).then(|| body[start..end].to_vec())
+        })
+    }
+
+    /// Bodies of the simulation are read by nobody but the filter: what a client gets is judged by its head.
+    fn set_buffer(_kind: Buffer, _size: usize, _bytes: &[u8]) {}
+
+    fn set_header_pairs(map: Map, block: &[u8]) {
+        let fields = Fields::parse(block).unwrap_or_default();
+        let before = with(|hosts| hosts.given.response.clone());
+        let before = Fields::parse(&before).unwrap_or_default();
+        for (name, _) in before.iter().filter(|(name, _)| map == Map::Response && fields.get(name).is_none())
+        {
+            Self::remove_header(map, &String::from_utf8_lossy(name));
+        }
+        for (name, value) in fields.iter() {
+            Self::set_header(map, &String::from_utf8_lossy(name), value);
+        }
+    }
+
+    fn header_pairs(map: Map) -> Option<Vec<u8>> {
+        with(|hosts| match map {
+            Map::Request => Some(hosts.given.request.clone()),
+            Map::Response => Some(hosts.given.response.clone()),
+            Map::Answer => Some(hosts.given.answer.clone()),
+        })
+    }
+
+    fn add_header(map: Map, name: &str, value: &[u8]) {
+        Self::set_header(map, name, value);
+    }
+
+    fn set_header(map: Map, name: &str, value: &[u8]) {
+        with(|hosts| {
+            let (context, name, value) = (hosts.given.context, name.to_owned(), Some(value.to_vec()));
+            hosts.push(Effect::Field { context, map, name, value });
+        });
+    }
+
+    fn remove_header(map: Map, name: &str) {
+        with(|hosts| {
+            let (context, name) = (hosts.given.context, name.to_owned());
+            hosts.push(Effect::Field { context, map, name, value: None });
+        });
+    }
+
+    fn reply(status: u16, _details: &str, fields: &[u8], body: &[u8]) {
+        with(|hosts| {
+            let context = hosts.given.context;
+            hosts.push(Effect::Reply { context, status, fields: fields.to_vec(), body: body.to_vec() });
+        });
+    }
+
+    fn act_for(context: u32) -> bool {
+        with(|hosts| {
+            hosts.given.context = context;
+            let there = hosts.streams.contains(&context);
+            hosts.push(if there { Effect::ActsFor { context } } else { Effect::ActsForGone { context } });
+            there
+        })
+    }
+
+    fn resume_request() {
+        with(|hosts| {
+            let context = hosts.given.context;
+            hosts.push(Effect::Resume { context });
+        });
+    }
+
+    fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: Duration) -> Result<u32, NotCalled> {
+        with(|hosts| {
+            if !matches!(cluster, "redis" | "origin") {
+                return Err(NotCalled::UnknownCluster);
+            }
+            let refused = hosts.refused;
+            if hosts.here().dice.chance(refused) {
+                return Err(NotCalled::Unreachable);
+            }
+            hosts.last_token += 1;
+            let token = hosts.last_token;
+            hosts.push(Effect::Call(Call {
+                context: hosts.given.context,
+                token,
+                cluster: cluster.to_owned(),
+                headers: headers.to_vec(),
+                body: body.to_vec(),
+                timeout: timeout.as_millis() as u64,
+            }));
+            Ok(token)
+        })
+    }
+
+    fn property(path: &str) -> Option<Vec<u8>> {
+        match path {
+            "response\0code_details" => {
+                let made_here = with(|hosts| hosts.given.unreachable);
+                Some(if made_here { b"made here".to_vec() } else { b"via_upstream".to_vec() })
+            }
+            "xds\0cluster_name" => Some(b"origin".to_vec()),
+            _ => None,
+        }
+    }
+
+    fn shared_data(key: &str) -> Option<(Vec<u8>, u32)> {
         with(|hosts| hosts.here().get(key))
     }
 
-    fn set(&mut self, key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch> {
+    fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch> {
         with(|hosts| hosts.here().set(key, value, cas))
     }
-}
 
-impl Host for Envoy {
-    fn origin_answered(&mut self) -> bool {
-        with(|hosts| !hosts.given.unreachable)
+    fn register_queue(name: &str) -> Option<u32> {
+        with(|hosts| {
+            let worker = hosts.given.worker;
+            Some(hosts.here().register_queue(name, worker))
+        })
     }
 
-    fn cluster_name(&mut self) -> Option<Vec<u8>> {
-        Some(b"origin".to_vec())
+    fn ring(queue: u32) {
+        with(|hosts| {
+            hosts.here().enqueue(queue);
+            hosts.push(Effect::Ring { queue });
+        });
     }
 
-    fn peer(&mut self) -> Option<Vec<u8>> {
-        None
+    fn answer(queue: u32) -> bool {
+        with(|hosts| hosts.here().dequeue(queue))
     }
 
-    fn note(&mut self, line: &str) {
-        log(Level::Info, line);
+    fn define_metric(_kind: Metric, name: &str) -> Option<u32> {
+        with(|hosts| {
+            let known = hosts.metrics.iter().position(|metric| metric == name);
+            let id = known.unwrap_or_else(|| {
+                hosts.metrics.push(name.to_owned());
+                hosts.metrics.len() - 1
+            });
+            Some(id as u32)
+        })
     }
 
-    fn metric(&mut self, word: Word) -> u64 {
-        metrics::read(word)
+    fn increment(id: u32, by: i64) {
+        with(|hosts| hosts.counted.push((id, by)));
     }
 
-    fn metric_of(&mut self, owner: &str, word: Word) -> u64 {
-        metrics::read_of(owner, word)
+    fn record(_id: u32, _value: u64) {}
+
+    /// Nobody asks for figures here.
+    fn metric(_id: u32) -> Option<u64> {
+        Some(0)
     }
 }

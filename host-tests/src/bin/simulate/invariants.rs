@@ -251,7 +251,7 @@ const LIFETIME: &str = "nothing is served after its lifetime";
 const HANGS: &str = "no request waits for ever";
 const BUDGET: &str = "memory stays within its budget";
 const LEFT: &str = "nothing is left behind";
-/// See `kept` in `plugin/src/vm.rs`.
+/// See `kept` in `plugin/driver/src/vm.rs`.
 const CALLS: &str = "calls to the remote store";
 /// Values of shared data are never deleted: 16 buckets with their records, leases of at most a few pages and variants,
 /// and some of each kind that there is one of.

@@ -1,7 +1,7 @@
 //! Deterministic simulation: a fleet of Envoys on one virtual clock, with everything that can go wrong.
 //!
 //! ```text
-//! clients ─► nodes × workers: the adapter's own files (plugin/src) and the real engine, on a simulated host
+//! clients ─► nodes × workers: the driver (plugin/driver) and the engine, both as they are, on a simulated host
 //!                ├─► shared data and queues of the node (other threads are sometimes first, calls get lost)
 //!                ├─► Redis of the fleet behind webdis (delays, losses, time-outs, late writes, death, garbage)
 //!                └─► origin (versions, errors, resets, slow and uncacheable answers)
@@ -20,7 +20,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken run must stop loudly.
 
-mod abi;
 mod callouts;
 mod client;
 mod effects;
@@ -40,31 +39,6 @@ mod streams;
 mod traffic;
 mod turns;
 mod world;
-
-// The adapter's own files. What they name `crate::host` and `crate::abi` is simulated here.
-#[path = "../../../../plugin/src"]
-mod adapter {
-    pub mod breakers;
-    pub mod environment;
-    pub mod gauges;
-    pub mod metrics;
-    pub mod obey;
-    pub mod pace;
-    pub mod refreshes;
-    pub mod remote;
-    pub mod rewritten;
-    pub mod root;
-    pub mod stream;
-    #[allow(dead_code, reason = "Envoy's own way in is not used here")]
-    pub mod vm;
-    pub mod waiters;
-    pub mod wake;
-    pub mod warm_up;
-}
-use adapter::{
-    breakers, environment, gauges, metrics, obey, pace, refreshes, remote, rewritten, root, stream, vm,
-    waiters, wake, warm_up,
-};
 
 use std::process::ExitCode;
 use std::time::Instant;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::events::VmId;
-use crate::vm::Vm;
+use crate::host::Vm;
 
 /// The place of one VM.
 pub struct Worker {

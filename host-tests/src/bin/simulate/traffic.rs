@@ -1,6 +1,7 @@
 //! Requests, responses and clients that leave.
 
-use crate::abi::Action;
+use selvage_driver::Action;
+
 use crate::client::{Ask, Asked, block, text_block};
 use crate::events::Event;
 use crate::host::{self, Given};

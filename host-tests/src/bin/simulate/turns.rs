@@ -85,7 +85,8 @@ impl World {
         host::enter(Given { node, worker, ..Given::default() });
         let vm = &mut self.nodes[node].workers[worker].vm;
         let found = vm.caches().next().map(|cache| {
-            let mut moment = Moment { now: host::now(), host: &mut Envoy };
+            let now = Timestamp::from_millis(host::with(|hosts| hosts.now));
+            let mut moment = Moment { now, host: &mut Envoy::new() };
             cache.find(&key, hash, &request, rule, &mut moment)
         });
         host::leave(|_| false);

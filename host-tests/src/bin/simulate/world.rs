@@ -6,7 +6,7 @@ use selvage_host_tests::chance::Dice;
 
 use crate::callouts::{Call, Refresh};
 use crate::events::{Event, Events, VmId};
-use crate::host::{self, Given, Hosts};
+use crate::host::{self, Given, Hosts, Vm};
 use crate::invariants::Violation;
 use crate::node::{Node, Worker};
 use crate::origin::Page;
@@ -16,7 +16,6 @@ use crate::runs::{Options, Summary};
 use crate::setting::Setting;
 use crate::shared::Shared;
 use crate::streams::{Phase, ROOT, Stream, context_of};
-use crate::vm::Vm;
 
 pub struct World {
     pub setting: Setting,

@@ -101,6 +101,8 @@ pub fn of_detail(detail: Detail) -> Reason {
             "",
             "at most 2048 tags by response (a group of Cache-Groups counts as two)",
         ),
+        #[cfg(feature = "teapot")]
+        Detail::Teapot => ("the rule is a teapot", "RFC 2324 §2.3.2", "teapot: false"),
         Detail::Purged => {
             ("what was stored has been purged", "", "nothing: the next response is stored anew")
         }

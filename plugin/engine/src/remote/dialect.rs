@@ -170,6 +170,11 @@ impl DialectError {
         }
     }
 
+    /// Whether the store has answered, and has done nothing.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::RedisError(_) | Self::Unauthorized)
+    }
+
     /// What it says about the store as the answer to a command of this kind that came after `latency`.
     pub const fn call_result(&self, kind: Kind, latency: Duration) -> CallResult {
         match (self, kind) {

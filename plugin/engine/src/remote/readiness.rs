@@ -58,6 +58,16 @@ impl Outcome {
         }
     }
 
+    /// What it means, for operators: what the store does.
+    pub const fn told(self) -> &'static str {
+        match self {
+            Self::Ready => "is ready",
+            Self::Unknown | Self::Silent => "has not answered a first call",
+            Self::Unauthorized => "refuses the credentials, or wants some",
+            Self::Inexact => "does not give values back byte for byte",
+        }
+    }
+
     const fn word(self) -> u8 {
         match self {
             Self::Unknown => 0,

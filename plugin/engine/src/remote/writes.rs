@@ -94,6 +94,18 @@ impl State {
         }
     }
 
+    /// What it means, for operators: what the store does.
+    pub fn told(self) -> String {
+        match self {
+            Self::Ok => "takes writes again".to_owned(),
+            Self::Refusing(reason) => format!(
+                "refuses writes ({}); lookups go on, purges wait to reach the fleet",
+                reason.meaning()
+            ),
+            Self::Silent => "answers lookups and no writes; purges wait to reach the fleet".to_owned(),
+        }
+    }
+
     const fn bytes(self) -> [u8; 2] {
         match self {
             Self::Ok => [0, 0],

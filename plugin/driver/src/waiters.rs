@@ -55,7 +55,6 @@ impl Waiters {
     }
 
     /// The fetch that a stream waits for; `Some(None)` if it waits to ask the remote store again.
-    #[allow(dead_code, reason = "for leak watches")]
     pub fn awaits(&self, context: u32) -> Option<Option<u128>> {
         let mut waiting = self.by_hash.iter();
         let fill = waiting.find(|(_, waiting)| waiting.iter().any(|waiter| waiter.context == context));

@@ -5,9 +5,8 @@ use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::exchange::{Directive, Event, Exchange, RemoteAnswer, Reply, RequestEdit};
 use selvage_engine::time::Timestamp;
 
-use crate::abi::Action;
 use crate::breakers::Breakers;
-use crate::host::{self, Envoy, Map};
+use crate::host::{Action, Calls, Envoy, Map};
 use crate::root::Root;
 use crate::stream::{BuildIdHasher, Stream};
 
@@ -34,9 +33,9 @@ impl Step {
 }
 
 /// Does what a directive about a request says, and keeps the exchange if more events are to come.
-pub fn obey(
-    root: &mut Root,
-    breakers: &mut Breakers,
+pub fn obey<H: Calls>(
+    root: &mut Root<H>,
+    breakers: &mut Breakers<H>,
     streams: &mut HashMap<u32, Stream, BuildIdHasher>,
     context: u32,
     mut exchange: Exchange,
@@ -48,18 +47,18 @@ pub fn obey(
             streams.insert(context, Stream::Exchange(exchange));
             return Step::AwaitsRemote;
         }
-        let mut moment = Moment { now, host: &mut Envoy };
+        let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
         directive = exchange.on(Event::Remote(RemoteAnswer::Nothing), &mut root.cache, &mut moment);
     }
     match directive {
         Directive::Respond(reply) => {
-            if let Some(mend) = answer(reply, &mut root.cache) {
+            if let Some(mend) = answer::<H>(reply, &mut root.cache) {
                 streams.insert(context, mend);
             }
             Step::Answered
         }
         Directive::Forward(edits) => {
-            forward(&edits);
+            forward::<H>(&edits);
             streams.insert(context, Stream::Exchange(exchange));
             Step::Goes
         }
@@ -85,19 +84,19 @@ pub fn obey(
 }
 
 /// Sends a reply. What remains to be done about it comes back as the stream's state.
-pub fn answer(reply: Reply, cache: &mut Cache) -> Option<Stream> {
-    host::reply(reply.status, "selvage", &reply.fields, reply.content());
+pub fn answer<H: Calls>(reply: Reply, cache: &mut Cache) -> Option<Stream> {
+    H::reply(reply.status, "selvage", &reply.fields, reply.content());
     let Reply { fields, mend, .. } = reply;
     cache.recycle(fields);
     mend.map(Stream::from)
 }
 
 /// Changes the request on its way to the origin.
-fn forward(edits: &[RequestEdit]) {
+fn forward<H: Calls>(edits: &[RequestEdit]) {
     for edit in edits {
         match edit {
-            RequestEdit::Set(name, value) => host::set_header(Map::Request, name, value),
-            RequestEdit::Remove(name) => host::remove_header(Map::Request, name),
+            RequestEdit::Set(name, value) => H::set_header(Map::Request, name, value),
+            RequestEdit::Remove(name) => H::remove_header(Map::Request, name),
         }
     }
 }

@@ -2,20 +2,22 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, btree_map::Entry};
+use std::marker::PhantomData;
 
 use selvage_engine::breaker::State;
 use selvage_engine::cache::Cache;
 use selvage_engine::stats::Word;
 use selvage_engine::stats::list::{self, Kind};
 
-use crate::host::{self, Metric};
+use crate::host::{Calls, Metric};
 
 /// The metrics of one plugin; each is defined when it is first needed, once. What there may be is listed in
 /// [`selvage_engine::stats::list`].
-pub struct Metrics {
+pub struct Metrics<H: Calls> {
     /// The label `plugin` of its gauges.
     label: Box<str>,
     known: BTreeMap<Word, Known>,
+    host: PhantomData<H>,
 }
 
 /// A metric that has been defined.
@@ -26,10 +28,10 @@ struct Known {
     told: i64,
 }
 
-impl Metrics {
+impl<H: Calls> Metrics<H> {
     /// None is defined yet.
     pub fn new(label: &str) -> Self {
-        Self { label: label.into(), known: BTreeMap::new() }
+        Self { label: label.into(), known: BTreeMap::new(), host: PhantomData }
     }
 
     /// Exports what was counted and measured since the last time.
@@ -48,13 +50,13 @@ impl Metrics {
             self.add(word, count);
         }
         for ((rule, word), count) in stats.by_rule {
-            if let Some(id) = of_rule(&cache.policy().rule(rule).name, word) {
-                host::increment(id, i64::try_from(count).unwrap_or(i64::MAX));
+            if let Some(id) = of_rule::<H>(&cache.policy().rule(rule).name, word) {
+                H::increment(id, i64::try_from(count).unwrap_or(i64::MAX));
             }
         }
         for (word, value) in stats.samples {
             if let Some(histogram) = self.known(Metric::Histogram, word) {
-                host::record(histogram.id, value);
+                H::record(histogram.id, value);
             }
         }
     }
@@ -86,7 +88,7 @@ impl Metrics {
     fn share(&mut self, word: Word, value: i64) {
         let Some(gauge) = self.known(Metric::Gauge, word) else { return };
         if value != gauge.told {
-            host::increment(gauge.id, value - gauge.told);
+            H::increment(gauge.id, value - gauge.told);
             gauge.told = value;
         }
     }
@@ -95,7 +97,7 @@ impl Metrics {
         if count > 0
             && let Some(counter) = self.known(Metric::Counter, word)
         {
-            host::increment(counter.id, i64::try_from(count).unwrap_or(i64::MAX));
+            H::increment(counter.id, i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 
@@ -104,8 +106,8 @@ impl Metrics {
             Entry::Occupied(known) => Some(known.into_mut()),
             Entry::Vacant(place) => {
                 let id = match kind {
-                    Metric::Gauge => define_of(&self.label, word)?,
-                    Metric::Counter | Metric::Histogram => define(kind, word)?,
+                    Metric::Gauge => define_of::<H>(&self.label, word)?,
+                    Metric::Counter | Metric::Histogram => define::<H>(kind, word)?,
                 };
                 Some(place.insert(Known { id, told: 0 }))
             }
@@ -116,25 +118,25 @@ impl Metrics {
 /// Counters that alerts watch for their first event: one that begins with it shows no increase.
 const FROM_THE_START: [Word; 2] = [("remote", "dropped"), ("purge", "dropped")];
 
-fn define(kind: Metric, (family, word): Word) -> Option<u32> {
-    host::define_metric(kind, &format!("selvage.{family}.{word}"))
+fn define<H: Calls>(kind: Metric, (family, word): Word) -> Option<u32> {
+    H::define_metric(kind, &format!("selvage.{family}.{word}"))
 }
 
 /// Defines a gauge of a plugin, or of the VMs.
-fn define_of(plugin: &str, word: Word) -> Option<u32> {
+fn define_of<H: Calls>(plugin: &str, word: Word) -> Option<u32> {
     if plugin.is_empty() || list::is_of_the_vm(word) {
-        return define(Metric::Gauge, word);
+        return define::<H>(Metric::Gauge, word);
     }
     let (family, word) = word;
-    host::define_metric(Metric::Gauge, &format!("selvage.{family}.{plugin}.{word}"))
+    H::define_metric(Metric::Gauge, &format!("selvage.{family}.{plugin}.{word}"))
 }
 
 /// The id of a rule's counter.
-fn of_rule(rule: &str, word: Word) -> Option<u32> {
+fn of_rule<H: Calls>(rule: &str, word: Word) -> Option<u32> {
     OWNED.with_borrow_mut(|ids| {
         id_of(ids, (rule.into(), word), || {
             let (family, word) = word;
-            host::define_metric(Metric::Counter, &format!("selvage.{family}.{rule}.{word}"))
+            H::define_metric(Metric::Counter, &format!("selvage.{family}.{rule}.{word}"))
         })
     })
 }
@@ -148,25 +150,25 @@ fn id_of<K: Ord>(ids: &mut BTreeMap<K, u32>, key: K, define: impl FnOnce() -> Op
 }
 
 /// The value of a rule's counter or a plugin's gauge, of all workers together.
-pub fn read_of(owner: &str, word: Word) -> u64 {
+pub fn read_of<H: Calls>(owner: &str, word: Word) -> u64 {
     let is_plugins = list::family(word.0).is_some_and(list::Family::by_plugin);
     let id = match is_plugins {
-        true => OWNED.with_borrow_mut(|ids| id_of(ids, (owner.into(), word), || define_of(owner, word))),
-        false => of_rule(owner, word),
+        true => OWNED.with_borrow_mut(|ids| id_of(ids, (owner.into(), word), || define_of::<H>(owner, word))),
+        false => of_rule::<H>(owner, word),
     };
-    id.and_then(host::metric).unwrap_or_default()
+    id.and_then(H::metric).unwrap_or_default()
 }
 
 /// The value of a counter or gauge, of all workers together; 0 for what is neither. One that is read shows in Envoy's stats
 /// from then on.
-pub fn read(word: Word) -> u64 {
+pub fn read<H: Calls>(word: Word) -> u64 {
     let kind = match list::family(word.0).map(|family| family.kind) {
         Some(Kind::Counter) => Metric::Counter,
         Some(Kind::Gauge) => Metric::Gauge,
         Some(Kind::Histogram) | None => return 0,
     };
-    let id = READ.with_borrow_mut(|ids| id_of(ids, word, || define(kind, word)));
-    id.and_then(host::metric).unwrap_or_default()
+    let id = READ.with_borrow_mut(|ids| id_of(ids, word, || define::<H>(kind, word)));
+    id.and_then(H::metric).unwrap_or_default()
 }
 
 thread_local! {
@@ -176,11 +178,11 @@ thread_local! {
     static OWNED: RefCell<BTreeMap<(Box<str>, Word), u32>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-impl Drop for Metrics {
+impl<H: Calls> Drop for Metrics<H> {
     /// A root that goes takes its share of the sums with it.
     fn drop(&mut self) {
         for gauge in self.known.values().filter(|known| known.told != 0) {
-            host::increment(gauge.id, -gauge.told);
+            H::increment(gauge.id, -gauge.told);
         }
     }
 }

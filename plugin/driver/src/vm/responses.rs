@@ -1,26 +1,25 @@
 //! Responses on their way to clients.
 
-use selvage_engine::cache::Moment;
+use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::coding::head::ACCEPT_ENCODING;
 use selvage_engine::exchange::{Directive, Event, Fetched, Mend, Recast, Reply};
 use selvage_engine::fields::{FieldBlock, Fields};
 
 use super::{Vm, root_of, stream_root};
-use crate::abi::Action;
-use crate::host::{self, Buffer, Envoy, Map};
+use crate::host::{Action, Buffer, Calls, Envoy, Map};
 use crate::obey::answer;
 use crate::refreshes::of_envoy;
 use crate::rewritten::Rewritten;
 use crate::stream::Stream;
 
-impl Vm {
+impl<H: Calls> Vm<H> {
     /// A response begins.
     pub fn response_headers(&mut self, context: u32, end_of_stream: bool) -> Action {
         let exchange = match self.streams.get_mut(&context) {
             None => return Action::Continue,
             Some(Stream::Exchange(exchange)) => exchange,
             Some(Stream::Mend(mend)) => {
-                mend.apply();
+                mend.apply::<H>();
                 self.streams.remove(&context);
                 return Action::Continue;
             }
@@ -28,14 +27,14 @@ impl Vm {
         let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context) else {
             return Action::Continue;
         };
-        let block = host::header_pairs(Map::Response).unwrap_or_default();
+        let block = H::header_pairs(Map::Response).unwrap_or_default();
         let head = Fields::parse(&block).unwrap_or_default();
-        let mut moment = Moment { now: host::now(), host: &mut Envoy };
+        let mut moment = Moment { now: H::now(), host: &mut Envoy::<H>::new() };
         let directive = exchange.on(Event::Response { head, end_of_stream }, &mut root.cache, &mut moment);
         let over = exchange.is_over();
         root.after_event();
         let action = match directive {
-            Directive::Respond(reply) => match in_place(&reply, end_of_stream) {
+            Directive::Respond(reply) => match in_place::<H>(&reply, end_of_stream) {
                 Some(content) => {
                     if !end_of_stream {
                         self.rewritten.insert(context, Rewritten::Instead(content));
@@ -45,30 +44,30 @@ impl Vm {
                 }
                 None => {
                     // Straight to the client: none of our callbacks sees this reply.
-                    answer(with_a_type(reply), &mut root.cache);
+                    answer_with_a_type::<H>(reply, &mut root.cache);
                     Action::Pause
                 }
             },
             Directive::Relay { cache_status, vary, strip, explanation, recast } => {
                 for name in &strip {
                     if let Ok(name) = std::str::from_utf8(name) {
-                        host::remove_header(Map::Response, name);
+                        H::remove_header(Map::Response, name);
                     }
                 }
                 if let Some(value) = cache_status {
-                    host::add_header(Map::Response, "cache-status", &value);
+                    H::add_header(Map::Response, "cache-status", &value);
                 }
                 if vary {
-                    host::add_header(Map::Response, "vary", ACCEPT_ENCODING);
+                    H::add_header(Map::Response, "vary", ACCEPT_ENCODING);
                 }
                 if let Some(line) = explanation {
-                    host::add_header(Map::Response, "selvage-explanation", &line);
+                    H::add_header(Map::Response, "selvage-explanation", &line);
                 }
                 if let Some(recast) = recast {
                     let Recast { status, remove, set, window } = *recast;
-                    host::set_header(Map::Response, ":status", status.to_string().as_bytes());
-                    remove.iter().for_each(|name| host::remove_header(Map::Response, name));
-                    set.iter().for_each(|(name, value)| host::set_header(Map::Response, name, value));
+                    H::set_header(Map::Response, ":status", status.to_string().as_bytes());
+                    remove.iter().for_each(|name| H::remove_header(Map::Response, name));
+                    set.iter().for_each(|(name, value)| H::set_header(Map::Response, name, value));
                     if !end_of_stream {
                         self.rewritten.insert(context, Rewritten::window(window));
                     }
@@ -76,15 +75,15 @@ impl Vm {
                 Action::Continue
             }
             Directive::Fetch { cluster, request, timeout } => {
-                match host::http_call(&cluster, &request, &[], timeout) {
+                match H::http_call(&cluster, &request, &[], timeout) {
                     Ok(token) => {
                         root.fetches.insert(token, context);
                     }
                     Err(_) => {
-                        let mut moment = Moment { now: host::now(), host: &mut Envoy };
+                        let mut moment = Moment { now: H::now(), host: &mut Envoy::<H>::new() };
                         let event = Event::Fetched(Fetched::Nothing);
                         if let Directive::Respond(reply) = exchange.on(event, &mut root.cache, &mut moment) {
-                            answer(with_a_type(reply), &mut root.cache);
+                            answer_with_a_type::<H>(reply, &mut root.cache);
                         }
                         root.after_event();
                         self.streams.remove(&context);
@@ -103,15 +102,15 @@ impl Vm {
     /// What a client waits for whose response is held has come, or will not come.
     pub(super) fn fetched(&mut self, context: u32, id: u32, headers: u32, size: usize) {
         // Both belong to the root context, so they are read before we act for the stream.
-        let head = if headers == 0 { None } else { host::header_pairs(Map::Answer) };
-        let body = if size == 0 { Some(Vec::new()) } else { host::buffer(Buffer::Answer, 0, size) };
+        let head = if headers == 0 { None } else { H::header_pairs(Map::Answer) };
+        let body = if size == 0 { Some(Vec::new()) } else { H::buffer(Buffer::Answer, 0, size) };
         let (Some(root), Some(Stream::Exchange(mut exchange))) =
             (root_of(&mut self.roots, id), self.streams.remove(&context))
         else {
             return;
         };
-        let mut moment = Moment { now: host::now(), host: &mut Envoy };
-        if !exchange.awaits_fetch() || !host::act_for(context) {
+        let mut moment = Moment { now: H::now(), host: &mut Envoy::<H>::new() };
+        if !exchange.awaits_fetch() || !H::act_for(context) {
             exchange.on(Event::Ended, &mut root.cache, &mut moment);
             root.after_event();
             return;
@@ -122,7 +121,7 @@ impl Vm {
         };
         if let Directive::Respond(reply) = exchange.on(Event::Fetched(fetched), &mut root.cache, &mut moment)
         {
-            answer(with_a_type(reply), &mut root.cache);
+            answer_with_a_type::<H>(reply, &mut root.cache);
         }
         root.after_event();
     }
@@ -134,13 +133,12 @@ impl Vm {
             && let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context)
         {
             // An empty part still may end the response; a part that cannot be read ends the storing.
-            let chunk =
-                if size == 0 { Some(Vec::new()) } else { host::buffer(Buffer::ResponseBody, 0, size) };
+            let chunk = if size == 0 { Some(Vec::new()) } else { H::buffer(Buffer::ResponseBody, 0, size) };
             let event = match &chunk {
                 Some(chunk) => Event::Body { chunk, end_of_stream },
                 None => Event::Ended,
             };
-            exchange.on(event, &mut root.cache, &mut Moment { now: host::now(), host: &mut Envoy });
+            exchange.on(event, &mut root.cache, &mut Moment { now: H::now(), host: &mut Envoy::<H>::new() });
             root.after_event();
             if exchange.is_over() {
                 self.streams.remove(&context);
@@ -149,7 +147,7 @@ impl Vm {
         if !self.rewritten.is_empty()
             && let Some(rewritten) = self.rewritten.get_mut(&context)
         {
-            rewritten.apply(size);
+            rewritten.apply::<H>(size);
         }
         Action::Continue
     }
@@ -163,7 +161,7 @@ impl Vm {
 
 /// Makes the response at hand into a reply that Envoy's own replies would distort, and gives the content to be sent in place
 /// of its body. `None` if a reply of Envoy's will do, or nothing else can: a response without a body cannot be given one.
-fn in_place(reply: &Reply, end_of_stream: bool) -> Option<Vec<u8>> {
+fn in_place<H: Calls>(reply: &Reply, end_of_stream: bool) -> Option<Vec<u8>> {
     reply.mend.as_ref()?;
     let content = reply.content();
     if end_of_stream && !content.is_empty() {
@@ -180,12 +178,12 @@ fn in_place(reply: &Reply, end_of_stream: bool) -> Option<Vec<u8>> {
     block.push(b"content-length", length.as_bytes());
     let mut head = Vec::new();
     block.write_with(&[], &mut head);
-    host::set_header_pairs(Map::Response, &head);
+    H::set_header_pairs(Map::Response, &head);
     Some(content.to_vec())
 }
 
-/// Keeps Envoy from naming a type for content that has none: an empty one says nothing.
-fn with_a_type(mut reply: Reply) -> Reply {
+/// Sends a reply and keeps Envoy from naming a type for content that has none: an empty one says nothing.
+fn answer_with_a_type<H: Calls>(mut reply: Reply, cache: &mut Cache) {
     if reply.mend == Some(Mend::RemoveContentType)
         && let Some(fields) = Fields::parse(&reply.fields)
     {
@@ -193,5 +191,5 @@ fn with_a_type(mut reply: Reply) -> Reply {
         reply.fields.clear();
         block.write_with(&[(b"content-type", b"")], &mut reply.fields);
     }
-    reply
+    answer::<H>(reply, cache);
 }

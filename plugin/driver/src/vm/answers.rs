@@ -6,25 +6,25 @@ use selvage_engine::exchange::{Event, RemoteAnswer};
 use selvage_engine::time::Timestamp;
 
 use super::{Vm, root_of};
-use crate::host::{self, Buffer, Envoy, Map};
+use crate::host::{Buffer, Calls, Envoy, Map};
 use crate::obey::{Step, obey};
 use crate::refreshes::Refreshes;
 use crate::root::Root;
 use crate::stream::Stream;
 
-impl Vm {
+impl<H: Calls> Vm<H> {
     /// The remote store has answered one of our calls.
     pub fn answered(&mut self, token: u32, headers: u32, size: usize) {
-        let now = host::now();
-        let refreshed = |root: &mut Root| root.refreshes.take(token).map(|refresh| (root.id, refresh));
+        let now = H::now();
+        let refreshed = |root: &mut Root<H>| root.refreshes.take(token).map(|refresh| (root.id, refresh));
         if let Some((id, (refresh, sent))) = self.roots.iter_mut().find_map(refreshed) {
             if let Some(root) = root_of(&mut self.roots, id) {
-                let took = host::micros().saturating_sub(sent);
+                let took = H::micros().saturating_sub(sent);
                 root.cache.stats.sample("duration_us", "refresh", took);
             }
             return self.refreshed(id, refresh, headers, size, now);
         }
-        let held = |root: &mut Root| root.fetches.remove(&token).map(|context| (root.id, context));
+        let held = |root: &mut Root<H>| root.fetches.remove(&token).map(|context| (root.id, context));
         if let Some((id, context)) = self.roots.iter_mut().find_map(held) {
             return self.fetched(context, id, headers, size);
         }
@@ -34,15 +34,15 @@ impl Vm {
             return;
         };
         // Both belong to the root context, so they are read before we act for the stream.
-        let head = if headers == 0 { None } else { host::header_pairs(Map::Answer) };
-        let body = if size == 0 { None } else { host::buffer(Buffer::Answer, 0, size) };
+        let head = if headers == 0 { None } else { H::header_pairs(Map::Answer) };
+        let body = if size == 0 { None } else { H::buffer(Buffer::Answer, 0, size) };
         let waiting = pending.context;
         let (breakers, body) = (&mut self.breakers, body.unwrap_or_default());
         let answer = root.remote.judge(&pending, head, body, breakers, &mut root.cache, now);
         root.remote.send_tasks(breakers, &mut root.cache, now);
         root.remote.send_purges(breakers, &mut root.cache, now);
         if let Some(refresh) = root.refreshes.take_asking(token) {
-            refresh.told(answer, &mut root.cache, &mut Moment { now, host: &mut Envoy });
+            refresh.told(answer, &mut root.cache, &mut Moment { now, host: &mut Envoy::<H>::new() });
             root.refreshes.ask(&mut root.remote, breakers, &mut root.cache, now);
             root.after_event();
             return;
@@ -59,8 +59,8 @@ impl Vm {
             }
             return;
         };
-        let mut moment = Moment { now, host: &mut Envoy };
-        if !exchange.awaits_remote() || !host::act_for(context) {
+        let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
+        if !exchange.awaits_remote() || !H::act_for(context) {
             if let RemoteAnswer::Claimed { .. } = answer {
                 root.cache.drop_claim(pending.hash);
             }
@@ -71,19 +71,19 @@ impl Vm {
         let directive = exchange.on(Event::Remote(answer), &mut root.cache, &mut moment);
         if obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now) == Step::Goes
         {
-            host::resume_request();
+            H::resume_request();
         }
         root.after_event();
     }
 
     /// The origin, or Envoy in its place, has answered a request of the cache's own.
     fn refreshed(&mut self, id: u32, refresh: Refresh, headers: u32, size: usize, now: Timestamp) {
-        let head = if headers == 0 { None } else { host::header_pairs(Map::Answer) };
-        let body = if size == 0 { Some(Vec::new()) } else { host::buffer(Buffer::Answer, 0, size) };
+        let head = if headers == 0 { None } else { H::header_pairs(Map::Answer) };
+        let body = if size == 0 { Some(Vec::new()) } else { H::buffer(Buffer::Answer, 0, size) };
         let Some(root) = root_of(&mut self.roots, id) else { return };
         // What cannot be read is no answer.
         let head = head.filter(|_| body.is_some());
-        Refreshes::answered(refresh, head, &body.unwrap_or_default(), &mut root.cache, now);
+        Refreshes::<H>::answered(refresh, head, &body.unwrap_or_default(), &mut root.cache, now);
         // One that is under way less may let another one go.
         root.refreshes.send(&mut root.cache, now);
         root.after_event();

@@ -1,23 +1,25 @@
 //! How often the host calls the VM by time: more often while a stream is to ask the remote store again.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use selvage_engine::time::Timestamp;
 
-use crate::host;
+use crate::host::Calls;
 
 /// The pace of one plugin.
-pub struct Pace {
+pub struct Pace<H> {
     ordinary: Duration,
     quick: bool,
     /// When the next ordinary call is due while the quick ones last.
     due: Timestamp,
+    host: PhantomData<H>,
 }
 
-impl Pace {
+impl<H: Calls> Pace<H> {
     /// Asks the host for calls at the ordinary pace.
     pub fn new(ordinary: Duration) -> Self {
-        let pace = Self { ordinary, quick: false, due: Timestamp::default() };
+        let pace = Self { ordinary, quick: false, due: Timestamp::default(), host: PhantomData };
         pace.ask();
         pace
     }
@@ -47,7 +49,7 @@ impl Pace {
 
     fn ask(&self) {
         let period = if self.quick { QUICK } else { self.ordinary };
-        host::set_tick_period(u32::try_from(period.as_millis()).unwrap_or(u32::MAX));
+        H::set_tick_period(u32::try_from(period.as_millis()).unwrap_or(u32::MAX));
     }
 }
 

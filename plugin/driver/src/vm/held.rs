@@ -5,7 +5,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use selvage_engine::time::Timestamp;
 
-use crate::host::{self, Level};
+use crate::host::{Calls, Level};
 use crate::stream::{BuildIdHasher, Stream};
 
 /// The streams that are held.
@@ -43,24 +43,24 @@ impl HeldBodies {
 
     /// Lets requests go whose bodies never came: Envoy shows bodies of held requests only where the plugin's
     /// `allow_on_headers_stop_iteration` is true.
-    pub fn release(&mut self, streams: &mut HashMap<u32, Stream, BuildIdHasher>, now: Timestamp) {
+    pub fn release<H: Calls>(&mut self, streams: &mut HashMap<u32, Stream, BuildIdHasher>, now: Timestamp) {
         self.0.retain(|held| {
             if held.seen > 0 || now.since(held.since) < HELD_AT_MOST {
                 return true;
             }
             let stream = streams.remove(&held.context);
             if matches!(&stream, Some(Stream::Exchange(exchange)) if exchange.is_operators()) {
-                if host::act_for(held.context) {
+                if H::act_for(held.context) {
                     // Never to the origin: it shows a token.
-                    host::reply(408, "selvage", &[], b"");
+                    H::reply(408, "selvage", &[], b"");
                 }
-            } else if stream.is_some() && host::act_for(held.context) {
-                host::log(
+            } else if stream.is_some() && H::act_for(held.context) {
+                H::log(
                     Level::Warn,
                     "a request's body did not come while its head was held; rules with key.body need \
                      allow_on_headers_stop_iteration: true in the plugin's bootstrap, or a faster client",
                 );
-                host::resume_request();
+                H::resume_request();
             }
             false
         });

@@ -1,6 +1,8 @@
 //! Sends the cache's own requests to origins, by calls of the root context: they outlive the stream that gave rise to
 //! them.
 
+use std::marker::PhantomData;
+
 use hashbrown::HashMap;
 use selvage_engine::cache::Refresh;
 use selvage_engine::cache::{Cache, Moment};
@@ -12,34 +14,40 @@ use selvage_engine::insight::held::Held;
 use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
-use crate::host::{self, Envoy, Level, NotCalled};
+use crate::host::{Calls, Level, NotCalled};
 use crate::remote::Remote;
 use crate::stream::BuildIdHasher;
 
 /// The requests of one plugin that are under way.
-#[derive(Default)]
-pub struct Refreshes {
+pub struct Refreshes<H> {
     pending: HashMap<u32, (Refresh, u64), BuildIdHasher>,
     /// Those about which the remote store is being asked.
     asking: HashMap<u32, Refresh, BuildIdHasher>,
     complained: bool,
+    host: PhantomData<H>,
 }
 
-impl Refreshes {
+impl<H> Default for Refreshes<H> {
+    fn default() -> Self {
+        Self { pending: HashMap::default(), asking: HashMap::default(), complained: false, host: PhantomData }
+    }
+}
+
+impl<H: Calls> Refreshes<H> {
     /// Sends those that wait, as far as calls may be under way.
     pub fn send(&mut self, cache: &mut Cache, now: Timestamp) {
         while self.pending.len() < MOST_UNDER_WAY {
-            let mut moment = Moment { now, host: &mut Called };
+            let mut moment = Moment { now, host: &mut Called::<H>(PhantomData) };
             let Some(refresh) = cache.next_refresh(&mut moment) else { return };
-            match host::http_call(&refresh.cluster, &refresh.request, &[], refresh.timeout) {
+            match H::http_call(&refresh.cluster, &refresh.request, &[], refresh.timeout) {
                 Ok(token) => {
                     refresh.sent(cache);
-                    self.pending.insert(token, (refresh, host::micros()));
+                    self.pending.insert(token, (refresh, H::micros()));
                 }
                 Err(NotCalled::UnknownCluster) => {
                     if !std::mem::replace(&mut self.complained, true) {
                         let cluster = &refresh.cluster;
-                        host::log(
+                        H::log(
                             Level::Warn,
                             &format!("the cluster {cluster:?} cannot be called to fetch; clients do it"),
                         );
@@ -52,8 +60,14 @@ impl Refreshes {
     }
 
     /// Asks the remote store about those that wait for it. One that cannot be asked about goes without.
-    pub fn ask(&mut self, remote: &mut Remote, breakers: &mut Breakers, cache: &mut Cache, now: Timestamp) {
-        let mut moment = Moment { now, host: &mut Called };
+    pub fn ask(
+        &mut self,
+        remote: &mut Remote<H>,
+        breakers: &mut Breakers<H>,
+        cache: &mut Cache,
+        now: Timestamp,
+    ) {
+        let mut moment = Moment { now, host: &mut Called::<H>(PhantomData) };
         while let Some(refresh) = cache.next_question(&mut moment) {
             let token = refresh
                 .question()
@@ -92,7 +106,7 @@ impl Refreshes {
     /// Takes in the answer, of which there is no head if the connection broke or it was longer than Envoy's
     /// `http.async_response_buffer_limit`.
     pub fn answered(refresh: Refresh, head: Option<Vec<u8>>, body: &[u8], cache: &mut Cache, now: Timestamp) {
-        let mut moment = Moment { now, host: &mut Called };
+        let mut moment = Moment { now, host: &mut Called::<H>(PhantomData) };
         let head = head.as_deref().and_then(Fields::parse);
         let Some(head) = head else { return refresh.cut_off(cache, &mut moment) };
         match of_envoy(head) {
@@ -115,19 +129,19 @@ pub fn of_envoy(head: Fields<'_>) -> Option<u16> {
 }
 
 /// The host while the answer to a call is at hand, which is no stream's response.
-struct Called;
+struct Called<H>(PhantomData<H>);
 
-impl SharedData for Called {
+impl<H: Calls> SharedData for Called<H> {
     fn get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
-        Envoy.get(key)
+        H::shared_data(key)
     }
 
     fn set(&mut self, key: &str, value: &[u8], cas: u32) -> Result<(), CasMismatch> {
-        Envoy.set(key, value, cas)
+        H::set_shared_data(key, value, cas)
     }
 }
 
-impl Host for Called {
+impl<H: Calls> Host for Called<H> {
     fn origin_answered(&mut self) -> bool {
         true
     }

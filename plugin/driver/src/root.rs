@@ -14,7 +14,7 @@ use selvage_engine::time::Timestamp;
 use crate::breakers::Breakers;
 use crate::environment::variable;
 use crate::gauges::{self, Gauges, InVm};
-use crate::host::{self, Envoy, Level};
+use crate::host::{Calls, Envoy, Level};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::refreshes::Refreshes;
@@ -25,43 +25,43 @@ use crate::wake::Wake;
 use crate::warm_up;
 
 /// One configured plugin.
-pub struct Root {
+pub struct Root<H: Calls> {
     pub(crate) id: u32,
     pub(crate) cache: Cache,
-    pub(crate) wake: Wake,
+    pub(crate) wake: Wake<H>,
     pub(crate) waiters: Waiters,
-    pub(crate) pace: Pace,
+    pub(crate) pace: Pace<H>,
     /// When it looks next for what others did.
     learns_at: Timestamp,
     /// A call of this worker by itself is on its way.
     called_self: bool,
-    pub(crate) remote: Remote,
-    pub(crate) refreshes: Refreshes,
+    pub(crate) remote: Remote<H>,
+    pub(crate) refreshes: Refreshes<H>,
     /// Calls for what clients wait for whose responses are held, by token, and the streams.
     pub(crate) fetches: HashMap<u32, u32, BuildIdHasher>,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Metrics<H>,
     pub(crate) gauges: Gauges,
 }
 
-impl Root {
+impl<H: Calls> Root<H> {
     /// As a configuration says, or every fault that it has.
-    pub fn new(id: u32, json: &[u8], breakers: &mut Breakers) -> Result<Self, Vec<ConfigError>> {
+    pub fn new(id: u32, json: &[u8], breakers: &mut Breakers<H>) -> Result<Self, Vec<ConfigError>> {
         let policy = Rc::new(Policy::from(Config::parse(json)?));
         let seal = remote::seal(&policy.remote).map_err(|error| vec![error])?;
         let remote =
-            Remote::new(&policy.remote, seal.as_ref(), breakers, host::now()).map_err(|error| vec![error])?;
+            Remote::new(&policy.remote, seal.as_ref(), breakers, H::now()).map_err(|error| vec![error])?;
         let gate = gate(&policy.admin).map_err(|error| vec![error])?;
-        warm_up::run(&policy);
+        warm_up::run::<H>(&policy);
         // Streams wait for each other, and for the remote store, by the tick.
         let pace = Pace::new(policy.node.poll.min(SLOWEST_TICK));
         let metrics = Metrics::new(&policy.label);
-        let gauges = Gauges::new(&policy, breakers.random(), host::now());
+        let gauges = Gauges::new(&policy, breakers.random(), H::now());
         let mut cache = Cache::new(policy);
         cache.set_gate(gate);
         cache.set_seal(seal);
         cache.seed_purges(breakers.random());
         // A VM that starts knows what was purged before its first request.
-        cache.learn_purges(&mut Moment { now: host::now(), host: &mut Envoy });
+        cache.learn_purges(&mut Moment { now: H::now(), host: &mut Envoy::<H>::new() });
         // How long ago they were is no measure of how long purges take to get about.
         cache.stats.samples.clear();
         Ok(Self {
@@ -109,15 +109,15 @@ impl Root {
     }
 
     /// Does what is due now and then. `held` is what the VM holds, if this is the root that shows it.
-    pub fn tick(&mut self, held: Option<InVm>, breakers: &mut Breakers, now: Timestamp) {
+    pub fn tick(&mut self, held: Option<InVm>, breakers: &mut Breakers<H>, now: Timestamp) {
         self.wake.tick(now);
         if now >= self.learns_at {
             self.learns_at = now.plus(self.cache.policy().node.poll);
             self.learn(now);
         }
-        let mut moment = Moment { now, host: &mut Envoy };
+        let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
         self.cache.look_after_fills(&mut moment);
-        self.cache.look_after_origins(&mut moment).iter().for_each(tell_operator);
+        self.cache.look_after_origins(&mut moment).iter().for_each(tell_operator::<H>);
         self.cache.agree_on_node_budget(self.wake.rests(), &mut moment);
         self.cache.sweep(&mut moment);
         self.cache.tick_warming(&mut moment);
@@ -128,13 +128,13 @@ impl Root {
         self.remote.tick(breakers, &mut self.cache, now);
         self.metrics.gauge(("origin_state", "open"), self.cache.origins_left_alone(now));
         self.metrics.export(&mut self.cache);
-        self.cache.keep_history(&mut Moment { now, host: &mut Envoy });
+        self.cache.keep_history(&mut Moment { now, host: &mut Envoy::<H>::new() });
         self.waiters.expire(now);
     }
 
     /// Takes in what other workers have changed and purged.
     pub fn learn(&mut self, now: Timestamp) {
-        let mut moment = Moment { now, host: &mut Envoy };
+        let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
         self.cache.learn(&mut moment);
         self.cache.learn_purges(&mut moment);
     }
@@ -150,10 +150,10 @@ impl Root {
     #[inline]
     pub fn after_event(&mut self) {
         if self.cache.refreshes_queued() > 0 {
-            self.refreshes.send(&mut self.cache, host::now());
+            self.refreshes.send(&mut self.cache, H::now());
         }
         if self.cache.has_bodies_coming() {
-            self.pace.quicken(host::now());
+            self.pace.quicken(H::now());
         }
         self.wake.tell_others(&mut self.cache);
         if self.cache.has_ended_fills() {
@@ -174,14 +174,14 @@ impl Root {
 }
 
 /// Tells the operator how an origin does.
-fn tell_operator(news: &OriginNews) {
+fn tell_operator<H: Calls>(news: &OriginNews) {
     let origin = &news.origin;
     let (level, text) = match news.turn {
         OriginTurn::Fails => (Level::Warn, "fails; it is left alone for a while"),
         OriginTurn::IsSlow => (Level::Warn, "is too slow; it is left alone for a while"),
         OriginTurn::Recovered => (Level::Info, "answers again"),
     };
-    host::log(level, &format!("the origin {origin:?} {text}"));
+    H::log(level, &format!("the origin {origin:?} {text}"));
 }
 
 /// Who may purge.

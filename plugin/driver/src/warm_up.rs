@@ -10,8 +10,14 @@ use selvage_engine::host::Nowhere;
 use selvage_engine::policy::Policy;
 use selvage_engine::time::Timestamp;
 
+use crate::host::Calls;
+
 /// Stores a response in a cache of its own and finds it again. Nothing outside notices.
-pub fn run(policy: &Rc<Policy>) {
+#[expect(
+    clippy::extra_unused_type_parameters,
+    reason = "compiled where all else is, or dropping a cache is there twice"
+)]
+pub fn run<H: Calls>(policy: &Rc<Policy>) {
     let mut cache = Cache::new(Rc::clone(policy));
     let mut host = Nowhere;
     for _ in 0..3 {

@@ -9,7 +9,7 @@ use selvage_engine::policy::Policy;
 use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
-use crate::host::{self, Envoy};
+use crate::host::{Calls, Envoy};
 use crate::root::Root;
 
 /// What the VM holds beside its roots.
@@ -40,16 +40,16 @@ impl Gauges {
     }
 
     /// Its root goes.
-    pub fn leave(&mut self) {
-        self.speaker.leave(&mut Envoy);
+    pub fn leave<H: Calls>(&mut self) {
+        self.speaker.leave(&mut Envoy::<H>::new());
     }
 }
 
 /// Shows what a root holds, and what the VM holds if the root is to say it: one has to.
-pub fn export(root: &mut Root, held: Option<InVm>, breakers: &Breakers, now: Timestamp) {
+pub fn export<H: Calls>(root: &mut Root<H>, held: Option<InVm>, breakers: &Breakers<H>, now: Timestamp) {
     let metrics = &mut root.metrics;
     let serves = root.wake.serves();
-    let speaks = root.gauges.speaker.speaks(&mut Envoy, serves, now);
+    let speaks = root.gauges.speaker.speaks(&mut Envoy::<H>::new(), serves, now);
     metrics.gauge(("bytes_limit", "worker"), if serves { root.cache.worker_limit() } else { 0 });
     metrics.gauge(("heap_bytes", "budget"), if serves { root.cache.worker_budget() } else { 0 });
     metrics.say(("bytes_limit", "node"), root.cache.node_budget(), speaks);
@@ -67,7 +67,7 @@ pub fn export(root: &mut Root, held: Option<InVm>, breakers: &Breakers, now: Tim
     metrics.gauge(("queue", "purge"), load.purge_queue);
     metrics.gauge(("queue", "refresh"), root.cache.refreshes_queued());
     if let Some(held) = held {
-        metrics.gauge(("heap_bytes", "used"), if held.serves { host::memory_bytes() } else { 0 });
+        metrics.gauge(("heap_bytes", "used"), if held.serves { H::memory_bytes() } else { 0 });
         metrics.gauge(("live", "contexts"), held.contexts);
         metrics.gauge(("live", "streams"), held.streams.count);
         metrics.gauge(("live", "held"), held.bodies);
@@ -75,7 +75,7 @@ pub fn export(root: &mut Root, held: Option<InVm>, breakers: &Breakers, now: Tim
     if root.wake.has_joined() && now >= root.gauges.next_look {
         root.cache.note_held(Outside {
             at: now,
-            heap_bytes: host::memory_bytes() as u64,
+            heap_bytes: H::memory_bytes() as u64,
             contexts: Held { count: held.map_or(0, |held| held.contexts), ..Held::default() },
             streams: held.map(|held| held.streams).unwrap_or_default(),
             waiters: root.waiters.held(now),
@@ -84,7 +84,7 @@ pub fn export(root: &mut Root, held: Option<InVm>, breakers: &Breakers, now: Tim
             remote_latency: root.remote.latency(breakers),
         });
         root.gauges.next_look = now.plus(LOOK_EVERY);
-        root.gauges.in_node = root.cache.node_usage(&mut Moment { now, host: &mut Envoy });
+        root.gauges.in_node = root.cache.node_usage(&mut Moment { now, host: &mut Envoy::<H>::new() });
     }
     let (entries, bytes) = root.gauges.in_node;
     metrics.say(("entries", "node"), entries, speaks);

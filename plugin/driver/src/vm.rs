@@ -8,8 +8,6 @@ mod held;
 mod requests;
 mod responses;
 
-use std::cell::RefCell;
-
 use hashbrown::HashMap;
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::config::refusal;
@@ -19,16 +17,15 @@ use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
 use crate::gauges::InVm;
-use crate::host::{self, Buffer, Envoy, Level};
+use crate::host::{Buffer, Calls, Envoy, Level};
 use crate::rewritten::Rewritten;
 use crate::root::Root;
 use crate::stream::{BuildIdHasher, Stream};
 use held::HeldBodies;
 
 /// One VM.
-#[derive(Default)]
-pub struct Vm {
-    roots: Vec<Root>,
+pub struct Vm<H: Calls> {
+    roots: Vec<Root<H>>,
     streams: HashMap<u32, Stream, BuildIdHasher>,
     /// Which root a stream belongs to, while there are several.
     parents: HashMap<u32, u32, BuildIdHasher>,
@@ -42,19 +39,26 @@ pub struct Vm {
     contexts: usize,
     /// The oldest stream with something still to come, and when it was first seen to be that.
     oldest: Option<(u32, Timestamp)>,
-    breakers: Breakers,
+    breakers: Breakers<H>,
 }
 
-thread_local! {
-    static VM: RefCell<Vm> = RefCell::default();
+impl<H: Calls> Default for Vm<H> {
+    fn default() -> Self {
+        Self {
+            roots: Vec::new(),
+            streams: HashMap::default(),
+            parents: HashMap::default(),
+            uncounted_root: None,
+            rewritten: HashMap::default(),
+            held: HeldBodies::default(),
+            contexts: 0,
+            oldest: None,
+            breakers: Breakers::default(),
+        }
+    }
 }
 
-/// Runs `call` with the VM. `None` if the host calls us while we call it, which it does only to get memory.
-pub fn with<R>(call: impl FnOnce(&mut Vm) -> R) -> Option<R> {
-    VM.with(|vm| vm.try_borrow_mut().ok().map(|mut vm| call(&mut vm)))
-}
-
-impl Vm {
+impl<H: Calls> Vm<H> {
     /// A context begins. Roots are made when their configuration comes.
     pub fn create(&mut self, context: u32, parent: u32) {
         self.contexts += usize::from(parent != 0);
@@ -65,13 +69,13 @@ impl Vm {
 
     /// Reads the configuration. `false` refuses it, after every fault has been logged.
     pub fn configure(&mut self, id: u32, size: usize) -> bool {
-        let json = host::buffer(Buffer::PluginConfiguration, 0, size).unwrap_or_default();
+        let json = H::buffer(Buffer::PluginConfiguration, 0, size).unwrap_or_default();
         let mut root = match Root::new(id, &json, &mut self.breakers) {
             Ok(root) => root,
             Err(errors) => {
-                refusal::note(&errors, &mut Envoy, host::now());
+                refusal::note(&errors, &mut Envoy::<H>::new(), H::now());
                 for error in errors {
-                    host::log(Level::Error, &format!("configuration refused: {error}"));
+                    H::log(Level::Error, &format!("configuration refused: {error}"));
                 }
                 return false;
             }
@@ -92,13 +96,13 @@ impl Vm {
 
     /// Does what is due now and then.
     pub fn tick(&mut self, id: u32) {
-        let now = host::now();
-        self.held.release(&mut self.streams, now);
+        let now = H::now();
+        self.held.release::<H>(&mut self.streams, now);
         let Some(root) = root_of(&mut self.roots, id) else { return };
         root.waiters.poll_due(now);
         let quick = root.waiters.any_polling() || root.cache.has_bodies_coming();
         if !root.pace.is_ordinary(quick, now) {
-            root.cache.look_after_bodies(&mut Moment { now, host: &mut Envoy });
+            root.cache.look_after_bodies(&mut Moment { now, host: &mut Envoy::<H>::new() });
             self.wake_some(id, now);
             return;
         }
@@ -127,8 +131,8 @@ impl Vm {
 
     /// Another worker has written down a change.
     pub fn called(&mut self, id: u32, queue: u32) {
-        while host::answer(queue) {}
-        let now = host::now();
+        while H::answer(queue) {}
+        let now = H::now();
         if let Some(root) = root_of(&mut self.roots, id) {
             root.learn(now);
             self.wake_some(id, now);
@@ -143,7 +147,7 @@ impl Vm {
         self.end(context, Event::Ended);
         if self.parents.remove(&context).is_none() && self.roots.iter().any(|root| root.id == context) {
             if let Some(root) = root_of(&mut self.roots, context) {
-                root.gauges.leave();
+                root.gauges.leave::<H>();
             }
             self.roots.retain(|root| root.id != context);
             self.resume_last_ones();
@@ -155,7 +159,7 @@ impl Vm {
     /// Envoy goes back to an earlier configuration without a word, if that has connections left.
     fn resume_last_ones(&mut self) {
         for at in 0..self.roots.len() {
-            if let Some((root, later)) = self.roots.get_mut(at..).and_then(<[Root]>::split_first_mut)
+            if let Some((root, later)) = self.roots.get_mut(at..).and_then(<[Root<H>]>::split_first_mut)
                 && !later.iter().any(|other| root.is_followed_by(other))
             {
                 root.resume();
@@ -172,15 +176,14 @@ impl Vm {
             if exchange.awaits_fill() {
                 root.waiters.forget(context);
             }
-            exchange.on(event, &mut root.cache, &mut Moment { now: host::now(), host: &mut Envoy });
+            exchange.on(event, &mut root.cache, &mut Moment { now: H::now(), host: &mut Envoy::<H>::new() });
             root.after_event();
         }
     }
 }
 
 /// For leak watches: the simulation of the host tests asks.
-#[allow(dead_code, reason = "nobody asks in the module itself")]
-impl Vm {
+impl<H: Calls> Vm<H> {
     /// Whether anything is kept of a stream.
     pub fn keeps(&self, context: u32) -> bool {
         self.streams.contains_key(&context)
@@ -198,7 +201,7 @@ impl Vm {
 
     /// What is kept of streams and calls that have not ended, by a word for it.
     pub fn kept(&self) -> [(&'static str, usize); 6] {
-        let sum = |count: fn(&Root) -> usize| self.roots.iter().map(count).sum();
+        let sum = |count: fn(&Root<H>) -> usize| self.roots.iter().map(count).sum();
         [
             ("streams", self.streams.len()),
             ("held bodies", self.held.len()),
@@ -210,17 +213,17 @@ impl Vm {
     }
 }
 
-fn root_of(roots: &mut [Root], id: u32) -> Option<&mut Root> {
+fn root_of<H: Calls>(roots: &mut [Root<H>], id: u32) -> Option<&mut Root<H>> {
     roots.iter_mut().find(|root| root.id == id)
 }
 
 /// The root of a stream. While there is only one, nobody keeps count.
-fn stream_root<'r>(
-    roots: &'r mut [Root],
+fn stream_root<'r, H: Calls>(
+    roots: &'r mut [Root<H>],
     parents: &HashMap<u32, u32, BuildIdHasher>,
     uncounted: Option<u32>,
     context: u32,
-) -> Option<&'r mut Root> {
+) -> Option<&'r mut Root<H>> {
     match roots {
         [only] => Some(only),
         several => root_of(several, parents.get(&context).copied().or(uncounted)?),

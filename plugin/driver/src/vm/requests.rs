@@ -5,22 +5,21 @@ use selvage_engine::exchange::{Event, Exchange};
 use selvage_engine::time::Timestamp;
 
 use super::{Vm, root_of, stream_root};
-use crate::abi::Action;
-use crate::host::{self, Buffer, Envoy, Map};
+use crate::host::{Action, Buffer, Calls, Envoy, Map};
 use crate::obey::{Step, obey};
 use crate::stream::Stream;
 
-impl Vm {
+impl<H: Calls> Vm<H> {
     /// A request begins.
     pub fn request_headers(&mut self, context: u32, end_of_stream: bool) -> Action {
-        let Some(head) = host::header_pairs(Map::Request) else { return Action::Continue };
+        let Some(head) = H::header_pairs(Map::Request) else { return Action::Continue };
         let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context) else {
             return Action::Continue;
         };
-        let now = host::now();
+        let now = H::now();
         root.wake.join(now);
         let mut exchange = Exchange::new();
-        let mut moment = Moment { now, host: &mut Envoy };
+        let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
         let directive = exchange.on(Event::Request { head, end_of_stream }, &mut root.cache, &mut moment);
         let step = obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
         root.after_event();
@@ -47,12 +46,12 @@ impl Vm {
             return Action::Continue;
         };
         let new = size.saturating_sub(*seen);
-        let chunk = if new == 0 { Some(Vec::new()) } else { host::buffer(Buffer::RequestBody, *seen, new) };
+        let chunk = if new == 0 { Some(Vec::new()) } else { H::buffer(Buffer::RequestBody, *seen, new) };
         let Some(chunk) = chunk else {
             if matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.is_operators())
             {
                 self.end(context, Event::Ended);
-                host::reply(500, "selvage", &[], b"");
+                H::reply(500, "selvage", &[], b"");
                 return Action::Pause;
             }
             // What cannot be read cannot be keyed: the request goes on without the cache.
@@ -63,8 +62,8 @@ impl Vm {
         let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else {
             return Action::Continue;
         };
-        let now = host::now();
-        let mut moment = Moment { now, host: &mut Envoy };
+        let now = H::now();
+        let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
         let event = Event::RequestBody { chunk: &chunk, end_of_stream };
         let directive = exchange.on(event, &mut root.cache, &mut moment);
         let step = obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
@@ -82,8 +81,8 @@ impl Vm {
         for (context, wake) in root.next_awake() {
             // A stream that has ended is not in the table any more.
             let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else { continue };
-            let mut moment = Moment { now, host: &mut Envoy };
-            if !exchange.awaits_fill() || !host::act_for(context) {
+            let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
+            if !exchange.awaits_fill() || !H::act_for(context) {
                 exchange.on(Event::Ended, &mut root.cache, &mut moment);
                 continue;
             }
@@ -91,7 +90,7 @@ impl Vm {
             if obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now)
                 == Step::Goes
             {
-                host::resume_request();
+                H::resume_request();
             }
         }
         root.after_event();

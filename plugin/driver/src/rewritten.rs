@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::host::{self, Buffer};
+use crate::host::{Buffer, Calls};
 
 /// What is sent in the place of a body that is on its way.
 pub enum Rewritten {
@@ -24,9 +24,9 @@ impl Rewritten {
     }
 
     /// Some of the body is at hand: so many bytes.
-    pub fn apply(&mut self, size: usize) {
+    pub fn apply<H: Calls>(&mut self, size: usize) {
         match self {
-            Self::Instead(content) => host::set_buffer(Buffer::ResponseBody, size, &std::mem::take(content)),
+            Self::Instead(content) => H::set_buffer(Buffer::ResponseBody, size, &std::mem::take(content)),
             Self::Window { part, at } => {
                 let begin = *at;
                 *at = at.saturating_add(size);
@@ -36,8 +36,8 @@ impl Rewritten {
                 if kept == size {
                     return;
                 }
-                let bytes = if kept == 0 { None } else { host::buffer(Buffer::ResponseBody, first, kept) };
-                host::set_buffer(Buffer::ResponseBody, size, &bytes.unwrap_or_default());
+                let bytes = if kept == 0 { None } else { H::buffer(Buffer::ResponseBody, first, kept) };
+                H::set_buffer(Buffer::ResponseBody, size, &bytes.unwrap_or_default());
             }
         }
     }

@@ -4,7 +4,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use selvage_engine::exchange::{Exchange, Mend};
 
-use crate::host::{self, Map};
+use crate::host::{Calls, Map};
 
 /// One stream with something still to come.
 pub enum Stream {
@@ -19,14 +19,14 @@ pub struct Mending(Mend);
 
 impl Mending {
     /// Puts it right, in the callback for the reply's head.
-    pub fn apply(&self) {
+    pub fn apply<H: Calls>(&self) {
         match &self.0 {
-            Mend::RemoveContentType => host::remove_header(Map::Response, "content-type"),
-            Mend::AddContentType(value) => host::add_header(Map::Response, "content-type", value),
+            Mend::RemoveContentType => H::remove_header(Map::Response, "content-type"),
+            Mend::AddContentType(value) => H::add_header(Map::Response, "content-type", value),
             Mend::AddLength(kind) => {
-                host::set_header(Map::Response, "content-length", b"0");
+                H::set_header(Map::Response, "content-length", b"0");
                 if let Some(value) = kind {
-                    host::add_header(Map::Response, "content-type", value);
+                    H::add_header(Map::Response, "content-type", value);
                 }
             }
         }

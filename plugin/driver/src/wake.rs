@@ -4,19 +4,20 @@
 //! shows every other second that it lives. What changed is written down elsewhere, by the engine; a call only
 //! says "look", and a worker that misses it looks at its next tick.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use selvage_engine::cache::Cache;
-use selvage_engine::host::SharedData;
 use selvage_engine::time::Timestamp;
 
-use crate::host::{self, Envoy};
+use crate::host::Calls;
 
 /// One worker's place among the others.
-pub struct Wake {
+pub struct Wake<H> {
     place: Option<Place>,
     serves: bool,
     rests: bool,
+    host: PhantomData<H>,
 }
 
 struct Place {
@@ -32,17 +33,17 @@ struct Entry {
     shown: Timestamp,
 }
 
-impl Wake {
+impl<H: Calls> Wake<H> {
     /// Not among the others yet.
     pub const fn new() -> Self {
-        Self { place: None, serves: false, rests: false }
+        Self { place: None, serves: false, rests: false, host: PhantomData }
     }
 
     /// Takes a place at the first request: VMs that serve none (Envoy's main thread has one) need no calls.
     #[inline]
     pub fn join(&mut self, now: Timestamp) {
         if !self.serves {
-            self.place = self.place.take().or_else(|| take_place(now));
+            self.place = self.place.take().or_else(|| take_place::<H>(now));
             self.serves = self.place.is_some();
             self.rests = false;
         }
@@ -77,7 +78,7 @@ impl Wake {
             place.shown = now;
             let entry = Entry { queue: place.queue, shown: now };
             let index = place.index;
-            update(|entries| {
+            update::<H, _>(|entries| {
                 *entries.get_mut(index)? = entry;
                 Some(())
             });
@@ -86,7 +87,7 @@ impl Wake {
 
     /// Asks for another call of this worker, from which it goes on. `false` if it has no place: its next tick has to do.
     pub fn call_self(&self) -> bool {
-        self.place.as_ref().map(|place| host::ring(place.queue)).is_some()
+        self.place.as_ref().map(|place| H::ring(place.queue)).is_some()
     }
 
     /// Calls every other worker if the cache has changes to tell.
@@ -95,19 +96,19 @@ impl Wake {
             return;
         }
         let own = self.place.as_ref().map(|place| place.queue);
-        let now = host::now();
-        let (bytes, _) = Envoy.get(DIRECTORY).unwrap_or_default();
+        let now = H::now();
+        let (bytes, _) = H::shared_data(DIRECTORY).unwrap_or_default();
         for entry in read(&bytes) {
             if Some(entry.queue) != own && now.since(entry.shown) < DEAD_AFTER {
-                host::ring(entry.queue);
+                H::ring(entry.queue);
             }
         }
     }
 }
 
 /// Takes the place of a worker that is dead, or a new one.
-fn take_place(now: Timestamp) -> Option<Place> {
-    let index = update(|entries| {
+fn take_place<H: Calls>(now: Timestamp) -> Option<Place> {
+    let index = update::<H, _>(|entries| {
         let dead = entries.iter().position(|entry| now.since(entry.shown) >= DEAD_AFTER);
         let index = dead.unwrap_or(entries.len());
         if index == entries.len() {
@@ -120,10 +121,10 @@ fn take_place(now: Timestamp) -> Option<Place> {
         place.shown = now;
         Some(index)
     })?;
-    let queue = host::register_queue(&format!("sv1/q/{index}"))?;
+    let queue = H::register_queue(&format!("sv1/q/{index}"))?;
     // What was meant for the dead one is of no use to its heir, whose store is empty.
-    while host::answer(queue) {}
-    update(|entries| {
+    while H::answer(queue) {}
+    update::<H, _>(|entries| {
         *entries.get_mut(index)? = Entry { queue, shown: now };
         Some(())
     })?;
@@ -132,9 +133,9 @@ fn take_place(now: Timestamp) -> Option<Place> {
 
 /// Changes the directory, again if another worker was first. `None` if `change` does not want to, or if others
 /// are first too often.
-fn update<R>(mut change: impl FnMut(&mut Vec<Entry>) -> Option<R>) -> Option<R> {
+fn update<H: Calls, R>(mut change: impl FnMut(&mut Vec<Entry>) -> Option<R>) -> Option<R> {
     for _ in 0..TRIES {
-        let (bytes, cas) = Envoy.get(DIRECTORY).unwrap_or((Vec::new(), ABSENT));
+        let (bytes, cas) = H::shared_data(DIRECTORY).unwrap_or((Vec::new(), ABSENT));
         let mut entries: Vec<Entry> = read(&bytes).collect();
         let result = change(&mut entries)?;
         let written: Vec<u8> = entries
@@ -144,7 +145,7 @@ fn update<R>(mut change: impl FnMut(&mut Vec<Entry>) -> Option<R>) -> Option<R> 
                 entry.queue.to_le_bytes().into_iter().chain(shown)
             })
             .collect();
-        if Envoy.set(DIRECTORY, &written, cas).is_ok() {
+        if H::set_shared_data(DIRECTORY, &written, cas).is_ok() {
             return Some(result);
         }
     }

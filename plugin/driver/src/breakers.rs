@@ -1,5 +1,6 @@
 //! The circuit breakers of a VM, one for each cluster that it calls. The workers share what they find out.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use selvage_engine::breaker::{Admit, Breaker, CallResult, Config, Counters, Latency, State};
@@ -7,13 +8,14 @@ use selvage_engine::registry::{self, Limits, Registry};
 use selvage_engine::stats::Stats;
 use selvage_engine::time::Timestamp;
 
-use crate::host::{self, Envoy, Level};
+use crate::host::{Calls, Envoy, Level};
 
 /// The breakers by the names of their clusters. They outlive a change of the configuration.
-pub struct Breakers {
+pub struct Breakers<H> {
     registry: Registry<Shared>,
     random: u64,
     counted: registry::Counters,
+    host: PhantomData<H>,
 }
 
 /// A breaker and where the workers share it.
@@ -23,17 +25,18 @@ struct Shared {
     counted: Counters,
 }
 
-impl Default for Breakers {
+impl<H: Calls> Default for Breakers<H> {
     fn default() -> Self {
         Self {
             registry: Registry::new(LIMITS),
-            random: host::random(),
+            random: H::random(),
             counted: registry::Counters::default(),
+            host: PhantomData,
         }
     }
 }
 
-impl Breakers {
+impl<H: Calls> Breakers<H> {
     /// Gives the breaker of a cluster these settings. What it knows stays.
     pub fn configure(&mut self, cluster: &str, config: Config, now: Timestamp) {
         if let Some(entry) = self.entry(cluster, config, now) {
@@ -45,7 +48,7 @@ impl Breakers {
     pub fn admit(&mut self, cluster: &str, config: Config, now: Timestamp) -> Admit {
         let random = self.random();
         let Some(Shared { breaker, key, .. }) = self.entry(cluster, config, now) else { return Admit::Pass };
-        breaker.admit_shared(&mut Envoy, key, now, random)
+        breaker.admit_shared(&mut Envoy::<H>::new(), key, now, random)
     }
 
     /// Takes the result of a call in that was admitted, and tells the other workers if it changes the state.
@@ -55,18 +58,18 @@ impl Breakers {
         let before = shared.breaker.counters();
         let changed = shared.breaker.record(admitted, result, now, random);
         if changed || shared.breaker.needs_sync() {
-            shared.breaker.sync(&mut Envoy, &shared.key, now);
+            shared.breaker.sync(&mut Envoy::<H>::new(), &shared.key, now);
         }
-        shared.tell(cluster, before);
+        shared.tell::<H>(cluster, before);
     }
 
     /// Hears of the other workers, and compares the cluster with the origin that it is to spare.
     pub fn tick(&mut self, cluster: &str, origin: &Latency, now: Timestamp) {
         if let Some(shared) = self.registry.peek_mut(cluster) {
             let before = shared.breaker.counters();
-            shared.breaker.sync(&mut Envoy, &shared.key, now);
+            shared.breaker.sync(&mut Envoy::<H>::new(), &shared.key, now);
             shared.breaker.compare(origin, now);
-            shared.tell(cluster, before);
+            shared.tell::<H>(cluster, before);
         }
         self.registry.sweep(now, SWEEP_STEPS);
     }
@@ -75,7 +78,7 @@ impl Breakers {
     pub fn reset(&mut self, cluster: &str, now: Timestamp) {
         if let Some(shared) = self.registry.peek_mut(cluster) {
             shared.breaker.reset(now);
-            shared.breaker.sync(&mut Envoy, &shared.key, now);
+            shared.breaker.sync(&mut Envoy::<H>::new(), &shared.key, now);
         }
     }
 
@@ -125,7 +128,7 @@ impl Breakers {
 
 impl Shared {
     /// Tells the operator what this worker has just found out.
-    fn tell(&self, cluster: &str, before: Counters) {
+    fn tell<H: Calls>(&self, cluster: &str, before: Counters) {
         let now = self.breaker.counters();
         let why = if now.opened_by_failures > before.opened_by_failures {
             "fails"
@@ -133,11 +136,11 @@ impl Shared {
             "is too slow"
         } else {
             if now.closed > before.closed {
-                host::log(Level::Info, &format!("the cluster {cluster:?} answers again and is used again"));
+                H::log(Level::Info, &format!("the cluster {cluster:?} answers again and is used again"));
             }
             return;
         };
-        host::log(Level::Warn, &format!("the cluster {cluster:?} {why}; requests go on without it"));
+        H::log(Level::Warn, &format!("the cluster {cluster:?} {why}; requests go on without it"));
     }
 }
 

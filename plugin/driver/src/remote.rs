@@ -1,0 +1,254 @@
+//! Talks to the remote store: one call for a lookup, one for each task that waits, and a probe at the start.
+
+mod lookups;
+mod purges;
+mod secrets;
+mod tasks;
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use selvage_engine::breaker;
+use selvage_engine::breaker::{Admit, CallResult, State};
+use selvage_engine::cache::{Cache, Moment};
+use selvage_engine::config::ConfigError;
+use selvage_engine::fields::FieldBlock;
+use selvage_engine::insight::held::Held;
+use selvage_engine::policy;
+use selvage_engine::purge::spread::Step;
+use selvage_engine::remote::claim::Claims;
+use selvage_engine::remote::dialect::{Command, Dialect, Kind};
+use selvage_engine::remote::readiness::{Outcome, Readiness};
+use selvage_engine::remote::seal::Seal;
+use selvage_engine::remote::window::Window;
+use selvage_engine::remote::writes::{self, State as WriteState, Writes};
+use selvage_engine::time::Timestamp;
+
+use crate::breakers::Breakers;
+use crate::host::{Calls, Envoy, Level};
+use crate::stream::BuildIdHasher;
+
+pub use secrets::seal;
+
+/// One plugin's way to its remote store. Not `Debug`: it holds credentials.
+pub struct Remote<H> {
+    settings: policy::Remote,
+    breaker: breaker::Config,
+    dialect: Dialect,
+    readiness: Readiness,
+    /// Where the workers share what the probe found.
+    readiness_key: String,
+    writes: Writes,
+    /// Where they share whether it takes writes.
+    writes_key: String,
+    /// Where they share who asks for the purges of other nodes.
+    purges_key: String,
+    pending: HashMap<u32, Pending, BuildIdHasher>,
+    claims: Claims,
+    /// Tasks among the pending calls, and how many there may be.
+    writing: usize,
+    window: Window,
+    /// Calls about purges and probes of writes among the pending ones, which do not count for `in_flight`.
+    aside: usize,
+    host: PhantomData<H>,
+}
+
+/// A call that has not been answered.
+pub struct Pending {
+    /// The stream that waits for it; `None` for a task or a probe.
+    pub context: Option<u32>,
+    /// What is asked about; 0 for a probe.
+    pub hash: u128,
+    kind: Kind,
+    /// When the claim ends that the call leaves if it finds nothing.
+    claim: Option<Timestamp>,
+    /// What it is for, if it is about purges.
+    step: Option<Step>,
+    /// Whether it only finds out what becomes of writes.
+    probes_writes: bool,
+    admitted: Admit,
+    since: Timestamp,
+    /// The same in microseconds.
+    sent: u64,
+}
+
+impl<H: Calls> Remote<H> {
+    /// Nothing is called before the first tick or request.
+    ///
+    /// # Errors
+    /// The credentials that the configuration names are not there or cannot be sent. The error does not have them.
+    pub fn new(
+        settings: &policy::Remote,
+        seal: Option<&Seal>,
+        breakers: &mut Breakers<H>,
+        now: Timestamp,
+    ) -> Result<Self, ConfigError> {
+        let dialect = secrets::dialect(settings)?;
+        let breaker = policy::remote_breaker(settings);
+        if settings.enabled {
+            breakers.configure(&settings.cluster, breaker, now);
+        }
+        // A probe that is still under way is not made again.
+        let pause = settings.breaker.pause.max(settings.timeout.saturating_mul(2));
+        let policy::Remote { cluster, authority, .. } = settings;
+        Ok(Self {
+            readiness_key: format!("sv1/p/{:?}/{cluster}/{authority}", settings.dialect),
+            purges_key: purges::purges_key(settings, seal),
+            readiness: Readiness::new(pause, now),
+            writes: Writes::default(),
+            writes_key: writes::place(settings),
+            settings: settings.clone(),
+            breaker,
+            dialect,
+            pending: HashMap::default(),
+            claims: Claims::default(),
+            writing: 0,
+            // Lookups go first: half of the calls are theirs.
+            window: Window::new(settings.in_flight.div_ceil(2)),
+            aside: 0,
+            host: PhantomData,
+        })
+    }
+
+    /// Takes over the calls under way of the configuration before.
+    pub fn take_over(&mut self, before: Self) {
+        self.pending.extend(before.pending);
+        self.aside = self.aside.saturating_add(before.aside);
+        self.writing = self.writing.saturating_add(before.writing);
+    }
+
+    /// Whether there is a remote store.
+    pub const fn is_enabled(&self) -> bool {
+        self.settings.enabled
+    }
+
+    /// Whether a probe has shown that the store can be used.
+    pub fn is_ready(&self) -> bool {
+        self.readiness.outcome() == Outcome::Ready
+    }
+
+    /// What becomes of what is written.
+    pub fn writes(&self) -> WriteState {
+        self.writes.state()
+    }
+
+    /// What the breaker of the store's cluster does.
+    pub fn state(&self, breakers: &Breakers<H>, now: Timestamp) -> State {
+        breakers.state(&self.settings.cluster, now)
+    }
+
+    /// Does what is due now and then: hears of the other workers, probes, and sends what waits.
+    pub fn tick(&mut self, breakers: &mut Breakers<H>, cache: &mut Cache, now: Timestamp) {
+        if !self.settings.enabled {
+            return;
+        }
+        if cache.take_breaker_reset() {
+            breakers.reset(&self.settings.cluster, now);
+        }
+        breakers.tick(&self.settings.cluster, cache.origin_latency(), now);
+        if self.readiness.claim(&mut Envoy::<H>::new(), &self.readiness_key, now)
+            && self.call(None, 0, &Command::Probe, Admit::Pass, now).is_none()
+        {
+            self.conclude(Outcome::Silent, now);
+        }
+        self.probe_writes(breakers, now);
+        cache.tick_purges(&self.purges_key, &mut Moment { now, host: &mut Envoy::<H>::new() });
+        self.send_purges(breakers, cache, now);
+        self.send_tasks(breakers, cache, now);
+        cache.count_dropped_tasks();
+        breakers.count(&self.settings.cluster, &mut cache.stats);
+    }
+
+    /// Calls that have not been answered.
+    pub fn calls(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The call that a token stands for, if it is one of ours.
+    pub fn take(&mut self, token: u32) -> Option<Pending> {
+        let pending = self.pending.remove(&token)?;
+        if pending.step.is_some() || pending.probes_writes {
+            self.aside = self.aside.saturating_sub(1);
+        } else if pending.kind.writes() {
+            self.writing = self.writing.saturating_sub(1);
+        }
+        Some(pending)
+    }
+
+    /// Calls under way and since when the oldest is.
+    pub fn held(&self, now: Timestamp) -> Held {
+        Held::since(self.pending.len(), self.pending.values().map(|call| call.since).min(), now)
+    }
+
+    /// How long the store takes to answer, on average.
+    pub fn latency(&self, breakers: &Breakers<H>) -> Option<Duration> {
+        breakers.latency(&self.settings.cluster)
+    }
+
+    fn under_way(&self) -> usize {
+        self.pending.len().saturating_sub(self.aside)
+    }
+
+    /// Tells the other workers, and the operator if it is news, what a probe found.
+    fn conclude(&mut self, outcome: Outcome, now: Timestamp) {
+        if !self.readiness.conclude(&mut Envoy::<H>::new(), &self.readiness_key, outcome, now) {
+            return;
+        }
+        let level = if outcome == Outcome::Ready { Level::Info } else { Level::Warn };
+        let so = if self.dialect.is_ruled_out(outcome) { ", so it is not used" } else { "" };
+        self.tell(level, &format!("{}{so}", outcome.told()));
+    }
+
+    /// Tells the operator what the store does.
+    fn tell(&self, level: Level, what: &str) {
+        let cluster = &self.settings.cluster;
+        H::log(level, &format!("the remote store behind the cluster {cluster:?} {what}"));
+    }
+
+    fn not_called(&self, admitted: Admit, breakers: &mut Breakers<H>, cache: &mut Cache, now: Timestamp) {
+        cache.stats.count("remote", "dispatch");
+        breakers.record(&self.settings.cluster, admitted, CallResult::Failure, now);
+    }
+
+    fn call(
+        &mut self,
+        context: Option<u32>,
+        hash: u128,
+        command: &Command<'_>,
+        admitted: Admit,
+        now: Timestamp,
+    ) -> Option<u32> {
+        let token = self.dispatch(command)?;
+        let claim = match command {
+            Command::Claim { millis, .. } => Some(now.plus(Duration::from_millis(*millis))),
+            _ => None,
+        };
+        let kind = command.kind();
+        let (step, since, sent) = (None, now, H::micros());
+        let probes_writes = false;
+        self.pending.insert(
+            token,
+            Pending { context, hash, kind, claim, step, probes_writes, admitted, since, sent },
+        );
+        Some(token)
+    }
+
+    fn dispatch(&self, command: &Command<'_>) -> Option<u32> {
+        let call = self.dialect.call(command);
+        let mut fields: FieldBlock = [
+            (&b":method"[..], call.method.as_bytes()),
+            (b":path", call.path.as_bytes()),
+            (b":scheme", b"http"),
+            (b":authority", self.settings.authority.as_bytes()),
+        ]
+        .into_iter()
+        .collect();
+        for (name, value) in &call.headers {
+            fields.push(name.as_bytes(), value.as_bytes());
+        }
+        let mut headers = Vec::new();
+        fields.write_with(&[], &mut headers);
+        H::http_call(&self.settings.cluster, &headers, &call.body, self.settings.timeout).ok()
+    }
+}
