@@ -13,7 +13,7 @@ use std::{
 use rustix::event::{Timespec, epoll};
 use rustix::net::{listen, sockopt::set_socket_linger};
 
-use crate::scripted::{Received, read_request};
+use crate::{http1::read_request, scripted::Received};
 
 /// It runs as long as the process does.
 #[derive(Clone)]
