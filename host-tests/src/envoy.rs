@@ -21,7 +21,7 @@ use std::{
 use crate::measured::resident_kib;
 
 pub use bootstrap::{envoy_program, typed};
-pub use client::{Ask, Connection, Response, read_response};
+pub use client::{Ask, Connection, Response};
 pub use listeners::{Listener, Listeners};
 
 /// The cache in a real Envoy. Everything it started is stopped when it is dropped or the test process ends.

@@ -20,6 +20,7 @@ mod chain;
 mod clock;
 mod gateway;
 mod headers;
+mod http1;
 mod imports;
 mod metrics;
 mod module;

@@ -1,4 +1,4 @@
-//! A bridge that hands everything on to the real one, until it is told to lie.
+//! A bridge that hands everything on to the real one, until it is told to lie: then the bytes are its own.
 
 use std::{
     io::{self, BufReader, Write},
@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
-use crate::envoy::{Response, read_response};
-use crate::scripted::{Received, read_request};
+use crate::envoy::Response;
+use crate::http1::{read_request, read_response};
+use crate::scripted::Received;
 
 /// How a bridge can answer wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,15 @@
-//! An origin that does as it is told, byte for byte, so that it can also lie, stall and break off.
+//! An origin that does as it is told, byte for byte, so that it can also lie, stall and break off: no library writes that.
 
 use std::{
     collections::HashMap,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
     thread,
     time::{Duration, SystemTime},
 };
+
+use crate::http1::read_request;
 
 /// A listening origin. It answers each path with its script, and all others with 404.
 #[derive(Clone)]
@@ -329,48 +331,4 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
             return;
         }
     }
-}
-
-/// Reads one request.
-///
-/// # Errors
-/// The stream ended before the request did, or it is not HTTP/1.1.
-pub fn read_request(reader: &mut impl BufRead) -> io::Result<Received> {
-    let first = read_line(reader)?;
-    let mut words = first.split(' ');
-    let (Some(method), Some(target)) = (words.next(), words.next()) else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
-    let (method, target) = (method.to_owned(), target.to_owned());
-    let mut received = Received { method, target, fields: Vec::new(), body: Vec::new(), before: 0 };
-    loop {
-        let line = read_line(reader)?;
-        if line.is_empty() {
-            break;
-        }
-        let (name, value) = line.split_once(':').ok_or(io::ErrorKind::InvalidData)?;
-        received.fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-    }
-    if received.header("transfer-encoding").is_some() {
-        loop {
-            let length = u64::from_str_radix(read_line(reader)?.trim(), 16).map_err(io::Error::other)?;
-            reader.take(length).read_to_end(&mut received.body)?;
-            read_line(reader)?;
-            if length == 0 {
-                break;
-            }
-        }
-    } else if let Some(length) = received.header("content-length").and_then(|text| text.parse().ok()) {
-        reader.take(length).read_to_end(&mut received.body)?;
-    }
-    Ok(received)
-}
-
-fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
-    let mut line = Vec::new();
-    reader.read_until(b'\n', &mut line)?;
-    if line.pop() != Some(b'\n') {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned())
 }

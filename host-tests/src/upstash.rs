@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
 use crate::scripted::{Answer, Origin, Received};
@@ -117,7 +118,11 @@ fn read_reply(from: &mut impl BufRead, encoded: bool) -> io::Result<Result<Value
             let mut value = vec![0; usize::try_from(number()?).map_err(io::Error::other)? + 2];
             from.read_exact(&mut value)?;
             value.truncate(value.len() - 2);
-            Ok(json!(if encoded { base64(&value) } else { String::from_utf8_lossy(&value).into_owned() }))
+            Ok(json!(if encoded {
+                BASE64_STANDARD.encode(&value)
+            } else {
+                String::from_utf8_lossy(&value).into_owned()
+            }))
         }
         "*" if number()? >= 0 => {
             let mut items = Vec::new();
@@ -128,20 +133,4 @@ fn read_reply(from: &mut impl BufRead, encoded: bool) -> io::Result<Result<Value
         }
         _ => Ok(Value::Null),
     })
-}
-
-/// RFC 4648 §4, with padding.
-pub fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let mut three = [0; 3];
-        three[..chunk.len()].copy_from_slice(chunk);
-        let word = u32::from_be_bytes([0, three[0], three[1], three[2]]);
-        for at in 0..4 {
-            let digit = DIGITS[(word >> (18 - 6 * at) & 63) as usize];
-            text.push(if at <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
 }

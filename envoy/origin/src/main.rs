@@ -4,8 +4,6 @@
 //! Every response says in `x-origin-count` how many requests have reached this process: a number that stands still
 //! means that a cache answered. `/` lists the paths.
 
-mod date;
-mod message;
 mod pages;
 mod server;
 
@@ -29,7 +27,19 @@ fn main() -> ExitCode {
     let Ok(address) = listener.local_addr() else { return refuse("the listener has no address") };
     // A reader that has gone away is no reason to stop serving.
     let _ = writeln!(std::io::stdout(), "origin http://{address}").and_then(|()| std::io::stdout().flush());
-    server::serve(&listener)
+    match run(listener) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&format!("cannot serve: {error}")),
+    }
+}
+
+/// Serves for ever, in this thread: the processor is for the cache in front.
+fn run(listener: TcpListener) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        server::serve(tokio::net::TcpListener::from_std(listener)?).await;
+        Ok(())
+    })
 }
 
 /// The port asked for on the command line; 0 when none is.

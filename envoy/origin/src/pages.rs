@@ -1,9 +1,17 @@
 //! What each path answers.
 
-use std::time::{Duration, SystemTime};
+use std::borrow::Cow;
+use std::time::Duration;
 
-use crate::date::http_date;
-use crate::message::{Framing, Request, Response};
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
+use hyper::{Method, StatusCode};
+
+/// A request; what its body was is no matter.
+pub type Request<B> = hyper::Request<B>;
+
+/// A response with the whole of its body.
+pub type Response = hyper::Response<Bytes>;
 
 /// The paths and what they show, as `/` lists them.
 const INDEX: &str = "\
@@ -25,48 +33,53 @@ const MAX_LARGE_BYTES: u64 = 8 * MIB;
 const MAX_DELAY_MS: u64 = 5_000;
 
 /// How long the request has to wait for its response.
-pub fn delay(request: &Request) -> Duration {
-    let ms = if request.path == "/slow" { request.number("ms").unwrap_or(1_000) } else { 0 };
+pub fn delay<B>(request: &Request<B>) -> Duration {
+    let slow = request.uri().path() == "/slow";
+    let ms = if slow { number(request, "ms").unwrap_or(1_000) } else { 0 };
     Duration::from_millis(ms.min(MAX_DELAY_MS))
 }
 
 /// Whether the request is one that the counter counts.
-pub fn counts(request: &Request) -> bool {
-    request.path != "/count"
+pub fn counts<B>(request: &Request<B>) -> bool {
+    request.uri().path() != "/count"
 }
 
 /// The response to a request, the `count`th that this process has seen.
-pub fn respond(request: &Request, count: u64) -> Response {
-    let page = page(request, count);
-    let mut fields = vec![
-        ("date", http_date(SystemTime::now())),
-        ("content-type", "text/plain; charset=utf-8".to_owned()),
-        ("x-origin-count", count.to_string()),
-    ];
-    fields.extend(page.fields.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    if request.path == "/say" {
-        fields.extend(said(request));
+pub fn respond<B>(request: &Request<B>, count: u64) -> Response {
+    let Page { status, fields, body } = page(request, count);
+    let mut response = Response::new(body);
+    let head = response.headers_mut();
+    head.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    head.insert(HeaderName::from_static("x-origin-count"), count.into());
+    for (name, value) in fields {
+        head.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    let entity_tag = page.fields.iter().find(|(name, _)| *name == "etag").map(|(_, value)| *value);
-    let known = matches!(request.method.as_str(), "GET" | "HEAD")
-        && entity_tag.zip(request.field("if-none-match")).is_some_and(|(tag, asked)| matches(tag, asked));
+    let known = matches!(*request.method(), Method::GET | Method::HEAD)
+        && text(head, &ETAG)
+            .zip(text(request.headers(), &IF_NONE_MATCH))
+            .is_some_and(|(tag, asked)| matches(&tag, &asked));
+    if request.uri().path() == "/say" {
+        head.extend(said(request));
+    }
     if known {
-        return Response { status: 304, fields, body: Vec::new(), framing: Framing::Length };
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Bytes::new();
+    } else {
+        *response.status_mut() = status;
     }
-    Response { status: page.status, fields, body: page.body, framing: page.framing }
+    response
 }
 
 struct Page {
-    status: u16,
+    status: StatusCode,
     fields: &'static [(&'static str, &'static str)],
-    body: Vec<u8>,
-    framing: Framing,
+    body: Bytes,
 }
 
-fn page(request: &Request, count: u64) -> Page {
-    let told = |what: &str| format!("{what}\nrequests at the origin: {count}\n").into_bytes();
-    let of = |fields, what: &str| Page { status: 200, fields, body: told(what), framing: Framing::Length };
-    match request.path.as_str() {
+fn page<B>(request: &Request<B>, count: u64) -> Page {
+    let told = |what: &str| format!("{what}\nrequests at the origin: {count}\n").into();
+    let of = |fields, what: &str| Page { status: StatusCode::OK, fields, body: told(what) };
+    match request.uri().path() {
         "/" => of(&[("cache-control", "max-age=60")], INDEX),
         // The tags are weak: the counter in the body may move while they stay.
         "/fresh" => of(
@@ -81,7 +94,7 @@ fn page(request: &Request, count: u64) -> Page {
             "fresh for a second",
         ),
         "/vary" => {
-            let language = request.field("accept-language").unwrap_or("none");
+            let language = text(request.headers(), &ACCEPT_LANGUAGE).unwrap_or("none".into());
             of(
                 &[("cache-control", "max-age=60"), ("vary", "Accept-Language")],
                 &format!("accept-language: {language}"),
@@ -94,29 +107,42 @@ fn page(request: &Request, count: u64) -> Page {
         }
         "/slow" => of(&[("cache-control", "max-age=60")], "slow"),
         "/large" => large(request),
-        "/count" => {
-            Page { body: format!("{count}\n").into_bytes(), ..of(&[("cache-control", "no-store")], "") }
-        }
-        "/say" => {
-            let asked = request.number("status").and_then(|status| u16::try_from(status).ok());
-            let status = asked.filter(|status| (200..600).contains(status)).unwrap_or(200);
-            Page { status, ..of(&[], "as you say") }
-        }
+        "/count" => Page { body: format!("{count}\n").into(), ..of(&[("cache-control", "no-store")], "") },
+        "/say" => Page { status: status(request, 200).unwrap_or(StatusCode::OK), ..of(&[], "as you say") },
         "/error" => {
-            let asked = request.number("status").and_then(|status| u16::try_from(status).ok());
-            let status = asked.filter(|status| (400..600).contains(status)).unwrap_or(500);
-            Page { status, ..of(&[], &format!("error {status}")) }
+            let status = status(request, 400).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            Page { status, ..of(&[], &format!("error {}", status.as_u16())) }
         }
-        _ => Page { status: 404, ..of(&[], "nothing here; / lists the paths") },
+        _ => Page { status: StatusCode::NOT_FOUND, ..of(&[], "nothing here; / lists the paths") },
     }
 }
 
+/// The names and values in the query.
+fn parts<B>(request: &Request<B>) -> impl Iterator<Item = (&str, &str)> {
+    request.uri().query().unwrap_or_default().split('&').filter_map(|part| part.split_once('='))
+}
+
+/// A number in the query, such as `ms` in `?ms=200`.
+fn number<B>(request: &Request<B>, name: &str) -> Option<u64> {
+    parts(request).find(|(key, _)| *key == name)?.1.parse().ok()
+}
+
+/// The status that is asked for, from `least` to 599.
+fn status<B>(request: &Request<B>, least: u16) -> Option<StatusCode> {
+    let asked = number(request, "status").and_then(|status| u16::try_from(status).ok())?;
+    StatusCode::from_u16(asked).ok().filter(|_| (least..600).contains(&asked))
+}
+
+/// The first value of a field as text.
+fn text<'a>(head: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
+    head.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
+}
+
 /// The fields that the query names, of those that tell caches something.
-fn said(request: &Request) -> impl Iterator<Item = (&'static str, String)> {
-    let parts = request.query.split('&').filter_map(|part| part.split_once('='));
-    parts.filter_map(|(name, value)| {
+fn said<B>(request: &Request<B>) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    parts(request).filter_map(|(name, value)| {
         let name = SAYABLE.into_iter().find(|known| *known == name)?;
-        Some((name, decoded(value)))
+        Some((HeaderName::from_static(name), HeaderValue::try_from(decoded(value)).ok()?))
     })
 }
 
@@ -157,12 +183,16 @@ const SAYABLE: [&str; 12] = [
 ];
 
 /// The same bytes for every request of the same size, so that a strong validator is true. Only the field has the counter.
-fn large(request: &Request) -> Page {
-    let size = usize::try_from(request.number("bytes").unwrap_or(MIB).min(MAX_LARGE_BYTES)).unwrap_or(0);
-    let framing = if request.number("chunked") == Some(1) { Framing::Chunked } else { Framing::Length };
-    let body = b"0123456789abcde\n".iter().copied().cycle().take(size).collect();
-    let fields = &[("cache-control", "max-age=60"), ("etag", "\"large\"")];
-    Page { status: 200, fields, body, framing }
+fn large<B>(request: &Request<B>) -> Page {
+    let size = usize::try_from(number(request, "bytes").unwrap_or(MIB).min(MAX_LARGE_BYTES)).unwrap_or(0);
+    let mut body = b"0123456789abcde\n".repeat(size.div_ceil(16));
+    body.truncate(size);
+    let mut fields: &[_] =
+        &[("cache-control", "max-age=60"), ("etag", "\"large\""), ("transfer-encoding", "chunked")];
+    if number(request, "chunked") != Some(1) {
+        fields = fields.split_last().map_or(fields, |(_, others)| others);
+    }
+    Page { status: StatusCode::OK, fields, body: body.into() }
 }
 
 /// Weak comparison of a list of entity tags with one (RFC 9110 §13.1.2).
@@ -175,27 +205,33 @@ fn matches(tag: &str, asked: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn get(target: &str, fields: &str) -> Response {
-        let text = format!("GET {target} HTTP/1.1\r\n{fields}\r\n");
-        respond(&Request::read(&mut text.as_bytes()).unwrap().unwrap(), 7)
+    fn request(target: &str) -> Request<()> {
+        Request::get(target).body(()).unwrap()
+    }
+
+    fn get(target: &str) -> Response {
+        respond(&request(target), 7)
+    }
+
+    fn get_with(target: &str, name: &str, value: &str) -> Response {
+        respond(&Request::get(target).header(name, value).body(()).unwrap(), 7)
     }
 
     fn field<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
-        response.fields.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
+        response.headers().get(name).map(|value| value.to_str().unwrap())
     }
 
     #[test]
     fn a_response_says_what_it_is_told_and_no_more() {
         let said = get(
             "/say?cache-control=max-age%3D60,+public&vary=*&x-other=1&etag=%22a%22%0d%0aevil:1&status=404",
-            "",
         );
-        assert_eq!(said.status, 404);
+        assert_eq!(said.status(), 404);
         assert_eq!(field(&said, "cache-control"), Some("max-age=60, public"));
         assert_eq!((field(&said, "vary"), field(&said, "x-other")), (Some("*"), None));
         assert_eq!(field(&said, "etag"), Some("\"a\"evil:1"));
-        assert_eq!(get("/say?status=101", "").status, 200);
-        assert_eq!(field(&get("/fresh?vary=*", ""), "vary"), None);
+        assert_eq!(get("/say?status=101").status(), 200);
+        assert_eq!(field(&get("/fresh?vary=*"), "vary"), None);
     }
 
     #[test]
@@ -203,41 +239,39 @@ mod tests {
         for target in
             ["/", "/fresh", "/stale", "/vary", "/private", "/large", "/error", "/cookie", "/nostore", "/x"]
         {
-            assert_eq!(field(&get(target, ""), "x-origin-count"), Some("7"), "{target}");
+            assert_eq!(field(&get(target), "x-origin-count"), Some("7"), "{target}");
         }
-        assert!(String::from_utf8(get("/fresh", "").body).unwrap().contains("requests at the origin: 7"));
-        assert_eq!(get("/count", "").body, b"7\n");
+        assert!(get("/fresh").body().ends_with(b"requests at the origin: 7\n"));
+        assert_eq!(get("/count").body().as_ref(), b"7\n");
     }
 
     #[test]
     fn a_matching_tag_is_answered_304_without_a_body() {
-        let response = get("/fresh", "If-None-Match: \"x\", \"fresh\"\r\n");
-        assert_eq!((response.status, response.body.len()), (304, 0));
+        let response = get_with("/fresh", "If-None-Match", "\"x\", \"fresh\"");
+        assert_eq!((response.status().as_u16(), response.body().len()), (304, 0));
         assert_eq!(field(&response, "etag"), Some("W/\"fresh\""));
-        assert_eq!(get("/fresh", "If-None-Match: \"other\"\r\n").status, 200);
-        assert_eq!(get("/private", "If-None-Match: *\r\n").status, 200);
+        assert_eq!(get_with("/fresh", "If-None-Match", "\"other\"").status(), 200);
+        assert_eq!(get_with("/private", "If-None-Match", "*").status(), 200);
     }
 
     #[test]
     fn variants_differ_by_language() {
         assert_ne!(
-            get("/vary", "Accept-Language: de\r\n").body,
-            get("/vary", "Accept-Language: fr\r\n").body
+            get_with("/vary", "Accept-Language", "de").body(),
+            get_with("/vary", "Accept-Language", "fr").body()
         );
-        assert_eq!(field(&get("/vary", ""), "vary"), Some("Accept-Language"));
+        assert_eq!(field(&get("/vary"), "vary"), Some("Accept-Language"));
     }
 
     #[test]
     fn sizes_statuses_and_delays_are_bounded() {
-        assert_eq!(get("/large", "").body.len(), 1_048_576);
-        assert_eq!(get("/large?bytes=99999999999", "").body.len(), 8 * 1_048_576);
-        assert_eq!(get("/large?bytes=3&chunked=1", "").framing, Framing::Chunked);
-        assert_eq!(get("/error", "").status, 500);
-        assert_eq!(get("/error?status=503", "").status, 503);
-        assert_eq!(get("/error?status=200", "").status, 500);
-        let request = |target: &str| {
-            Request::read(&mut format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes()).unwrap().unwrap()
-        };
+        assert_eq!(get("/large").body().len(), 1_048_576);
+        assert_eq!(get("/large?bytes=99999999999").body().len(), 8 * 1_048_576);
+        assert_eq!(field(&get("/large?bytes=3"), "transfer-encoding"), None);
+        assert_eq!(field(&get("/large?bytes=3&chunked=1"), "transfer-encoding"), Some("chunked"));
+        assert_eq!(get("/error").status(), 500);
+        assert_eq!(get("/error?status=503").status(), 503);
+        assert_eq!(get("/error?status=200").status(), 500);
         assert_eq!(delay(&request("/slow?ms=60000")), Duration::from_secs(5));
         assert_eq!(delay(&request("/fresh?ms=60000")), Duration::ZERO);
     }

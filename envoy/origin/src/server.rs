@@ -1,114 +1,93 @@
-//! Connections: one thread each, bounded in number, in time and in bytes.
+//! Connections, all in one thread, bounded in number, in time and in bytes.
 
-use std::io::{BufReader, BufWriter, ErrorKind, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::ExitCode;
+use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::message::{Framing, Request, Response};
-use crate::pages;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::Response;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+use crate::pages::{self, Request};
 
 const MAX_CONNECTIONS: usize = 512;
-const THREAD_STACK_BYTES: usize = 256 * 1024;
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What all connections share.
-#[derive(Default)]
-struct Shared {
-    requests: AtomicU64,
-    connections: AtomicUsize,
-}
-
-/// Counts one open connection for as long as it lives.
-struct Seat(Arc<Shared>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// How long a connection may be idle, and the head or the body of a request under way.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Serves for ever.
-pub fn serve(listener: &TcpListener) -> ExitCode {
-    let shared = Arc::new(Shared::default());
+pub async fn serve(listener: TcpListener) {
+    let (count, seats) = (Arc::<AtomicU64>::default(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
     loop {
-        match listener.accept() {
-            Ok((stream, _)) => admit(stream, &shared),
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // One too many is closed at once.
+                if let Ok(seat) = Arc::clone(&seats).try_acquire_owned() {
+                    tokio::spawn(converse(stream, Arc::clone(&count), seat));
+                }
+            }
             // Out of descriptors, most likely: they come back when connections end.
-            Err(_) => thread::sleep(Duration::from_millis(10)),
+            Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
-}
-
-/// Gives the connection a thread, or closes it when there are too many.
-fn admit(stream: TcpStream, shared: &Arc<Shared>) {
-    let seat = Seat(Arc::clone(shared));
-    if shared.connections.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
-        return;
-    }
-    // A thread that cannot be started drops its seat and its stream, which closes the connection.
-    let _ = thread::Builder::new().stack_size(THREAD_STACK_BYTES).spawn(move || {
-        // The peer went away or broke the protocol: nobody is left to tell.
-        let _ = converse(&stream, &seat.0);
-    });
 }
 
 /// Answers the requests of one connection until it closes.
-fn converse(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
-    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-    let (mut reader, mut writer) = (BufReader::new(stream), BufWriter::new(stream));
-    loop {
-        let request = match Request::read(&mut reader) {
-            Ok(Some(request)) => request,
-            Ok(None) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                let response = Response {
-                    status: 400,
-                    fields: Vec::new(),
-                    body: format!("{error}\n").into_bytes(),
-                    framing: Framing::Length,
-                };
-                return response.write(&mut writer, &Request::default());
-            }
-            Err(error) => return Err(error),
-        };
-        if request.expects_continue() {
-            writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-            writer.flush()?;
+async fn converse(stream: TcpStream, count: Arc<AtomicU64>, _seat: OwnedSemaphorePermit) {
+    let _ = stream.set_nodelay(true);
+    // The peer went away or broke the protocol: nobody is left to tell.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service_fn(|request| answer(request, &count)))
+        .await;
+}
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Reads the body and forgets it, so that the next request on the connection is found, then answers.
+async fn answer(request: Request<Incoming>, count: &AtomicU64) -> Result<Response<Full<Bytes>>, Failure> {
+    let (head, body) = request.into_parts();
+    let mut body = Limited::new(body, MAX_BODY_BYTES);
+    tokio::time::timeout(PATIENCE, async {
+        while let Some(frame) = body.frame().await {
+            frame?;
         }
-        request.drain_body(&mut reader)?;
-        let count = if pages::counts(&request) {
-            shared.requests.fetch_add(1, Ordering::Relaxed).saturating_add(1)
-        } else {
-            shared.requests.load(Ordering::Relaxed)
-        };
-        thread::sleep(pages::delay(&request));
-        pages::respond(&request, count).write(&mut writer, &request)?;
-        if !request.keep_alive() {
-            return Ok(());
-        }
+        Ok::<_, Failure>(())
+    })
+    .await??;
+    let request = Request::from_parts(head, ());
+    let counted = u64::from(pages::counts(&request));
+    let count = count.fetch_add(counted, Ordering::Relaxed).saturating_add(counted);
+    let delay = pages::delay(&request);
+    if !delay.is_zero() {
+        sleep(delay).await;
     }
+    Ok(pages::respond(&request, count).map(Full::new))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::io::Read;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
 
-    fn origin() -> std::net::SocketAddr {
+    fn origin() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        thread::spawn(move || serve(&listener));
+        std::thread::spawn(move || crate::run(listener));
         address
     }
 
-    fn talk(address: std::net::SocketAddr, text: &str) -> String {
+    fn talk(address: SocketAddr, text: &str) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(text.as_bytes()).unwrap();
         let mut answer = String::new();
@@ -132,6 +111,20 @@ mod tests {
     fn nonsense_is_answered_400_and_the_next_connection_still_works() {
         let address = origin();
         assert!(talk(address, "nonsense\r\n\r\n").starts_with("HTTP/1.1 400 "));
-        assert!(talk(address, "GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 200 "));
+        assert!(talk(address, "GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 200 "));
+    }
+
+    #[test]
+    fn the_answer_says_when_it_was_and_a_head_has_the_length_of_its_get() {
+        let head = talk(origin(), "HEAD /large?bytes=9 HTTP/1.1\r\nConnection: close\r\n\r\n");
+        assert!(head.contains("\r\ndate: ") && head.contains("content-length: 9\r\n"), "{head}");
+        assert!(head.ends_with("\r\n\r\n"), "{head}");
+    }
+
+    #[test]
+    fn a_large_response_comes_in_chunks_when_asked_for() {
+        let answer = talk(origin(), "GET /large?bytes=3&chunked=1 HTTP/1.1\r\nConnection: close\r\n\r\n");
+        assert!(answer.ends_with("\r\n\r\n3\r\n012\r\n0\r\n\r\n"), "{answer}");
+        assert!(!answer.contains("content-length"), "{answer}");
     }
 }

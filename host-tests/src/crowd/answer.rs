@@ -1,6 +1,6 @@
 //! A response as it came, of which only what is asked for is looked at.
 
-use crate::envoy::read_response;
+use crate::http1::read_response;
 
 /// A whole response.
 #[derive(Debug, Clone)]

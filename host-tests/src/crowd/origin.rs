@@ -1,25 +1,39 @@
 //! An origin that takes its time for thousands of requests at once, in one thread.
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
-    io::{self, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    collections::HashMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::event::{Timespec, epoll};
-use rustix::net::{listen, sockopt::set_socket_linger};
+use http_body_util::{BodyExt, Either, Full, channel::Channel};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{CONTENT_LENGTH, HeaderName, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    runtime::Builder,
+    sync::watch,
+    task::JoinSet,
+    time::sleep,
+};
 
-use crate::scripted::{Received, read_request};
+use crate::scripted::Received;
 
 /// It runs as long as the process does.
 #[derive(Clone)]
 pub struct Origin {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
+    up: watch::Sender<bool>,
 }
 
 struct State {
@@ -27,7 +41,6 @@ struct State {
     fetches: HashMap<String, Vec<Instant>>,
     /// Whether fetches are remembered.
     recording: bool,
-    up: bool,
 }
 
 /// What it does with a request.
@@ -64,16 +77,16 @@ impl Origin {
     }
 
     fn begin(script: impl Fn(&Received) -> Plan + Send + 'static, recording: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = {
+            let _entered = runtime.enter();
+            listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap()
+        };
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State {
-            script: Box::new(script),
-            fetches: HashMap::new(),
-            recording,
-            up: true,
-        }));
-        let origin = Self { address, state: Arc::clone(&state) };
-        thread::spawn(move || Server::new(state, address, listener).run());
+        let state = State { script: Box::new(script), fetches: HashMap::new(), recording };
+        let origin = Self { address, state: Arc::new(Mutex::new(state)), up: watch::Sender::new(true) };
+        let (state, up) = (Arc::clone(&origin.state), origin.up.subscribe());
+        thread::spawn(move || runtime.block_on(run(listener, address, state, up)));
         origin
     }
 
@@ -108,189 +121,160 @@ impl Origin {
 
     /// Refuses connections from now on and resets those that are open, or listens again.
     pub fn set_up(&self, up: bool) {
-        self.state.lock().unwrap().up = up;
+        self.up.send_replace(up);
     }
 }
 
-struct Server {
-    state: Arc<Mutex<State>>,
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    // A connection that finds no room here would be tried again a second later.
+    socket.listen(4096)
+}
+
+async fn run(
+    first: TcpListener,
     address: SocketAddr,
-    listener: Option<TcpListener>,
-    epoll: std::os::fd::OwnedFd,
-    /// By their numbers, which are never used again.
-    connections: HashMap<u64, Connection>,
-    count: u64,
-    due: BinaryHeap<Reverse<(Instant, u64)>>,
-}
-
-struct Connection {
-    stream: TcpStream,
-    input: Vec<u8>,
-    next: Option<Next>,
-}
-
-/// What a connection does when it is due.
-enum Next {
-    Answer {
-        plan: Plan,
-        /// None of the body is sent, because of what was asked or answered.
-        bodiless: bool,
-    },
-    /// It sends this.
-    Rest(Vec<u8>),
-    Reset,
-}
-
-const LISTENER: u64 = u64::MAX;
-/// How long a change of mind takes at most.
-const LOOK: Duration = Duration::from_millis(5);
-
-impl Server {
-    fn new(state: Arc<Mutex<State>>, address: SocketAddr, listener: TcpListener) -> Self {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-        let (connections, due) = (HashMap::new(), BinaryHeap::new());
-        let mut server = Self { state, address, listener: None, epoll, connections, count: 0, due };
-        server.listen(listener);
-        server
-    }
-
-    fn listen(&mut self, listener: TcpListener) {
-        listener.set_nonblocking(true).unwrap();
-        // A connection that finds no room here would be tried again a second later.
-        listen(&listener, 4096).unwrap();
-        self.watch(&listener, LISTENER).unwrap();
-        self.listener = Some(listener);
-    }
-
-    fn watch(&self, source: impl std::os::fd::AsFd, number: u64) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, source, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?)
-    }
-
-    fn run(mut self) {
-        let mut ready: Vec<epoll::Event> = Vec::with_capacity(512);
-        loop {
-            let next = self.due.peek().map(|Reverse((at, _))| at.saturating_duration_since(Instant::now()));
-            let patience = next.unwrap_or(LOOK).min(LOOK);
-            let timeout = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
-            ready.clear();
-            if epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)).is_err() {
-                continue;
-            }
-            for event in &ready {
-                match event.data.u64() {
-                    LISTENER => self.accept(),
-                    number => self.read(number),
-                }
-            }
-            while self.due.peek().is_some_and(|Reverse((at, _))| *at <= Instant::now()) {
-                if let Some(Reverse((_, number))) = self.due.pop() {
-                    self.act(number);
-                }
-            }
-            let up = self.state.lock().unwrap().up;
-            match (up, &self.listener) {
-                (false, Some(_)) => {
-                    self.listener = None;
-                    let numbers: Vec<u64> = self.connections.keys().copied().collect();
-                    numbers.into_iter().for_each(|number| self.reset(number));
-                }
-                (true, None) => self.listen(TcpListener::bind(self.address).unwrap()),
-                _ => {}
-            }
-        }
-    }
-
-    fn accept(&mut self) {
-        while let Some(Ok((stream, _))) = self.listener.as_ref().map(TcpListener::accept) {
-            stream.set_nonblocking(true).unwrap();
-            let _ = stream.set_nodelay(true);
-            self.count += 1;
-            self.watch(&stream, self.count).unwrap();
-            self.connections.insert(self.count, Connection { stream, input: Vec::new(), next: None });
-        }
-    }
-
-    fn read(&mut self, number: u64) {
-        let Some(connection) = self.connections.get_mut(&number) else { return };
-        let mut piece = [0; 4096];
-        loop {
-            match connection.stream.read(&mut piece) {
-                Ok(length) if length > 0 => connection.input.extend_from_slice(&piece[..length]),
-                Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => break,
-                _ => {
-                    self.connections.remove(&number);
-                    return;
-                }
-            }
-        }
-        if connection.next.is_some() {
+    state: Arc<Mutex<State>>,
+    mut up: watch::Receiver<bool>,
+) {
+    let mut listener = Some(first);
+    // Whoever could change their mind has gone when a wait fails: then it stays as it is.
+    loop {
+        let listener = listener.take().unwrap_or_else(|| listen(address).unwrap());
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&state)));
+        if up.wait_for(|up| !up).await.is_err() {
+            let _ = accepting.await;
             return;
         }
-        let Some(mut request) = whole_request(&connection.input) else { return };
-        connection.input.clear();
-        let mut state = self.state.lock().unwrap();
+        accepting.abort();
+        let _ = accepting.await;
+        if up.wait_for(|up| *up).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Its connections end with it.
+async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
+    let mut connections = JoinSet::new();
+    loop {
+        if let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(converse(stream, Arc::clone(&state)));
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn converse(stream: TcpStream, state: Arc<Mutex<State>>) {
+    let _ = stream.set_nodelay(true);
+    // One that ends before the client has closed it is reset.
+    let _ = stream.set_zero_linger();
+    let service = service_fn(|request| answer(request, &state));
+    let _ =
+        http1::Builder::new().auto_date_header(false).serve_connection(TokioIo::new(stream), service).await;
+}
+
+type Content = Either<Full<Bytes>, Channel<Bytes, io::Error>>;
+
+async fn answer(request: Request<Incoming>, state: &Mutex<State>) -> Result<Response<Content>, hyper::Error> {
+    let (head, body) = request.into_parts();
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let mut request = Received {
+        method: head.method.to_string(),
+        target: head.uri.to_string(),
+        fields: head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        body: body.collect().await?.to_bytes().into(),
+        before: 0,
+    };
+    let plan = {
+        let mut state = state.lock().unwrap();
         if state.recording {
             let earlier = state.fetches.entry(request.target.clone()).or_default();
             request.before = earlier.len();
             earlier.push(Instant::now());
         }
-        let plan = (state.script)(&request);
-        let bodiless = request.method == "HEAD" || matches!(plan.status, 204 | 304);
-        self.due.push(Reverse((Instant::now() + plan.delay, number)));
-        connection.next = Some(Next::Answer { plan, bodiless });
+        (state.script)(&request)
+    };
+    if !plan.delay.is_zero() {
+        sleep(plan.delay).await;
     }
-
-    fn act(&mut self, number: u64) {
-        let Some(connection) = self.connections.get_mut(&number) else { return };
-        let (message, then) = match connection.next.take() {
-            Some(Next::Answer { plan, bodiless }) => plan.message(bodiless),
-            Some(Next::Rest(rest)) => (rest, None),
-            Some(Next::Reset) | None => return self.reset(number),
-        };
-        if connection.stream.write_all(&message).is_err() {
-            self.connections.remove(&number);
-        } else if let Some((next, pause)) = then {
-            connection.next = Some(next);
-            self.due.push(Reverse((Instant::now() + pause, number)));
-        }
-    }
-
-    fn reset(&mut self, number: u64) {
-        if let Some(connection) = self.connections.remove(&number) {
-            let _ = set_socket_linger(&connection.stream, Some(Duration::ZERO));
-        }
-    }
-}
-
-/// The request that these bytes are, once all of it is there.
-fn whole_request(bytes: &[u8]) -> Option<Received> {
-    if !bytes.windows(4).any(|piece| piece == b"\r\n\r\n") {
-        return None;
-    }
-    let request = read_request(&mut &bytes[..]).ok()?;
-    let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    (request.body.len() >= length).then_some(request)
+    Ok(plan.response())
 }
 
 impl Plan {
-    /// What is sent first, and what comes after it, how much later.
-    fn message(self, bodiless: bool) -> (Vec<u8>, Option<(Next, Duration)>) {
-        let length = self.body.len();
-        let framing = match self.status {
-            204 | 304 => String::new(),
-            _ => format!("content-length: {length}\r\n"),
-        };
-        let mut message =
-            format!("HTTP/1.1 {} Planned\r\n{}{framing}\r\n", self.status, self.fields).into_bytes();
-        if bodiless {
-            return (message, None);
+    fn response(self) -> Response<Content> {
+        let bytes = Bytes::from(self.body);
+        let mut response = Response::new(Either::Left(Full::new(bytes.clone())));
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap();
+        for line in self.fields.lines() {
+            let (name, value) = line.split_once(':').unwrap();
+            let value = HeaderValue::from_bytes(value.trim().as_bytes()).unwrap();
+            response.headers_mut().append(HeaderName::try_from(name).unwrap(), value);
         }
-        let (sent, then) = match (self.breaks, self.rests) {
-            (Some((sent, pause)), _) => (sent, Some((Next::Reset, pause))),
-            (None, Some((sent, pause))) => (sent, Some((Next::Rest(self.body[sent..].to_vec()), pause))),
-            (None, None) => (length, None),
+        let Some((sent, pause)) = self.breaks.or(self.rests) else { return response };
+        response.headers_mut().insert(CONTENT_LENGTH, bytes.len().into());
+        let (mut to, content) = Channel::new(1);
+        *response.body_mut() = Either::Right(content);
+        tokio::spawn(async move {
+            // Whoever has gone away, or asked for the head only, gets no more.
+            let _ = to.send_data(bytes.slice(..sent)).await;
+            sleep(pause).await;
+            if self.breaks.is_some() {
+                to.abort(io::ErrorKind::ConnectionReset.into());
+            } else {
+                let _ = to.send_data(bytes.slice(sent..)).await;
+            }
+        });
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envoy::{Ask, Response};
+
+    fn ask(origin: &Origin, method: &str, target: &str) -> io::Result<Response> {
+        Ask::new(origin.address, method, target).try_send()
+    }
+
+    #[test]
+    fn it_answers_as_planned_and_remembers_what_was_asked_for() {
+        let origin = Origin::start(|path, before| Plan {
+            status: if path == "/304" { 304 } else { 200 },
+            fields: format!("x-before: {before}\r\ncache-control: max-age=1\r\n"),
+            body: b"abcdef".to_vec(),
+            breaks: (path == "/breaks").then_some((2, Duration::from_millis(20))),
+            rests: (path == "/rests").then_some((2, Duration::from_millis(20))),
+            ..Plan::default()
+        });
+        let whole = ask(&origin, "GET", "/a").unwrap();
+        assert_eq!((whole.text().as_str(), whole.complete), ("abcdef", true));
+        assert_eq!((whole.header("x-before").as_deref(), whole.header("date")), (Some("0"), None));
+        let head = ask(&origin, "HEAD", "/a").unwrap();
+        assert_eq!((head.header("content-length").as_deref(), head.text().as_str()), (Some("6"), ""));
+        assert_eq!(ask(&origin, "GET", "/304").unwrap().text(), "");
+        let rest = ask(&origin, "GET", "/rests").unwrap();
+        assert_eq!((rest.text().as_str(), rest.complete), ("abcdef", true));
+        let broken = ask(&origin, "GET", "/breaks").unwrap();
+        assert_eq!((broken.text().as_str(), broken.complete), ("ab", false));
+        assert_eq!((origin.fetches("/a").len(), origin.all_fetches().len()), (2, 5));
+    }
+
+    #[test]
+    fn one_that_is_down_refuses_and_comes_back_where_it_was() {
+        let origin = Origin::start(|_, _| Plan { status: 200, ..Plan::default() });
+        let until = |up: bool| {
+            origin.set_up(up);
+            let end = Instant::now() + Duration::from_secs(20);
+            while ask(&origin, "GET", "/").is_ok() != up {
+                assert!(Instant::now() < end, "{up}");
+            }
         };
-        message.extend_from_slice(&self.body[..sent]);
-        (message, then)
+        until(true);
+        until(false);
+        until(true);
     }
 }

@@ -1,11 +1,13 @@
 //! A client that shows exactly what came: every field line, in order, and whether the content was complete.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufReader, Write},
     marker::PhantomData,
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
+
+use crate::http1::read_response;
 
 /// A request to be sent.
 pub struct Ask<'a> {
@@ -96,7 +98,7 @@ impl Ask<'_> {
     /// # Errors
     /// The connection ended before a response came.
     pub fn try_send(self) -> io::Result<Response> {
-        let mut connection = Connection::try_open(self.address)?;
+        let mut connection = Connection::try_open(self.address, PATIENCE)?;
         connection.try_send(self)
     }
 
@@ -136,14 +138,18 @@ impl Ask<'_> {
 
 impl Connection {
     pub(super) fn open(address: SocketAddr) -> Self {
-        Self::try_open(address).unwrap()
+        Self::try_open(address, PATIENCE).unwrap()
     }
 
-    fn try_open(address: SocketAddr) -> io::Result<Self> {
+    /// Connects. Nothing may take longer than `patience`.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn try_open(address: SocketAddr, patience: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         Ok(Self { address, stream: BufReader::new(stream) })
     }
 
@@ -209,86 +215,5 @@ impl Response {
     /// The content as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
-    }
-}
-
-/// Reads one response, passing over interim ones.
-///
-/// # Errors
-/// The stream ended before its head did, or is not HTTP/1.1.
-pub fn read_response(stream: &mut impl BufRead, bodiless: bool) -> io::Result<Response> {
-    let mut interim = Vec::new();
-    loop {
-        let (status, fields) = read_head(stream)?;
-        if (100..200).contains(&status) {
-            interim.push(status);
-            continue;
-        }
-        let mut response = Response { status, fields, body: Vec::new(), complete: true, interim };
-        if !bodiless && status != 204 && status != 304 {
-            response.complete = read_content(stream, &mut response).is_ok();
-        }
-        return Ok(response);
-    }
-}
-
-type Head = (u16, Vec<(String, Vec<u8>)>);
-
-fn read_head(stream: &mut impl BufRead) -> io::Result<Head> {
-    let first = read_line(stream)?;
-    let text = String::from_utf8_lossy(&first).into_owned();
-    let status = text.split(' ').nth(1).and_then(|word| word.parse().ok());
-    let status = status.filter(|_| text.starts_with("HTTP/1.1 ")).ok_or_else(|| io::Error::other(text))?;
-    let mut fields = Vec::new();
-    loop {
-        let line = read_line(stream)?;
-        if line.is_empty() {
-            return Ok((status, fields));
-        }
-        let colon = line.iter().position(|byte| *byte == b':').ok_or(io::ErrorKind::InvalidData)?;
-        let name = String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase();
-        fields.push((name, line[colon + 1..].trim_ascii().to_vec()));
-    }
-}
-
-fn read_line(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    stream.read_until(b'\n', &mut line)?;
-    if line.pop() != Some(b'\n') {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    if line.last() == Some(&b'\r') {
-        line.pop();
-    }
-    Ok(line)
-}
-
-fn read_content(stream: &mut impl BufRead, response: &mut Response) -> io::Result<()> {
-    if response.header("transfer-encoding").is_some_and(|coding| coding.contains("chunked")) {
-        return read_chunks(stream, response);
-    }
-    match response.header("content-length").map(|length| length.parse::<u64>().unwrap()) {
-        Some(length) => {
-            let read = stream.take(length).read_to_end(&mut response.body)?;
-            if read as u64 == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-        }
-        None => stream.read_to_end(&mut response.body).map(|_| ()),
-    }
-}
-
-fn read_chunks(stream: &mut impl BufRead, response: &mut Response) -> io::Result<()> {
-    loop {
-        let line = String::from_utf8_lossy(&read_line(stream)?).into_owned();
-        let digits = line.split(';').next().unwrap_or_default().trim();
-        let length = u64::from_str_radix(digits, 16).map_err(io::Error::other)?;
-        if length == 0 {
-            // Trailers, if any, and the empty line.
-            while !read_line(stream)?.is_empty() {}
-            return Ok(());
-        }
-        let read = stream.take(length).read_to_end(&mut response.body)?;
-        if read as u64 != length || !read_line(stream)?.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Calls to the remote store: a request waits for one, and nothing that may become of it holds the request up.
 
-use selvage_host_tests::upstash::base64;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use selvage_host_tests::{Callout, Gateway, Headers, OriginResponse, Stream};
 
 use crate::{assert_forwarded, assert_hit, cache_status, fresh};
@@ -346,7 +346,7 @@ fn an_upstash_record_answers_the_request_that_waits_for_it() {
     let at = sent.iter().position(|call| call.path().starts_with("/set/")).expect("the record is sent");
     let set = sent.remove(at);
     assert!(set.path().contains("?EX="), "{}", set.path());
-    let encoded = base64(set.body());
+    let encoded = BASE64_STANDARD.encode(set.body());
     set.respond(200, Headers::new(), r#"{"result":"OK"}"#);
 
     let other = upstash();

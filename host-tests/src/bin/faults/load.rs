@@ -1,8 +1,8 @@
 //! A steady load that does not wait for answers: requests leave at their times, whatever became of those before.
 
 use std::{
-    io::{self, BufReader, Write},
-    net::{SocketAddr, TcpStream},
+    io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,7 +12,7 @@ use std::{
 };
 
 use selvage_host_tests::chance::{Dice, Zipf};
-use selvage_host_tests::envoy::{Response, read_response};
+use selvage_host_tests::envoy::{Connection, Response};
 use selvage_host_tests::measured::Sample;
 use selvage_host_tests::scripted::{Answer, Origin};
 
@@ -20,6 +20,8 @@ use selvage_host_tests::scripted::{Answer, Origin};
 pub const RATE: u32 = 500;
 /// Connections, and so the most requests under way at once. Each request is on one that is idle.
 const CONNECTIONS: usize = 96;
+/// Who waits longer for anything goes away.
+const PATIENCE: Duration = Duration::from_secs(5);
 const KEYS: usize = 3000;
 /// The Zipf exponent: flat enough that the tail is asked for all the time.
 const SKEW: f64 = 0.7;
@@ -98,7 +100,7 @@ impl Load {
 
 fn client(address: SocketAddr, mix: &Mix, next: &AtomicUsize, count: usize, start: Instant) -> Vec<Sample> {
     let mut samples = Vec::new();
-    let mut connection = connect(address).ok();
+    let mut connection = Connection::try_open(address, PATIENCE).ok();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= count {
@@ -124,24 +126,12 @@ fn client(address: SocketAddr, mix: &Mix, next: &AtomicUsize, count: usize, star
     }
 }
 
-fn connect(address: SocketAddr) -> io::Result<BufReader<TcpStream>> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    Ok(BufReader::new(stream))
-}
-
-fn ask(
-    connection: &mut Option<BufReader<TcpStream>>,
-    address: SocketAddr,
-    target: &str,
-) -> io::Result<Response> {
-    let stream = match connection {
-        Some(stream) => stream,
-        None => connection.insert(connect(address)?),
+fn ask(connection: &mut Option<Connection>, address: SocketAddr, target: &str) -> io::Result<Response> {
+    let connection = match connection {
+        Some(connection) => connection,
+        None => connection.insert(Connection::try_open(address, PATIENCE)?),
     };
-    stream.get_mut().write_all(format!("GET {target} HTTP/1.1\r\nhost: fleet.example\r\n\r\n").as_bytes())?;
-    read_response(stream, false)
+    connection.try_send(connection.get(target).header("host", "fleet.example"))
 }
 
 /// Two kilobytes that no other key has, not all of them text.
