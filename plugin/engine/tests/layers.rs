@@ -433,3 +433,12 @@ fn a_circle_is_told_by_its_steps() {
     let steps = circle(&round).unwrap();
     assert_eq!(steps.iter().map(|step| &*step.from).collect::<Vec<_>>(), ["b", "c", "d"]);
 }
+
+#[test]
+fn the_page_about_capabilities_shows_its_example_as_it_is() {
+    let page = fs::read_to_string(engine().join("../docs/capability.md")).unwrap();
+    for file in ["src/stages/teapot.rs", "tests/scenarios/teapot.rs"] {
+        let source = fs::read_to_string(engine().join(file)).unwrap();
+        assert!(page.contains(&format!("```rust\n{source}```")), "{file} is another");
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::gateway::{Gateway, fresh_for};
 
-const TEAPOT: &str = r#"{"rules":[{"name":"pot","match":{"path":["/teapot"]},"teapot":true}]}"#;
+const TEAPOT: &str = r#"{"rules":[{"name":"pot","match":{"paths":["/teapot"]},"teapot":true}]}"#;
 
 #[test]
 fn a_rule_with_a_teapot_answers_and_nothing_goes_to_the_origin() {
