@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-/// A small generator of numbers that look random (splitmix64).
+use selvage_engine::chance;
+
+/// A small generator of numbers that look random: that of the engine, with what tests ask of it.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
@@ -14,11 +16,7 @@ impl Dice {
 
     /// Any number.
     pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        chance::next(&mut self.0)
     }
 
     /// A number below `bound`; 0 for a bound of 0.
@@ -43,7 +41,7 @@ impl Dice {
 
     /// A number from 0 to just under 1.
     pub fn fraction(&mut self) -> f64 {
-        (self.number() >> 11) as f64 / (1u64 << 53) as f64
+        chance::fraction(self.number())
     }
 
     /// A pause as between events that know nothing of each other, `mean` long on average and five times that at most.

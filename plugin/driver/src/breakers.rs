@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use selvage_engine::breaker::{Admit, Breaker, CallResult, Config, Counters, Latency, State};
+use selvage_engine::chance;
 use selvage_engine::registry::{self, Limits, Registry};
 use selvage_engine::stats::Stats;
 use selvage_engine::time::Timestamp;
@@ -116,13 +117,9 @@ impl<H: Calls> Breakers<H> {
         self.registry.entry(cluster, now, make).map(|entry| &mut entry.value)
     }
 
-    /// The next number of a xorshift generator, which no two workers have in common.
-    pub fn random(&mut self) -> u64 {
-        self.random |= 1;
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
+    /// The next number of a sequence that no two workers have in common.
+    pub const fn random(&mut self) -> u64 {
+        chance::next(&mut self.random)
     }
 }
 

@@ -50,6 +50,7 @@ pub mod config;
 pub mod policy;
 
 pub mod breaker;
+pub mod chance;
 mod lines;
 mod members;
 pub mod registry;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::chance;
+
 /// When a breaker opens, for how long, and what closes it.
 ///
 /// The defaults suit a cache in the same network, called with a deadline of 50 ms: five calls that fail open it,
@@ -97,9 +99,9 @@ impl Config {
             pause = pause.saturating_mul(self.growth);
         }
         let pause = pause.min(self.longest_pause);
-        // The upper 53 bits as a part of one: all of them are exact in an f64.
-        let chance = (mix(random) >> 11) as f64 / (1_u64 << 53) as f64;
-        pause.mul_f64(1.0 - self.jitter * chance).max(LEAST)
+        // The caller's numbers need not be evenly spread.
+        let drawn = chance::fraction(chance::mixed(random.wrapping_add(chance::STEP)));
+        pause.mul_f64(1.0 - self.jitter * drawn).max(LEAST)
     }
 
     /// What no pause exceeds, even one made under settings that have changed a little.
@@ -110,14 +112,6 @@ impl Config {
 
 const LEAST: Duration = Duration::from_millis(1);
 const MOST: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Spreads any number over all 64 bits, so that the caller's need not be evenly spread.
-const fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{Cache, Moment};
 use crate::breaker::{Admit, Breaker, CallResult, Counters, State};
+use crate::chance;
 use crate::policy::{self, Rule};
 use crate::registry::{Limits, Registry};
 use crate::time::Timestamp;
@@ -81,11 +82,8 @@ impl Origins {
     }
 
     fn random(&mut self, salt: u64) -> u64 {
-        self.random = (self.random ^ salt).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random ^= salt;
+        chance::next(&mut self.random)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Cache, Refresh};
+use crate::chance;
 use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 
@@ -76,13 +77,10 @@ impl Cache {
             return false;
         }
         // Any number will do that differs from request to request.
-        self.draws = self.draws.wrapping_add(0x9e37_79b9_7f4a_7c15) ^ now.as_millis();
-        let mut z = self.draws;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        let chance = ((z >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
-        -scale * chance.ln() >= remaining
+        self.draws ^= now.as_millis();
+        // Above 0, of which there is no logarithm.
+        let drawn = 1.0 - chance::fraction(chance::next(&mut self.draws));
+        -scale * drawn.ln() >= remaining
     }
 }
 
