@@ -1,8 +1,8 @@
 //! Says what the cache would do with a request and its response under a configuration, and why; no Envoy needed.
 //!
 //! ```text
-//! cargo run -p selvage-host-tests --bin explain -- --config F --request R [--response S] [--scheme https] [--json]
-//! cargo run -p selvage-host-tests --bin explain -- --config F --url https://example.com/a [--response S]
+//! cargo run -p selvage-explain -- --config F --request R [--response S] [--scheme https] [--json]
+//! cargo run -p selvage-explain -- --config F --url https://example.com/a [--response S]
 //! ```
 //!
 //! `R` and `S` are HTTP/1 messages as `curl -i` shows them, `-` is standard input. The response counts as just come. Ends
