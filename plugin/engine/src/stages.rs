@@ -7,6 +7,8 @@
 //! A stage that is not configured costs the test of one flag, and one that was not built nothing. `plugin/docs/capability.md`
 //! shows how to add one.
 
+#[cfg(feature = "maintenance")]
+mod maintenance;
 #[cfg(feature = "operators")]
 pub(crate) mod operators;
 #[cfg(feature = "teapot")]
@@ -51,6 +53,10 @@ pub(crate) enum Until {
 pub(crate) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<Then> {
     #[cfg(feature = "operators")]
     if let Some(then) = operators::enter(seen, cache, moment) {
+        return Some(then);
+    }
+    #[cfg(feature = "maintenance")]
+    if let Some(then) = maintenance::enter(seen, cache, moment.now) {
         return Some(then);
     }
     #[cfg(feature = "teapot")]

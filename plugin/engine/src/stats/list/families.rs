@@ -86,6 +86,8 @@ pub const FAMILIES: &[Family] = &[
             "purged",
             "other-validator",
             "many-tags",
+            #[cfg(feature = "maintenance")]
+            "maintenance",
             #[cfg(feature = "teapot")]
             "teapot",
         ],
