@@ -1,6 +1,6 @@
 //! What a request passes before the cache sees it: one stage for each capability.
 //!
-//! The exchange asks them in the order of [`enter`], and is the only one that keeps a request's state. A stage lets the request
+//! The exchange asks them in the order of `enter`, and is the only one that keeps a request's state. A stage lets the request
 //! go on, answers it, or takes it: then it says what it waits for, is told of each such event, and answers in the end. What
 //! a stage has taken never goes to the origin.
 //!
