@@ -26,6 +26,7 @@ mod invalidation;
 mod isolation;
 mod keys;
 mod load;
+mod maintenance;
 mod memory;
 mod metrics;
 mod page;

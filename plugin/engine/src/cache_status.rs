@@ -59,6 +59,9 @@ pub enum Detail {
     OtherValidator,
     /// The response has more tags than are kept: every purge by tag covers it.
     ManyTags,
+    /// The rule answers 503 for a while.
+    #[cfg(feature = "maintenance")]
+    Maintenance,
     /// A teapot has answered.
     #[cfg(feature = "teapot")]
     Teapot,
@@ -100,6 +103,8 @@ impl Detail {
             Self::Purged,
             Self::OtherValidator,
             Self::ManyTags,
+            #[cfg(feature = "maintenance")]
+            Self::Maintenance,
             #[cfg(feature = "teapot")]
             Self::Teapot,
         ];
@@ -134,6 +139,8 @@ impl Detail {
             Self::Purged => "purged",
             Self::OtherValidator => "other-validator",
             Self::ManyTags => "many-tags",
+            #[cfg(feature = "maintenance")]
+            Self::Maintenance => "maintenance",
             #[cfg(feature = "teapot")]
             Self::Teapot => "teapot",
         }

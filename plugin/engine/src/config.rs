@@ -23,6 +23,8 @@ pub use settings::freshness::{Stale, Ttl};
 pub use settings::key::{BodyKey, Key, Query, QueryChoice, QueryName, QueryOrder};
 use settings::kinds::text;
 pub use settings::lists::{COMPRESSIBLE, CREDENTIALS, SWITCHES, TAGGING, TAINTING};
+#[cfg(feature = "maintenance")]
+pub use settings::maintenance::Maintenance;
 use settings::nested::object;
 pub use settings::operators::{Admin, Purge, Warm};
 pub use settings::origin::{Coalesce, OriginBreaker, Refresh};

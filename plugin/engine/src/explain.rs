@@ -17,6 +17,8 @@ use serde_json::{Map, Value};
 
 use crate::admission::{rule_of, stays_out};
 use crate::cache::{Cache, Moment};
+#[cfg(feature = "maintenance")]
+use crate::cache_status::Detail;
 use crate::fields::Fields;
 use crate::policy::Rule;
 use crate::request::Request;
@@ -253,6 +255,11 @@ pub fn explain(subject: &Subject<'_>, cache: &mut Cache, moment: &mut Moment<'_>
     let entered = stays_out(&mut request, rule);
     let subject = &Subject { request: &request, ..*subject };
     asking::note(&request, rule_index, rule, &policy, &mut explanation);
+    #[cfg(feature = "maintenance")]
+    if rule.maintenance.as_ref().is_some_and(|window| window.retry_after_at(moment.now).is_some()) {
+        explanation.verdict("request", "answered with 503", &reasons::of_detail(Detail::Maintenance));
+        return explanation;
+    }
     let key = match entered {
         Ok(body_keyed) => keyed::find(subject, rule_index, rule, body_keyed, &policy, &mut explanation),
         Err((forward, detail)) => {

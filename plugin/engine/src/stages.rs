@@ -1,12 +1,14 @@
 //! What a request passes before the cache sees it: one stage for each capability.
 //!
-//! The exchange asks them in the order of [`enter`], and is the only one that keeps a request's state. A stage lets the request
+//! The exchange asks them in the order of `enter`, and is the only one that keeps a request's state. A stage lets the request
 //! go on, answers it, or takes it: then it says what it waits for, is told of each such event, and answers in the end. What
 //! a stage has taken never goes to the origin.
 //!
 //! A stage that is not configured costs the test of one flag, and one that was not built nothing. `plugin/docs/capability.md`
 //! shows how to add one.
 
+#[cfg(feature = "maintenance")]
+mod maintenance;
 #[cfg(feature = "operators")]
 pub(crate) mod operators;
 #[cfg(feature = "teapot")]
@@ -51,6 +53,10 @@ pub(crate) enum Until {
 pub(crate) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<Then> {
     #[cfg(feature = "operators")]
     if let Some(then) = operators::enter(seen, cache, moment) {
+        return Some(then);
+    }
+    #[cfg(feature = "maintenance")]
+    if let Some(then) = maintenance::enter(seen, cache, moment.now) {
         return Some(then);
     }
     #[cfg(feature = "teapot")]

@@ -1,6 +1,7 @@
 //! Points in time, and how HTTP writes them. The clock itself is the caller's.
 
 mod http_date;
+mod rfc3339;
 
 use std::time::{Duration, SystemTime};
 
@@ -54,6 +55,16 @@ impl Timestamp {
     /// An HTTP-date in any of the three forms of RFC 9110 §5.6.7; `None` if it is not one.
     pub fn parse_http_date(value: &[u8]) -> Option<Self> {
         http_date::parse(value).map(Self::from_secs)
+    }
+
+    /// A moment of RFC 3339 in UTC and whole seconds, from 1970 on: `2026-12-01T02:00:00Z`. `None` for anything else.
+    pub fn parse_rfc3339(value: &[u8]) -> Option<Self> {
+        rfc3339::parse(value).map(Self::from_secs)
+    }
+
+    /// This moment as in RFC 3339, rounded down to a second. Moments past the year 9999 become its end.
+    pub fn to_rfc3339(self) -> String {
+        rfc3339::write(self.as_secs().min(LAST_HTTP_DATE))
     }
 
     /// This moment as an IMF-fixdate (RFC 9110 §5.6.7). Moments past the year 9999 become its end.

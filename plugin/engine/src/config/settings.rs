@@ -18,6 +18,8 @@ pub(crate) mod freshness;
 pub(crate) mod key;
 pub(crate) mod kinds;
 pub(crate) mod lists;
+#[cfg(feature = "maintenance")]
+pub(crate) mod maintenance;
 pub(crate) mod nested;
 pub(crate) mod operators;
 pub(crate) mod origin;

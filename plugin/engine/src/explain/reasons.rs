@@ -101,6 +101,12 @@ pub fn of_detail(detail: Detail) -> Reason {
             "",
             "at most 2048 tags by response (a group of Cache-Groups counts as two)",
         ),
+        #[cfg(feature = "maintenance")]
+        Detail::Maintenance => (
+            "the rule answers 503 within a window of time",
+            "RFC 9110 §15.6.4",
+            "maintenance: null in the rule, or another window",
+        ),
         #[cfg(feature = "teapot")]
         Detail::Teapot => ("the rule is a teapot", "RFC 2324 §2.3.2", "teapot: false"),
         Detail::Purged => {

@@ -30,6 +30,8 @@ mod freshness;
 mod informing;
 mod invalidating;
 mod keys;
+#[cfg(feature = "maintenance")]
+mod maintenance;
 mod metrics;
 mod order;
 mod page;

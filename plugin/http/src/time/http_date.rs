@@ -57,13 +57,13 @@ fn gmt(text: &[u8]) -> Option<u64> {
 }
 
 /// `08:49:37`, in seconds. A leap second is the last one of its minute.
-fn clock(text: &[u8]) -> Option<u64> {
+pub(super) fn clock(text: &[u8]) -> Option<u64> {
     let [h1, h2, b':', m1, m2, b':', s1, s2] = text else { return None };
     let (hour, minute, second) = (number(&[*h1, *h2])?, number(&[*m1, *m2])?, number(&[*s1, *s2])?);
     (hour < 24 && minute < 60 && second <= 60).then_some(hour * 3600 + minute * 60 + second.min(59))
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + u64::from(digit - b'0')))
 }
 
@@ -76,7 +76,7 @@ fn month(name: &[u8; 3]) -> Option<u64> {
 
 /// Puts date and time together. The days are counted in years that begin in March, so that the leap day is the
 /// last of its year (the proleptic Gregorian calendar, as in RFC 3339).
-fn seconds(year: u64, month: u64, day: u64, time: u64) -> Option<u64> {
+pub(super) fn seconds(year: u64, month: u64, day: u64, time: u64) -> Option<u64> {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let longest = match month {
         2 if leap => 29,
@@ -95,7 +95,7 @@ fn seconds(year: u64, month: u64, day: u64, time: u64) -> Option<u64> {
 }
 
 /// Days from 0000-03-01 to 1970-01-01.
-const DAYS_TO_EPOCH: u64 = 719_468;
+pub(super) const DAYS_TO_EPOCH: u64 = 719_468;
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,8 @@ use super::freshness::{Stale, Ttl};
 use super::key::Key;
 use super::kinds::{Words, switch, text, whole, word};
 use super::lists::{CREDENTIALS, TAINTING, all};
+#[cfg(feature = "maintenance")]
+use super::maintenance::Maintenance;
 use super::nested::{ascending, given, list, nullable, object, required};
 use super::origin::{Coalesce, OriginBreaker, Refresh};
 use super::response::{Compression, RangeFill, Tags, Vary};
@@ -80,6 +82,9 @@ pub struct Rule {
     /// Whether the response to a POST answers later GETs of the URL that it names itself by (RFC 9110 §9.3.3).
     /// Default: false.
     pub post_answers_get: bool,
+    /// When every request is answered with 503. Default: never.
+    #[cfg(feature = "maintenance")]
+    pub maintenance: Option<Maintenance>,
     /// Every request is answered with 418. Default: false.
     #[cfg(feature = "teapot")]
     pub teapot: bool,
@@ -127,6 +132,9 @@ section! {
         range = RangeFill::default(), object(), "Requests for a part of what is not stored.";
         post_answers_get = false, switch(),
             "Whether the response to a POST answers later GETs of the URL that its `Content-Location` says it is (RFC 9110 §9.3.3).";
+        #[cfg(feature = "maintenance")]
+        maintenance = None, nullable(object()),
+            "Every request is answered with 503 and `Retry-After` within a window of time; `{}`: now, without end.";
         #[cfg(feature = "teapot")]
         teapot = false, switch(), "Every request is answered with 418 (RFC 2324).";
         watched = Watched::default();

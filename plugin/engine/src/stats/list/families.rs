@@ -29,7 +29,7 @@ pub const FAMILIES: &[Family] = &[
         meaning: "Requests of clients, each counted once: what came of it, and the farthest place that it had to go to. \
                   `hit` and `stale` are answered from a store, `collapsed` too, after waiting for another request's fetch; \
                   `validated` by a 304 of the origin; `miss` and `bypass` by the origin; `refused` by nobody \
-                  (`only-if-cached`, or the origin is left alone).",
+                  (`only-if-cached`, the origin is left alone, or the rule is in maintenance).",
     },
     Family {
         name: "fwd",
@@ -86,6 +86,8 @@ pub const FAMILIES: &[Family] = &[
             "purged",
             "other-validator",
             "many-tags",
+            #[cfg(feature = "maintenance")]
+            "maintenance",
             #[cfg(feature = "teapot")]
             "teapot",
         ],
