@@ -59,7 +59,7 @@ pub struct Answer {
     fields: Vec<(String, Vec<u8>)>,
     content: Vec<u8>,
     framing: Framing,
-    delays: Option<Gate>,
+    delays: Option<AdminAuth>,
     breaks: Option<Break>,
     halts: Option<Halt>,
 }
@@ -90,9 +90,9 @@ enum Break {
 
 /// Something that happens when the test says so.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub struct AdminAuth(Arc<(Mutex<bool>, Condvar)>);
 
-impl Gate {
+impl AdminAuth {
     /// A gate that is shut.
     pub fn new() -> Self {
         Self::default()
@@ -175,7 +175,7 @@ impl Answer {
     }
 
     /// Sends nothing before the gate is open.
-    pub fn waits_for(mut self, gate: &Gate) -> Self {
+    pub fn waits_for(mut self, gate: &AdminAuth) -> Self {
         self.delays = Some(gate.clone());
         self
     }

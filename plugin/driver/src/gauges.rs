@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use selvage_engine::cache::Moment;
-use selvage_engine::insight::held::{Held, Outside};
+use selvage_engine::insight::held::{AdapterUsage, Held};
 use selvage_engine::insight::speaker::Speaker;
 use selvage_engine::policy::Policy;
 use selvage_engine::time::Timestamp;
@@ -73,7 +73,7 @@ pub fn export<H: Calls>(root: &mut Root<H>, held: Option<InVm>, breakers: &Break
         metrics.gauge(("live", "held"), held.bodies);
     }
     if root.wake.has_joined() && now >= root.gauges.next_look {
-        root.cache.note_held(Outside {
+        root.cache.note_held(AdapterUsage {
             at: now,
             heap_bytes: H::memory_bytes() as u64,
             contexts: Held { count: held.map_or(0, |held| held.contexts), ..Held::default() },

@@ -1,15 +1,15 @@
 //! What each callback of a proxy-wasm host does: the engine's events are made of it, and its directives become host calls.
 //!
-//! [`Vm`] holds all state: a `root` for each configured plugin, and the streams, for which `obey` does what the engine says.
+//! [`Vm`] holds all state: a `root` for each configured plugin, and the streams, for which `apply` does what the engine says.
 //! Everything is generic over [`Calls`], what a host offers. The module has that of a real Envoy, the simulation of the host
 //! tests one of its own; nothing is looked up at run time. A line here that mentions freshness is in the wrong crate.
 
+mod apply;
 mod breakers;
 mod environment;
 mod gauges;
 mod host;
 mod metrics;
-mod obey;
 mod pace;
 mod refreshes;
 mod remote;

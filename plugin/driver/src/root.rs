@@ -8,7 +8,7 @@ use selvage_engine::cache::{Cache, Moment, OriginNews, OriginTurn};
 use selvage_engine::config::{Config, ConfigError};
 use selvage_engine::exchange;
 use selvage_engine::policy::{self, Policy};
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
@@ -57,7 +57,7 @@ impl<H: Calls> Root<H> {
         let metrics = Metrics::new(&policy.label);
         let gauges = Gauges::new(&policy, breakers.random(), H::now());
         let mut cache = Cache::new(policy);
-        cache.set_gate(gate);
+        cache.set_admin_auth(gate);
         cache.set_seal(seal);
         cache.seed_purges(breakers.random());
         // A VM that starts knows what was purged before its first request.
@@ -185,15 +185,15 @@ fn tell_operator<H: Calls>(news: &OriginNews) {
 }
 
 /// Who may purge.
-fn gate(admin: &policy::Admin) -> Result<Gate, ConfigError> {
+fn gate(admin: &policy::Admin) -> Result<AdminAuth, ConfigError> {
     let Some(name) = &admin.token_env else {
-        return Ok(if admin.open { Gate::Open } else { Gate::Absent });
+        return Ok(if admin.open { AdminAuth::Open } else { AdminAuth::Absent });
     };
     if admin.open {
-        return Ok(Gate::Open);
+        return Ok(AdminAuth::Open);
     }
     let token = variable("admin.token_env", name)?;
-    Ok(Gate::Token { name: name.clone(), token: token.into_bytes().into() })
+    Ok(AdminAuth::Token { name: name.clone(), token: token.into_bytes().into() })
 }
 
 /// The tick is no slower, however seldom the workers look for what others did.

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 
-use selvage_engine::exchange::{Exchange, Mend};
+use selvage_engine::exchange::{ContentTypeFix, Exchange};
 
 use crate::host::{Calls, Map};
 
@@ -11,19 +11,19 @@ pub enum Stream {
     /// The request went to the origin, or waits for its body.
     Exchange(Exchange),
     /// Our own reply is about to pass our own callbacks.
-    Mend(Mending),
+    ContentTypeFix(Mending),
 }
 
 /// What Envoy's idea of a reply got wrong.
-pub struct Mending(Mend);
+pub struct Mending(ContentTypeFix);
 
 impl Mending {
     /// Puts it right, in the callback for the reply's head.
     pub fn apply<H: Calls>(&self) {
         match &self.0 {
-            Mend::RemoveContentType => H::remove_header(Map::Response, "content-type"),
-            Mend::AddContentType(value) => H::add_header(Map::Response, "content-type", value),
-            Mend::AddLength(kind) => {
+            ContentTypeFix::RemoveContentType => H::remove_header(Map::Response, "content-type"),
+            ContentTypeFix::AddContentType(value) => H::add_header(Map::Response, "content-type", value),
+            ContentTypeFix::AddLength(kind) => {
                 H::set_header(Map::Response, "content-length", b"0");
                 if let Some(value) = kind {
                     H::add_header(Map::Response, "content-type", value);
@@ -33,9 +33,9 @@ impl Mending {
     }
 }
 
-impl From<Mend> for Stream {
-    fn from(mend: Mend) -> Self {
-        Self::Mend(Mending(mend))
+impl From<ContentTypeFix> for Stream {
+    fn from(mend: ContentTypeFix) -> Self {
+        Self::ContentTypeFix(Mending(mend))
     }
 }
 

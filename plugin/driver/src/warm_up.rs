@@ -6,7 +6,7 @@ use std::rc::Rc;
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::exchange::{Directive, Event, Exchange};
 use selvage_engine::fields::{FieldBlock, Fields};
-use selvage_engine::host::Nowhere;
+use selvage_engine::host::NullHost;
 use selvage_engine::policy::Policy;
 use selvage_engine::time::Timestamp;
 
@@ -19,7 +19,7 @@ use crate::host::Calls;
 )]
 pub fn run<H: Calls>(policy: &Rc<Policy>) {
     let mut cache = Cache::new(Rc::clone(policy));
-    let mut host = Nowhere;
+    let mut host = NullHost;
     for _ in 0..3 {
         let mut moment = Moment { now: Timestamp::from_secs(1), host: &mut host };
         let mut exchange = Exchange::new();

@@ -10,9 +10,9 @@ use std::time::Instant;
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::exchange::{Directive, Event, Exchange};
 use selvage_engine::fields::{FieldBlock, Fields};
-use selvage_engine::host::Nowhere;
+use selvage_engine::host::NullHost;
 use selvage_engine::policy::Policy;
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 use selvage_engine::time::Timestamp;
 
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
@@ -54,8 +54,8 @@ fn main() {
 /// Nanoseconds of a hit, the least of several rounds, on a response with so many tags after a purge of so many others.
 fn hit(request: &[u8], response: &[u8], tags: usize, purged: usize) -> u128 {
     let mut cache = Cache::new(Rc::new(Policy::default()));
-    cache.set_gate(Gate::Open);
-    let mut host = Nowhere;
+    cache.set_admin_auth(AdminAuth::Open);
+    let mut host = NullHost;
     let now = Timestamp::parse_http_date(b"Sat, 21 Nov 2026 11:00:05 GMT").unwrap_or_default();
     let mut moment = Moment { now, host: &mut host };
     let mut exchange = Exchange::new();

@@ -45,7 +45,7 @@ pub use refresh::Refresh;
 pub use remote::Under;
 
 pub(crate) use invalidations::Mark;
-pub(crate) use refresh::{Awaited, Candidate, Errand, Fleet};
+pub(crate) use refresh::{Awaited, Errand, Fleet, StaleResponse};
 
 use invalidations::Invalidations;
 use remembered::Remembered;
@@ -60,7 +60,7 @@ use crate::breaker::Latency;
 use crate::host::Host;
 use crate::lines::Lines;
 use crate::policy::Policy;
-use crate::purge::gate::Gate;
+use crate::purge::admin_auth::AdminAuth;
 use crate::purge::guesses::Guesses;
 use crate::purge::log::Log;
 use crate::purge::ring::Ring;
@@ -124,7 +124,7 @@ pub struct Cache {
     /// Purges for and of the other nodes.
     spread: Spread,
     purge_ids: purging::Ids,
-    gate: Gate,
+    gate: AdminAuth,
     guesses: Guesses,
     fills: fills::Fills,
     /// Keys for which the origin failed lately, each at the place its hash gives it.
@@ -194,7 +194,7 @@ impl Cache {
             purge_ring: Ring::default(),
             spread: Spread::default(),
             purge_ids: purging::Ids::default(),
-            gate: Gate::default(),
+            gate: AdminAuth::default(),
             guesses: Guesses::default(),
             fills: fills::Fills::default(),
             failures: Vec::new(),
@@ -216,12 +216,12 @@ impl Cache {
     }
 
     /// Who is an operator. Nobody, before this is called.
-    pub fn set_gate(&mut self, gate: Gate) {
+    pub fn set_admin_auth(&mut self, gate: AdminAuth) {
         self.gate = gate;
     }
 
     /// Who is an operator.
-    pub(crate) const fn gate(&self) -> &Gate {
+    pub(crate) const fn gate(&self) -> &AdminAuth {
         &self.gate
     }
 

@@ -30,12 +30,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::admission::asked;
-use crate::cache::{Admitted, Cache, Candidate, FillEnd, FillId, Kept, Moment};
+use crate::cache::{Admitted, Cache, FillEnd, FillId, Kept, Moment, StaleResponse};
 use crate::cache_status::{Detail, Forward};
 use crate::credentials::identity_of;
 use crate::fields::Fields;
 use crate::policy::FieldName;
-pub use crate::reply::{Mend, Reply};
+pub use crate::reply::{ContentTypeFix, Reply};
 use crate::request::MethodKind;
 use crate::stages::{Held, Then, Until};
 use crate::storability::Asked;
@@ -46,7 +46,7 @@ use awaiting_body::AwaitingBody;
 #[cfg(feature = "operators")]
 use explaining::Explaining;
 use looking_up::LookingUp;
-use lookup::Keyed;
+use lookup::LookupRequest;
 use polling::{Claim, Polling};
 pub use refreshing::NotSent;
 use shadowing::{Comparing, Would};
@@ -150,7 +150,7 @@ pub enum Directive {
         claim: Option<Duration>,
     },
     /// Hold the request and wake it at this moment with [`Wake::Poll`]: to ask the remote store again, or a stage.
-    PollRemote {
+    AwaitMoment {
         /// The moment.
         at: Timestamp,
     },
@@ -196,7 +196,7 @@ fn then(said: Then) -> (State, Directive) {
     match said {
         Then::Respond(reply) => (State::Finished, Directive::Respond(reply)),
         Then::Await(held, Until::Body) => (State::Held(Box::new(held)), Directive::AwaitBody),
-        Then::Await(held, Until::Moment(at)) => (State::Held(Box::new(held)), Directive::PollRemote { at }),
+        Then::Await(held, Until::Moment(at)) => (State::Held(Box::new(held)), Directive::AwaitMoment { at }),
     }
 }
 
@@ -274,7 +274,7 @@ struct Plan {
     forward: Forward,
     detail: Option<Detail>,
     /// The stale response it would freshen or replace.
-    stale: Option<Candidate>,
+    stale: Option<StaleResponse>,
     /// Others may wait for what it fetches.
     leads: Option<FillId>,
     /// So may other Envoys.
@@ -288,8 +288,8 @@ struct Plan {
 
 impl Plan {
     /// For a client's request that found nothing; its head is still to be given.
-    fn of(keyed: &Keyed<'_>, now: Timestamp) -> Self {
-        let Keyed { request, rule_index, rule, key, hash, .. } = *keyed;
+    fn of(keyed: &LookupRequest<'_>, now: Timestamp) -> Self {
+        let LookupRequest { request, rule_index, rule, key, hash, .. } = *keyed;
         Self {
             key: key.to_vec(),
             hash,
@@ -422,11 +422,11 @@ impl Exchange {
             }
             (State::Storing(storing), Event::Trailers) => storing.finish(cache, moment),
             (State::Storing(storing), Event::Ended) => {
-                storing.abandon(FillEnd::Died, cache, moment);
+                storing.abandon(FillEnd::Abandoned, cache, moment);
                 (State::Finished, Directive::Pass)
             }
             (State::Forwarding(plan), Event::Ended) => {
-                plan.abandon(FillEnd::Died, cache, moment);
+                plan.abandon(FillEnd::Abandoned, cache, moment);
                 (State::Finished, Directive::Pass)
             }
             (State::LookingUp(waiting), Event::Ended) => {
@@ -451,9 +451,9 @@ impl Exchange {
             (state, _) => {
                 cache.stats.count("event", "unexpected");
                 match state {
-                    State::Storing(storing) => storing.abandon(FillEnd::Died, cache, moment),
+                    State::Storing(storing) => storing.abandon(FillEnd::Abandoned, cache, moment),
                     State::Comparing(comparing) => comparing.abandon(cache, moment),
-                    State::Forwarding(plan) => plan.abandon(FillEnd::Died, cache, moment),
+                    State::Forwarding(plan) => plan.abandon(FillEnd::Abandoned, cache, moment),
                     State::LookingUp(waiting) => waiting.abandon(cache, moment),
                     State::Waiting(waiting) => waiting.abandon(cache),
                     State::Polling(polling) => polling.abandon(cache, moment),
@@ -510,7 +510,7 @@ impl Exchange {
     }
 
     /// Whether a stage has taken it, so that it must never go to the origin: it may show a token.
-    pub const fn is_operators(&self) -> bool {
+    pub const fn is_held(&self) -> bool {
         matches!(self.state, State::Held(_))
     }
 

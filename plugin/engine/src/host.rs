@@ -1,13 +1,13 @@
 //! What Envoy offers to a worker, as traits: shared data, and what it answers at once.
 //!
-//! `wire` reads and writes the values that lie in shared data, `duty` is what one worker of a node does for all.
-//! [`Nowhere`] is a host for what runs outside any.
+//! `wire` reads and writes the values that lie in shared data, `leadership` is what one worker of a node does for all.
+//! [`NullHost`] is a host for what runs outside any.
 
-pub(crate) mod duty;
-mod nowhere;
+pub(crate) mod leadership;
+mod null_host;
 pub(crate) mod wire;
 
-pub use nowhere::Nowhere;
+pub use null_host::NullHost;
 
 /// What is counted: a family and a word of its closed set.
 pub type Word = (&'static str, &'static str);

@@ -1,9 +1,9 @@
 //! What the engine uses: the configuration made ready for requests.
 
+pub(crate) mod effective;
 mod glob;
 pub mod hosts;
 mod matcher;
-pub(crate) mod shown;
 
 pub use crate::config::{
     Admin, BodyKey, Breaker, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node,

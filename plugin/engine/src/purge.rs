@@ -13,7 +13,7 @@
 //! [`tags`](crate::tags) are what a response is purged by beside its URL, [`ring`] tells the workers of a node, [`spread`] the other
 //! nodes, and [`gate`] and [`request`] are the door for operators.
 
-pub mod gate;
+pub mod admin_auth;
 pub mod guesses;
 pub mod log;
 pub mod request;

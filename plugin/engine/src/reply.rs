@@ -14,7 +14,7 @@ pub struct Reply {
     /// The part of the content that is sent.
     pub range: std::ops::Range<usize>,
     /// What the host's own idea of a reply would get wrong.
-    pub mend: Option<Mend>,
+    pub mend: Option<ContentTypeFix>,
 }
 
 impl Reply {
@@ -33,7 +33,7 @@ impl Reply {
 /// Envoy gives a reply with content the type `text/plain` where none is named, and takes the type off a reply
 /// without content. The adapter undoes either.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mend {
+pub enum ContentTypeFix {
     /// The stored response has no `Content-Type`.
     RemoveContentType,
     /// The stored response has one, and no content.

@@ -21,7 +21,7 @@ use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::config::Config;
 use selvage_engine::explain::{Answer, Explanation, Subject, explain};
 use selvage_engine::freshness::date_of;
-use selvage_engine::host::Nowhere;
+use selvage_engine::host::NullHost;
 use selvage_engine::policy::Policy;
 use selvage_engine::request::Request;
 use selvage_engine::time::Timestamp;
@@ -110,7 +110,7 @@ fn explained(config: Config, request: &Message, response: Option<&Message>) -> E
     let mut cache = Cache::new(Rc::new(Policy::from(config)));
     let request = Request::read(request.head.fields(), !body.is_empty());
     let subject = Subject { request: &request, body: Some(body), response: answer };
-    explain(&subject, &mut cache, &mut Moment { now, host: &mut Nowhere })
+    explain(&subject, &mut cache, &mut Moment { now, host: &mut NullHost })
 }
 
 fn contents(path: &str) -> Result<Vec<u8>, Failure> {

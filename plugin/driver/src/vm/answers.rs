@@ -6,8 +6,8 @@ use selvage_engine::exchange::{Event, RemoteAnswer};
 use selvage_engine::time::Timestamp;
 
 use super::{Vm, root_of};
+use crate::apply::{Step, apply};
 use crate::host::{Buffer, Calls, Envoy, Map};
-use crate::obey::{Step, obey};
 use crate::refreshes::Refreshes;
 use crate::root::Root;
 use crate::stream::Stream;
@@ -69,7 +69,7 @@ impl<H: Calls> Vm<H> {
             return;
         }
         let directive = exchange.on(Event::Remote(answer), &mut root.cache, &mut moment);
-        if obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now) == Step::Goes
+        if apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now) == Step::Goes
         {
             H::resume_request();
         }

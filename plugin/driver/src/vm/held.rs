@@ -49,7 +49,7 @@ impl HeldBodies {
                 return true;
             }
             let stream = streams.remove(&held.context);
-            if matches!(&stream, Some(Stream::Exchange(exchange)) if exchange.is_operators()) {
+            if matches!(&stream, Some(Stream::Exchange(exchange)) if exchange.is_held()) {
                 if H::act_for(held.context) {
                     // Never to the origin: it shows a token.
                     H::reply(408, "selvage", &[], b"");

@@ -5,8 +5,8 @@ use selvage_engine::exchange::{Event, Exchange};
 use selvage_engine::time::Timestamp;
 
 use super::{Vm, root_of, stream_root};
+use crate::apply::{Step, apply};
 use crate::host::{Action, Buffer, Calls, Envoy, Map};
-use crate::obey::{Step, obey};
 use crate::stream::Stream;
 
 impl<H: Calls> Vm<H> {
@@ -21,7 +21,7 @@ impl<H: Calls> Vm<H> {
         let mut exchange = Exchange::new();
         let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
         let directive = exchange.on(Event::Request { head, end_of_stream }, &mut root.cache, &mut moment);
-        let step = obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
+        let step = apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
         root.after_event();
         root.remote.send_purges(&mut self.breakers, &mut root.cache, now);
         if step == Step::AwaitsBody {
@@ -48,8 +48,7 @@ impl<H: Calls> Vm<H> {
         let new = size.saturating_sub(*seen);
         let chunk = if new == 0 { Some(Vec::new()) } else { H::buffer(Buffer::RequestBody, *seen, new) };
         let Some(chunk) = chunk else {
-            if matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.is_operators())
-            {
+            if matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.is_held()) {
                 self.end(context, Event::Ended);
                 H::reply(500, "selvage", &[], b"");
                 return Action::Pause;
@@ -66,7 +65,7 @@ impl<H: Calls> Vm<H> {
         let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
         let event = Event::RequestBody { chunk: &chunk, end_of_stream };
         let directive = exchange.on(event, &mut root.cache, &mut moment);
-        let step = obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
+        let step = apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
         root.after_event();
         root.remote.send_purges(&mut self.breakers, &mut root.cache, now);
         if step != Step::AwaitsBody {
@@ -87,7 +86,7 @@ impl<H: Calls> Vm<H> {
                 continue;
             }
             let directive = exchange.on(Event::Woken(wake), &mut root.cache, &mut moment);
-            if obey(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now)
+            if apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now)
                 == Step::Goes
             {
                 H::resume_request();

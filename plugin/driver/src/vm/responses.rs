@@ -2,12 +2,12 @@
 
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::coding::head::ACCEPT_ENCODING;
-use selvage_engine::exchange::{Directive, Event, Fetched, Mend, Recast, Reply};
+use selvage_engine::exchange::{ContentTypeFix, Directive, Event, Fetched, Recast, Reply};
 use selvage_engine::fields::{FieldBlock, Fields};
 
 use super::{Vm, root_of, stream_root};
+use crate::apply::answer;
 use crate::host::{Action, Buffer, Calls, Envoy, Map};
-use crate::obey::answer;
 use crate::refreshes::of_envoy;
 use crate::rewritten::Rewritten;
 use crate::stream::Stream;
@@ -18,7 +18,7 @@ impl<H: Calls> Vm<H> {
         let exchange = match self.streams.get_mut(&context) {
             None => return Action::Continue,
             Some(Stream::Exchange(exchange)) => exchange,
-            Some(Stream::Mend(mend)) => {
+            Some(Stream::ContentTypeFix(mend)) => {
                 mend.apply::<H>();
                 self.streams.remove(&context);
                 return Action::Continue;
@@ -184,7 +184,7 @@ fn in_place<H: Calls>(reply: &Reply, end_of_stream: bool) -> Option<Vec<u8>> {
 
 /// Sends a reply and keeps Envoy from naming a type for content that has none: an empty one says nothing.
 fn answer_with_a_type<H: Calls>(mut reply: Reply, cache: &mut Cache) {
-    if reply.mend == Some(Mend::RemoveContentType)
+    if reply.mend == Some(ContentTypeFix::RemoveContentType)
         && let Some(fields) = Fields::parse(&reply.fields)
     {
         let block = FieldBlock::copy_of(fields);

@@ -34,7 +34,7 @@ pub enum FillEnd {
     /// The head has come, and the body will take longer than anybody should wait.
     TakesLong,
     /// The client or the origin has gone before the end, or the origin has failed.
-    Died,
+    Abandoned,
 }
 
 /// What a request does that would fetch.
@@ -309,7 +309,7 @@ impl Cache {
             }
             // Its leader is lost, or slower than anybody waits.
             let id = fill.id;
-            self.end_fill(id, FillEnd::Died, moment);
+            self.end_fill(id, FillEnd::Abandoned, moment);
         }
         if self.fills.under_way.len() >= MOST_FILLS {
             self.stats.count("coalesce", "too-many-fills");
@@ -367,7 +367,7 @@ impl Cache {
                 self.fills.unshared.clear(hash);
                 None
             }
-            FillEnd::Died => None,
+            FillEnd::Abandoned => None,
         };
         let nobody_waits = extent.is_some_and(|extent| {
             // Those with other values look again.

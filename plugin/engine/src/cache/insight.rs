@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Cache, Moment};
 use crate::insight::advice::Seen;
 use crate::insight::busiest::{Busiest, Key};
-use crate::insight::held::{Held, Here, Outside};
+use crate::insight::held::{AdapterUsage, EngineUsage, Held};
 use crate::insight::history::History;
 use crate::insight::mismatches::{Mismatch, Mismatches};
 use crate::request::Request;
@@ -16,7 +16,7 @@ use crate::store::Slot;
 pub(super) struct Insight {
     busiest: Busiest,
     history: History,
-    outside: Outside,
+    outside: AdapterUsage,
     mismatches: Mismatches,
     /// The remote store's breaker is to be reset.
     reset_wanted: bool,
@@ -29,7 +29,7 @@ impl Cache {
     }
 
     /// What the adapter holds.
-    pub fn note_held(&mut self, outside: Outside) {
+    pub fn note_held(&mut self, outside: AdapterUsage) {
         self.insight.outside = outside;
     }
 
@@ -56,14 +56,14 @@ impl Cache {
         &self.insight.mismatches
     }
 
-    pub(crate) const fn held_outside(&self) -> &Outside {
+    pub(crate) const fn held_outside(&self) -> &AdapterUsage {
         &self.insight.outside
     }
 
     /// What this worker itself holds.
-    pub(crate) fn held_here(&self, moment: &Moment<'_>) -> Here {
+    pub(crate) fn held_here(&self, moment: &Moment<'_>) -> EngineUsage {
         let load = self.load();
-        Here {
+        EngineUsage {
             fills: Held::since(load.fills, self.oldest_fill(), moment.now),
             filling_bytes: load.filling_bytes,
             remote_queue: load.remote_queue,

@@ -64,7 +64,7 @@ pub(crate) struct Awaited {
     pub(crate) asked: Asked,
     pub(crate) forward: Forward,
     /// The stale response it would freshen or replace.
-    pub(crate) stale: Option<Candidate>,
+    pub(crate) stale: Option<StaleResponse>,
     /// Others may wait for what it fetches.
     pub(crate) leads: Option<FillId>,
     /// What the origin's breaker is to hear of.
@@ -75,7 +75,7 @@ pub(crate) struct Awaited {
 }
 
 /// A stored response that a forwarded request may bring back to life.
-pub(crate) struct Candidate {
+pub(crate) struct StaleResponse {
     pub(crate) stored: Rc<StoredResponse>,
     pub(crate) hash: u128,
     /// Up to where invalidations were known when it was found.

@@ -146,7 +146,7 @@ impl Cache {
                 self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds });
             }
             // What one client was refused, others may have.
-            FillEnd::NotShared(_) | FillEnd::Stored | FillEnd::Died => self.drop_claim(hash),
+            FillEnd::NotShared(_) | FillEnd::Stored | FillEnd::Abandoned => self.drop_claim(hash),
         }
     }
 

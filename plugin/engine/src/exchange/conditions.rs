@@ -1,6 +1,6 @@
 //! What the origin is asked in place of what the client asked: our conditions (RFC 9111 §4.3.1) and the whole for a part.
 
-use super::{Candidate, RequestEdit};
+use super::{RequestEdit, StaleResponse};
 use crate::coding::etag;
 use crate::policy::Rule;
 use crate::precondition::{entity_tags, weakly_equal};
@@ -36,8 +36,8 @@ pub(super) fn asks_for_the_whole(
 
 /// Replaces the client's conditions by those that validate the stored response, to which the client's own entity-tags are
 /// added: the origin's 304 then says which of them it means.
-pub(super) fn validating(candidate: &Candidate, request: &Request<'_>) -> Vec<RequestEdit> {
-    let Candidate { stored, conditional: true, .. } = candidate else { return Vec::new() };
+pub(super) fn validating(candidate: &StaleResponse, request: &Request<'_>) -> Vec<RequestEdit> {
+    let StaleResponse { stored, conditional: true, .. } = candidate else { return Vec::new() };
     let edit = |name, value: Option<Vec<u8>>| match value {
         Some(value) => RequestEdit::Set(name, value),
         None => RequestEdit::Remove(name),

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::conditions::can_be_confirmed;
-use super::lookup::Keyed;
-use super::{Candidate, refreshing};
+use super::lookup::LookupRequest;
+use super::{StaleResponse, refreshing};
 use crate::admission::asks_of;
 use crate::cache::{AnsweredBy, Cache, Failure, Found, Moment, Revalidation, Tier, Usable, usable, within};
 use crate::cache_control::ResponseDirectives;
@@ -26,18 +26,18 @@ pub(super) enum Decision {
         renew: Option<u128>,
     },
     /// Ask the origin.
-    Forward { forward: Forward, detail: Option<Detail>, stale: Option<Candidate> },
+    Forward { forward: Forward, detail: Option<Detail>, stale: Option<StaleResponse> },
     /// 504: the client wants no forwarding (RFC 9111 §5.2.1.7).
     GatewayTimeout,
 }
 
 pub(super) fn decide(
     found: Found,
-    keyed: &Keyed<'_>,
+    keyed: &LookupRequest<'_>,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> Decision {
-    let Keyed { request, rule_index, rule, .. } = *keyed;
+    let LookupRequest { request, rule_index, rule, .. } = *keyed;
     let asks = asks_of(request, rule);
     let (stored, tier, hash) = match found {
         Found::Response { stored, tier, hash } => (stored, tier, hash),
@@ -87,7 +87,7 @@ pub(super) fn decide(
     }
     let conditional = can_be_confirmed(&stored, request);
     let (detail, found) = (None, cache.known_invalidations());
-    Decision::Forward { forward, detail, stale: Some(Candidate { stored, hash, found, conditional }) }
+    Decision::Forward { forward, detail, stale: Some(StaleResponse { stored, hash, found, conditional }) }
 }
 
 /// For how long a stored response has been stale and what to say, if it may stand in for a failure of the origin
@@ -120,7 +120,7 @@ pub(super) fn stands_in(
 pub(super) fn after_failure(
     found: &Found,
     turn: u128,
-    keyed: &Keyed<'_>,
+    keyed: &LookupRequest<'_>,
     cache: &Cache,
     now: Timestamp,
 ) -> Option<Decision> {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::awaiting_body::AwaitingBody;
 #[cfg(feature = "operators")]
 use super::explaining::Explaining;
-use super::lookup::{self, Fetch, Keyed, RemoteUse, settle, with_head};
+use super::lookup::{self, Fetch, LookupRequest, RemoteUse, settle, with_head};
 use super::shadowing::Would;
 use super::{Directive, Plan, RequestEdit, Role, State, then};
 use crate::admission::{asks_of, rule_of, stays_out};
@@ -103,7 +103,7 @@ pub(super) fn keyed(
         let took = moment.host.micros().saturating_sub(begun);
         cache.stats.sample("duration_us", "key", took);
     }
-    let keyed = Keyed { request, rule_index, rule, key: &key, hash, changed, sampled };
+    let keyed = LookupRequest { request, rule_index, rule, key: &key, hash, changed, sampled };
     let result =
         settle(&keyed, RemoteUse::Possible, Fetch::Undecided { waited: 0, since: None }, cache, moment);
     if cache.stats.is_noted() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::forwarding::{is_full_answer, relay};
 use super::storing::Storing;
-use super::{Candidate, Directive, Plan, Purpose, State};
+use super::{Directive, Plan, Purpose, StaleResponse, State};
 use crate::cache::{Cache, Extent, FillEnd, Moment};
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Outcome, Ttl};
@@ -109,7 +109,7 @@ impl Plan {
         // An error says nothing about the next answer, and all at once are no help to an origin in trouble. Nor does what one
         // request has provoked.
         if status >= 400 && !matches!(status, 404 | 410) {
-            return FillEnd::Died;
+            return FillEnd::Abandoned;
         }
         let one = matches!(
             detail,
@@ -172,7 +172,12 @@ impl Plan {
     }
 
     /// Removes what a full answer has replaced by nothing.
-    pub(super) fn remove_replaced(&self, candidate: &Candidate, cache: &mut Cache, moment: &mut Moment<'_>) {
+    pub(super) fn remove_replaced(
+        &self,
+        candidate: &StaleResponse,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) {
         let key = (self.hash, self.key.as_slice());
         candidate.remove_replaced(key, &self.head, self.identity.is_none(), self.requested, cache, moment);
     }

@@ -69,7 +69,7 @@ impl Plan {
                 }
                 // That a client has the new one already says nothing about those who wait: they ask for it.
                 Validated::Relay => {
-                    self.end_fill(FillEnd::Died, cache, moment);
+                    self.end_fill(FillEnd::Abandoned, cache, moment);
                     return (State::Relaying, relay(&outcome, rule, head, cache));
                 }
                 Validated::Absent => {
@@ -97,7 +97,7 @@ impl Plan {
             Role::Fill => return self.fill(status, head, end_of_stream, rule, outcome, cache, moment),
             Role::Head => {
                 self.compare_head(status, head, rule, cache, moment);
-                self.abandon(FillEnd::Died, cache, moment);
+                self.abandon(FillEnd::Abandoned, cache, moment);
             }
             // What another filter or Envoy itself answers is no success of the origin's (RFC 9111 §4.4).
             Role::Invalidate if (200..400).contains(&status) && moment.host.origin_answered() => {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::lookup::{self, Fetch, Keyed, RemoteUse};
+use super::lookup::{self, Fetch, LookupRequest, RemoteUse};
 use super::polling::{Claim, Polling};
 use super::{Directive, RemoteAnswer, State};
 use crate::cache::{Cache, Extent, FillEnd, Moment};
@@ -43,7 +43,7 @@ impl Held {
         let policy = Rc::clone(cache.policy());
         let Some(fields) = Fields::parse(&head) else { return (State::Relaying, Directive::Pass) };
         let request = Request::read(fields, false).marked(marks);
-        let keyed = Keyed {
+        let keyed = LookupRequest {
             request: &request,
             rule_index: rule,
             rule: policy.rule(rule),
@@ -134,7 +134,7 @@ impl LookingUp {
     /// The request is gone.
     pub(super) fn abandon(&self, cache: &mut Cache, moment: &mut Moment<'_>) {
         if let Fetch::Leads { id, .. } = self.fetch {
-            cache.end_fill(id, FillEnd::Died, moment);
+            cache.end_fill(id, FillEnd::Abandoned, moment);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::refreshing;
 use super::reply::{self, Shape};
 use super::shadowing;
 use super::waiting::Waiting;
-use super::{Candidate, Directive, Plan, RequestEdit, Role, State};
+use super::{Directive, Plan, RequestEdit, Role, StaleResponse, State};
 use crate::admission::{self, asked};
 use crate::cache::{
     AnsweredBy, Asker, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Tier, Turn, Usable, usable,
@@ -45,7 +45,7 @@ pub(super) fn with_head((state, directive): (State, Directive), head: Vec<u8>) -
 }
 
 /// A request and its key.
-pub(super) struct Keyed<'a> {
+pub(super) struct LookupRequest<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) rule_index: usize,
     pub(super) rule: &'a Rule,
@@ -118,7 +118,7 @@ impl Fetch {
     }
 }
 
-impl Keyed<'_> {
+impl LookupRequest<'_> {
     pub(super) fn held(&self) -> Held {
         let Self { request, rule_index, key, hash, changed, .. } = *self;
         let marks = request.marks();
@@ -129,14 +129,14 @@ impl Keyed<'_> {
 /// Whether a request leads, waits or goes alone, now that it needs more than what this Envoy has. `turn` is the hash of what
 /// it would bring; `whole` says that it asks for that in the place of a part.
 pub(super) fn take_turn(
-    keyed: &Keyed<'_>,
+    keyed: &LookupRequest<'_>,
     (turn, whole): (u128, bool),
     fetch: Fetch,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> Result<Fetch, Box<Waiting>> {
     let Fetch::Undecided { waited, since } = fetch else { return Ok(fetch) };
-    let Keyed { request, rule, .. } = *keyed;
+    let LookupRequest { request, rule, .. } = *keyed;
     let asked = asked(request, rule);
     // What these fetch is for themselves.
     let asks = request.directives;
@@ -168,13 +168,13 @@ pub(super) fn take_turn(
 
 /// Answers from what is stored, waits for another's fetch, asks the remote store, or goes to the origin.
 pub(super) fn settle(
-    keyed: &Keyed<'_>,
+    keyed: &LookupRequest<'_>,
     remote: RemoteUse,
     fetch: Fetch,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
-    let Keyed { request, rule_index, rule, key, hash, changed, .. } = *keyed;
+    let LookupRequest { request, rule_index, rule, key, hash, changed, .. } = *keyed;
     if rule.shadow {
         if !may_wait(keyed, remote, fetch, cache) {
             return pass_by(keyed, Detail::WaitingLimit, cache, moment);
@@ -329,25 +329,25 @@ pub(super) fn settle(
 }
 
 /// Whether there is room for what the request would keep. What has waited before is counted already.
-fn may_wait(keyed: &Keyed<'_>, remote: RemoteUse, fetch: Fetch, cache: &Cache) -> bool {
+fn may_wait(keyed: &LookupRequest<'_>, remote: RemoteUse, fetch: Fetch, cache: &Cache) -> bool {
     let is_new = remote == RemoteUse::Possible && matches!(fetch, Fetch::Undecided { since: None, .. });
     !is_new || cache.has_room_to_wait(keyed.request.fields.block_bytes().saturating_add(keyed.key.len()))
 }
 
 /// The origin is left alone: stale if that is allowed when it fails, else 503.
 fn refuse(
-    keyed: &Keyed<'_>,
-    stale: Option<&Candidate>,
+    keyed: &LookupRequest<'_>,
+    stale: Option<&StaleResponse>,
     fetch: Fetch,
     open: OriginOpen,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
-    give_up_lead(fetch, FillEnd::Died, cache, moment);
+    give_up_lead(fetch, FillEnd::Abandoned, cache, moment);
     cache.stats.count("origin", "refused");
     let failure = Failure { status: 503, answered_by: AnsweredBy::Host };
     let detail = Some(Detail::OriginOpen);
-    if let Some(Candidate { stored, .. }) = stale
+    if let Some(StaleResponse { stored, .. }) = stale
         && let Some((by, _)) = stands_in(stored, failure, keyed.rule, moment.now)
         && let Some(form) = cache.form_of(stored, keyed.request)
     {
@@ -367,7 +367,7 @@ fn refuse(
 fn follow(fetch: Fetch, turn: u128, wait: Duration, cache: &mut Cache, moment: &mut Moment<'_>) -> Fetch {
     match fetch {
         Fetch::Leads { id, polls_until, .. } if id.hash() != turn => {
-            give_up_lead(fetch, FillEnd::Died, cache, moment);
+            give_up_lead(fetch, FillEnd::Abandoned, cache, moment);
             Fetch::Undecided { waited: 0, since: polls_until.map(|until| until.minus(wait)) }
         }
         other => other,
@@ -379,7 +379,7 @@ fn give_up_lead(fetch: Fetch, end: FillEnd, cache: &mut Cache, moment: &mut Mome
     let Fetch::Leads { id, claim, .. } = fetch else { return };
     cache.end_fill(id, end, moment);
     if let Some(claim) = claim {
-        cache.end_claim(claim.hash, FillEnd::Died, moment.now < claim.until);
+        cache.end_claim(claim.hash, FillEnd::Abandoned, moment.now < claim.until);
     }
 }
 
@@ -392,13 +392,13 @@ pub(super) fn gateway_timeout(cache: &mut Cache) -> (State, Directive) {
 
 /// `If-Match` and `If-Unmodified-Since`: what is fresh and meets them is served; all else is for the origin to judge.
 fn settle_precondition(
-    keyed: &Keyed<'_>,
+    keyed: &LookupRequest<'_>,
     found: Found,
     form: &Form,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
-    let Keyed { request, rule, .. } = *keyed;
+    let LookupRequest { request, rule, .. } = *keyed;
     let asks = admission::asks_of(request, rule);
     if let Found::Response { stored, tier, .. } = &found
         && let Usable::Fresh { remaining } = usable(stored, &asks, moment.now)
@@ -424,12 +424,12 @@ fn settle_precondition(
 
 /// The origin answers, and nothing is kept of the request.
 pub(super) fn pass_by(
-    keyed: &Keyed<'_>,
+    keyed: &LookupRequest<'_>,
     detail: Detail,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
-    let Keyed { request, rule_index, rule, .. } = *keyed;
+    let LookupRequest { request, rule_index, rule, .. } = *keyed;
     let (forward, detail) = (Forward::Bypass, Some(detail));
     let plan = Plan { forward, detail, ..Plan::unkeyed(rule_index, Role::Bystander, moment.now) };
     let mut edits = super::entering::preconditions(request, rule);

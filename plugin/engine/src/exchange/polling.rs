@@ -47,7 +47,7 @@ impl Polling {
             let fetch = Fetch::Leads { id, polls_until: Some(until), claim: None };
             return held.settle(RemoteUse::Done, fetch, cache, moment);
         }
-        (State::Polling(Box::new(Self { held, id, until })), Directive::PollRemote { at })
+        (State::Polling(Box::new(Self { held, id, until })), Directive::AwaitMoment { at })
     }
 
     pub(super) fn on_wake(self, cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
@@ -57,7 +57,7 @@ impl Polling {
 
     /// The request is gone.
     pub(super) fn abandon(&self, cache: &mut Cache, moment: &mut Moment<'_>) {
-        cache.end_fill(self.id, FillEnd::Died, moment);
+        cache.end_fill(self.id, FillEnd::Abandoned, moment);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::forwarding::is_full_answer;
 use super::refreshing;
-use super::{Candidate, Directive, Mend, Plan, Recast, Reply, Role, State};
+use super::{ContentTypeFix, Directive, Plan, Recast, Reply, Role, StaleResponse, State};
 use crate::cache::{Cache, FillEnd, Moment};
 use crate::cache_status::Outcome;
 use crate::coding::head::ACCEPT_ENCODING;
@@ -20,7 +20,7 @@ use crate::store::response::Body;
 pub(super) struct Refetching {
     plan: Box<Plan>,
     /// What was to be confirmed.
-    candidate: Candidate,
+    candidate: StaleResponse,
     outcome: Outcome,
 }
 
@@ -46,7 +46,7 @@ impl Refetching {
     /// Asks for it, if it is known whom to call.
     pub(super) fn begin(
         mut plan: Box<Plan>,
-        candidate: Candidate,
+        candidate: StaleResponse,
         outcome: Outcome,
         rule: &Rule,
         cache: &mut Cache,
@@ -96,13 +96,13 @@ impl Refetching {
     fn give_up(self, rule: &Rule, cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
         let Self { plan, candidate, mut outcome } = self;
         let directive = plan.without_content(&candidate, rule, &mut outcome, cache, moment);
-        plan.abandon(FillEnd::Died, cache, moment);
+        plan.abandon(FillEnd::Abandoned, cache, moment);
         (State::Finished, directive)
     }
 
     /// The client is gone.
     pub(super) fn abandon(&self, cache: &mut Cache, moment: &mut Moment<'_>) {
-        self.plan.abandon(FillEnd::Died, cache, moment);
+        self.plan.abandon(FillEnd::Abandoned, cache, moment);
     }
 }
 
@@ -132,6 +132,6 @@ fn reply(status: u16, head: Fields<'_>, body: &[u8], directive: Directive) -> Re
     let typeless = block.fields().get(b"content-type").is_none() && !window.is_empty();
     let mut fields = Vec::new();
     block.write_with(&[], &mut fields);
-    let mend = typeless.then_some(Mend::RemoveContentType);
+    let mend = typeless.then_some(ContentTypeFix::RemoveContentType);
     Reply { status, fields, body: Body::new(body.to_vec()), range: window, mend }
 }

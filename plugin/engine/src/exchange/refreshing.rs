@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::forwarding::is_full_answer;
-use super::lookup::Keyed;
-use super::{Candidate, Directive, Event, Exchange, Plan, Purpose, Role, State};
+use super::lookup::LookupRequest;
+use super::{Directive, Event, Exchange, Plan, Purpose, Role, StaleResponse, State};
 use crate::admission;
 use crate::breaker::CallResult;
 use crate::cache::{
@@ -77,8 +77,8 @@ pub enum NotSent {
 }
 
 /// Whether stored responses of the rule can be renewed by a request of the cache's own that is like this one.
-pub(super) fn is_possible(keyed: &Keyed<'_>, cache: &Cache, now: Timestamp) -> bool {
-    let Keyed { request, rule_index, rule, .. } = *keyed;
+pub(super) fn is_possible(keyed: &LookupRequest<'_>, cache: &Cache, now: Timestamp) -> bool {
+    let LookupRequest { request, rule_index, rule, .. } = *keyed;
     rule.refresh.is_possible()
         && !request.has_body
         && matches!(request.method_kind(), MethodKind::Get | MethodKind::Head)
@@ -89,13 +89,13 @@ pub(super) fn is_possible(keyed: &Keyed<'_>, cache: &Cache, now: Timestamp) -> b
 
 /// Queues a refresh of what is stored, unless one is under way in this Envoy or has just failed.
 pub(super) fn queue(
-    keyed: &Keyed<'_>,
+    keyed: &LookupRequest<'_>,
     stored: &Rc<StoredResponse>,
     stored_hash: u128,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) {
-    let Keyed { rule_index, rule, .. } = *keyed;
+    let LookupRequest { rule_index, rule, .. } = *keyed;
     // Each variant is renewed by itself.
     let hash = stored_hash;
     let now = moment.now;
@@ -118,7 +118,7 @@ pub(super) fn queue(
     };
     let Ok(admitted) = cache.admit_origin(rule_index, rule, moment) else {
         if let Some(id) = leads {
-            cache.end_fill(id, FillEnd::Died, moment);
+            cache.end_fill(id, FillEnd::Abandoned, moment);
         }
         cache.stats.count("refresh", "paused");
         return;
@@ -139,8 +139,15 @@ pub(super) fn call_for_all(
 ) -> Option<(Rc<str>, Vec<u8>)> {
     let request = admission::marked(Request::read(Fields::parse(&plan.head)?, false), rule);
     let (key, hash, rule_index) = (plan.key.as_slice(), plan.hash, plan.rule);
-    let keyed =
-        Keyed { request: &request, rule_index, rule, key, hash, changed: Changed::No, sampled: false };
+    let keyed = LookupRequest {
+        request: &request,
+        rule_index,
+        rule,
+        key,
+        hash,
+        changed: Changed::No,
+        sampled: false,
+    };
     if !is_possible(&keyed, cache, moment.now) {
         return None;
     }
@@ -154,7 +161,7 @@ pub(super) fn call_for_all(
 /// The request for a key, with the validators of what is stored under a hash.
 #[expect(clippy::too_many_arguments, reason = "a request has this many sides")]
 pub(super) fn fetch(
-    keyed: &Keyed<'_>,
+    keyed: &LookupRequest<'_>,
     stale: Option<(Rc<StoredResponse>, u128)>,
     leads: Option<FillId>,
     admitted: Option<Admitted>,
@@ -163,7 +170,7 @@ pub(super) fn fetch(
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> Refresh {
-    let Keyed { request, rule_index, rule, key, hash, .. } = *keyed;
+    let LookupRequest { request, rule_index, rule, key, hash, .. } = *keyed;
     let now = moment.now;
     let timeout = rule.refresh.timeout;
     let block = own_request(request, key);
@@ -188,7 +195,7 @@ pub(super) fn fetch(
         asked: asks.map(|request| admission::asked(&request, rule)).unwrap_or_default(),
         identity: asks.and_then(|request| identity_of(&request, rule)),
         forward: if stale.is_some() { Forward::Stale } else { Forward::UriMiss },
-        stale: stale.map(|(stored, hash)| Candidate {
+        stale: stale.map(|(stored, hash)| StaleResponse {
             stored,
             hash,
             found: cache.known_invalidations(),
@@ -347,7 +354,7 @@ impl Refresh {
         cache.end_refresh(self.hash);
         self.let_claim_go(cache);
         let (plan, errand) = self.into_plan();
-        plan.abandon(FillEnd::Died, cache, moment);
+        plan.abandon(FillEnd::Abandoned, cache, moment);
         errand.end(End::Late, cache, moment);
     }
 
@@ -366,7 +373,7 @@ impl Refresh {
         if let Some(admitted) = plan.admitted.take() {
             cache.record_origin(&admitted, result, moment);
         }
-        plan.abandon(FillEnd::Died, cache, moment);
+        plan.abandon(FillEnd::Abandoned, cache, moment);
         errand.end(end, cache, moment);
     }
 }

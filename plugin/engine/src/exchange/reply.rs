@@ -1,6 +1,6 @@
 //! Makes replies out of stored responses: whole, in part, or as 304 (RFC 9111 §4.3.2, RFC 9110 §14, §15.4.5).
 
-use super::{Mend, Reply};
+use super::{ContentTypeFix, Reply};
 use crate::cache::Cache;
 use crate::cache_status::Outcome;
 use crate::coding::head::ACCEPT_ENCODING;
@@ -174,10 +174,10 @@ pub(super) fn origin_open(outcome: &Outcome, retry_after: u64, cache: &mut Cache
 fn for_head(mut reply: Reply) -> Reply {
     if reply.body.is_empty() && !is_bodiless(reply.status) {
         let kind = match reply.mend {
-            Some(Mend::AddContentType(kind)) => Some(kind),
+            Some(ContentTypeFix::AddContentType(kind)) => Some(kind),
             _ => None,
         };
-        reply.mend = Some(Mend::AddLength(kind));
+        reply.mend = Some(ContentTypeFix::AddLength(kind));
     }
     reply
 }
@@ -185,8 +185,8 @@ fn for_head(mut reply: Reply) -> Reply {
 fn whole(status: u16, view: View<'_>, fields: Vec<u8>) -> Reply {
     let content_type = view.fields.fields().get(b"content-type");
     let mend = match (content_type, view.body.is_empty()) {
-        (None, false) => Some(Mend::RemoveContentType),
-        (Some(kind), true) => Some(Mend::AddContentType(kind.to_vec())),
+        (None, false) => Some(ContentTypeFix::RemoveContentType),
+        (Some(kind), true) => Some(ContentTypeFix::AddContentType(kind.to_vec())),
         _ => None,
     };
     Reply { status, fields, body: view.body.clone(), range: 0..view.body.len(), mend }

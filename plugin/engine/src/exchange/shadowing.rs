@@ -7,9 +7,9 @@
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::looking_up::LookingUp;
-use super::lookup::{self, Fetch, Keyed, RemoteUse};
+use super::lookup::{self, Fetch, LookupRequest, RemoteUse};
 use super::reply::{self, Shape};
-use super::{Candidate, Directive, Plan, Role, State};
+use super::{Directive, Plan, Role, StaleResponse, State};
 use crate::admission;
 use crate::cache::{Cache, FillEnd, Found, Moment};
 use crate::cache::{Usable, usable};
@@ -89,13 +89,13 @@ impl WouldBe {
 
 /// Looks up what a rule that serves would look up, and goes to the origin.
 pub(super) fn settle(
-    keyed: &Keyed<'_>,
+    keyed: &LookupRequest<'_>,
     remote: RemoteUse,
     fetch: Fetch,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
-    let Keyed { request, rule_index, rule, key, hash, .. } = *keyed;
+    let LookupRequest { request, rule_index, rule, key, hash, .. } = *keyed;
     let found = cache.find(key, hash, request, rule, moment);
     let (found, form) = cache.in_a_form(found, request, moment);
     if request.origin_precondition {
@@ -155,7 +155,7 @@ pub(super) fn settle(
                 }
                 Err(forward) => {
                     plan.forward = forward;
-                    plan.stale = Some(Candidate {
+                    plan.stale = Some(StaleResponse {
                         stored,
                         hash,
                         found: cache.known_invalidations(),
@@ -175,7 +175,7 @@ pub(super) fn settle(
 }
 
 /// One that would wait for another's fetch goes on at once, and stores nothing.
-fn collapsed(keyed: &Keyed<'_>, moment: &Moment<'_>) -> (State, Directive) {
+fn collapsed(keyed: &LookupRequest<'_>, moment: &Moment<'_>) -> (State, Directive) {
     let would = Some(Would::Wait);
     let plan = Plan { role: Role::Bystander, would, ..Plan::of(keyed, moment.now) };
     (State::Forwarding(Box::new(plan)), Directive::Forward(Vec::new()))
@@ -183,7 +183,7 @@ fn collapsed(keyed: &Keyed<'_>, moment: &Moment<'_>) -> (State, Directive) {
 
 /// How a request would fetch, for itself or for others too; `None` if it would wait for another's fetch.
 fn take_turn(
-    keyed: &Keyed<'_>,
+    keyed: &LookupRequest<'_>,
     turn: u128,
     fetch: Fetch,
     cache: &mut Cache,

@@ -124,7 +124,7 @@ impl Storing {
     /// The response is complete: store it, unless it is shorter than it said (RFC 9111 §3.3).
     pub(super) fn finish(self, cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
         if self.body.has_ended() {
-            self.abandon(FillEnd::Died, cache, moment);
+            self.abandon(FillEnd::Abandoned, cache, moment);
             return (State::Finished, Directive::Pass);
         }
         let right = match is_bodiless(self.response.status) {
@@ -134,14 +134,14 @@ impl Storing {
         };
         if !right {
             cache.stats.count("event", "incomplete");
-            self.abandon(FillEnd::Died, cache, moment);
+            self.abandon(FillEnd::Abandoned, cache, moment);
             return (State::Finished, Directive::Pass);
         }
         self.plan.count_copied(self.body.len(), cache);
         // What others have invalidated while this was on its way must be known before it is stored.
         cache.learn(moment);
         if self.plan.is_outdated(cache) || cache.is_purged(&self.response) {
-            self.plan.abandon(FillEnd::Died, cache, moment);
+            self.plan.abandon(FillEnd::Abandoned, cache, moment);
             return (State::Finished, Directive::Pass);
         }
         let Self { plan, mut response, body, names, generate_etag, .. } = self;

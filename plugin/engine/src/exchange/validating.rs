@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::deciding::{is_shared_at_once, stands_in};
 use super::forwarding::{answered_by, is_full_answer, ttl};
 use super::reply::{self, Shape};
-use super::{Candidate, Directive, Plan};
+use super::{Directive, Plan, StaleResponse};
 use crate::cache::{Cache, Extent, Failure, FillEnd, Moment};
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Outcome, Ttl};
@@ -39,7 +39,7 @@ impl Plan {
     #[expect(clippy::too_many_arguments, reason = "the whole situation is needed to decide")]
     pub(super) fn use_candidate(
         &self,
-        candidate: &Candidate,
+        candidate: &StaleResponse,
         status: u16,
         head: Fields<'_>,
         rule: &Rule,
@@ -60,7 +60,7 @@ impl Plan {
         let now_stored = cache.still_stored(candidate.hash, &candidate.stored, moment);
         let received = candidate.stored.schedule.received;
         let is_new = now_stored.as_ref().is_some_and(|stored| stored.schedule.received > received);
-        let candidate = &Candidate {
+        let candidate = &StaleResponse {
             found: if now_stored.is_some() { cache.known_invalidations() } else { candidate.found },
             stored: now_stored.unwrap_or_else(|| Rc::clone(&candidate.stored)),
             hash: candidate.hash,
@@ -86,20 +86,20 @@ impl Plan {
         outcome.detail = detail;
         // Those who wait get the same; the next ones may try again.
         match self.respond(&candidate.stored, outcome, &[], cache, moment) {
-            Some(directive) => Validated::Answer(directive, FillEnd::Died),
+            Some(directive) => Validated::Answer(directive, FillEnd::Abandoned),
             None => Validated::Nothing,
         }
     }
 
     /// Whether a stored response was invalidated or purged since it was received.
-    pub(super) fn is_gone(&self, candidate: &Candidate, cache: &mut Cache) -> bool {
+    pub(super) fn is_gone(&self, candidate: &StaleResponse, cache: &mut Cache) -> bool {
         candidate.is_gone(self.hash, cache)
     }
 
     /// A 304 to our conditions.
     fn confirmed(
         &self,
-        candidate: &Candidate,
+        candidate: &StaleResponse,
         head: Fields<'_>,
         rule: &Rule,
         outcome: &mut Outcome,
@@ -141,7 +141,7 @@ impl Plan {
             // It has to be confirmed before each use.
             (true, _) => FillEnd::NotShared(Extent::Everybody),
             // Replaced meanwhile, or for this client alone: they may look again.
-            (false, Some(Detail::Validated)) => FillEnd::Died,
+            (false, Some(Detail::Validated)) => FillEnd::Abandoned,
             (false, _) => FillEnd::NotShared(self.identity.map_or(Extent::Everybody, Extent::Identity)),
         };
         // Cookies that are not for the store are still for this client.
@@ -158,7 +158,7 @@ impl Plan {
 
     /// Whether a 304 is about the stored response. If the origin was told the client's entity-tags too, one that names none
     /// could be about either.
-    fn is_confirmation(&self, candidate: &Candidate, head: Fields<'_>) -> bool {
+    fn is_confirmation(&self, candidate: &StaleResponse, head: Fields<'_>) -> bool {
         let stored = &candidate.stored;
         let named = head.get(b"etag").is_some()
             || head.get(b"last-modified").is_some_and(|told| stored.last_modified() == Some(told));
@@ -176,7 +176,7 @@ impl Plan {
     /// allowed. The next request asks for it in full.
     pub(super) fn without_content(
         &self,
-        candidate: &Candidate,
+        candidate: &StaleResponse,
         rule: &Rule,
         outcome: &mut Outcome,
         cache: &mut Cache,
@@ -205,7 +205,7 @@ impl Plan {
     /// client's to change. If the origin's new fields forbid it to be stored, what was stored goes.
     pub(super) fn keep_freshened(
         &self,
-        candidate: &Candidate,
+        candidate: &StaleResponse,
         fresh: &Rc<StoredResponse>,
         update: Fields<'_>,
         rule: &Rule,
@@ -251,7 +251,7 @@ impl Plan {
     }
 
     /// Whether a freshened response is for clients with this cookie alone, and the stored one was for all.
-    fn is_for_cookie(&self, candidate: &Candidate, fresh: &StoredResponse, rule: &Rule) -> bool {
+    fn is_for_cookie(&self, candidate: &StaleResponse, fresh: &StoredResponse, rule: &Rule) -> bool {
         let cookie = Fields::parse(&self.head).is_some_and(|fields| Request::read(fields, false).cookie);
         cookie
             && rule.cookies == Cookies::Isolate
@@ -261,7 +261,7 @@ impl Plan {
     }
 
     /// Whether a freshened response is for everybody, and the stored one was kept for one cookie by the cache's own choice.
-    fn is_for_all_now(&self, candidate: &Candidate, fresh: &StoredResponse, rule: &Rule) -> bool {
+    fn is_for_all_now(&self, candidate: &StaleResponse, fresh: &StoredResponse, rule: &Rule) -> bool {
         candidate.hash != self.hash
             && fresh.terms.contains(Terms::SHARED)
             && candidate.stored.terms.contains(Terms::SELECTED_BY_COOKIE)
@@ -324,7 +324,7 @@ impl Plan {
     /// A stored response has to be confirmed before it is used again; whether it may still stand in for an error.
     fn ask_before_use(
         &self,
-        candidate: &Candidate,
+        candidate: &StaleResponse,
         stands_in: bool,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
@@ -346,12 +346,12 @@ impl Plan {
 
     /// Whether an answer to this request says something about what others are given. A client with credentials may get
     /// something of its own, and must not remove by it what is fresh for all.
-    pub(super) fn speaks_for_all(&self, candidate: &Candidate, moment: &Moment<'_>) -> bool {
+    pub(super) fn speaks_for_all(&self, candidate: &StaleResponse, moment: &Moment<'_>) -> bool {
         self.identity.is_none() || candidate.stored.freshness(moment.now).is_stale()
     }
 }
 
-impl Candidate {
+impl StaleResponse {
     /// Whether it was invalidated or purged since it was found for a key.
     pub(super) fn is_gone(&self, key: u128, cache: &mut Cache) -> bool {
         let (received, found) = (self.stored.schedule.received, self.found);

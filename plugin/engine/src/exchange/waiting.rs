@@ -25,7 +25,7 @@ pub enum Wake {
     Ended,
     /// It has waited as long as it may.
     Enough,
-    /// It is time to ask the remote store again, after [`Directive::PollRemote`].
+    /// It is time to ask the remote store again, after [`Directive::AwaitMoment`].
     Poll,
 }
 

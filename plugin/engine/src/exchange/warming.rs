@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::lookup::Keyed;
+use super::lookup::LookupRequest;
 use super::refreshing;
 use crate::admission::rule_of;
 use crate::cache::{Cache, Errand, FillEnd, Fleet, Found, Moment, Refresh, head_to_warm, unfit_to_warm};
@@ -60,14 +60,15 @@ pub(super) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -
     if !cache.may_warm(moment) {
         return Prepared::TooFast;
     }
-    let keyed = Keyed { request: &request, rule_index, rule, key: &key, hash, changed, sampled: false };
+    let keyed =
+        LookupRequest { request: &request, rule_index, rule, key: &key, hash, changed, sampled: false };
     let fleet = Fleet::of_warmed(rule, &policy);
     let Some(leads) = cache.turn_to_renew(turn, fleet.lasts(rule.refresh.timeout), moment) else {
         return Prepared::Later(BUSY);
     };
     let Ok(admitted) = cache.admit_origin(rule_index, rule, moment) else {
         if let Some(id) = leads {
-            cache.end_fill(id, FillEnd::Died, moment);
+            cache.end_fill(id, FillEnd::Abandoned, moment);
         }
         return Prepared::Later(ORIGIN_OPEN);
     };

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 /// What the adapter of a worker holds, as it last looked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outside {
+pub struct AdapterUsage {
     /// When it looked.
     pub at: Timestamp,
     /// Memory that the VM has taken from the host, in bytes.
@@ -40,7 +40,7 @@ pub struct Held {
 
 /// What the cache itself holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Here {
+pub struct EngineUsage {
     /// Fetches that others may wait for.
     pub fills: Held,
     /// Bytes of bodies that are being stored.
@@ -69,7 +69,7 @@ impl Held {
 }
 
 /// What has been there for too long, each with a sentence.
-pub fn leaks(held: &Outside, own: &Here, policy: &Policy) -> Vec<(&'static str, String)> {
+pub fn leaks(held: &AdapterUsage, own: &EngineUsage, policy: &Policy) -> Vec<(&'static str, String)> {
     let waits = policy.rules().map(|rule| rule.coalesce.wait).max().unwrap_or_default();
     let refreshes = policy.rules().map(|rule| rule.refresh.timeout).max().unwrap_or_default();
     let twice = |bound: Duration| bound.saturating_mul(2).saturating_add(SLACK);
@@ -109,7 +109,7 @@ pub fn leaks(held: &Outside, own: &Here, policy: &Policy) -> Vec<(&'static str, 
 }
 
 /// Everything, for operators.
-pub fn show(held: &Outside, own: &Here, leaks: &[(&'static str, String)]) -> Value {
+pub fn show(held: &AdapterUsage, own: &EngineUsage, leaks: &[(&'static str, String)]) -> Value {
     let calls = held.remote_calls.count + held.refresh_calls.count;
     let oldest = held.remote_calls.oldest.max(held.refresh_calls.oldest);
     let leaks = leaks.iter().map(|(what, text)| members! { "what": *what, "text": *text }).collect();
@@ -152,7 +152,7 @@ const BESIDE_BUDGET: u64 = 64 << 20;
 mod tests {
     use super::*;
 
-    fn found(held: Outside, own: Here) -> Vec<&'static str> {
+    fn found(held: AdapterUsage, own: EngineUsage) -> Vec<&'static str> {
         leaks(&held, &own, &Policy::default()).into_iter().map(|(what, _)| what).collect()
     }
 
@@ -163,17 +163,26 @@ mod tests {
     #[test]
     fn what_is_older_than_twice_its_bound_is_a_leak() {
         let at = Timestamp::from_secs(1);
-        let worker = Outside { at, ..Outside::default() };
+        let worker = AdapterUsage { at, ..AdapterUsage::default() };
         let none: [&str; 0] = [];
-        assert_eq!(found(worker, Here::default()), none);
-        assert_eq!(found(Outside { waiters: held(12), ..worker }, Here::default()), none);
-        assert_eq!(found(Outside { waiters: held(13), ..worker }, Here::default()), ["waiters"]);
-        assert_eq!(found(Outside { remote_calls: held(3), ..worker }, Here::default()), ["remote-calls"]);
-        assert_eq!(found(Outside { refresh_calls: held(13), ..worker }, Here::default()), ["refresh-calls"]);
-        assert_eq!(found(Outside { streams: held(1801), ..worker }, Here::default()), ["contexts"]);
-        assert_eq!(found(Outside { heap_bytes: 90 << 20, ..worker }, Here::default()), ["heap"]);
-        let filling = Here { filling_bytes: 1, ..Here::default() };
+        assert_eq!(found(worker, EngineUsage::default()), none);
+        assert_eq!(found(AdapterUsage { waiters: held(12), ..worker }, EngineUsage::default()), none);
+        assert_eq!(found(AdapterUsage { waiters: held(13), ..worker }, EngineUsage::default()), ["waiters"]);
+        assert_eq!(
+            found(AdapterUsage { remote_calls: held(3), ..worker }, EngineUsage::default()),
+            ["remote-calls"]
+        );
+        assert_eq!(
+            found(AdapterUsage { refresh_calls: held(13), ..worker }, EngineUsage::default()),
+            ["refresh-calls"]
+        );
+        assert_eq!(
+            found(AdapterUsage { streams: held(1801), ..worker }, EngineUsage::default()),
+            ["contexts"]
+        );
+        assert_eq!(found(AdapterUsage { heap_bytes: 90 << 20, ..worker }, EngineUsage::default()), ["heap"]);
+        let filling = EngineUsage { filling_bytes: 1, ..EngineUsage::default() };
         assert_eq!(found(worker, filling), ["fills"]);
-        assert_eq!(found(Outside { streams: held(1), ..worker }, filling), none);
+        assert_eq!(found(AdapterUsage { streams: held(1), ..worker }, filling), none);
     }
 }

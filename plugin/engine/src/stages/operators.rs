@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::{Held, Seen, Then, Until};
 use crate::cache::{Cache, Moment};
 use crate::fields::FieldBlock;
-use crate::purge::gate::Admission;
+use crate::purge::admin_auth::Admission;
 use crate::purge::guesses::{TRIES, WINDOW};
 use crate::purge::request::LONGEST_BODY;
 use crate::reply::Reply;
@@ -31,65 +31,67 @@ const ENDPOINTS: &[Endpoint] = &[
         path: b"/.selvage/explain",
         family: "explain",
         methods: &[
-            (b"GET", Does::Ask(explaining::by_query)),
+            (b"GET", Handler::Ask(explaining::by_query)),
             (
                 b"POST",
-                Does::Read(|body, cache, moment| answered(&explaining::by_body(body, cache, moment), None)),
+                Handler::Read(|body, cache, moment| {
+                    answered(&explaining::by_body(body, cache, moment), None)
+                }),
             ),
         ],
     },
     Endpoint {
         path: b"/.selvage/purge",
         family: "purge",
-        methods: &[(b"GET", Does::Tell(purging::pending)), (b"POST", Does::Read(purging::by_body))],
+        methods: &[(b"GET", Handler::Tell(purging::pending)), (b"POST", Handler::Read(purging::by_body))],
     },
     Endpoint {
         path: b"/.selvage/warm",
         family: "warm",
         methods: &[
-            (b"GET", Does::Tell(warming::progress)),
+            (b"GET", Handler::Tell(warming::progress)),
             (
                 b"POST",
-                Does::Read(|body, cache, moment| answered(&warming::by_body(body, cache, moment), None)),
+                Handler::Read(|body, cache, moment| answered(&warming::by_body(body, cache, moment), None)),
             ),
         ],
     },
     Endpoint {
         path: b"/.selvage/health",
         family: "admin",
-        methods: &[(b"GET", Does::Tell(informing::health))],
+        methods: &[(b"GET", Handler::Tell(informing::health))],
     },
     Endpoint {
         path: b"/.selvage/stats",
         family: "admin",
-        methods: &[(b"GET", Does::Tell(informing::stats))],
+        methods: &[(b"GET", Handler::Tell(informing::stats))],
     },
     Endpoint {
         path: b"/.selvage/report",
         family: "admin",
-        methods: &[(b"GET", Does::Tell(informing::report))],
+        methods: &[(b"GET", Handler::Tell(informing::report))],
     },
     Endpoint {
         path: b"/.selvage/recommendations",
         family: "admin",
-        methods: &[(b"GET", Does::Tell(informing::recommendations))],
+        methods: &[(b"GET", Handler::Tell(informing::recommendations))],
     },
     Endpoint {
         path: b"/.selvage/resources",
         family: "admin",
-        methods: &[(b"GET", Does::Tell(informing::resources))],
+        methods: &[(b"GET", Handler::Tell(informing::resources))],
     },
     Endpoint {
         path: b"/.selvage/config",
         family: "admin",
-        methods: &[(b"GET", Does::Tell(informing::config))],
+        methods: &[(b"GET", Handler::Tell(informing::config))],
     },
     Endpoint {
         path: b"/.selvage/optimize",
         family: "admin",
         methods: &[(
             b"POST",
-            Does::Read(|body, cache, moment| answered(&informing::optimize(body, cache, moment), None)),
+            Handler::Read(|body, cache, moment| answered(&informing::optimize(body, cache, moment), None)),
         )],
     },
 ];
@@ -102,16 +104,16 @@ struct Endpoint {
     path: &'static [u8],
     /// Where what is refused is counted, as `refused`.
     family: &'static str,
-    methods: &'static [(&'static [u8], Does)],
+    methods: &'static [(&'static [u8], Handler)],
 }
 
 /// What answers a method of a path.
 #[derive(Clone, Copy)]
-enum Does {
+enum Handler {
     /// At once.
-    Tell(fn(&mut Cache, &mut Moment<'_>) -> Told),
+    Tell(fn(&mut Cache, &mut Moment<'_>) -> Answer),
     /// At once, from the request's head.
-    Ask(fn(&Request<'_>, &mut Cache, &mut Moment<'_>) -> Told),
+    Ask(fn(&Request<'_>, &mut Cache, &mut Moment<'_>) -> Answer),
     /// When the request's body has come, or a moment later.
     Read(Reads),
 }
@@ -119,7 +121,7 @@ enum Does {
 type Reads = fn(&[u8], &mut Cache, &mut Moment<'_>) -> Then;
 
 /// An answer to an operator.
-pub(super) struct Told {
+pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Value,
 }
@@ -165,7 +167,7 @@ pub(super) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
         if matches!(status, 401 | 403 | 421 | 429) {
             note_refusal(status, request, cache, moment);
         }
-        Some(answered(&Told { status, body: json!({ "error": error }) }, field))
+        Some(answered(&Answer { status, body: json!({ "error": error }) }, field))
     };
     if !is_allowed {
         return refuse(421, "admin.hosts does not list this host", None);
@@ -206,10 +208,10 @@ pub(super) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
         return refuse(405, &error, Some((b"allow", &allowed.join(&b", "[..]))));
     };
     Some(match *does {
-        Does::Tell(tell) => answered(&tell(cache, moment), None),
-        Does::Ask(ask) => answered(&ask(request, cache, moment), None),
-        Does::Read(reads) if end_of_stream => reads(b"", cache, moment),
-        Does::Read(reads) => {
+        Handler::Tell(tell) => answered(&tell(cache, moment), None),
+        Handler::Ask(ask) => answered(&ask(request, cache, moment), None),
+        Handler::Read(reads) if end_of_stream => reads(b"", cache, moment),
+        Handler::Read(reads) => {
             let operating = Operating { body: Vec::new(), family, reads };
             Then::Await(Held::Operating(operating), Until::Body)
         }
@@ -229,7 +231,7 @@ impl Operating {
         if !fits || self.body.try_reserve(chunk.len()).is_err() {
             cache.stats.count(self.family, "refused");
             let body = json!({ "error": "body: at most 256 KiB" });
-            return answered(&Told { status: 413, body }, None);
+            return answered(&Answer { status: 413, body }, None);
         }
         self.body.extend_from_slice(chunk);
         match end_of_stream {
@@ -286,7 +288,7 @@ pub(super) fn note(event: &str, what: Value, cache: &Cache, moment: &mut Moment<
 /// Of what a refused request says, in bytes.
 const LONGEST_SHOWN: usize = 128;
 
-pub(super) fn answered(told: &Told, field: Option<(&[u8], &[u8])>) -> Then {
+pub(super) fn answered(told: &Answer, field: Option<(&[u8], &[u8])>) -> Then {
     let mut block = FieldBlock::new();
     block.push(b"content-type", b"application/json");
     block.push(b"cache-control", b"no-store");

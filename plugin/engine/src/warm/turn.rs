@@ -10,7 +10,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::host::duty::{Duty, Holder, SHOW_EVERY, Whose};
+use crate::host::leadership::{Holder, Leadership, SHOW_EVERY, Whose};
 use crate::host::wire::{take, take_u64};
 use crate::host::{ABSENT, SharedData};
 use crate::time::Timestamp;
@@ -22,7 +22,7 @@ pub struct Turn {
     digest: u64,
     key: String,
     /// Whether it is this worker that fetches the list.
-    duty: Duty,
+    leadership: Leadership,
     /// There is nothing to do any more.
     over: bool,
     look_at: Timestamp,
@@ -45,7 +45,7 @@ impl Turn {
         Self {
             digest,
             key: format!("sv1/W/{}", digest % PLACES),
-            duty: Duty::default(),
+            leadership: Leadership::default(),
             over: urls.is_empty(),
             look_at: Timestamp::default(),
         }
@@ -68,30 +68,30 @@ impl Turn {
             self.over = true;
             return Do::Nothing;
         }
-        let whose = place.map_or(Whose::Nobodys, |place| self.duty.whose(place.holder, now));
+        let whose = place.map_or(Whose::Nobodys, |place| self.leadership.whose(place.holder, now));
         let value = |holder| Place { digest: self.digest, holder, done: finishes }.encode();
         match whose {
             Whose::Own if ours => {
-                if self.duty.take(data, &self.key, cas, value, now) && finishes {
+                if self.leadership.take(data, &self.key, cas, value, now) && finishes {
                     self.over = true;
                 }
                 Do::Nothing
             }
             // Another one goes on, who thought that this worker was dead; or with a newer list.
             _ if self.holds() => {
-                self.duty = Duty::default();
+                self.leadership = Leadership::default();
                 self.over = !ours;
                 Do::Nothing
             }
             Whose::Anothers if !done => Do::Nothing,
-            _ if self.duty.take(data, &self.key, cas, value, now) => Do::Begin,
+            _ if self.leadership.take(data, &self.key, cas, value, now) => Do::Begin,
             _ => Do::Nothing,
         }
     }
 
     /// Whether this worker is at it.
     pub fn holds(&self) -> bool {
-        self.duty.is_own() && !self.over
+        self.leadership.is_own() && !self.over
     }
 }
 

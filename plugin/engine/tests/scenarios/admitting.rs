@@ -1,6 +1,6 @@
 //! Who comes through the operators' door: to which hosts, and how often they may be wrong.
 
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 
 use crate::gateway::{Gateway, fresh_for};
 
@@ -16,19 +16,19 @@ const PATHS: [(&str, &str); 9] = [
     ("GET", "/.selvage/none"),
 ];
 
-fn with(config: &str, gate: Gate) -> Gateway {
+fn with(config: &str, gate: AdminAuth) -> Gateway {
     let mut gateway = Gateway::with(config);
-    gateway.workers[0].set_gate(gate);
+    gateway.workers[0].set_admin_auth(gate);
     gateway
 }
 
-fn token() -> Gate {
-    Gate::Token { name: "T".into(), token: (*b"secret").into() }
+fn token() -> AdminAuth {
+    AdminAuth::Token { name: "T".into(), token: (*b"secret").into() }
 }
 
 #[test]
 fn a_page_whose_name_was_made_to_point_here_gets_nothing_where_no_token_is_asked_for() {
-    let mut gateway = with(r#"{"admin":{"open":true}}"#, Gate::Open);
+    let mut gateway = with(r#"{"admin":{"open":true}}"#, AdminAuth::Open);
     gateway.get("/a").authority("evil.test").at(0).miss(fresh_for(60)).stored();
     for (method, path) in PATHS {
         let call = gateway.request(method, path).authority("evil.test").scheme("http").at(1);
@@ -50,7 +50,7 @@ fn a_page_whose_name_was_made_to_point_here_gets_nothing_where_no_token_is_asked
 #[test]
 fn listed_hosts_are_operators_with_and_without_a_token() {
     for (config, gate) in [
-        (r#"{"admin":{"open":true,"hosts":["ops.test"]}}"#, Gate::Open),
+        (r#"{"admin":{"open":true,"hosts":["ops.test"]}}"#, AdminAuth::Open),
         (r#"{"admin":{"token_env":"T","hosts":["ops.test"]}}"#, token()),
     ] {
         let mut gateway = with(config, gate);
@@ -113,7 +113,7 @@ fn the_field_that_explains_is_no_way_round_it() {
 
 #[test]
 fn head_asks_what_get_does() {
-    let mut gateway = with("{}", Gate::Open);
+    let mut gateway = with("{}", AdminAuth::Open);
     for path in
         ["health", "stats", "report", "recommendations", "resources", "config", "warm", "explain?url=/a"]
     {
@@ -131,7 +131,7 @@ fn head_asks_what_get_does() {
 
 #[test]
 fn a_soft_purge_is_soft_in_either_case() {
-    let mut gateway = with("{}", Gate::Open);
+    let mut gateway = with("{}", AdminAuth::Open);
     for mode in ["soft", "SOFT", " Soft "] {
         let call = gateway.request("PURGE", "/a").header("selvage-purge", mode).at(1);
         call.answered().content(r#"{"fleet":"off","purged":1,"soft":true}"#);
@@ -140,7 +140,7 @@ fn a_soft_purge_is_soft_in_either_case() {
 
 #[test]
 fn schemes_and_hosts_are_the_same_in_either_case() {
-    let mut gateway = with("{}", Gate::Open);
+    let mut gateway = with("{}", AdminAuth::Open);
     for (path, url) in [("/a", "HTTP://EXAMPLE.COM/a"), ("/b", "HttpS://Example.com:443/b")] {
         gateway.get(path).at(0).miss(fresh_for(60)).stored();
         let body = format!(r#"{{"urls":["{url}"]}}"#);
@@ -151,7 +151,7 @@ fn schemes_and_hosts_are_the_same_in_either_case() {
 
 #[test]
 fn a_wildcard_is_refused_with_the_right_way_to_say_it() {
-    let mut gateway = with("{}", Gate::Open);
+    let mut gateway = with("{}", AdminAuth::Open);
     for path in ["/a", "/*"] {
         gateway.get(path).at(0).miss(fresh_for(600)).stored();
     }
@@ -186,7 +186,7 @@ fn a_star_that_is_one_is_purged_by_its_escape() {
         ("/o?u=http://*/b", r#"{"urls":["example.com/o?u=http://*/b"]}"#),
         ("/o/*b", r#"{"prefixes":["example.com/o/%2A"]}"#),
     ] {
-        let mut gateway = with("{}", Gate::Open);
+        let mut gateway = with("{}", AdminAuth::Open);
         gateway.get(target).at(0).miss(fresh_for(60)).stored();
         gateway.get("/o/a").at(0).miss(fresh_for(60)).stored();
         let answer = gateway.post("/.selvage/purge").at(1).chunk(body).answered();

@@ -1,6 +1,6 @@
 //! An origin that fails is left alone for a while.
 
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 
 use crate::gateway::{Gateway, Origin, fresh_for, origin, unreachable};
 
@@ -44,7 +44,7 @@ fn nothing_that_is_not_stored_is_asked_for_while_the_origin_is_left_alone() {
 fn an_origin_that_has_answered_is_asked_for_all_of_it_although_it_is_left_alone_by_now() {
     let config = BREAKS.replace(r#""clusters":["origin"]"#, r#""cluster":"origin""#);
     let mut gateway = Gateway::with(&config);
-    gateway.workers[0].set_gate(Gate::Open);
+    gateway.workers[0].set_admin_auth(AdminAuth::Open);
     gateway.get("/a").at(0).miss(old());
     let mut flight = gateway.get("/a").at(19).leaves();
     breaks(&mut gateway);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use selvage_engine::cache::Moment;
 use selvage_engine::explain::{Answer, Explanation, Subject, explain};
 use selvage_engine::fields::{FieldBlock, Fields};
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 use selvage_engine::request::Request;
 
 use crate::gateway::{Gateway, block, date, fresh_for, moment, origin};
@@ -195,7 +195,7 @@ fn secrets_of_clients_are_not_told() {
 #[test]
 fn one_exchange_is_explained_to_whoever_shows_the_token() {
     let mut gateway = Gateway::with("{}");
-    gateway.workers[0].set_gate(Gate::Token { name: "T".into(), token: (*b"secret").into() });
+    gateway.workers[0].set_admin_auth(AdminAuth::Token { name: "T".into(), token: (*b"secret").into() });
     let flight = gateway.get("/a").header("selvage-explain", "secret").at(0).leaves();
     assert!(flight.removes("selvage-explain"));
     let answer = gateway.answers(flight, 0, origin(200).header("cache-control", "private"));
@@ -231,7 +231,7 @@ fn without_a_gate_the_field_is_one_like_any_other() {
 #[test]
 fn operators_are_answered_in_json() {
     let mut gateway = Gateway::with("{}");
-    gateway.workers[0].set_gate(Gate::Token { name: "T".into(), token: (*b"secret").into() });
+    gateway.workers[0].set_admin_auth(AdminAuth::Token { name: "T".into(), token: (*b"secret").into() });
     let bearer = "Bearer secret";
     let json = r#"{"url":"https://example.com/a","response":{"headers":{"Cache-Control":"private"}}}"#;
     let asks = gateway.post("/.selvage/explain").header("authorization", bearer).chunk(json);

@@ -637,7 +637,7 @@ impl Flight {
                 Sent::Answered(Answer::of_reply(&reply))
             }
             Directive::Forward(edits) => Sent::Left(Self { edits, ..self }),
-            Directive::PollRemote { .. } => {
+            Directive::AwaitMoment { .. } => {
                 assert!(self.exchange.awaits_fill());
                 Sent::Waits(Waiter { flight: self, hash: 0 })
             }

@@ -1,8 +1,8 @@
 //! What operators are told of the cache, and what they have it do.
 
 use selvage_engine::cache::Moment;
-use selvage_engine::insight::held::{Held, Outside};
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::insight::held::{AdapterUsage, Held};
+use selvage_engine::purge::admin_auth::AdminAuth;
 use selvage_engine::remote::writes::{self, IN_A_ROW, Reason, Sort, State, Writes};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::gateway::{Gateway, fresh_for, moment, origin, unreachable};
 
 fn open(count: usize, config: &str) -> Gateway {
     let mut gateway = Gateway::of_workers(count, config);
-    gateway.workers.iter_mut().for_each(|worker| worker.set_gate(Gate::Open));
+    gateway.workers.iter_mut().for_each(|worker| worker.set_admin_auth(AdminAuth::Open));
     gateway
 }
 
@@ -131,10 +131,10 @@ fn health_says_what_is_wrong() {
         (&told["status"], codes(&told, "reasons")),
         (&json!("degraded"), vec!["origin-open".to_owned()])
     );
-    gateway.workers[0].note_held(Outside {
+    gateway.workers[0].note_held(AdapterUsage {
         at: moment(0),
         waiters: Held { count: 1, oldest: Duration::from_secs(60) },
-        ..Outside::default()
+        ..AdapterUsage::default()
     });
     assert_eq!(codes(&ask(&mut gateway, "health", 0), "reasons"), ["origin-open", "leak"]);
 
@@ -196,13 +196,13 @@ fn resources_are_of_this_worker_and_old_ones_are_leaks() {
     assert_eq!(told["of"], "worker");
     assert_eq!(told["fills"], json!({ "alive": 1, "oldest_ms": 3000 }));
     assert_eq!(told["leaks"], json!([]));
-    gateway.workers[0].note_held(Outside {
+    gateway.workers[0].note_held(AdapterUsage {
         at: moment(20_000),
         heap_bytes: 5 << 20,
         contexts: Held { count: 3, oldest: Duration::ZERO },
         streams: Held { count: 2, oldest: Duration::from_secs(20) },
         waiters: Held { count: 1, oldest: Duration::from_secs(19) },
-        ..Outside::default()
+        ..AdapterUsage::default()
     });
     let told = ask(&mut gateway, "resources", 20);
     assert_eq!(told["contexts"], json!({ "alive": 3, "busy": 2, "oldest_ms": 20_000 }));
@@ -219,7 +219,8 @@ fn the_configuration_in_force_names_where_secrets_are_and_never_what_they_are() 
     let config = r#"{ "admin": { "token_env": "ADMIN" }, "remote": { "credentials_env": "REDIS", "secret_env": "SECRET" },
         "rules": [ { "name": "api", "match": { "paths": ["/api/*"] }, "ttl": { "max": "90s" } } ] }"#;
     let mut gateway = Gateway::with(config);
-    gateway.workers[0].set_gate(Gate::Token { name: "ADMIN".into(), token: b"much-of-a-secret"[..].into() });
+    gateway.workers[0]
+        .set_admin_auth(AdminAuth::Token { name: "ADMIN".into(), token: b"much-of-a-secret"[..].into() });
     gateway.get("/.selvage/config").at(0).answered().status(401);
     let call = gateway.get("/.selvage/config").at(0).header("authorization", "Bearer much-of-a-secret");
     let answer = call.answered().status(200);

@@ -1,7 +1,7 @@
 //! A rule whose requests are answered with 503 within a window of time. Second 0 is 2027-01-15T08:00:00Z.
 
 use selvage_engine::config::Config;
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 
 use crate::gateway::{Answer, Gateway, fresh_for, origin};
 
@@ -100,7 +100,7 @@ fn each_rule_has_its_own_and_may_take_back_what_it_inherits() {
 #[test]
 fn operators_come_first() {
     let mut gateway = Gateway::with(WINDOW.replace("/shop/*", "*").as_str());
-    gateway.workers.iter_mut().for_each(|worker| worker.set_gate(Gate::Open));
+    gateway.workers.iter_mut().for_each(|worker| worker.set_admin_auth(AdminAuth::Open));
     gateway.get("/shop/a").at(0).miss(fresh_for(600).body("a")).stored();
     closed(gateway.get("/shop/a").at(20).answered(), "100");
     gateway.get("/.selvage/health").at(20).answered().status(200);

@@ -1,14 +1,14 @@
 //! The operators' page is sent to anybody who asks for it where there is a door for operators.
 
 use selvage_engine::coding::gzip;
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 
 use crate::gateway::{Gateway, origin};
 
 /// A worker that wants a token.
 fn gated() -> Gateway {
     let mut gateway = Gateway::with("{}");
-    gateway.workers[0].set_gate(Gate::Token { name: "T".into(), token: (*b"secret").into() });
+    gateway.workers[0].set_admin_auth(AdminAuth::Token { name: "T".into(), token: (*b"secret").into() });
     gateway
 }
 

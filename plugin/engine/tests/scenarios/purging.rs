@@ -1,7 +1,7 @@
 //! What an operator purges is not served any more, whatever stored it, and costs the same however much it covers.
 
 use selvage_engine::exchange::Wake;
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 use selvage_engine::remote::writes::{self, IN_A_ROW, Reason, Sort, State, Writes};
 
 use crate::gateway::{ALONE, Answer, Gateway, Sent, fresh_for, moment, origin, unreachable};
@@ -11,7 +11,7 @@ const JSON: &str = "/.selvage/purge";
 /// Workers where everybody may purge.
 fn open(count: usize, config: &str) -> Gateway {
     let mut gateway = Gateway::of_workers(count, config);
-    gateway.workers.iter_mut().for_each(|worker| worker.set_gate(Gate::Open));
+    gateway.workers.iter_mut().for_each(|worker| worker.set_admin_auth(AdminAuth::Open));
     gateway
 }
 
@@ -70,9 +70,9 @@ fn a_page_of_another_site_changes_nothing_where_no_token_is_asked_for() {
         gateway.get("/a").at(2).miss(fresh_for(60)).stored();
     }
     // A page does not know the token.
-    let gate = || Gate::Token { name: "T".into(), token: (*b"secret").into() };
+    let gate = || AdminAuth::Token { name: "T".into(), token: (*b"secret").into() };
     let mut gateway = Gateway::with("{}");
-    gateway.workers[0].set_gate(gate());
+    gateway.workers[0].set_admin_auth(gate());
     for (name, value) in foreign {
         let call = gateway.post(JSON).at(1).header(name, value).header("authorization", "Bearer secret");
         call.chunk(all).answered().status(200);
@@ -200,7 +200,7 @@ fn tags_are_kept_from_clients_on_hits_and_misses_and_a_304_may_name_more() {
     gateway.get("/no").at(60).miss(origin(500).header("xkey", "a")).lacks("xkey");
 
     let mut gateway = Gateway::with(r#"{"defaults":{"tags":{"headers":["x-tags"],"strip":false}}}"#);
-    gateway.workers[0].set_gate(Gate::Open);
+    gateway.workers[0].set_admin_auth(AdminAuth::Open);
     let page = || fresh_for(60).header("x-tags", "a,b").header("xkey", "c");
     gateway.get("/a").at(0).miss(page()).has("x-tags", "a,b").has("xkey", "c");
     gateway.get("/a").at(1).hit().has("x-tags", "a,b");
@@ -241,7 +241,8 @@ fn without_a_gate_operators_requests_are_like_any_other() {
 #[test]
 fn only_the_token_opens_and_nothing_leaks() {
     let mut gateway = Gateway::with("{}");
-    gateway.workers[0].set_gate(Gate::Token { name: "PURGE_TOKEN".into(), token: (*b"secret").into() });
+    gateway.workers[0]
+        .set_admin_auth(AdminAuth::Token { name: "PURGE_TOKEN".into(), token: (*b"secret").into() });
     gateway.get("/a").at(0).miss(fresh_for(60)).stored();
     for method in ["PURGE", "POST", "GET"] {
         let path = if method == "PURGE" { "/a" } else { JSON };
@@ -325,7 +326,7 @@ fn other_namespaces_are_not_meant() {
     gateway.get("/a").at(0).miss(fresh_for(60)).stored();
     let policy = crate::gateway::policy(r#"{"namespace":"two"}"#);
     let mut other = selvage_engine::cache::Cache::new(policy);
-    other.set_gate(Gate::Open);
+    other.set_admin_auth(AdminAuth::Open);
     gateway.workers.push(other);
     gateway.post(JSON).worker(1).at(1).chunk(r#"{"all":true}"#).answered().status(200);
     gateway.learns(0, 1);

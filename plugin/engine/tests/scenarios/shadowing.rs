@@ -1,7 +1,7 @@
 //! A rule that only watches: everything runs except serving, and what the origin sends is compared with what a store has.
 
 use selvage_engine::exchange::Event;
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, fresh_for, origin, unreachable};
@@ -11,7 +11,7 @@ pub const WATCHES: &str = r#"{"defaults":{"shadow":true}}"#;
 /// What the report says of the only rule that watches, and the mismatches.
 #[track_caller]
 pub fn seen(gateway: &mut Gateway, at: u64) -> (Value, Vec<Value>) {
-    gateway.workers.iter_mut().for_each(|worker| worker.set_gate(Gate::Open));
+    gateway.workers.iter_mut().for_each(|worker| worker.set_admin_auth(AdminAuth::Open));
     gateway.exports();
     let answer = gateway.get("/.selvage/report").at(at).answered().status(200);
     let report: Value = serde_json::from_slice(answer.bytes()).unwrap();

@@ -1,6 +1,6 @@
 //! A remote store that others can write to too: what no secret of the fleet has signed is as good as absent.
 
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 use selvage_engine::remote::dialect::wire_key;
 use selvage_engine::remote::seal::{RECORD_OVERHEAD, Seal, Text};
 
@@ -14,7 +14,7 @@ const NOTED: &str = "that no secret of remote.secret_env has signed";
 
 fn with_secrets(secrets: &str) -> Gateway {
     let mut gateway = Gateway::with(REMOTE);
-    gateway.workers[0].set_gate(Gate::Open);
+    gateway.workers[0].set_admin_auth(AdminAuth::Open);
     gateway.workers[0].set_seal((!secrets.is_empty()).then(|| Seal::new(secrets).unwrap()));
     gateway
 }

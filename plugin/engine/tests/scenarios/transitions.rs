@@ -2,7 +2,7 @@
 
 use selvage_engine::exchange::{Directive, Event, Exchange, Fetched, RemoteAnswer, RequestEdit, Wake};
 use selvage_engine::fields::Fields;
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 
 use crate::gateway::{Gateway, block, fresh_for};
 use crate::walked::{Step, not_walked};
@@ -243,7 +243,7 @@ fn walk_what_seldom_happens() {
     let response = |fields: &[(&str, &str)]| block(&[&[(":status", "200")], fields].concat());
     let start = |config: &str| {
         let mut gateway = Gateway::with(config);
-        gateway.workers[0].set_gate(Gate::Open);
+        gateway.workers[0].set_admin_auth(AdminAuth::Open);
         gateway
     };
     let begin = |gateway: &mut Gateway, method: &str, path: &str, end_of_stream: bool| {

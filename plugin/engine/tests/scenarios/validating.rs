@@ -1,7 +1,7 @@
 //! Validation with the origin, and the client's own conditions: RFC 9111 §4.3.
 
 use selvage_engine::exchange::Wake;
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 
 use crate::gateway::{Gateway, Origin, date, fresh_for, origin, unreachable};
 
@@ -133,7 +133,7 @@ pub fn what_a_304_confirms_and_is_not_there_is_asked_for_in_full() {
 fn what_was_purged_while_it_was_confirmed_is_given_to_nobody() {
     for (config, status) in [("{}", 503), (r#"{"defaults":{"refresh":{"cluster":"origin"}}}"#, 200)] {
         let mut gateway = Gateway::with(config);
-        gateway.workers.iter_mut().for_each(|worker| worker.set_gate(Gate::Open));
+        gateway.workers.iter_mut().for_each(|worker| worker.set_admin_auth(AdminAuth::Open));
         gateway.get("/a").at(0).miss(tagged(60));
         let mut flight = gateway.get("/a").at(60).leaves();
         gateway.request("PURGE", "/a").at(61).answered().status(200);

@@ -94,7 +94,7 @@ fn name_of_directive(directive: &Directive) -> &'static str {
         Directive::AwaitBody => "await body",
         Directive::AwaitFill { .. } => "await fill",
         Directive::AskRemote { .. } => "ask remote",
-        Directive::PollRemote { .. } => "poll remote",
+        Directive::AwaitMoment { .. } => "await moment",
         Directive::Forward(_) => "forward",
         Directive::Relay { .. } => "relay",
         Directive::Respond(_) => "respond",

@@ -3,7 +3,7 @@
 use selvage_engine::cache::Refresh;
 use selvage_engine::exchange::{NotSent, Wake};
 use selvage_engine::fields::Fields;
-use selvage_engine::purge::gate::Gate;
+use selvage_engine::purge::admin_auth::AdminAuth;
 use serde_json::{Value, json};
 
 use crate::gateway::{Answer, Gateway, Origin, fresh_for, origin, unreachable};
@@ -18,7 +18,7 @@ fn open(count: usize, warm: &str) -> Gateway {
 
 fn with(count: usize, config: &str) -> Gateway {
     let mut gateway = Gateway::of_workers(count, config);
-    gateway.workers.iter_mut().for_each(|worker| worker.set_gate(Gate::Open));
+    gateway.workers.iter_mut().for_each(|worker| worker.set_admin_auth(AdminAuth::Open));
     gateway
 }
 
@@ -292,14 +292,14 @@ fn the_door_says_what_is_behind_it_to_operators_only() {
     gateway.request("DELETE", WARM).at(0).answered().status(405).has("allow", "GET, HEAD, POST");
     gateway.get("/.selvage/other").at(0).answered().status(404).has("content-type", "application/json");
     gateway.get("/.selvage/warm/").at(0).answered().status(404);
-    let token = Gate::Token { name: "T".into(), token: (*b"secret").into() };
-    gateway.workers[0].set_gate(token);
+    let token = AdminAuth::Token { name: "T".into(), token: (*b"secret").into() };
+    gateway.workers[0].set_admin_auth(token);
     for path in [WARM, "/.selvage/nothing"] {
         gateway.get(path).at(0).answered().status(401);
         gateway.get(path).header("authorization", "Bearer x").at(0).answered().status(403);
     }
     gateway.get("/.selvage/nothing").header("authorization", "Bearer secret").at(0).answered().status(404);
-    gateway.workers[0].set_gate(Gate::Absent);
+    gateway.workers[0].set_admin_auth(AdminAuth::Absent);
     gateway.get(WARM).at(0).miss(origin(404));
 }
 

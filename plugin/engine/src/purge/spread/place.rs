@@ -4,7 +4,7 @@
 //! magic "svf2" · cursor u64 · known 0 or 1: u8 · skipped u64 · read at u64 ms · holder u32 · until u64 ms
 //! ```
 
-use crate::host::duty::Holder;
+use crate::host::leadership::Holder;
 use crate::host::wire::{take, take_u64};
 use crate::time::Timestamp;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::place::Place;
 use super::{By, FORGOTTEN_AFTER, Heard, KEPT_FOR, MOST_AT_ONCE, PATIENCE, RETRY, Step, number_of};
-use crate::host::duty::{Duty, Whose};
+use crate::host::leadership::{Leadership, Whose};
 use crate::host::{ABSENT, SharedData};
 use crate::remote::dialect::Answer;
 use crate::time::Timestamp;
@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     /// Whether it is this worker that reads.
-    duty: Duty,
+    leadership: Leadership,
     /// What the others know of its cursor.
     shown: Option<u64>,
     /// Entries up to this one are done or wanted; `None` at the start of a node.
@@ -67,7 +67,11 @@ impl Reading {
         }
         if self.cursor.is_some() && now.since(self.read_at) > FORGOTTEN_AFTER {
             // What it read before stays known.
-            *self = Self { duty: std::mem::take(&mut self.duty), skipped: self.skipped, ..Self::default() };
+            *self = Self {
+                leadership: std::mem::take(&mut self.leadership),
+                skipped: self.skipped,
+                ..Self::default()
+            };
         }
         self.left = MOST_BY_TICK;
         self.due = true;
@@ -80,7 +84,7 @@ impl Reading {
 
     /// How far it has read, if it is the one that does.
     pub(super) fn place(&self) -> Option<Place> {
-        self.duty.is_own().then(|| self.shown())
+        self.leadership.is_own().then(|| self.shown())
     }
 
     fn shown(&self) -> Place {
@@ -93,14 +97,14 @@ impl Reading {
     /// The place, if another holds it.
     fn hold(&mut self, data: &mut dyn SharedData, key: &str, now: Timestamp) -> Option<Place> {
         let shown = self.shown();
-        if self.duty.is_own() && !self.duty.is_to_be_shown(now) && shown.cursor == self.shown {
+        if self.leadership.is_own() && !self.leadership.is_to_be_shown(now) && shown.cursor == self.shown {
             return None;
         }
         let (place, cas) = match data.get(key) {
             None => (Place::default(), ABSENT),
             Some((bytes, cas)) => (Place::decode(&bytes).unwrap_or_default(), cas),
         };
-        match self.duty.whose(place.holder, now) {
+        match self.leadership.whose(place.holder, now) {
             Whose::Own => {}
             Whose::Anothers => {
                 *self = Self::default();
@@ -113,7 +117,7 @@ impl Reading {
         }
         let shown = self.shown();
         self.shown = shown.cursor;
-        if self.duty.take(data, key, cas, |holder| Place { holder, ..shown }.encode(), now) {
+        if self.leadership.take(data, key, cas, |holder| Place { holder, ..shown }.encode(), now) {
             return None;
         }
         *self = Self::default();
@@ -165,7 +169,7 @@ impl Reading {
         time_of: &dyn Fn(&[u8]) -> Timestamp,
         now: Timestamp,
     ) -> Vec<Heard> {
-        if !self.duty.is_own() {
+        if !self.leadership.is_own() {
             return Vec::new();
         }
         let value = match answer {

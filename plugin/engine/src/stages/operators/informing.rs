@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Told, note};
+use super::{Answer, note};
 use crate::cache::{Cache, Moment};
 use crate::config::refusal;
 use crate::insight::health::{self, Status};
@@ -10,7 +10,7 @@ use crate::insight::history::Point;
 use crate::insight::numbers::{self, Requests, Tier, share};
 use crate::insight::{advice, held, history, shadow};
 use crate::members::{Members, members};
-use crate::policy::shown;
+use crate::policy::effective;
 use crate::remote::writes::{self, Reason};
 use crate::stats::Word;
 
@@ -18,7 +18,7 @@ use crate::stats::Word;
 const VERSION: u64 = 1;
 
 /// Whether the cache does its work. 503 where nothing can be stored.
-pub(super) fn health(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn health(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let leaks = held::leaks(cache.held_outside(), &cache.held_here(moment), cache.policy());
     let reasons = health::reasons(moment.host, cache.policy(), &leaks);
     let status = reasons.iter().map(|reason| reason.status).max().unwrap_or_default();
@@ -29,7 +29,7 @@ pub(super) fn health(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
 }
 
 /// Every counter and gauge.
-pub(super) fn stats(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn stats(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let named = |((family, word), value): (Word, u64)| ([family, ".", word].concat(), Value::from(value));
     let mut counters = Value::Object(numbers::counters(moment.host).map(named).collect());
     let plugin = &cache.policy().label;
@@ -42,7 +42,7 @@ pub(super) fn stats(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
 }
 
 /// How well the cache does.
-pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let host = &mut *moment.host;
     let plugin = &*cache.policy().label;
     let requests = Requests::read(host);
@@ -118,36 +118,36 @@ fn point(point: &Point) -> Value {
 }
 
 /// What should be changed.
-pub(super) fn recommendations(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn recommendations(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let list = advice::recommendations(moment.host, cache.policy(), &cache.seen());
     told(200, members! { ; "recommendations" => list.into() }, moment)
 }
 
 /// What this worker holds that must go away again.
-pub(super) fn resources(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn resources(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let (held, own) = (*cache.held_outside(), cache.held_here(moment));
     let leaks = held::leaks(&held, &own, cache.policy());
     let mut body = held::show(&held, &own, &leaks);
     if let Some(body) = body.as_object_mut() {
         body.insert("version".into(), VERSION.into());
     }
-    Told { status: 200, body }
+    Answer { status: 200, body }
 }
 
 /// The configuration in force, and why another was refused.
-pub(super) fn config(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn config(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let refused = refusal::shown(moment.host, moment.now);
-    told(200, members! { ; "config" => shown::shown(cache.policy()), "refused" => refused }, moment)
+    told(200, members! { ; "config" => effective::effective(cache.policy()), "refused" => refused }, moment)
 }
 
 /// What is done at once: `{"sweep":true,"shrink":true,"reset_breakers":true}`, each of which may be left out.
-pub(super) fn optimize(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn optimize(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let wanted = match serde_json::from_slice(body) {
         Ok(Value::Object(members)) if is_known(&members) => members,
         _ => {
             cache.stats.count("admin", "refused");
             let error = "an object with sweep, shrink or reset_breakers: true or false, and one of them true";
-            return Told { status: 400, body: members! { "error": error, "path": "body" } };
+            return Answer { status: 400, body: members! { "error": error, "path": "body" } };
         }
     };
     let is_wanted = |name: &str| wanted.get(name) == Some(&Value::Bool(true));
@@ -174,12 +174,12 @@ fn is_known(members: &Map<String, Value>) -> bool {
         && members.values().any(|value| *value == Value::Bool(true))
 }
 
-fn told(status: u16, mut body: Value, moment: &Moment<'_>) -> Told {
+fn told(status: u16, mut body: Value, moment: &Moment<'_>) -> Answer {
     if let Some(body) = body.as_object_mut() {
         body.insert("version".into(), VERSION.into());
         body.insert("at_ms".into(), moment.now.as_millis().into());
     }
-    Told { status, body }
+    Answer { status, body }
 }
 
 /// Keys in a report.

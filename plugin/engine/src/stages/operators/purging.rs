@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::{Held, Then, Until};
-use super::{Told, answered, note};
+use super::{Answer, answered, note};
 use crate::admission::rule_of;
 use crate::cache::{Cache, Moment, Telling};
 use crate::key;
@@ -29,7 +29,7 @@ pub(super) fn by_method(request: &Request<'_>, cache: &mut Cache, moment: &mut M
     if request::is_wildcard(request.target) {
         cache.stats.count("purge", "refused");
         return answered(
-            &Told { status: 400, body: json!({ "error": request::WILDCARD, "path": "url" }) },
+            &Answer { status: 400, body: json!({ "error": request::WILDCARD, "path": "url" }) },
             None,
         );
     }
@@ -54,7 +54,7 @@ pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -
         Err(fault) => {
             cache.stats.count("purge", "refused");
             let body = json!({ "error": fault.allowed, "path": fault.path });
-            answered(&Told { status: 400, body }, None)
+            answered(&Answer { status: 400, body }, None)
         }
     }
 }
@@ -76,7 +76,7 @@ fn accept(asked: &Asked, what: Value, cache: &mut Cache, moment: &mut Moment<'_>
 }
 
 fn done(purged: usize, soft: bool, fleet: &str) -> Then {
-    answered(&Told { status: 200, body: json!({ "purged": purged, "soft": soft, "fleet": fleet }) }, None)
+    answered(&Answer { status: 200, body: json!({ "purged": purged, "soft": soft, "fleet": fleet }) }, None)
 }
 
 /// A purge that is done here, while the fleet is told.
@@ -108,7 +108,7 @@ impl Purging {
 }
 
 /// What the fleet has not been told of.
-pub(super) fn pending(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn pending(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let (here, first) = cache.pending_purges(MOST_SHOWN);
     // Each worker shows its share by tick.
     let all = moment.host.metric_of(&cache.policy().label, ("queue", "purge")).max(here as u64);
@@ -125,7 +125,7 @@ pub(super) fn pending(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
         })
         .collect();
     let body = json!({ "fleet": fleet, "pending": all, "of": "worker", "here": here, "list": list });
-    Told { status: 200, body }
+    Answer { status: 200, body }
 }
 
 /// A URL is purged as the rule that it falls under keys it, and in both spellings of a `*`.

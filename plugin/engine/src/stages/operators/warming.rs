@@ -2,26 +2,26 @@
 
 use serde_json::{Value, json};
 
-use super::{Told, note};
+use super::{Answer, note};
 use crate::cache::{Cache, Moment, unfit_to_warm};
 use crate::warm::{Added, request};
 
 /// How far the workers have come.
-pub(super) fn progress(cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn progress(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let mut body = cache.warming_progress(moment);
     if let Some(body) = body.as_object_mut() {
         body.insert("per_second".into(), json!(cache.policy().warm.per_second));
     }
-    Told { status: 200, body }
+    Answer { status: 200, body }
 }
 
 /// A body that says what to warm. This worker does it, after the answer.
-pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -> Told {
+pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let urls = match request::parse(body) {
         Ok(urls) => urls,
         Err(fault) => {
             cache.stats.count("warm", "refused");
-            return Told { status: 400, body: json!({ "error": fault.allowed, "path": fault.path }) };
+            return Answer { status: 400, body: json!({ "error": fault.allowed, "path": fault.path }) };
         }
     };
     let (asked, mut queued, mut already) = (urls.len(), 0, 0);
@@ -46,5 +46,5 @@ pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -
     }
     let what = json!({ "urls": asked, "queued": queued, "already": already, "refused": refused.len() });
     note("warm", what, cache, moment);
-    Told { status: 202, body: json!({ "queued": queued, "already": already, "refused": refused }) }
+    Answer { status: 202, body: json!({ "queued": queued, "already": already, "refused": refused }) }
 }

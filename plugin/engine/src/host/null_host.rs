@@ -5,9 +5,9 @@ use super::{CasMismatch, Host, SharedData};
 /// A host with nothing in it: no other worker has stored anything, and what is stored there is forgotten. The origin is
 /// taken to have answered.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Nowhere;
+pub struct NullHost;
 
-impl SharedData for Nowhere {
+impl SharedData for NullHost {
     fn get(&mut self, _key: &str) -> Option<(Vec<u8>, u32)> {
         None
     }
@@ -17,7 +17,7 @@ impl SharedData for Nowhere {
     }
 }
 
-impl Host for Nowhere {
+impl Host for NullHost {
     fn origin_answered(&mut self) -> bool {
         true
     }

@@ -5,7 +5,7 @@ use crate::request::Request;
 
 /// The door to the operators' paths. Not `Debug`: it holds a token.
 #[derive(Clone, Default)]
-pub enum Gate {
+pub enum AdminAuth {
     /// There is none: what operators would send is passed to the origin like any other request.
     #[default]
     Absent,
@@ -31,7 +31,7 @@ pub enum Admission {
     Forbidden,
 }
 
-impl Gate {
+impl AdminAuth {
     /// Whether there is a door at all.
     pub const fn is_there(&self) -> bool {
         !matches!(self, Self::Absent)
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn only_the_whole_token_opens_the_gate() {
-        let gate = Gate::Token { name: "T".into(), token: (*b"secret").into() };
+        let gate = AdminAuth::Token { name: "T".into(), token: (*b"secret").into() };
         for (line, admission) in [
             (Some("Bearer secret"), Admission::Granted),
             (Some("bearer secret"), Admission::Granted),
@@ -132,17 +132,17 @@ mod tests {
             let fields: FieldBlock =
                 line.iter().map(|line| (&b"authorization"[..], line.as_bytes())).collect();
             assert_eq!(gate.admit(fields.fields()), admission, "{line:?}");
-            assert_eq!(Gate::Open.admit(fields.fields()), Admission::Granted);
-            assert_eq!(Gate::Absent.admit(fields.fields()), Admission::Forbidden);
+            assert_eq!(AdminAuth::Open.admit(fields.fields()), Admission::Granted);
+            assert_eq!(AdminAuth::Absent.admit(fields.fields()), Admission::Forbidden);
         }
-        let empty = Gate::Token { name: "T".into(), token: Box::default() };
+        let empty = AdminAuth::Token { name: "T".into(), token: Box::default() };
         let fields: FieldBlock = [(&b"authorization"[..], &b"Bearer "[..])].into_iter().collect();
         assert_eq!(empty.admit(fields.fields()), Admission::Forbidden);
     }
 
     #[test]
     fn pages_of_other_sites_do_not_come_in_where_no_token_is_asked_for() {
-        let gate = Gate::Token { name: "T".into(), token: (*b"secret").into() };
+        let gate = AdminAuth::Token { name: "T".into(), token: (*b"secret").into() };
         for (site, origin, refused) in [
             (None, None, false),
             (Some("none"), None, false),
@@ -163,7 +163,7 @@ mod tests {
                 [(&b":scheme"[..], &b"http"[..]), (b":authority", b"cache.test:8080")].into_iter().collect();
             site.into_iter().chain(origin).for_each(|(name, value)| block.push(name, value));
             let request = Request::read(block.fields(), false);
-            assert_eq!(Gate::Open.lets_sites_in(&request), refused, "{site:?} {origin:?}");
+            assert_eq!(AdminAuth::Open.lets_sites_in(&request), refused, "{site:?} {origin:?}");
             assert!(!gate.lets_sites_in(&request), "a page has no token");
         }
         for (scheme, authority, origin) in [
@@ -175,7 +175,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
                 .collect();
-            assert!(!Gate::Open.lets_sites_in(&Request::read(block.fields(), false)), "{origin}");
+            assert!(!AdminAuth::Open.lets_sites_in(&Request::read(block.fields(), false)), "{origin}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What one worker of a node does for all of them. The others leave it to the one that shows, in shared data, that it is
 //! at it; when that one has not shown it for a while it counts as dead, and another goes on.
 //!
-//! A duty has a key of its own. Its value says how far the work is, each in its own way, and who does it, always so:
+//! A leadership has a key of its own. Its value says how far the work is, each in its own way, and who does it, always so:
 //!
 //! ```text
 //! holder u32 · until u64 ms
@@ -21,13 +21,13 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Bytes for the duty's value.
+    /// Bytes for the leadership's value.
     pub fn encode(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.id.to_le_bytes());
         out.extend_from_slice(&self.until.as_millis().to_le_bytes());
     }
 
-    /// From the front of what is left of the duty's value; `None` when too little is.
+    /// From the front of what is left of the leadership's value; `None` when too little is.
     pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
         Some(Self { id: take_u32(bytes)?, until: Timestamp::from_millis(take_u64(bytes)?) })
     }
@@ -38,7 +38,7 @@ impl Holder {
     }
 }
 
-/// Whose duty it is, as a worker sees it.
+/// Whose leadership it is, as a worker sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
     /// This worker's.
@@ -51,13 +51,13 @@ pub enum Whose {
 
 /// One worker's part in it.
 #[derive(Debug, Default)]
-pub struct Duty {
+pub struct Leadership {
     /// As whom this worker does it, until it finds that another does.
     id: Option<u32>,
     show_at: Timestamp,
 }
 
-impl Duty {
+impl Leadership {
     /// Whether this worker does it, as far as it knows.
     pub const fn is_own(&self) -> bool {
         self.id.is_some()
@@ -79,7 +79,7 @@ impl Duty {
         }
     }
 
-    /// Takes it over, or shows that this worker still does it: `value` makes the duty's new value, and `cas` is that of the
+    /// Takes it over, or shows that this worker still does it: `value` makes the leadership's new value, and `cas` is that of the
     /// present one. `false` if another worker was first; then nothing has changed.
     pub fn take(
         &mut self,
@@ -115,34 +115,34 @@ mod tests {
     }
 
     fn look(data: &mut Fake) -> (Holder, u32) {
-        match data.get("duty") {
+        match data.get("leadership") {
             Some((bytes, cas)) => (Holder::decode(&mut bytes.as_slice()).unwrap(), cas),
             None => (Holder::default(), ABSENT),
         }
     }
 
-    fn whose(duty: &Duty, data: &mut Fake, now: u64) -> Whose {
-        duty.whose(look(data).0, at(now))
+    fn whose(leadership: &Leadership, data: &mut Fake, now: u64) -> Whose {
+        leadership.whose(look(data).0, at(now))
     }
 
     /// As if this worker had looked at `cas` when that was the present one.
-    fn take_with(duty: &mut Duty, data: &mut Fake, cas: u32, now: u64) -> bool {
+    fn take_with(leadership: &mut Leadership, data: &mut Fake, cas: u32, now: u64) -> bool {
         let value = |holder: Holder| {
             let mut bytes = Vec::new();
             holder.encode(&mut bytes);
             bytes
         };
-        duty.take(data, "duty", cas, value, at(now))
+        leadership.take(data, "leadership", cas, value, at(now))
     }
 
-    fn take(duty: &mut Duty, data: &mut Fake, now: u64) -> bool {
+    fn take(leadership: &mut Leadership, data: &mut Fake, now: u64) -> bool {
         let (_, cas) = look(data);
-        take_with(duty, data, cas, now)
+        take_with(leadership, data, cas, now)
     }
 
     #[test]
     fn a_duty_stays_with_a_worker_that_shows_it() {
-        let (mut data, mut a, b) = (Fake::default(), Duty::default(), Duty::default());
+        let (mut data, mut a, b) = (Fake::default(), Leadership::default(), Leadership::default());
         assert_eq!(whose(&a, &mut data, 0), Whose::Nobodys);
         assert!(take(&mut a, &mut data, 0));
         for now in [0, 500, 1000, 1500, 2000, 2500, 3000] {
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn another_worker_goes_on_when_one_has_not_shown_itself_for_two_seconds() {
-        let (mut data, mut a, mut b) = (Fake::default(), Duty::default(), Duty::default());
+        let (mut data, mut a, mut b) = (Fake::default(), Leadership::default(), Leadership::default());
         assert!(take(&mut a, &mut data, 0));
         assert_eq!(whose(&b, &mut data, 1999), Whose::Anothers);
         assert_eq!(whose(&b, &mut data, 2000), Whose::Nobodys);
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn of_two_that_take_it_at_once_the_second_does_not_get_it() {
-        let (mut data, mut a, mut b) = (Fake::default(), Duty::default(), Duty::default());
+        let (mut data, mut a, mut b) = (Fake::default(), Leadership::default(), Leadership::default());
         assert!(take_with(&mut a, &mut data, ABSENT, 0));
         assert!(!take_with(&mut b, &mut data, ABSENT, 0));
         assert!(!b.is_own());
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_leaves_nobody_waiting() {
-        let (mut data, mut a, b) = (Fake::default(), Duty::default(), Duty::default());
+        let (mut data, mut a, b) = (Fake::default(), Leadership::default(), Leadership::default());
         assert!(take(&mut a, &mut data, 60_000));
         assert_eq!(whose(&b, &mut data, 60_000), Whose::Anothers);
         assert_eq!(whose(&b, &mut data, 0), Whose::Nobodys);

@@ -11,7 +11,7 @@ use crate::config::{Config, Match, QueryChoice, Rule};
 use crate::policy::Policy;
 
 /// The configuration in force.
-pub(crate) fn shown(policy: &Policy) -> Value {
+pub(crate) fn effective(policy: &Policy) -> Value {
     let default = policy.default_rule();
     let config = Config {
         name: policy.name.clone(),
@@ -84,7 +84,7 @@ mod tests {
             r#"{"admin":{"open":true},"defaults":{"key":{"query":{"except":["a"]}}},"rules":[{"name":"r","key":{"query":{"except":null}}}]}"#,
         ] {
             let policy = policy(json);
-            let shown = shown(&policy).to_string();
+            let shown = effective(&policy).to_string();
             let again = Config::parse(shown.as_bytes());
             let again: Policy = again.unwrap_or_else(|faults| panic!("{shown}: {faults:?}")).into();
             assert_eq!(format!("{again:?}"), format!("{policy:?}"));
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn every_member_is_shown_with_its_default() {
-        let shown = shown(&Policy::default());
+        let shown = effective(&Policy::default());
         let top = top().into_iter().map(|member| (member.path, member.default));
         let settings =
             settings().into_iter().map(|member| (format!("defaults.{}", member.path), member.default));

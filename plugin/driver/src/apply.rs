@@ -33,7 +33,7 @@ impl Step {
 }
 
 /// Does what a directive about a request says, and keeps the exchange if more events are to come.
-pub fn obey<H: Calls>(
+pub fn apply<H: Calls>(
     root: &mut Root<H>,
     breakers: &mut Breakers<H>,
     streams: &mut HashMap<u32, Stream, BuildIdHasher>,
@@ -62,7 +62,7 @@ pub fn obey<H: Calls>(
             streams.insert(context, Stream::Exchange(exchange));
             Step::Goes
         }
-        Directive::PollRemote { at } => {
+        Directive::AwaitMoment { at } => {
             root.waiters.poll(context, at);
             root.pace.quicken(now);
             streams.insert(context, Stream::Exchange(exchange));
