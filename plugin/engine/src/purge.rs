@@ -11,7 +11,7 @@
 //! for as long as the clock is behind: too much, never too little.
 //!
 //! [`tags`](crate::tags) are what a response is purged by beside its URL, [`ring`] tells the workers of a node, [`spread`] the other
-//! nodes, and [`gate`] and [`request`] are the door for operators.
+//! nodes, and [`admin_auth`] and [`request`] are the door for operators.
 
 pub mod admin_auth;
 pub mod guesses;
