@@ -100,6 +100,10 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         let allowed = format!("at most {} together: a VM ends at 1 GiB", quote(&show_size(VM_BYTES)));
         object.place_of("worker").refuse::<()>(found, allowed);
     }
+    if !cfg!(feature = "operators") && config.admin != Admin::default() {
+        let place = object.place_of("admin");
+        place.refuse::<()>("settings", "none: this module was built without operators");
+    }
     let Config { defaults, rules, .. } = config;
     object.each("rules", RULES, |place, written| matched_rule(place, written, defaults, rules));
 }

@@ -408,3 +408,12 @@ fn the_settings_page_has_the_table_of_every_setting() {
 const TABLE_BEGIN: &str =
     "<!-- config: made by SELVAGE_RENEW_SCHEMA=1 cargo test -p selvage-engine table_of_every_setting -->";
 const TABLE_END: &str = "<!-- /config -->";
+
+#[cfg(not(feature = "operators"))]
+#[test]
+fn without_operators_their_settings_are_refused() {
+    assert!(Config::parse(br#"{"admin":{}}"#).is_ok(), "nothing is asked for");
+    let errors = Config::parse(br#"{"admin":{"open":true,"hosts":["example.com"]}}"#).unwrap_err();
+    let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["admin: found settings, allowed: none: this module was built without operators"]);
+}
