@@ -6,7 +6,7 @@ use crate::{
     Headers,
     abi::Direction,
     reply::LocalReply,
-    side::{AdminAuth, Piece},
+    side::{Gate, Piece},
     stream::{Ending, Source, StreamState},
     vm::{Outcome, Vm},
 };
@@ -31,7 +31,7 @@ impl Vm {
             return;
         }
         if paused(outcome) {
-            stream.borrow_mut().side_mut(direction).gate = AdminAuth::Stopped;
+            stream.borrow_mut().side_mut(direction).gate = Gate::Stopped;
         } else {
             stream.borrow_mut().side_mut(direction).pass_headers();
             self.passed(id, &stream, direction);
@@ -44,7 +44,7 @@ impl Vm {
             let mut state = stream.borrow_mut();
             let side = state.side_mut(direction);
             assert!(side.headers.is_some(), "a body chunk before the headers: the test is wrong");
-            if side.gate == AdminAuth::Stopped {
+            if side.gate == Gate::Stopped {
                 side.held.push_back(Piece::Body { bytes, end });
                 return;
             }
@@ -62,12 +62,12 @@ impl Vm {
             return;
         }
         if paused(outcome) {
-            stream.borrow_mut().side_mut(direction).gate = AdminAuth::Gathering;
+            stream.borrow_mut().side_mut(direction).gate = Gate::Gathering;
         } else {
             {
                 let mut state = stream.borrow_mut();
                 let side = state.side_mut(direction);
-                side.gate = AdminAuth::Open;
+                side.gate = Gate::Open;
                 side.pass_chunk();
             }
             self.passed(id, &stream, direction);
@@ -80,7 +80,7 @@ impl Vm {
         {
             let mut state = stream.borrow_mut();
             let side = state.side_mut(direction);
-            if side.gate == AdminAuth::Stopped {
+            if side.gate == Gate::Stopped {
                 side.held.push_back(Piece::Trailers(trailers));
                 return;
             }
@@ -96,7 +96,7 @@ impl Vm {
             return;
         }
         if paused(outcome) {
-            stream.borrow_mut().side_mut(direction).gate = AdminAuth::AtTrailers;
+            stream.borrow_mut().side_mut(direction).gate = Gate::AtTrailers;
         } else {
             self.pass_rest(id, &stream, direction);
         }
@@ -107,8 +107,8 @@ impl Vm {
         let Some(stream) = self.flowing(id, direction) else { return };
         let gate = std::mem::take(&mut stream.borrow_mut().side_mut(direction).gate);
         match gate {
-            AdminAuth::Open => {}
-            AdminAuth::Stopped => {
+            Gate::Open => {}
+            Gate::Stopped => {
                 let pieces = {
                     let mut state = stream.borrow_mut();
                     let side = state.side_mut(direction);
@@ -123,11 +123,11 @@ impl Vm {
                     }
                 }
             }
-            AdminAuth::Gathering => {
+            Gate::Gathering => {
                 stream.borrow_mut().side_mut(direction).pass_chunk();
                 self.passed(id, &stream, direction);
             }
-            AdminAuth::AtTrailers => self.pass_rest(id, &stream, direction),
+            Gate::AtTrailers => self.pass_rest(id, &stream, direction),
         }
     }
 
@@ -202,7 +202,7 @@ impl Vm {
         {
             let mut state = stream.borrow_mut();
             let side = state.side_mut(direction);
-            side.gate = AdminAuth::Open;
+            side.gate = Gate::Open;
             side.pass_chunk();
             side.pass_trailers();
         }

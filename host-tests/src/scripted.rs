@@ -59,7 +59,7 @@ pub struct Answer {
     fields: Vec<(String, Vec<u8>)>,
     content: Vec<u8>,
     framing: Framing,
-    delays: Option<AdminAuth>,
+    delays: Option<Gate>,
     breaks: Option<Break>,
     halts: Option<Halt>,
 }
@@ -90,9 +90,9 @@ enum Break {
 
 /// Something that happens when the test says so.
 #[derive(Clone, Default)]
-pub struct AdminAuth(Arc<(Mutex<bool>, Condvar)>);
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
-impl AdminAuth {
+impl Gate {
     /// A gate that is shut.
     pub fn new() -> Self {
         Self::default()
@@ -175,7 +175,7 @@ impl Answer {
     }
 
     /// Sends nothing before the gate is open.
-    pub fn waits_for(mut self, gate: &AdminAuth) -> Self {
+    pub fn waits_for(mut self, gate: &Gate) -> Self {
         self.delays = Some(gate.clone());
         self
     }

@@ -27,7 +27,7 @@ pub(crate) struct Reach {
 
 /// Whether the message flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum AdminAuth {
+pub(crate) enum Gate {
     #[default]
     Open,
     /// Headers were paused: nothing more is shown to the filter until it resumes.
@@ -53,7 +53,7 @@ pub(crate) struct Side {
     pub(crate) chunk: Vec<u8>,
     pub(crate) chunk_end: bool,
     pub(crate) reach: Reach,
-    pub(crate) gate: AdminAuth,
+    pub(crate) gate: Gate,
     pub(crate) held: VecDeque<Piece>,
     pub(crate) passed: Passed,
 }

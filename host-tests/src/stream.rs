@@ -226,7 +226,7 @@ impl Stream {
     /// Whether the filter holds the request or the response back.
     pub fn is_paused(&self) -> bool {
         let state = self.state.borrow();
-        let open = |side: &Side| side.gate == crate::side::AdminAuth::Open;
+        let open = |side: &Side| side.gate == crate::side::Gate::Open;
         state.ending.is_none() && !(open(&state.request) && open(&state.response))
     }
 

@@ -1,6 +1,6 @@
 //! Content: whole or not at all, of any size, however it is framed.
 
-use selvage_host_tests::scripted::{AdminAuth, Answer};
+use selvage_host_tests::scripted::{Answer, Gate};
 
 use crate::{EDGE, assert_hit, assert_not_stored, assert_says, fetches, get, on};
 
@@ -111,7 +111,7 @@ fn binary_content_and_empty_content_come_back_as_they_were() {
 
 #[test]
 fn a_slow_response_is_not_held_against_other_requests() {
-    let gate = AdminAuth::new();
+    let gate = Gate::new();
     let slow = gate.clone();
     on("/bodies/slow", move |_| Answer::fresh("slow").waits_for(&slow));
     on("/bodies/quick", |_| Answer::fresh("quick"));

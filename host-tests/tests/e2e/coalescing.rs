@@ -4,17 +4,17 @@ use std::thread;
 
 use selvage_host_tests::envoy::{Gateway, Response};
 use selvage_host_tests::redis::Bridge;
-use selvage_host_tests::scripted::{AdminAuth, Answer, Origin};
+use selvage_host_tests::scripted::{Answer, Gate, Origin};
 
 const CLIENTS: usize = 200;
 
 /// All clients ask for a path at once; the origin answers when all of them are there.
-fn herd(gateway: &Gateway, path: &str, gate: &AdminAuth) -> Vec<Response> {
+fn herd(gateway: &Gateway, path: &str, gate: &Gate) -> Vec<Response> {
     herd_with(gateway, path, "", gate)
 }
 
 /// As [`herd`], with a field of the request.
-fn herd_with(gateway: &Gateway, path: &str, field: &str, gate: &AdminAuth) -> Vec<Response> {
+fn herd_with(gateway: &Gateway, path: &str, field: &str, gate: &Gate) -> Vec<Response> {
     thread::scope(|scope| {
         let ask = || gateway.get(path).header("x-large", field).send();
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(ask)).collect();
@@ -33,7 +33,7 @@ fn gateway(origin: &Origin) -> Gateway {
 #[test]
 fn one_fetch_serves_all_clients_of_all_workers() {
     let origin = Origin::start();
-    let gate = AdminAuth::new();
+    let gate = Gate::new();
     let waits = gate.clone();
     origin.on("/hot", move |_| Answer::fresh("hot").waits_for(&waits));
     let gateway = gateway(&origin);
@@ -53,7 +53,7 @@ fn one_fetch_serves_all_clients_of_all_workers() {
 #[test]
 fn what_turns_out_not_to_be_storable_makes_nobody_wait_in_line() {
     let origin = Origin::start();
-    let gate = AdminAuth::new();
+    let gate = Gate::new();
     let waits = gate.clone();
     origin.on("/private", move |request| {
         let answer = Answer::ok("for you").header("cache-control", "private");
@@ -69,7 +69,7 @@ fn what_turns_out_not_to_be_storable_makes_nobody_wait_in_line() {
 #[test]
 fn an_origin_that_breaks_off_is_asked_again_by_one_of_the_others() {
     let origin = Origin::start();
-    let gate = AdminAuth::new();
+    let gate = Gate::new();
     let waits = gate.clone();
     origin.on("/broken", move |request| {
         let answer = Answer::fresh("x".repeat(100_000));
@@ -86,7 +86,7 @@ fn an_origin_that_breaks_off_is_asked_again_by_one_of_the_others() {
 #[test]
 fn one_fetch_serves_the_clients_of_two_envoys() {
     let origin = Origin::start();
-    let gate = AdminAuth::new();
+    let gate = Gate::new();
     let waits = gate.clone();
     origin.on("/hot", move |_| Answer::fresh("hot").waits_for(&waits));
     let bridge = Bridge::start();
@@ -117,7 +117,7 @@ fn one_fetch_serves_the_clients_of_two_envoys() {
 #[test]
 fn large_heads_that_wait_have_a_budget_in_bytes_and_a_second_burst_takes_no_more() {
     let origin = Origin::start();
-    let gates = [AdminAuth::new(), AdminAuth::new()];
+    let gates = [Gate::new(), Gate::new()];
     for (burst, gate) in gates.iter().enumerate() {
         let waits = gate.clone();
         origin.on(&format!("/large/{burst}"), move |_| Answer::fresh("large").waits_for(&waits));

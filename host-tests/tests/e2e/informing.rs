@@ -2,7 +2,7 @@
 
 use selvage_host_tests::envoy::{Gateway, Response};
 use selvage_host_tests::schema::{Method, OpenApi, Operation};
-use selvage_host_tests::scripted::{AdminAuth, Answer, Origin, Received};
+use selvage_host_tests::scripted::{Answer, Gate, Origin, Received};
 use serde_json::Value;
 
 use super::becomes;
@@ -124,7 +124,7 @@ fn the_figures_are_those_of_both_workers() {
 #[test]
 fn what_is_held_shows_and_goes_away_again() {
     let origin = origin();
-    let gate = AdminAuth::new();
+    let gate = Gate::new();
     let held = gate.clone();
     origin.on("/slow", move |_| Answer::fresh("slow").waits_for(&held));
     let gateway = start(&origin, "");

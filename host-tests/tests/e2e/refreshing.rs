@@ -11,7 +11,7 @@ use std::{
 
 use selvage_host_tests::envoy::{Gateway, Response};
 use selvage_host_tests::redis::Bridge;
-use selvage_host_tests::scripted::{AdminAuth, Answer, Origin};
+use selvage_host_tests::scripted::{Answer, Gate, Origin};
 
 use crate::{assert_hit, assert_says, becomes, stale_on_arrival};
 
@@ -22,7 +22,7 @@ const LEARNT: &str = r#"{ "defaults": { "refresh": { "clusters": ["origin"] } } 
 fn stale_is_served_at_once_while_a_slow_origin_is_asked_once() {
     for configuration in [CONFIGURED, LEARNT] {
         let origin = Origin::start();
-        let gate = AdminAuth::new();
+        let gate = Gate::new();
         let slow = gate.clone();
         origin.on("/swr", move |request| match request.before {
             0 => stale_on_arrival(request, ", stale-while-revalidate=3600"),

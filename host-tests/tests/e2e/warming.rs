@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use selvage_host_tests::envoy::{Gateway, Response};
 use selvage_host_tests::redis::Bridge;
-use selvage_host_tests::scripted::{AdminAuth, Answer, Origin, Received};
+use selvage_host_tests::scripted::{Answer, Gate, Origin, Received};
 
 use super::{assert_hit, becomes};
 
@@ -66,7 +66,7 @@ fn a_list_is_fetched_once_by_one_of_the_workers_and_then_hit_in_all() {
 #[test]
 fn an_operators_urls_are_fetched_at_the_pace_and_clients_wait_for_them() {
     let origin = origin();
-    let gate = AdminAuth::new();
+    let gate = Gate::new();
     let held = gate.clone();
     origin.on("/slow", move |_| Answer::fresh("slow").waits_for(&held));
     origin.on("/secret", |_| Answer::ok("secret").header("cache-control", "no-store"));

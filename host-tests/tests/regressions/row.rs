@@ -96,7 +96,7 @@ pub enum Wait {
     /// Until so many requests have arrived.
     Requests(usize),
     /// Until a step opens it.
-    AdminAuth(String),
+    Gate(String),
 }
 
 /// What clients do, and what must come of it.

@@ -45,7 +45,7 @@ impl Stage {
                     |now| format!("request {count} ({} came)", now.requests),
                 );
             }
-            Wait::AdminAuth(name) => {
+            Wait::Gate(name) => {
                 self.until(|now| now.open.contains(name), |_| format!("the step that opens gate {name}"));
             }
         }
