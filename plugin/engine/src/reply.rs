@@ -1,5 +1,7 @@
 //! A response that is made here, in the origin's place.
 
+use crate::cache_status::Outcome;
+use crate::fields::FieldBlock;
 use crate::store::response::Body;
 
 /// A response that the cache makes.
@@ -22,6 +24,25 @@ impl Reply {
     pub(crate) fn made(status: u16, fields: Vec<u8>, content: Vec<u8>) -> Self {
         let range = 0..content.len();
         Self { status, fields, body: Body::new(content), range, mend: None }
+    }
+
+    /// The same, whose last field is the `Cache-Status` of the cache called `name` (a serialised token or string).
+    pub(crate) fn saying(
+        status: u16,
+        outcome: &Outcome,
+        name: &[u8],
+        fields: &[(&[u8], &[u8])],
+        content: &[u8],
+    ) -> Self {
+        let mut line = Vec::new();
+        outcome.write(name, &mut line);
+        let mut block = FieldBlock::new();
+        for (field, value) in fields {
+            block.push(field, value);
+        }
+        let mut head = Vec::new();
+        block.write_with(&[(b"cache-status", &line)], &mut head);
+        Self::made(status, head, content.to_vec())
     }
 
     /// The content to send.

@@ -16,7 +16,6 @@ mod teapot;
 
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Outcome};
-use crate::fields::FieldBlock;
 use crate::policy::Rule;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -76,15 +75,8 @@ pub(crate) fn answer(
 ) -> Then {
     let outcome = Outcome { detail: Some(detail), ..Outcome::default() };
     cache.stats.record(&outcome);
-    let mut line = Vec::new();
-    outcome.write(cache.policy().cache_status_name.as_bytes(), &mut line);
-    let mut block = FieldBlock::new();
-    for (name, value) in fields {
-        block.push(name, value);
-    }
-    let mut head = Vec::new();
-    block.write_with(&[(b"cache-status", &line)], &mut head);
-    Then::Respond(Reply::made(status, head, content.to_vec()))
+    let name = cache.policy().cache_status_name.as_bytes();
+    Then::Respond(Reply::saying(status, &outcome, name, fields, content))
 }
 
 /// What a stage keeps of a request that it has taken.

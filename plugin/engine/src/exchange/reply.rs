@@ -147,11 +147,7 @@ pub(super) fn length(stored: &StoredResponse, form: &Form, shape: Shape) -> usiz
 
 /// 504 for a client that wants only what is stored.
 pub(super) fn gateway_timeout(outcome: &Outcome, cache: &mut Cache) -> Reply {
-    let mut line = Vec::new();
-    outcome.write(cache.policy().cache_status_name.as_bytes(), &mut line);
-    let mut fields = Vec::new();
-    FieldBlock::new().write_with(&[(b"cache-status", &line)], &mut fields);
-    Reply::made(504, fields, Vec::new())
+    Reply::saying(504, outcome, cache.policy().cache_status_name.as_bytes(), &[], b"")
 }
 
 /// 503 for a client whose answer the origin has confirmed, and which is not there any more: it has only to ask again.
@@ -161,13 +157,9 @@ pub(super) fn nothing_to_send(outcome: &Outcome, cache: &mut Cache) -> Reply {
 
 /// 503 while the origin is left alone.
 pub(super) fn origin_open(outcome: &Outcome, retry_after: u64, cache: &mut Cache) -> Reply {
-    let mut line = Vec::new();
-    outcome.write(cache.policy().cache_status_name.as_bytes(), &mut line);
     let mut digits = itoa::Buffer::new();
-    let seconds = digits.format(retry_after).as_bytes();
-    let mut fields = Vec::new();
-    FieldBlock::new().write_with(&[(b"retry-after", seconds), (b"cache-status", &line)], &mut fields);
-    Reply::made(503, fields, Vec::new())
+    let fields: [(&[u8], &[u8]); 1] = [(b"retry-after", digits.format(retry_after).as_bytes())];
+    Reply::saying(503, outcome, cache.policy().cache_status_name.as_bytes(), &fields, b"")
 }
 
 /// Without content GET would say so by its length, and so HEAD has to (RFC 9110 §8.6).
