@@ -27,13 +27,19 @@ pub enum Error {
     },
 }
 
-/// Builds the filter with `wasm-target/build`, once per process, and returns the path of `target/selvage.wasm`.
+/// Builds the filter with `wasm-target/build`, once per process, and returns the path of `target/selvage.wasm`; or the path in
+/// `SELVAGE_WASM`, if that is set, and builds nothing.
 ///
 /// # Errors
 /// The build failed, or could not be started. Every later call in the same process gives the same answer.
 pub fn artifact() -> Result<PathBuf, Error> {
     static BUILT: OnceLock<Result<PathBuf, Error>> = OnceLock::new();
-    BUILT.get_or_init(|| build(&script(), &[])).clone()
+    BUILT
+        .get_or_init(|| match std::env::var_os("SELVAGE_WASM") {
+            Some(path) => Ok(PathBuf::from(path)),
+            None => build(&script(), &[]),
+        })
+        .clone()
 }
 
 /// Builds the guest of the tests' own host, which uses the proxy-wasm SDK, and returns the path of `target/guest.wasm`.

@@ -1,0 +1,15 @@
+//! What the programs share that measure a real Envoy or attack it: crowds of clients, samples and their summary, a forger of records.
+//!
+//! | program | question | started by |
+//! |---|---|---|
+//! | `load` | how much does this machine carry? | `envoy/load` |
+//! | `herd` | what does the origin see when all ask at once? | `host-tests/herd` |
+//! | `faults` | what does each fault of the fleet cost clients? | `host-tests/faults` |
+//! | `forge` | what can somebody do who writes to Redis? | `host-tests/forge` |
+//! | `waiting` | how much memory do requests take that wait? | `host-tests/waiting` |
+//! | `soak` | does anything grow that should not? | `host-tests/soak` |
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
+
+pub mod crowd;
+pub mod forged;
+pub mod measured;

@@ -1,0 +1,6 @@
+//! The programs that measure and attack, each for a moment on real Envoy: that they work, not how fast anything is.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
+
+mod forging;
+mod load;

@@ -1,0 +1,136 @@
+//! What is random about a whole run: its size, its configuration, its faults.
+
+use std::rc::Rc;
+
+use selvage_engine::config::Config;
+use selvage_engine::policy::Policy;
+use selvage_rig::chance::Dice;
+
+/// The circumstances of one run. Times in milliseconds, chances of a thousand.
+pub struct Setting {
+    /// The configuration as the filter gets it.
+    pub config: String,
+    pub policy: Rc<Policy>,
+    pub nodes: usize,
+    pub workers: usize,
+    pub requests: usize,
+    /// When the last request comes.
+    pub last_request: u64,
+    pub pages: usize,
+    pub wait: u64,
+    /// How long those who wait do so for a body.
+    pub body_wait: u64,
+    pub poll: u64,
+    pub call_delay: u64,
+    pub calls_lost: u64,
+    pub remote: bool,
+    pub remote_timeout: u64,
+    /// Calls to Redis of a thousand that are lost, and as many that are late.
+    pub losses: u64,
+    /// Redis is too old for claims.
+    pub old_redis: bool,
+    pub disconnected: u64,
+    pub origin_delay: u64,
+    /// How long a slow answer takes.
+    pub origin_slow: u64,
+    /// The origin's breaker is on.
+    pub breaker: bool,
+    pub refresh_timeout: u64,
+    pub disconnects: u64,
+    pub restarts: usize,
+    pub edits: usize,
+    pub purges: usize,
+    pub moods: usize,
+    pub flushes: usize,
+    pub refused: u64,
+    pub contention: u64,
+}
+
+impl Setting {
+    pub fn random(dice: &mut Dice, requests: Option<usize>) -> Self {
+        let wait = dice.of(&[300, 1000, 1000, 3000]);
+        let body_wait = dice.of(&[50, 250, 250, 1000]);
+        let poll = dice.of(&[50, 100, 250]);
+        let remote = dice.chance(600);
+        let remote_timeout = dice.of(&[20, 50, 200]);
+        let disconnected = dice.of(&[0, 3000, 20_000]);
+        let narrow = dice.chance(200);
+        let waiters = if narrow { dice.between(1, 6) } else { 4096 };
+        let worker_bytes = dice.of(&["16KiB", "64KiB", "1MiB"]);
+        let node_bytes = dice.of(&["48KiB", "256KiB", "4MiB"]);
+        let refresh = dice.of(&[r#""cluster":"origin""#, r#""clusters":["origin"]"#, r#""clusters":[]"#]);
+        let refresh_timeout = dice.of(&[300, 1000, 3000]);
+        let breaker = dice.chance(300);
+        let config = format!(
+            r#"{{"admin":{{"open":true,"hosts":["example.com"]}},"worker":{{"bytes":"{worker_bytes}","object_bytes":"8KiB","filling_bytes":"64KiB",
+            "waiters":{waiters},"variants":{variants}}},
+            "node":{{"bytes":"{node_bytes}","buckets":16,"object_bytes":"8KiB","poll":"{poll}ms"}},
+            "remote":{{"enabled":{remote},"timeout":"{remote_timeout}ms","object_bytes":"8KiB",
+            "breaker":{{"pause":"200ms","longest_pause":"2s"}}}},
+            "defaults":{{"coalesce":{{"wait":"{wait}ms","body_wait":"{body_wait}ms","waiters":{waiters}}},"compression":{{"enabled":false}},
+            "refresh":{{{refresh},"timeout":"{refresh_timeout}ms","early":{early}}},
+            "origin_breaker":{{"enabled":{breaker},"least_calls":{least_calls}}},
+            "ttl":{{"jitter":{jitter}}},"stale":{{"disconnected":"{disconnected}ms"}}}}}}"#,
+            variants = dice.of(&[2, 4, 16]),
+            early = dice.of(&[0, 1, 4]),
+            least_calls = dice.of(&[5, 20]),
+            jitter = dice.of(&[0, 0, 20]),
+        );
+        let parsed = Config::parse(config.as_bytes()).unwrap_or_else(|faults| panic!("{config}: {faults:?}"));
+        Self {
+            policy: Rc::new(parsed.into()),
+            config,
+            nodes: dice.between(1, 3) as usize,
+            workers: dice.between(1, 3) as usize,
+            requests: requests.unwrap_or_else(|| dice.between(200, 500) as usize),
+            last_request: dice.of(&[4_000, 10_000, 20_000, 40_000]),
+            pages: dice.between(1, 10) as usize,
+            wait,
+            body_wait,
+            poll,
+            call_delay: dice.of(&[1, 5, 20]),
+            calls_lost: dice.of(&[0, 0, 20, 100]),
+            remote,
+            remote_timeout,
+            losses: dice.of(&[0, 10, 50]),
+            old_redis: dice.chance(100),
+            disconnected,
+            origin_delay: dice.of(&[20, 100, 400]),
+            origin_slow: wait + wait / 2 + 500,
+            breaker,
+            refresh_timeout,
+            disconnects: dice.of(&[0, 50, 250]),
+            restarts: if dice.chance(300) { dice.between(1, 3) as usize } else { 0 },
+            purges: if dice.chance(500) { dice.between(1, 12) as usize } else { 0 },
+            edits: dice.between(0, 12) as usize,
+            moods: if dice.chance(600) { dice.between(1, 6) as usize } else { 0 },
+            flushes: usize::from(dice.chance(200)),
+            refused: dice.of(&[0, 5]),
+            contention: dice.of(&[0, 0, 20]),
+        }
+    }
+
+    /// The origin's longest delay, from the request to the end of its answer.
+    pub const fn longest_answer(&self) -> u64 {
+        2 * self.origin_slow + self.origin_delay
+    }
+
+    /// After this long the other workers of a node know what one has invalidated.
+    pub const fn staleness(&self) -> u64 {
+        self.poll + TICK
+    }
+
+    /// No request takes longer, whatever happens.
+    pub const fn longest_request(&self) -> u64 {
+        // A few calls may be lost one after the other, and many waiters are woken by many calls.
+        self.wait
+            + self.refresh_timeout
+            + 6 * self.remote_timeout
+            + self.longest_answer()
+            + 20 * self.poll
+            + 40 * self.call_delay
+    }
+}
+
+/// The slowest tick of the adapter: a worker looks at the first tick after its time to look.
+const TICK: u64 = 100;
