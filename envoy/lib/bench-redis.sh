@@ -113,7 +113,7 @@ fill_redis() {
     until [ -n "${KEY[$size]:-}" ]; do
       [ "$SECONDS" -lt "$deadline" ] || fail "/$size did not reach Redis within 10 s"
       sleep 0.1
-      for key in $(ask "$bridge_port" '/KEYS/*' | tr ',[]{}' '\n' | tr -d '"\r' | grep '^selvage:' || true); do
+      for key in $(ask "$bridge_port" '/KEYS/*' | tr ',[]{}' '\n' | tr -d '"\r' | grep -x 'selvage:v1:[0-9a-f]\{32\}' || true); do
         if [[ $known != *" $key "* ]]; then KEY[$size]=$key known+="$key "; fi
       done
     done

@@ -6,7 +6,7 @@ use crate::client::{Asked, block, text_block};
 use crate::events::{Event, Reply, VmId};
 use crate::host::{self, Given};
 use crate::node::{By, Fetch};
-use crate::redis::{Command, Mood};
+use crate::redis::{Command, Mood, Redis};
 use crate::streams::{Phase, ROOT, stream_of};
 use crate::world::World;
 
@@ -15,8 +15,8 @@ pub struct Call {
     vm: VmId,
     token: u32,
     command: Command,
-    /// The stream that waits for it.
-    stream: Option<usize>,
+    /// The streams that wait for its commands.
+    askers: Vec<Option<usize>>,
     sent: u64,
     /// When its answer is back; `None` if nobody waits for it any more by then.
     back: Option<u64>,
@@ -50,18 +50,32 @@ impl World {
         }
     }
 
+    /// A stream asks Redis: it leads from now on, if it does not yet.
+    pub fn begins_to_ask(&mut self, id: usize) {
+        let stream = &mut self.streams[id];
+        if stream.phase == Phase::Held {
+            stream.turn.get_or_insert(self.now);
+            let (vm, page) = (stream.vm, stream.ask.page);
+            let head = block(stream.head.iter().map(|(name, value)| (&**name, &**value)));
+            self.streams[id].led = Some(self.turn_of(vm, page, &head));
+        }
+    }
+
     fn ask_redis(&mut self, vm: VmId, call: &host::Call, command: Command) {
-        let stream = stream_of(call.context).filter(|_| command.is_lookup());
-        if let Some(stream) = stream {
+        let asked = self.nodes[vm.node].workers[vm.worker].vm.asked(call.token);
+        // What a stream had the cache ask for itself counts as that stream's.
+        let beside = stream_of(call.context).filter(|_| command.is_lookup());
+        let askers: Vec<_> =
+            asked.into_iter().map(|context| context.and_then(stream_of).or(beside)).collect();
+        for (stream, command) in askers.iter().zip(command.each()) {
+            let Some(stream) = *stream else { continue };
             self.note(|_| format!("stream {stream} asks Redis: {command:?}"));
-            self.lookups.insert(call.token, (stream, matches!(command, Command::Claim { .. })));
-            let asker = stream;
-            if let Some(stream) = self.streams.get_mut(stream).filter(|stream| stream.phase == Phase::Held) {
-                stream.turn.get_or_insert(self.now);
-                let (vm, page) = (stream.vm, stream.ask.page);
-                let head = block(stream.head.iter().map(|(name, value)| (&**name, &**value)));
-                self.streams[asker].led = Some(self.turn_of(vm, page, &head));
-            }
+            self.streams[stream].gathered = false;
+            self.begins_to_ask(stream);
+        }
+        self.summary.batched += u64::from(matches!(command, Command::Many { .. }));
+        if command.is_lookup() {
+            self.lookups.insert(call.token, (askers.clone(), command.clone()));
         }
         let (timeout, token) = (call.timeout, call.token);
         self.unanswered.insert((vm, token));
@@ -83,15 +97,17 @@ impl World {
         if !lost {
             let id = self.calls.last_key_value().map_or(0, |(last, _)| last + 1);
             let back = in_time.then_some(self.now + there + back);
-            self.calls.insert(id, Call { vm, token, command, stream, sent: self.now, back });
+            self.calls.insert(id, Call { vm, token, command, askers, sent: self.now, back });
             self.after(there, Event::AtRedis { call: id });
         }
     }
 
     /// A call reaches Redis. What it changes is changed even if nobody waits for the answer any more.
     pub fn at_redis(&mut self, call: usize) {
-        let Some(Call { vm, token, command, stream, sent, back }) = self.calls.remove(&call) else { return };
-        self.check_claim(vm, &command, stream, sent);
+        let Some(Call { vm, token, command, askers, sent, back }) = self.calls.remove(&call) else { return };
+        for (at, one) in command.each().iter().enumerate() {
+            self.check_claim(vm, one, askers.get(at).copied().flatten(), sent);
+        }
         let mut reply = self.redis.apply(&command, self.now);
         if !command.is_lookup() {
             self.note(|_| match &command {
@@ -118,18 +134,30 @@ impl World {
             let status = reply.fields.first().map_or("nothing", |(_, status)| status);
             format!("Redis answers call {token} of {vm:?}: {status} {text:?}")
         });
-        self.summary.remote += u64::from(text.starts_with("SLVG"));
-        self.redis_said_fetching = text.starts_with("claim:") && text != "claim:!";
-        if let Some((stream, claims)) = self.lookups.remove(&token) {
+        let (askers, command) = self.lookups.remove(&token).unwrap_or((Vec::new(), Command::Ping));
+        let told = Redis::told(&command, &reply.body);
+        let texts: Vec<String> = told
+            .iter()
+            .map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(24)]).into_owned())
+            .collect();
+        let is_fetching = |text: &str| text.starts_with("claim:") && text != "claim:!";
+        self.redis_said_fetching = texts.iter().any(|text| is_fetching(text));
+        for ((stream, command), text) in askers.into_iter().zip(command.each()).zip(&texts) {
+            self.summary.remote += u64::from(text.starts_with("SLVG"));
+            if text == "claim:!" {
+                // The node goes by that, whoever has said it, and of which variant.
+                let asked = stream.map(|stream| self.streams[stream].ask.page);
+                for page in asked.map_or(0..self.pages.len(), |page| page..page + 1) {
+                    let until = self.now + crate::fetches::NOT_STORABLE_FOR;
+                    let known = self.nodes[vm.node].not_storable.entry((page, false)).or_default();
+                    *known = until.max(*known);
+                }
+            }
+            let Some(stream) = stream else { continue };
             let stream = &mut self.streams[stream];
             stream.adopted |= text.starts_with("SLVG");
-            if text == "claim:!" {
-                // The node goes by that, whoever has said it.
-                let until = self.now + crate::fetches::NOT_STORABLE_FOR;
-                let known = self.nodes[vm.node].not_storable.entry((stream.ask.page, false)).or_default();
-                *known = until.max(*known);
-            }
-            if self.redis_said_fetching && claims {
+            stream.told_fetching = is_fetching(text);
+            if stream.told_fetching && matches!(command, Command::Claim { .. }) {
                 stream.polls_since.get_or_insert(self.now);
                 stream.polled = true;
             } else {

@@ -43,6 +43,13 @@ impl World {
         for effect in left.effects {
             self.happened(id, effect, alone, during_response);
         }
+        // What they ask waits for others' questions, and may come to nothing.
+        for context in self.nodes[node].workers[worker].vm.gathered() {
+            if let Some(stream) = stream_of(context).filter(|stream| !self.streams[*stream].gathered) {
+                self.streams[stream].gathered = true;
+                self.begins_to_ask(stream);
+            }
+        }
         result
     }
 
@@ -98,8 +105,10 @@ impl World {
             Effect::Ring { queue } => self.ring(vm.node, queue),
             Effect::ActsFor { context } => {
                 let Some(id) = stream_of(context) else { return };
-                let polled = self.streams[id].polls_since.is_some();
                 let stream = &mut self.streams[id];
+                // It may be told that what it has asked was never sent.
+                let asked = std::mem::take(&mut stream.gathered);
+                let polled = stream.polls_since.is_some() || stream.told_fetching || asked;
                 stream.alone |= alone;
                 if stream.phase == Phase::Held && !self.redis_answering && !polled {
                     stream.wakes += 1;

@@ -4,7 +4,7 @@ use crate::client;
 use crate::events::VmId;
 use crate::node::{By, Fetch};
 use crate::redis::Command;
-use crate::streams::{Phase, Stream};
+use crate::streams::{Phase, Stream, context_of};
 use crate::world::World;
 
 impl World {
@@ -20,7 +20,9 @@ impl World {
         }
         let head = client::block(stream.head.iter().map(|(name, value)| (&**name, &**value)));
         let known = self.index_known.get(&(vm, page)).copied();
-        let turn = self.turn_of(vm, page, &head);
+        // What it was found to lead for may be gone by now.
+        let leads = self.nodes[vm.node].workers[vm.worker].vm.leads(context_of(id));
+        let turn = leads.unwrap_or_else(|| self.turn_of(vm, page, &head));
         self.nodes[vm.node].turns.insert(turn, now);
         let stream = &mut self.streams[id];
         let (node, identified, polled) = (vm.node, stream.ask.is_identified(), stream.polled);
@@ -153,8 +155,10 @@ impl World {
     /// which costs one more fetch.
     pub fn note_unsure(&mut self, command: &Command) {
         self.trouble.push(self.now);
-        if let Command::Claim { key, .. } | Command::Delete(key) = command {
-            self.unsure.insert(key.clone(), self.now + CLAIMED_FOR);
+        for command in command.each() {
+            if let Command::Claim { key, .. } | Command::Delete(key) = command {
+                self.unsure.insert(key.clone(), self.now + CLAIMED_FOR);
+            }
         }
     }
 

@@ -92,12 +92,13 @@ fn main() -> ExitCode {
     );
     println!(
         "{} answered by the cache, {} woken after another's fetch, {} requests at the origin ({} of them the cache's own), \
-         {} records from Redis, {} clients left early, {} invalidations, {} purges, {} VMs replaced",
+         {} records from Redis, {} calls to it with several commands, {} clients left early, {} invalidations, {} purges, {} VMs replaced",
         all.answered,
         all.waited,
         all.fetched,
         all.refreshed,
         all.remote,
+        all.batched,
         all.left,
         all.invalidated,
         all.purged,

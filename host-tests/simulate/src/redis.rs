@@ -23,6 +23,10 @@ pub struct Redis {
     pub mood: Mood,
     /// It is older than 7.0 and knows no claims.
     pub old: bool,
+    /// It is a Redis Cluster, whose scripts must not have keys of several slots.
+    pub sharded: bool,
+    /// It knows the script that looks up by its digest.
+    knows_script: bool,
 }
 
 /// One call as it reaches the store.
@@ -47,12 +51,17 @@ pub enum Command {
         seconds: u64,
     },
     Ping,
+    /// Several lookups or writes, by a script or its digest.
+    Many {
+        commands: Vec<Command>,
+        by_digest: bool,
+    },
 }
 
 impl Command {
     /// Reads a call as webdis does.
     pub fn read(path: &str, body: &[u8]) -> Option<Self> {
-        let path = path.strip_suffix(".bin").unwrap_or(path);
+        let path = path.strip_suffix(".bin").or(path.strip_suffix(".raw")).unwrap_or(path);
         let words: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         Some(match words[..] {
             ["GET", key] => Self::Get(key.to_owned()),
@@ -67,13 +76,49 @@ impl Command {
                 Self::Add { key: key.to_owned(), text: text.to_owned(), seconds: seconds.parse().ok()? }
             }
             ["PING"] => Self::Ping,
+            [word @ ("EVAL" | "EVALSHA"), _, count, ref rest @ ..] => {
+                let commands = Self::many(count.parse().ok()?, rest, body)?;
+                Self::Many { commands, by_digest: word == "EVALSHA" }
+            }
             _ => return None,
         })
+    }
+
+    /// What a script does: with a body it writes.
+    fn many(count: usize, words: &[&str], body: &[u8]) -> Option<Vec<Self>> {
+        let (keys, arguments) = words.split_at_checked(count)?;
+        let mut values = body.get(1..).unwrap_or_default();
+        let pairs = arguments.chunks_exact(2);
+        let commands = keys.iter().zip(pairs).map(|(key, pair)| {
+            let key = (*key).to_owned();
+            Some(match *pair {
+                ["-", "0"] => Self::Get(key),
+                ["0", "0"] => Self::Delete(key),
+                [seconds, length] if !body.is_empty() => {
+                    let (value, rest) = values.split_at_checked(length.parse().ok()?)?;
+                    values = rest;
+                    Self::Set { key, value: value.to_vec(), seconds: seconds.parse().ok()? }
+                }
+                [claim, millis] => Self::Claim { key, claim: claim.to_owned(), millis: millis.parse().ok()? },
+                _ => return None,
+            })
+        });
+        let commands: Vec<Self> = commands.collect::<Option<_>>()?;
+        (commands.len() == count && arguments.len() == 2 * count && values.is_empty()).then_some(commands)
+    }
+
+    /// The commands of a call, each by itself.
+    pub fn each(&self) -> &[Self] {
+        match self {
+            Self::Many { commands, .. } => commands,
+            one => std::slice::from_ref(one),
+        }
     }
 
     /// A stream may wait for its answer.
     pub fn is_lookup(&self) -> bool {
         match self {
+            Self::Many { commands, .. } => commands.iter().all(Self::is_lookup),
             Self::Get(key) => !key.contains(":purge"),
             other => matches!(other, Self::Claim { .. }),
         }
@@ -81,11 +126,13 @@ impl Command {
 }
 
 impl Redis {
-    pub const fn new(old: bool) -> Self {
-        Self { values: BTreeMap::new(), mood: Mood::Well, old }
+    pub const fn new(old: bool, sharded: bool) -> Self {
+        Self { values: BTreeMap::new(), mood: Mood::Well, old, sharded, knows_script: false }
     }
 
+    /// As after a start.
     pub fn flush(&mut self) {
+        self.knows_script = false;
         self.values.clear();
     }
 
@@ -127,7 +174,47 @@ impl Redis {
                 Reply::came(200, br#"{"SET":[true,"OK"]}"#)
             }
             Command::Ping => Reply::came(200, br#"{"PING":[true,"PONG"]}"#),
+            Command::Many { .. } if self.sharded => {
+                Reply::came(200, b"-CROSSSLOT Keys in request don't hash to the same slot\r\n")
+            }
+            Command::Many { by_digest: true, .. } if !self.knows_script => {
+                Reply::came(200, b"-NOSCRIPT No matching script. Please use EVAL.\r\n")
+            }
+            Command::Many { commands, .. } => {
+                self.knows_script = true;
+                let mut body = format!("*{}\r\n", commands.len()).into_bytes();
+                for command in commands {
+                    let done = matches!(command, Command::Set { .. } | Command::Delete(_));
+                    let told = self.apply(command, now).body;
+                    let told = if done { b"+".to_vec() } else { told };
+                    body.extend_from_slice(format!("${}\r\n", told.len()).as_bytes());
+                    body.extend_from_slice(&told);
+                    body.extend_from_slice(b"\r\n");
+                }
+                Reply::came(200, &body)
+            }
         }
+    }
+
+    /// What each command of a call was answered, as far as that can be read.
+    pub fn told(command: &Command, body: &[u8]) -> Vec<Vec<u8>> {
+        let Command::Many { commands, .. } = command else { return vec![body.to_vec()] };
+        let line = |rest: &mut &[u8]| -> Option<usize> {
+            let end = rest.windows(2).position(|two| two == b"\r\n")?;
+            let number = std::str::from_utf8(rest.get(1..end)?).ok()?.parse().ok();
+            *rest = &rest[end + 2..];
+            number
+        };
+        let (mut rest, mut told) = (body, Vec::new());
+        let _ = line(&mut rest);
+        for _ in commands {
+            let element = line(&mut rest).and_then(|length| rest.split_at_checked(length));
+            let Some((element, after)) = element else { break };
+            told.push(element.to_vec());
+            rest = after.get(2..).unwrap_or_default();
+        }
+        told.resize(commands.len(), Vec::new());
+        told
     }
 
     fn found(&self, key: &str, now: u64) -> Reply {

@@ -36,6 +36,8 @@ pub struct Summary {
     pub replaced: u64,
     /// Records that came from Redis.
     pub remote: u64,
+    /// Calls to Redis with several commands.
+    pub batched: u64,
     /// Clients that left early.
     pub left: u64,
     /// Unsafe requests that invalidated.
@@ -62,6 +64,7 @@ impl Summary {
         self.nested += other.nested;
         self.replaced += other.replaced;
         self.remote += other.remote;
+        self.batched += other.batched;
         self.left += other.left;
         self.invalidated += other.invalidated;
         self.purged += other.purged;

@@ -29,6 +29,8 @@ pub struct Setting {
     pub losses: u64,
     /// Redis is too old for claims.
     pub old_redis: bool,
+    /// Redis is a cluster, which takes no lookups together.
+    pub sharded_redis: bool,
     pub disconnected: u64,
     pub origin_delay: u64,
     /// How long a slow answer takes.
@@ -94,6 +96,7 @@ impl Setting {
             remote_timeout,
             losses: dice.of(&[0, 10, 50]),
             old_redis: dice.chance(100),
+            sharded_redis: dice.clone().chance(150),
             disconnected,
             origin_delay: dice.of(&[20, 100, 400]),
             origin_slow: wait + wait / 2 + 500,

@@ -36,6 +36,10 @@ pub struct Stream {
     pub turn: Option<u64>,
     /// Since when it asks Redis again and again, while another Envoy fetches.
     pub polls_since: Option<u64>,
+    /// Redis has last said that another Envoy fetches, whatever it was asked.
+    pub told_fetching: bool,
+    /// What it asks Redis waits for others' questions.
+    pub gathered: bool,
     /// Too many waited already.
     pub alone: bool,
     /// The value of `Cache-Status` that its response was given.
@@ -79,6 +83,8 @@ impl Stream {
             wakes: 0,
             turn: None,
             polls_since: None,
+            told_fetching: false,
+            gathered: false,
             alone: false,
             cache_status: String::new(),
             answer: None,

@@ -11,7 +11,7 @@ use crate::invariants::Violation;
 use crate::node::{Node, Worker};
 use crate::origin::Page;
 use crate::purges::Purge;
-use crate::redis::{Mood, Redis};
+use crate::redis::{Command, Mood, Redis};
 use crate::runs::{Options, Summary};
 use crate::setting::Setting;
 use crate::shared::Shared;
@@ -33,7 +33,7 @@ pub struct World {
     /// Calls to Redis that have not been answered.
     pub unanswered: BTreeSet<(VmId, u32)>,
     /// The streams that wait for answers of Redis, by token, and whether they would claim.
-    pub lookups: BTreeMap<u32, (usize, bool)>,
+    pub lookups: BTreeMap<u32, (Vec<Option<usize>>, Command)>,
     /// Keys of which nobody knows whether Redis has done what it was told, and until when that matters.
     pub unsure: BTreeMap<String, u64>,
     /// When calls to Redis failed, or it forgot everything, or a VM died: until when purges may be late.
@@ -67,7 +67,7 @@ impl World {
         host::with(|hosts| *hosts = Hosts::new(START, shared, setting.refused));
         let pages = (0..setting.pages).map(|_| Page::random(&mut dice)).collect();
         let mut world = Self {
-            redis: Redis::new(setting.old_redis),
+            redis: Redis::new(setting.old_redis, setting.sharded_redis),
             setting,
             dice,
             now: 0,

@@ -7,6 +7,7 @@ use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
 use crate::host::{Action, Calls, Envoy, Map};
+use crate::remote::Asker;
 use crate::root::Root;
 use crate::stream::{BuildIdHasher, Stream};
 
@@ -43,7 +44,8 @@ pub fn apply<H: Calls>(
     now: Timestamp,
 ) -> Step {
     while let Directive::AskRemote { hash, claim } = directive {
-        if root.remote.look_up(Some(context), hash, claim, breakers, &mut root.cache, now).is_some() {
+        root.remote.listen(|| root.wake.bell());
+        if root.remote.look_up(Asker::Stream(context), hash, claim, breakers, &mut root.cache, now) {
             streams.insert(context, Stream::Exchange(exchange));
             return Step::AwaitsRemote;
         }

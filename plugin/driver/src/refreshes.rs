@@ -15,21 +15,28 @@ use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
 use crate::host::{Calls, Level, NotCalled};
-use crate::remote::Remote;
+use crate::remote::{Asker, Remote};
 use crate::stream::BuildIdHasher;
 
 /// The requests of one plugin that are under way.
 pub struct Refreshes<H> {
     pending: HashMap<u32, (Refresh, u64), BuildIdHasher>,
-    /// Those about which the remote store is being asked.
+    /// Those about which the remote store is being asked, by numbers of their own, and the last of these.
     asking: HashMap<u32, Refresh, BuildIdHasher>,
+    number: u32,
     complained: bool,
     host: PhantomData<H>,
 }
 
 impl<H> Default for Refreshes<H> {
     fn default() -> Self {
-        Self { pending: HashMap::default(), asking: HashMap::default(), complained: false, host: PhantomData }
+        Self {
+            pending: HashMap::default(),
+            asking: HashMap::default(),
+            number: 0,
+            complained: false,
+            host: PhantomData,
+        }
     }
 }
 
@@ -69,21 +76,22 @@ impl<H: Calls> Refreshes<H> {
     ) {
         let mut moment = Moment { now, host: &mut Called::<H>(PhantomData) };
         while let Some(refresh) = cache.next_question(&mut moment) {
-            let token = refresh
+            self.number = self.number.wrapping_add(1);
+            let asker = Asker::Refresh(self.number);
+            let asked = refresh
                 .question()
-                .and_then(|(hash, claim)| remote.look_up(None, hash, claim, breakers, cache, now));
-            match token {
-                Some(token) => {
-                    self.asking.insert(token, refresh);
-                }
-                None => refresh.told(RemoteAnswer::Nothing, cache, &mut moment),
+                .is_some_and(|(hash, claim)| remote.look_up(asker, hash, claim, breakers, cache, now));
+            if asked {
+                self.asking.insert(self.number, refresh);
+            } else {
+                refresh.told(RemoteAnswer::Nothing, cache, &mut moment);
             }
         }
     }
 
-    /// The refresh about which a call to the remote store was, if there is one.
-    pub fn take_asking(&mut self, token: u32) -> Option<Refresh> {
-        self.asking.remove(&token)
+    /// The refresh of this number, about which the remote store was asked.
+    pub fn take_asking(&mut self, number: u32) -> Option<Refresh> {
+        self.asking.remove(&number)
     }
 
     /// The refresh that a token stands for, if it is one of ours, and when it was sent.

@@ -1,5 +1,7 @@
-//! Talks to the remote store: one call for a lookup, one for each task that waits, and a probe at the start.
+//! Talks to the remote store: one call for the lookups of a turn, one for the tasks that wait, and a probe at the start.
 
+mod batches;
+mod gathering;
 mod lookups;
 mod purges;
 mod secrets;
@@ -18,7 +20,7 @@ use selvage_engine::insight::held::Held;
 use selvage_engine::policy;
 use selvage_engine::purge::spread::Step;
 use selvage_engine::remote::claim::Claims;
-use selvage_engine::remote::dialect::{Command, Dialect, Kind};
+use selvage_engine::remote::dialect::{Call, Command, Dialect, Kind};
 use selvage_engine::remote::readiness::{Outcome, Readiness};
 use selvage_engine::remote::seal::Seal;
 use selvage_engine::remote::window::Window;
@@ -28,7 +30,10 @@ use selvage_engine::time::Timestamp;
 use crate::breakers::Breakers;
 use crate::host::{Calls, Envoy, Level};
 use crate::stream::BuildIdHasher;
+use batches::Batch;
+use gathering::Gathering;
 
+pub use batches::Told;
 pub use secrets::seal;
 
 /// One plugin's way to its remote store. Not `Debug`: it holds credentials.
@@ -45,8 +50,12 @@ pub struct Remote<H> {
     /// Where they share who asks for the purges of other nodes.
     purges_key: String,
     pending: HashMap<u32, Pending, BuildIdHasher>,
+    /// Calls with several commands, and what they count for together.
+    batches: HashMap<u32, Batch, BuildIdHasher>,
+    batched: usize,
+    gathering: Gathering,
     claims: Claims,
-    /// Tasks among the pending calls, and how many there may be.
+    /// Calls with tasks among those under way, and how many there may be.
     writing: usize,
     window: Window,
     /// Calls about purges and probes of writes among the pending ones, which do not count for `in_flight`.
@@ -54,10 +63,44 @@ pub struct Remote<H> {
     host: PhantomData<H>,
 }
 
+/// Who waits for the answer to a lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A stream, by its context.
+    Stream(u32),
+    /// A request of the cache's own, by its number.
+    Refresh(u32),
+    /// Nobody: what is written.
+    Nobody,
+}
+
+impl Asker {
+    /// Its context, if it is a stream.
+    const fn stream(self) -> Option<u32> {
+        match self {
+            Self::Stream(context) => Some(context),
+            Self::Refresh(_) | Self::Nobody => None,
+        }
+    }
+}
+
+/// A lookup, and for whom it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Who waits for it.
+    pub asker: Asker,
+    /// What is asked about.
+    pub hash: u128,
+    /// How long the claim lasts that is to be left if nothing is found.
+    pub claim: Option<Duration>,
+    /// Since when its asker waits.
+    pub since: Timestamp,
+}
+
 /// A call that has not been answered.
 pub struct Pending {
-    /// The stream that waits for it; `None` for a task or a probe.
-    pub context: Option<u32>,
+    /// Who waits for it.
+    pub asker: Asker,
     /// What is asked about; 0 for a probe.
     pub hash: u128,
     kind: Kind,
@@ -102,6 +145,9 @@ impl<H: Calls> Remote<H> {
             breaker,
             dialect,
             pending: HashMap::default(),
+            batches: HashMap::default(),
+            batched: 0,
+            gathering: Gathering::new(settings.batch, settings.object_bytes),
             claims: Claims::default(),
             writing: 0,
             // Lookups go first: half of the calls are theirs.
@@ -114,6 +160,9 @@ impl<H: Calls> Remote<H> {
     /// Takes over the calls under way of the configuration before.
     pub fn take_over(&mut self, before: Self) {
         self.pending.extend(before.pending);
+        self.batches.extend(before.batches);
+        self.batched = self.batched.saturating_add(before.batched);
+        self.gathering.take_over(before.gathering);
         self.aside = self.aside.saturating_add(before.aside);
         self.writing = self.writing.saturating_add(before.writing);
     }
@@ -148,7 +197,7 @@ impl<H: Calls> Remote<H> {
         }
         breakers.tick(&self.settings.cluster, cache.origin_latency(), now);
         if self.readiness.claim(&mut Envoy::<H>::new(), &self.readiness_key, now)
-            && self.call(None, 0, &Command::Probe, Admit::Pass, now).is_none()
+            && !self.call(Asker::Nobody, 0, &Command::Probe, Admit::Pass, self.settings.timeout, now)
         {
             self.conclude(Outcome::Silent, now);
         }
@@ -160,9 +209,9 @@ impl<H: Calls> Remote<H> {
         breakers.count(&self.settings.cluster, &mut cache.stats);
     }
 
-    /// Calls that have not been answered.
+    /// Calls that have not been answered, and lookups that wait to be sent.
     pub fn calls(&self) -> usize {
-        self.pending.len()
+        self.pending.len() + self.batches.len() + self.gathering.len()
     }
 
     /// The call that a token stands for, if it is one of ours.
@@ -178,7 +227,9 @@ impl<H: Calls> Remote<H> {
 
     /// Calls under way and since when the oldest is.
     pub fn held(&self, now: Timestamp) -> Held {
-        Held::since(self.pending.len(), self.pending.values().map(|call| call.since).min(), now)
+        let since = self.pending.values().map(|call| call.since);
+        let oldest = since.chain(self.batches.values().map(|batch| batch.since)).min();
+        Held::since(self.pending.len() + self.batches.len(), oldest, now)
     }
 
     /// How long the store takes to answer, on average.
@@ -187,7 +238,27 @@ impl<H: Calls> Remote<H> {
     }
 
     fn under_way(&self) -> usize {
-        self.pending.len().saturating_sub(self.aside)
+        self.pending.len().saturating_sub(self.aside) + self.batched + self.gathering.len()
+    }
+
+    /// Whether lookups wait to be sent.
+    pub fn has_gathered(&self) -> bool {
+        self.gathering.len() > 0
+    }
+
+    /// A tick has found lookups that wait.
+    pub fn note_missed_ring(&mut self) {
+        self.gathering.note_missed();
+    }
+
+    /// Whether this is the queue that rings when lookups are to be sent.
+    pub fn is_bell(&self, queue: u32) -> bool {
+        self.gathering.is_bell(queue)
+    }
+
+    /// Has lookups wait for each other until this queue rings.
+    pub fn listen(&mut self, bell: impl FnOnce() -> Option<u32>) {
+        self.gathering.listen(bell);
     }
 
     /// Tells the other workers, and the operator if it is news, what a probe found.
@@ -211,31 +282,35 @@ impl<H: Calls> Remote<H> {
         breakers.record(&self.settings.cluster, admitted, CallResult::Failure, now);
     }
 
+    /// Makes a call with one command. `false` if no answer will come.
+    #[inline(never)]
     fn call(
         &mut self,
-        context: Option<u32>,
+        asker: Asker,
         hash: u128,
         command: &Command<'_>,
         admitted: Admit,
+        timeout: Duration,
         now: Timestamp,
-    ) -> Option<u32> {
-        let token = self.dispatch(command)?;
+    ) -> bool {
         let claim = match command {
             Command::Claim { millis, .. } => Some(now.plus(Duration::from_millis(*millis))),
             _ => None,
         };
         let kind = command.kind();
-        let (step, since, sent) = (None, now, H::micros());
-        let probes_writes = false;
-        self.pending.insert(
-            token,
-            Pending { context, hash, kind, claim, step, probes_writes, admitted, since, sent },
-        );
-        Some(token)
+        let (step, since, probes_writes) = (None, now, false);
+        let pending =
+            Pending { asker, hash, kind, claim, step, probes_writes, admitted, since, sent: H::micros() };
+        self.keep(self.dispatch(self.dialect.call(command), timeout), pending)
     }
 
-    fn dispatch(&self, command: &Command<'_>) -> Option<u32> {
-        let call = self.dialect.call(command);
+    /// Keeps what a call was about until it is answered. `false` if it was not made.
+    fn keep(&mut self, token: Option<u32>, pending: Pending) -> bool {
+        token.map(|token| self.pending.insert(token, pending)).is_some()
+    }
+
+    #[inline(never)]
+    fn dispatch(&self, call: Call, timeout: Duration) -> Option<u32> {
         let mut fields: FieldBlock = [
             (&b":method"[..], call.method.as_bytes()),
             (b":path", call.path.as_bytes()),
@@ -249,6 +324,6 @@ impl<H: Calls> Remote<H> {
         }
         let mut headers = Vec::new();
         fields.write_with(&[], &mut headers);
-        H::http_call(&self.settings.cluster, &headers, &call.body, self.settings.timeout).ok()
+        H::http_call(&self.settings.cluster, &headers, &call.body, timeout).ok()
     }
 }

@@ -98,6 +98,12 @@ impl<H: Calls> Vm<H> {
     pub fn tick(&mut self, id: u32) {
         let now = H::now();
         self.held.release::<H>(&mut self.streams, now);
+        if root_of(&mut self.roots, id).is_some_and(|root| root.remote.has_gathered()) {
+            self.send_gathered(id, now);
+            if let Some(root) = root_of(&mut self.roots, id) {
+                root.remote.note_missed_ring();
+            }
+        }
         let Some(root) = root_of(&mut self.roots, id) else { return };
         root.waiters.poll_due(now);
         let quick = root.waiters.any_polling() || root.cache.has_bodies_coming();
@@ -133,6 +139,9 @@ impl<H: Calls> Vm<H> {
     pub fn called(&mut self, id: u32, queue: u32) {
         while H::answer(queue) {}
         let now = H::now();
+        if root_of(&mut self.roots, id).is_some_and(|root| root.remote.is_bell(queue)) {
+            return self.send_gathered(id, now);
+        }
         if let Some(root) = root_of(&mut self.roots, id) {
             root.learn(now);
             self.wake_some(id, now);
@@ -192,6 +201,24 @@ impl<H: Calls> Vm<H> {
     /// The fetch that a stream waits for; `Some(None)` if it waits to ask the remote store again.
     pub fn awaits(&self, context: u32) -> Option<Option<u128>> {
         self.roots.iter().find_map(|root| root.waiters.awaits(context))
+    }
+
+    /// The hash of what a stream fetches for all that wait for it.
+    pub fn leads(&self, context: u32) -> Option<u128> {
+        match self.streams.get(&context)? {
+            Stream::Exchange(exchange) => exchange.leads(),
+            _ => None,
+        }
+    }
+
+    /// The streams whose lookups wait to be sent.
+    pub fn gathered(&self) -> Vec<u32> {
+        self.roots.iter().flat_map(|root| root.remote.gathered()).collect()
+    }
+
+    /// The streams for which the commands of a call are.
+    pub fn asked(&self, token: u32) -> Vec<Option<u32>> {
+        self.roots.iter().find_map(|root| root.remote.asked(token)).unwrap_or_default()
     }
 
     /// The caches of the roots.

@@ -90,6 +90,14 @@ impl<H: Calls> Wake<H> {
         self.place.as_ref().map(|place| H::ring(place.queue)).is_some()
     }
 
+    /// A queue that only this worker rings, for what is to be done after the events at hand. `None` if it has no place.
+    pub fn bell(&self) -> Option<u32> {
+        let index = self.place.as_ref()?.index;
+        let queue = H::register_queue(&format!("sv1/b/{index}"))?;
+        while H::answer(queue) {}
+        Some(queue)
+    }
+
     /// Calls every other worker if the cache has changes to tell.
     pub fn tell_others(&self, cache: &mut Cache) {
         if !cache.take_changes_to_tell() {

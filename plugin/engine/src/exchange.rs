@@ -528,6 +528,14 @@ impl Exchange {
         }
     }
 
+    /// The hash of what the request fetches for all that wait for it, while it is at the origin.
+    pub fn leads(&self) -> Option<u128> {
+        match &self.state {
+            State::Forwarding(plan) => plan.leads.map(|id| id.hash()),
+            _ => None,
+        }
+    }
+
     /// Whether the response is held for a call to the origin.
     pub fn awaits_fetch(&self) -> bool {
         matches!(self.state, State::Refetching(_))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use selvage_engine::breaker::Admit;
+use selvage_engine::breaker::{Admit, CallResult, State};
 use selvage_engine::cache::{Cache, Moment, Under};
 use selvage_engine::exchange::RemoteAnswer;
 use selvage_engine::fields::Fields;
@@ -14,52 +14,76 @@ use selvage_engine::remote::readiness::Outcome;
 use selvage_engine::remote::verdict::{Verdict, result_of};
 use selvage_engine::time::Timestamp;
 
-use super::{Pending, Remote};
+use super::{Asked, Asker, Pending, Remote};
 use crate::breakers::Breakers;
 use crate::host::{Calls, Envoy};
 
 impl<H: Calls> Remote<H> {
-    /// Asks for the record under `hash` on behalf of a stream, or of a refresh. The call's token; `None` if no answer will
-    /// come.
+    /// Asks for the record under `hash`. `false` if no answer will come.
     pub fn look_up(
         &mut self,
-        context: Option<u32>,
+        asker: Asker,
         hash: u128,
         claim: Option<Duration>,
         breakers: &mut Breakers<H>,
         cache: &mut Cache,
         now: Timestamp,
-    ) -> Option<u32> {
+    ) -> bool {
         if self.dialect.is_ruled_out(self.readiness.outcome()) {
             cache.stats.count("remote", "unfit");
-            return None;
+            return false;
         }
         if self.under_way() >= self.settings.in_flight {
             cache.stats.count("remote", "busy");
-            return None;
+            return false;
+        }
+        let asked = Asked { asker, hash, claim, since: now };
+        let under_way = self.under_way();
+        if self.state(breakers, now) == State::Closed && self.gathering.takes::<H>(asked, under_way, now) {
+            cache.stats.count("remote", "lookups");
+            return true;
         }
         let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
         if admitted == Admit::Refused {
             cache.stats.count("remote", "open");
-            return None;
+            return false;
         }
         cache.stats.count("remote", "lookups");
+        self.send_lookup(asked, admitted, breakers, cache, now).is_ok()
+    }
+
+    /// Sends a lookup alone. It is given back if no answer will come.
+    #[inline(never)]
+    pub(super) fn send_lookup(
+        &mut self,
+        asked: Asked,
+        admitted: Admit,
+        breakers: &mut Breakers<H>,
+        cache: &mut Cache,
+        now: Timestamp,
+    ) -> Result<(), Asked> {
+        let Asked { asker, hash, claim, since } = asked;
         let key = wire_key(&self.settings.prefix, hash);
-        // A claim that is refused brings no record either.
-        let claims = self.claims.may_be_asked_for(now) && self.writes().reason().is_none();
-        let called = match claim.filter(|_| claims) {
+        let timeout = self.settings.timeout.saturating_sub(now.since(since));
+        let called = match claim.filter(|_| self.takes_claims(now)) {
             Some(lasts) => {
                 let millis = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
                 let claim = claim::claim(breakers.random());
                 let command = Command::Claim { key: &key, claim: &claim, millis };
-                self.call(context, hash, &command, admitted, now)
+                self.call(asker, hash, &command, admitted, timeout, now)
             }
-            None => self.call(context, hash, &Command::Get { key: &key }, admitted, now),
+            None => self.call(asker, hash, &Command::Get { key: &key }, admitted, timeout, now),
         };
-        if called.is_none() {
-            self.not_called(admitted, breakers, cache, now);
+        if called {
+            return Ok(());
         }
-        called
+        self.not_called(admitted, breakers, cache, now);
+        Err(asked)
+    }
+
+    /// Whether claims go with lookups. One that is refused brings no record either.
+    pub(super) fn takes_claims(&self, now: Timestamp) -> bool {
+        self.claims.may_be_asked_for(now) && self.writes().reason().is_none()
     }
 
     /// What the answer to a call means for the request that waits for it, if one does.
@@ -80,7 +104,7 @@ impl<H: Calls> Remote<H> {
             self.conclude(Outcome::of(&answer), now);
             return RemoteAnswer::Nothing;
         }
-        self.note_writes(pending, &answer, cache, now);
+        self.note_writes(pending.kind, pending.sent, &answer, cache, now);
         if pending.probes_writes {
             let result = result_of(pending.kind, &answer, now.since(pending.since));
             breakers.record(&self.settings.cluster, pending.admitted, result, now);
@@ -91,7 +115,19 @@ impl<H: Calls> Remote<H> {
                 self.end_step(pending, step, answer, breakers, cache, now);
                 RemoteAnswer::Nothing
             }
-            None => self.settle(pending, answer, breakers, cache, now),
+            None => {
+                let took = H::micros().saturating_sub(pending.sent);
+                let step = if pending.kind.writes() { "remote-write" } else { "remote-lookup" };
+                cache.stats.sample("duration_us", step, took);
+                if let Ok(Answer::Value(value)) = &answer {
+                    self.gathering.found(value.len());
+                }
+                let latency = now.since(pending.since);
+                let Pending { kind, hash, claim, .. } = *pending;
+                let (result, found) = self.settle((kind, hash, claim), answer, latency, cache, now);
+                breakers.record(&self.settings.cluster, pending.admitted, result, now);
+                found
+            }
         }
     }
 
@@ -113,40 +149,36 @@ impl<H: Calls> Remote<H> {
         cache.purge_step_ended(step, answer, &mut Moment { now, host: &mut Envoy::<H>::new() });
     }
 
-    /// A lookup or a task was answered.
-    fn settle(
+    /// A lookup or a task was answered: what the breaker makes of it, and what it means for the request that waits for it.
+    #[inline(never)]
+    pub(super) fn settle(
         &mut self,
-        pending: &Pending,
+        (kind, hash, claim): (Kind, u128, Option<Timestamp>),
         answer: Result<Answer, DialectError>,
-        breakers: &mut Breakers<H>,
+        latency: Duration,
         cache: &mut Cache,
         now: Timestamp,
-    ) -> RemoteAnswer {
-        let took = H::micros().saturating_sub(pending.sent);
-        let step = if pending.kind.writes() { "remote-write" } else { "remote-lookup" };
-        cache.stats.sample("duration_us", step, took);
-        let latency = now.since(pending.since);
+    ) -> (CallResult, RemoteAnswer) {
         let (verdict, found) = match answer {
-            Ok(Answer::Value(value)) => read::<H>(pending.hash, value, latency, cache, now),
+            Ok(Answer::Value(value)) => read::<H>(hash, value, latency, cache, now),
             answer => {
                 if let Err(error) = &answer {
-                    self.claims.note(pending.kind, error, now);
+                    self.claims.note(kind, error, now);
                 }
-                let verdict = Verdict::of(pending.kind, &answer, latency);
-                let claimed = pending.claim.filter(|_| verdict.leaves_claim);
+                let verdict = Verdict::of(kind, &answer, latency);
+                let claimed = claim.filter(|_| verdict.leaves_claim);
                 let found = claimed.map(|until| RemoteAnswer::Claimed { until });
                 (verdict, found.unwrap_or(RemoteAnswer::Nothing))
             }
         };
-        if pending.kind.writes() {
+        if kind.writes() {
             self.window.note(verdict.is_well(self.breaker.slow_after));
         }
-        breakers.record(&self.settings.cluster, pending.admitted, verdict.result, now);
         cache.stats.count("remote", verdict.word);
-        if pending.kind == Kind::Delete && verdict.repeats_deletion(self.holds_deletions()) {
-            cache.requeue_remote_task(Task::Delete { hash: pending.hash });
+        if kind == Kind::Delete && verdict.repeats_deletion(self.holds_deletions()) {
+            cache.requeue_remote_task(Task::Delete { hash });
         }
-        found
+        (verdict.result, found)
     }
 }
 

@@ -8,7 +8,7 @@ use selvage_engine::remote::dialect::{Command, DialectError};
 use selvage_engine::remote::seal::Seal;
 use selvage_engine::time::Timestamp;
 
-use super::{Pending, Remote};
+use super::{Asker, Pending, Remote};
 use crate::breakers::Breakers;
 use crate::host::{Calls, Envoy};
 
@@ -37,24 +37,19 @@ impl<H: Calls> Remote<H> {
                 Step::Hint { .. } => Command::Set { key, value: text.as_bytes(), ttl_seconds },
                 Step::Read { .. } | Step::Last { .. } => Command::Get { key },
             };
-            let (kind, called) = (command.kind(), self.dispatch(&command));
+            let (kind, call) = (command.kind(), self.dialect.call(&command));
             drop(text);
-            match called {
-                Some(token) => {
-                    self.aside += 1;
-                    let (step, sent) = (Some(step), H::micros());
-                    let (context, hash, claim, probes_writes, since) = (None, 0, None, false, now);
-                    self.pending.insert(
-                        token,
-                        Pending { context, hash, kind, claim, step, probes_writes, admitted, since, sent },
-                    );
-                }
-                None => {
-                    failed(cache);
-                    self.not_called(admitted, breakers, cache, now);
-                    return;
-                }
-            }
+            let (asker, hash, claim, since, sent) = (Asker::Nobody, 0, None, now, H::micros());
+            let (probes_writes, token) = (false, self.dispatch(call, self.settings.timeout));
+            let Some(token) = token else {
+                failed(cache);
+                self.not_called(admitted, breakers, cache, now);
+                return;
+            };
+            self.aside += 1;
+            let step = Some(step);
+            let pending = Pending { asker, hash, kind, claim, step, probes_writes, admitted, since, sent };
+            self.pending.insert(token, pending);
         }
     }
 }

@@ -9,12 +9,15 @@ use selvage_engine::remote::queue::Task;
 use selvage_engine::remote::writes::{self, Reason, State as WriteState};
 use selvage_engine::time::Timestamp;
 
-use super::{Pending, Remote};
+use super::batches::Item;
+use super::{Asked, Asker, Pending, Remote};
 use crate::breakers::Breakers;
 use crate::host::{Calls, Envoy, Level};
 
 impl<H: Calls> Remote<H> {
     /// Sends what waits, as far as calls may be under way. Lookups go first: half of the calls are theirs.
+    ///
+    /// While a call with tasks is under way, records wait for its answer until they fill a call. Deletions wait for nothing.
     pub fn send_tasks(&mut self, breakers: &mut Breakers<H>, cache: &mut Cache, now: Timestamp) {
         if !self.settings.enabled || self.dialect.is_ruled_out(self.readiness.outcome()) {
             return;
@@ -24,6 +27,10 @@ impl<H: Calls> Remote<H> {
             && self.window.admits(self.writing)
             && cache.has_remote_tasks()
         {
+            let most = if self.dialect.writes_together() { self.gathering.most(now) } else { 1 };
+            if self.writing > 0 && cache.remote_tasks() < most && !cache.has_remote_deletion() {
+                break;
+            }
             // What waits does so for better times, within the queue's budget.
             if let State::Open { .. } = self.state(breakers, now) {
                 break;
@@ -35,32 +42,89 @@ impl<H: Calls> Remote<H> {
             if admitted == Admit::Refused {
                 break;
             }
-            let Some(task) = self.next_task(cache, &mut later) else {
+            // What becomes of one decides whether the breaker closes.
+            let most = if admitted == Admit::Pass { most } else { 1 };
+            let tasks = self.next_tasks(most, cache, &mut later);
+            if tasks.is_empty() {
                 breakers.record(&self.settings.cluster, admitted, CallResult::Dropped, now);
                 break;
-            };
-            let key = wire_key(&self.settings.prefix, task.hash());
-            let record = match &task {
-                Task::Replicate { hash, record, .. } => cache.signed(*hash, record),
-                Task::Delete { .. } => Cow::Borrowed(&[][..]),
-            };
-            let command = match &task {
-                Task::Replicate { ttl_seconds, .. } => {
-                    Command::Set { key: &key, value: &record, ttl_seconds: *ttl_seconds }
-                }
-                Task::Delete { .. } => Command::Delete { key: &key },
-            };
-            let sent = record.len();
-            if self.call(None, task.hash(), &command, admitted, now).is_some() {
-                self.writing += 1;
-                cache.stats.add("stored_bytes", "remote", sent as u64);
-            } else {
-                self.not_called(admitted, breakers, cache, now);
             }
+            self.write(tasks, admitted, breakers, cache, now);
         }
         for task in later {
             cache.requeue_remote_task(task);
         }
+    }
+
+    /// Sends tasks as one call.
+    #[inline(never)]
+    fn write(
+        &mut self,
+        tasks: Vec<Task>,
+        admitted: Admit,
+        breakers: &mut Breakers<H>,
+        cache: &mut Cache,
+        now: Timestamp,
+    ) {
+        let keys: Vec<String> =
+            tasks.iter().map(|task| wire_key(&self.settings.prefix, task.hash())).collect();
+        let records: Vec<Cow<'_, [u8]>> = tasks
+            .iter()
+            .map(|task| match task {
+                Task::Replicate { hash, record, .. } => cache.signed(*hash, record),
+                Task::Delete { .. } => Cow::Borrowed(&[][..]),
+            })
+            .collect();
+        let bytes: usize = records.iter().map(|record| record.len()).sum();
+        let commands: Vec<Command<'_>> = tasks
+            .iter()
+            .zip(keys.iter().zip(&records))
+            .map(|(task, (key, value))| match task {
+                Task::Replicate { ttl_seconds, .. } => Command::Set { key, value, ttl_seconds: *ttl_seconds },
+                Task::Delete { .. } => Command::Delete { key },
+            })
+            .collect();
+        let timeout = self.settings.timeout;
+        let sent = match (commands.as_slice(), tasks.as_slice()) {
+            ([command], [task]) => {
+                let sent = self.call(Asker::Nobody, task.hash(), command, admitted, timeout, now);
+                self.writing += usize::from(sent);
+                sent
+            }
+            _ => {
+                let call = self.dialect.call_all(&commands, false);
+                drop(commands);
+                drop(records);
+                cache.stats.count("remote", "batches");
+                let items = tasks.into_iter().map(|task| self.item_of(task, now)).collect();
+                self.send_batch(call, items, admitted, timeout, now).is_ok()
+            }
+        };
+        if sent {
+            cache.stats.add("stored_bytes", "remote", bytes as u64);
+        } else {
+            self.not_called(admitted, breakers, cache, now);
+        }
+    }
+
+    fn item_of(&self, task: Task, now: Timestamp) -> Item {
+        let (asker, hash, claim, since) = (Asker::Nobody, task.hash(), None, now);
+        let kind = if matches!(task, Task::Delete { .. }) { Kind::Delete } else { Kind::Set };
+        let task = Some(task).filter(|_| !self.gathering.is_proven());
+        Item { asked: Asked { asker, hash, claim, since }, kind, claim: None, task }
+    }
+
+    /// The next tasks for one call, at most so many, and no more bytes than are worth waiting for.
+    fn next_tasks(&self, most: usize, cache: &mut Cache, later: &mut Vec<Task>) -> Vec<Task> {
+        let (mut tasks, mut bytes) = (Vec::new(), 0usize);
+        while tasks.len() < most && bytes < BATCH_BYTES {
+            let Some(task) = self.next_task(cache, later) else { break };
+            if let Task::Replicate { record, .. } = &task {
+                bytes = bytes.saturating_add(record.len());
+            }
+            tasks.push(task);
+        }
+        tasks
     }
 
     /// The next task whose key nothing is being written to: calls of one key may arrive in any order.
@@ -71,7 +135,9 @@ impl<H: Calls> Remote<H> {
                 Some(_) => cache.next_remote_deletion()?,
                 None => cache.next_remote_task()?,
             };
-            if self.pending.values().all(|call| call.hash != task.hash() || !call.kind.writes()) {
+            let hash = task.hash();
+            let free = self.pending.values().all(|call| call.hash != hash || !call.kind.writes());
+            if free && !self.batches.values().any(|batch| batch.writes_to(hash)) {
                 return Some(task);
             }
             later.push(task);
@@ -102,34 +168,34 @@ impl<H: Calls> Remote<H> {
             if admitted == Admit::Refused {
                 return;
             }
-            let Some(token) = self.call(None, 0, &command, admitted, now) else {
+            let (timeout, since, sent) = (self.settings.timeout, now, H::micros());
+            let (asker, hash, kind, claim, step) = (Asker::Nobody, 0, command.kind(), None, None);
+            let probes_writes = true;
+            let probe = Pending { asker, hash, kind, claim, step, probes_writes, admitted, since, sent };
+            if !self.keep(self.dispatch(self.dialect.call(&command), timeout), probe) {
                 return breakers.record(&self.settings.cluster, admitted, CallResult::Failure, now);
-            };
-            self.aside += 1;
-            if let Some(pending) = self.pending.get_mut(&token) {
-                pending.probes_writes = true;
             }
+            self.aside += 1;
         }
     }
 
     /// Takes in what an answer says about writes, and tells the operator if that is news.
     pub(super) fn note_writes(
         &mut self,
-        pending: &Pending,
+        kind: Kind,
+        sent: u64,
         answer: &Result<Answer, DialectError>,
         cache: &mut Cache,
         now: Timestamp,
     ) {
-        if matches!((pending.kind, answer), (Kind::Get, Ok(_))) {
+        if matches!((kind, answer), (Kind::Get, Ok(_))) {
             self.writes.note_read(H::micros());
         }
-        let Some(found) = writes::evidence(pending.kind, answer) else { return };
+        let Some(found) = writes::evidence(kind, answer) else { return };
         if let Some(reason) = found.1.reason() {
             cache.stats.count("remote_refused", reason.as_str());
         }
-        let Some(state) =
-            self.writes.note(found, pending.sent, &mut Envoy::<H>::new(), &self.writes_key, now)
-        else {
+        let Some(state) = self.writes.note(found, sent, &mut Envoy::<H>::new(), &self.writes_key, now) else {
             return;
         };
         let level = if state == WriteState::Ok { Level::Info } else { Level::Warn };
@@ -139,3 +205,5 @@ impl<H: Calls> Remote<H> {
 
 /// How long it keeps what is written to see whether it takes writes. What is not there can be added again.
 const PROBE_KEPT_SECS: u64 = 1;
+/// Bytes of records in one call that are worth waiting for.
+const BATCH_BYTES: usize = 160 << 10;

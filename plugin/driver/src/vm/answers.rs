@@ -1,7 +1,6 @@
 //! Answers to the worker's own calls: of the remote store, and of origins to the cache's own requests.
 
-use selvage_engine::cache::Moment;
-use selvage_engine::cache::Refresh;
+use selvage_engine::cache::{Cache, Moment, Refresh};
 use selvage_engine::exchange::{Event, RemoteAnswer};
 use selvage_engine::time::Timestamp;
 
@@ -9,6 +8,7 @@ use super::{Vm, root_of};
 use crate::apply::{Step, apply};
 use crate::host::{Buffer, Calls, Envoy, Map};
 use crate::refreshes::Refreshes;
+use crate::remote::{Asker, Told};
 use crate::root::Root;
 use crate::stream::Stream;
 
@@ -28,45 +28,80 @@ impl<H: Calls> Vm<H> {
         if let Some((id, context)) = self.roots.iter_mut().find_map(held) {
             return self.fetched(context, id, headers, size);
         }
+        let batch = |root: &mut Root<H>| root.remote.take_batch(token).map(|batch| (root.id, batch));
+        if let Some((id, batch)) = self.roots.iter_mut().find_map(batch) {
+            // Both belong to the root context, so they are read before we act for a stream.
+            let head = if headers == 0 { None } else { H::header_pairs(Map::Answer) };
+            let body = if size == 0 { None } else { H::buffer(Buffer::Answer, 0, size) };
+            let (breakers, body) = (&mut self.breakers, body.unwrap_or_default());
+            let Some(root) = root_of(&mut self.roots, id) else { return };
+            let told = root.remote.judge_all(batch, head, body, breakers, &mut root.cache, now);
+            root.remote.send_tasks(breakers, &mut root.cache, now);
+            root.remote.send_purges(breakers, &mut root.cache, now);
+            return self.tell_all(id, told, now);
+        }
         let Some((root, pending)) =
             self.roots.iter_mut().find_map(|root| root.remote.take(token).map(|pending| (root, pending)))
         else {
             return;
         };
-        // Both belong to the root context, so they are read before we act for the stream.
+        // As above.
         let head = if headers == 0 { None } else { H::header_pairs(Map::Answer) };
         let body = if size == 0 { None } else { H::buffer(Buffer::Answer, 0, size) };
-        let waiting = pending.context;
         let (breakers, body) = (&mut self.breakers, body.unwrap_or_default());
         let answer = root.remote.judge(&pending, head, body, breakers, &mut root.cache, now);
         root.remote.send_tasks(breakers, &mut root.cache, now);
         root.remote.send_purges(breakers, &mut root.cache, now);
-        if let Some(refresh) = root.refreshes.take_asking(token) {
-            refresh.told(answer, &mut root.cache, &mut Moment { now, host: &mut Envoy::<H>::new() });
-            root.refreshes.ask(&mut root.remote, breakers, &mut root.cache, now);
-            root.after_event();
-            return;
+        let id = root.id;
+        self.tell(id, pending.asker, pending.hash, answer, now);
+    }
+
+    /// The lookups that waited for each other are sent.
+    pub(super) fn send_gathered(&mut self, id: u32, now: Timestamp) {
+        let Some(root) = root_of(&mut self.roots, id) else { return };
+        let told = root.remote.send_gathered(&mut self.breakers, &mut root.cache, now);
+        self.tell_all(id, told, now);
+    }
+
+    /// What several lookups have found.
+    fn tell_all(&mut self, id: u32, told: Told, now: Timestamp) {
+        if told.is_empty() {
+            if let Some(root) = root_of(&mut self.roots, id) {
+                root.after_event();
+            }
         }
-        let Some(context) = waiting else {
+        for (asked, answer) in told {
+            self.tell(id, asked.asker, asked.hash, answer, now);
+        }
+    }
+
+    /// What a lookup has found goes to who waits for it.
+    #[inline(never)]
+    fn tell(&mut self, id: u32, asker: Asker, hash: u128, answer: RemoteAnswer, now: Timestamp) {
+        let Some(root) = root_of(&mut self.roots, id) else { return };
+        let context = match asker {
+            Asker::Stream(context) => context,
+            Asker::Refresh(number) => {
+                let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
+                match root.refreshes.take_asking(number) {
+                    Some(refresh) => refresh.told(answer, &mut root.cache, &mut moment),
+                    None => drop_claim(answer, hash, &mut root.cache),
+                }
+                root.refreshes.ask(&mut root.remote, &mut self.breakers, &mut root.cache, now);
+                return root.after_event();
+            }
             // It may have told of a purge.
-            root.after_event();
-            return;
+            Asker::Nobody => return root.after_event(),
         };
         // A stream that has ended is not in the table any more.
         let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else {
-            if let RemoteAnswer::Claimed { .. } = answer {
-                root.cache.drop_claim(pending.hash);
-            }
-            return;
+            return drop_claim(answer, hash, &mut root.cache);
         };
         let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
         if !exchange.awaits_remote() || !H::act_for(context) {
-            if let RemoteAnswer::Claimed { .. } = answer {
-                root.cache.drop_claim(pending.hash);
-            }
+            drop_claim(answer, hash, &mut root.cache);
             exchange.on(Event::Ended, &mut root.cache, &mut moment);
-            root.after_event();
-            return;
+            return root.after_event();
         }
         let directive = exchange.on(Event::Remote(answer), &mut root.cache, &mut moment);
         if apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now) == Step::Goes
@@ -87,5 +122,12 @@ impl<H: Calls> Vm<H> {
         // One that is under way less may let another one go.
         root.refreshes.send(&mut root.cache, now);
         root.after_event();
+    }
+}
+
+/// Nobody fetches what this claim was for.
+fn drop_claim(answer: RemoteAnswer, hash: u128, cache: &mut Cache) {
+    if let RemoteAnswer::Claimed { .. } = answer {
+        cache.drop_claim(hash);
     }
 }

@@ -183,6 +183,16 @@ impl Cache {
         !self.remote_queue.is_empty()
     }
 
+    /// Tasks that wait for the remote store.
+    pub fn remote_tasks(&self) -> usize {
+        self.remote_queue.len()
+    }
+
+    /// Whether a deletion waits among them.
+    pub fn has_remote_deletion(&self) -> bool {
+        self.remote_queue.has_deletion()
+    }
+
     /// Counts the tasks that were dropped for want of room.
     pub fn count_dropped_tasks(&mut self) {
         let dropped = self.remote_queue.take_dropped();

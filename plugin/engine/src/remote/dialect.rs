@@ -3,6 +3,7 @@
 //! Nothing here is believed without a look: bridges answer errors with 200, and Envoy answers in their place.
 
 mod base64;
+mod batch;
 mod upstash;
 mod webdis;
 
@@ -193,7 +194,8 @@ impl DialectError {
 
     /// The error for a text of Redis.
     fn of_redis(text: &str) -> Self {
-        if ["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|word| text.starts_with(word)) {
+        let forbidden = ["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|word| text.starts_with(word));
+        if forbidden || text.starts_with(NOT_IN_SCRIPTS) {
             return Self::Unauthorized;
         }
         Self::RedisError(text.chars().filter(|c| !c.is_control()).take(MAX_ERROR_CHARS).collect())
@@ -249,6 +251,37 @@ impl Dialect {
         match self {
             Self::Webdis(options) => options.call(command),
             Self::Upstash(options) => options.call(command),
+        }
+    }
+
+    /// Whether records can be sent together. Deletions and lookups always can.
+    pub const fn writes_together(&self) -> bool {
+        matches!(self, Self::Webdis(_))
+    }
+
+    /// The call for several lookups, or several writes; `None` if these cannot be sent together. Where a script does them,
+    /// Redis `is_known` to know it.
+    pub fn call_all(&self, commands: &[Command<'_>], is_known: bool) -> Option<Call> {
+        match self {
+            Self::Webdis(options) => Some(options.call_all(commands, is_known)),
+            Self::Upstash(options) => options.call_all(commands),
+        }
+    }
+
+    /// What `response` means as the answer to such a call, for each command in order; a value may have `max_bytes`.
+    ///
+    /// # Errors
+    /// [`DialectError`] says why there is no answer to any of them.
+    pub fn answers(
+        &self,
+        kinds: &[Kind],
+        response: Response<'_>,
+        max_bytes: usize,
+    ) -> Result<Vec<Result<Answer, DialectError>>, DialectError> {
+        match (self, status(response.head)?) {
+            (Self::Webdis(_), 200) => batch::answers(kinds, &response.body, max_bytes),
+            (Self::Upstash(_), 200) => upstash::answers(kinds, &response.body, max_bytes),
+            (_, other) => Err(DialectError::Status(other)),
         }
     }
 
@@ -324,6 +357,9 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Op
 
 /// Releases whose records cannot read each other's have different schemas.
 const SCHEMA: &str = "v1";
+
+/// How Redis says in a script that the user may not do what is in it.
+const NOT_IN_SCRIPTS: &str = "ERR The user executing the script can't run";
 
 /// Characters kept of an error text.
 const MAX_ERROR_CHARS: usize = 200;

@@ -87,6 +87,11 @@ impl Queue {
         self.tasks.remove(at)
     }
 
+    /// Whether a deletion waits.
+    pub fn has_deletion(&self) -> bool {
+        self.tasks.iter().any(|task| matches!(task, Task::Delete { .. }))
+    }
+
     /// Tasks that wait.
     pub fn len(&self) -> usize {
         self.tasks.len()

@@ -59,6 +59,54 @@ fn commands_become_calls() {
     assert_eq!(upstash().call(&SET).headers, [("authorization", "Bearer t".to_owned())]);
 }
 
+fn ask_all(
+    dialect: &Dialect,
+    kinds: &[Kind],
+    body: &str,
+) -> Result<Vec<Result<Answer, DialectError>>, DialectError> {
+    let head: FieldBlock =
+        [(&b":status"[..], &b"200"[..]), (b"x-envoy-upstream-service-time", b"0")].into_iter().collect();
+    dialect.answers(kinds, Response { head: head.fields(), body: body.as_bytes().to_vec() }, 100)
+}
+
+#[test]
+fn several_commands_become_one_call() {
+    let claim = Command::Claim { key: KEY, claim: "claim:7", millis: 5 };
+    let call = upstash().call_all(&[GET, claim], false).unwrap();
+    assert_eq!((call.method, call.path.as_str()), ("POST", "/pipeline"));
+    let body = r#"[["GET","p:v1:0f"],["SET","p:v1:0f","claim:7","NX","GET","PX","5"]]"#;
+    assert_eq!(String::from_utf8_lossy(&call.body), body);
+    assert!(upstash().call_all(&[DEL, SET], false).is_none());
+    let call = webdis().call_all(&[GET, claim], false).unwrap();
+    assert!(
+        call.method == "GET" && call.path.ends_with("/2/p:v1:0f/p:v1:0f/-/0/claim:7/5.raw"),
+        "{}",
+        call.path
+    );
+    let call = webdis().call_all(&[SET, DEL], false).unwrap();
+    assert!(
+        call.method == "PUT" && call.path.ends_with("/1/1/0/0.raw") && call.body == b".v",
+        "{}",
+        call.path
+    );
+}
+
+#[test]
+fn a_pipeline_answers_each_command() {
+    let get = [Kind::Get, Kind::Claim];
+    let body = r#"[{"result":"dg=="},{"error":"ERR syntax error"}]"#;
+    assert_eq!(ask_all(&upstash(), &get, body), Ok(vec![value(b"v"), redis("ERR syntax error")]));
+    let body = r#"[{"result":null},{}]"#;
+    assert_eq!(ask_all(&upstash(), &get, body), Ok(vec![Ok(Answer::Absent), Err(DialectError::Malformed)]));
+    for body in ["", "[]", r#"[{"result":null}]"#, r#"{"result":null}"#, r#"[{"result":1},{"result":2}]"#] {
+        assert_eq!(ask_all(&upstash(), &get, body), Err(DialectError::Malformed), "{body}");
+    }
+    let long = format!("[{{\"result\":null}},{{\"result\":null}}{}]", " ".repeat(10_000));
+    assert_eq!(ask_all(&upstash(), &get, &long), Err(DialectError::TooLarge));
+    let refused = ask_all(&upstash(), &get, r#"{"error":"ERR unknown path"}"#).unwrap_err();
+    assert!(refused.refuses_batches());
+}
+
 #[test]
 fn credentials_that_no_header_can_carry_are_refused() {
     use policy::Dialect::{Upstash, Webdis};

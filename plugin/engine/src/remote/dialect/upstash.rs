@@ -30,13 +30,67 @@ impl UpstashOptions {
             // With an argument the answer is a string like any value, not a status that some leave as it is.
             Command::Probe => ("GET", format!("/ping/{PROBE}"), Vec::new()),
         };
-        let bearer = |token: &String| ("authorization", format!("Bearer {token}"));
-        let mut headers: Vec<_> = self.token.iter().map(bearer).collect();
+        let mut headers = self.headers();
         if matches!(command, Command::Get { .. } | Command::Claim { .. } | Command::Probe) {
             headers.push(("upstash-encoding", "base64".to_owned()));
         }
         Call { method, path, headers, body }
     }
+
+    /// A pipeline of lookups. Its commands are JSON, which has no bytes: what is written is sent alone. Keys and claims have
+    /// nothing that JSON would escape.
+    #[inline(never)]
+    pub(super) fn call_all(&self, commands: &[Command<'_>]) -> Option<Call> {
+        let mut text = String::new();
+        for command in commands {
+            text.push_str(if text.is_empty() { "[[\"" } else { ",[\"" });
+            match command {
+                Command::Get { key } => {
+                    text.push_str("GET\",\"");
+                    text.push_str(key);
+                }
+                Command::Claim { key, claim, millis } => {
+                    let millis = (*millis).max(1).to_string();
+                    for (at, word) in ["SET", key, claim, "NX", "GET", "PX", &millis].into_iter().enumerate()
+                    {
+                        text.push_str(if at == 0 { "" } else { "\",\"" });
+                        text.push_str(word);
+                    }
+                }
+                _ => return None,
+            }
+            text.push_str("\"]");
+        }
+        text.push(']');
+        let mut headers = self.headers();
+        headers.push(("upstash-encoding", "base64".to_owned()));
+        headers.push(("content-type", "application/json".to_owned()));
+        Some(Call { method: "POST", path: "/pipeline".to_owned(), headers, body: text.into_bytes() })
+    }
+
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        let bearer = |token: &String| ("authorization", format!("Bearer {token}"));
+        self.token.iter().map(bearer).collect()
+    }
+}
+
+#[inline(never)]
+pub(super) fn answers(
+    kinds: &[Kind],
+    body: &[u8],
+    max_bytes: usize,
+) -> Result<Vec<Result<Answer, DialectError>>, DialectError> {
+    let one = max_bytes.div_ceil(3).saturating_mul(4).saturating_add(MAX_REPLY);
+    if body.len() > one.saturating_mul(kinds.len()) {
+        return Err(DialectError::TooLarge);
+    }
+    let all: Vec<Reply<String>> =
+        serde_json::from_slice(body).map_err(|_| error(body).unwrap_or(DialectError::Malformed))?;
+    if all.len() != kinds.len() {
+        return Err(DialectError::Malformed);
+    }
+    let told = all.into_iter().zip(kinds);
+    Ok(told.map(|(reply, kind)| reply.refused_or(|result| read(*kind, result, max_bytes))).collect())
 }
 
 pub(super) fn answer(kind: Kind, status: u16, body: &[u8], max_bytes: usize) -> Result<Answer, DialectError> {
@@ -53,14 +107,19 @@ pub(super) fn answer(kind: Kind, status: u16, body: &[u8], max_bytes: usize) -> 
     }
     let malformed = || error(body).unwrap_or(DialectError::Malformed);
     if kind == Kind::Delete {
-        let Reply { result, error: None } = parse::<u64>(body).ok_or_else(malformed)? else {
-            return Err(malformed());
-        };
-        return result.flatten().map(|_| Answer::Done).ok_or(DialectError::Malformed);
+        parse(body).ok_or_else(malformed)?.refused_or(deleted)
+    } else {
+        parse(body).ok_or_else(malformed)?.refused_or(|result| read(kind, result, max_bytes))
     }
-    let Reply { result: Some(result), error: None } = parse::<String>(body).ok_or_else(malformed)? else {
-        return Err(malformed());
-    };
+}
+
+/// What the answer to a deletion says.
+fn deleted(result: Option<u64>) -> Result<Answer, DialectError> {
+    result.map(|_| Answer::Done).ok_or(DialectError::Malformed)
+}
+
+/// What the answer to anything else says.
+fn read(kind: Kind, result: Option<String>, max_bytes: usize) -> Result<Answer, DialectError> {
     match (kind, result.as_deref()) {
         (Kind::Get | Kind::Claim | Kind::Add, None) => Ok(Answer::Absent),
         (Kind::Get | Kind::Claim, Some(text)) => match base64::decode(text.as_bytes()) {
@@ -98,6 +157,20 @@ struct Reply<T> {
     #[serde(default, deserialize_with = "present")]
     result: Option<Option<T>>,
     error: Option<String>,
+}
+
+impl<T> Reply<T> {
+    /// The error that it tells, or what `read` makes of its result.
+    fn refused_or(
+        self,
+        read: impl FnOnce(Option<T>) -> Result<Answer, DialectError>,
+    ) -> Result<Answer, DialectError> {
+        match self {
+            Self { error: Some(text), .. } => Err(DialectError::of_redis(&text)),
+            Self { result: Some(result), error: None } => read(result),
+            Self { result: None, error: None } => Err(DialectError::Malformed),
+        }
+    }
 }
 
 const PROBE: &str = "selvage";

@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 
+use super::batch::{LOOK_UP, WRITE, packed, script_path};
 use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64, present};
 
 /// Options of webdis. Not `Debug`: they hold a password.
@@ -31,8 +32,20 @@ impl WebdisOptions {
             }
             Command::Probe => ("GET", "/PING".to_owned(), Vec::new()),
         };
+        Call { method, path, headers: self.headers(), body }
+    }
+
+    pub(super) fn call_all(&self, commands: &[Command<'_>], is_known: bool) -> Call {
+        let (method, script, body) = match commands.first() {
+            Some(Command::Set { .. } | Command::Delete { .. }) => ("PUT", &WRITE, packed(commands)),
+            _ => ("GET", &LOOK_UP, Vec::new()),
+        };
+        Call { method, path: script_path(script, is_known, commands), headers: self.headers(), body }
+    }
+
+    fn headers(&self) -> Vec<(&'static str, String)> {
         let basic = |pair: &String| ("authorization", format!("Basic {}", base64::encode(pair.as_bytes())));
-        Call { method, path, headers: self.user_password.iter().map(basic).collect(), body }
+        self.user_password.iter().map(basic).collect()
     }
 }
 
@@ -71,8 +84,8 @@ pub(super) fn answer(
     }
 }
 
-/// The text of an error in a `.bin` answer, such as `-WRONGTYPE Operation …`. No value begins so.
-fn error_text(body: &[u8]) -> Option<&str> {
+/// The text of an error in an answer as bytes, such as `-WRONGTYPE Operation …`. No value begins so.
+pub(super) fn error_text(body: &[u8]) -> Option<&str> {
     let text = body.strip_prefix(b"-").filter(|text| text.len() <= MAX_REPLY)?;
     Some(std::str::from_utf8(text).unwrap_or("unreadable"))
 }

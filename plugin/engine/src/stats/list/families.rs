@@ -334,6 +334,7 @@ pub const FAMILIES: &[Family] = &[
         labels: &["result"],
         words: &[
             "lookups",
+            "batches",
             "found",
             "absent",
             "claimed",
@@ -354,7 +355,7 @@ pub const FAMILIES: &[Family] = &[
             "too-large",
             "unauthorized",
         ],
-        meaning: "Calls to the remote store by their result; `lookups` are all questions, `claimed` those for which another Envoy \
+        meaning: "Calls to the remote store by their result; `lookups` are all questions, `batches` calls with several of them or several writes, `claimed` those for which another Envoy \
                   fetches, `forged` what no secret of `remote.secret_env` has signed. `open`, `busy` and `unfit` were not made; `dropped` were taken out of a full queue.",
     },
     Family {
