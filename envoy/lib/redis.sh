@@ -5,7 +5,7 @@
 
 NODES=6
 # What the user of Redis may run: what the filter needs, and nothing else.
-USED_COMMANDS="-@all +get +set +setex +del +ping"
+USED_COMMANDS="-@all +get +set +setex +del +eval +evalsha +ping"
 
 # What `tell` prints of what was started here.
 redis_lines=()
@@ -84,7 +84,7 @@ start_webdis() {
   "redis_host": $(quoted "$1"), "redis_port": $2, "redis_auth": $auth, "database": 0,
   "http_host": "127.0.0.1", "http_port": $bridge, "http_max_request_size": 33554432,
   "threads": 1, "pool_size": 9, "daemonize": false, "verbosity": 1, "logfile": "$SCRATCH/webdis.log",
-  "acl": [{ "disabled": ["*"] }, { "ip": "127.0.0.1/32", "enabled": ["GET", "SET", "SETEX", "DEL", "PING"] }]
+  "acl": [{ "disabled": ["*"] }, { "ip": "127.0.0.1/32", "enabled": ["GET", "SET", "SETEX", "DEL", "EVAL", "EVALSHA", "PING"] }]
 }
 WEBDIS
   start "$SCRATCH/webdis.out" webdis "$SCRATCH/webdis.json"

@@ -138,7 +138,7 @@ impl Bridge {
                 "http_host": "127.0.0.1", "http_port": {port},
                 "threads": 1, "pool_size": 9, "daemonize": false, "database": 0, "verbosity": 1, "logfile": "/dev/null",
                 "http_max_request_size": 33554432,
-                "acl": [{{ "disabled": ["*"] }}, {{ {whom}"enabled": ["GET", "SET", "SETEX", "DEL", "PING"] }}] }}"#
+                "acl": [{{ "disabled": ["*"] }}, {{ {whom}"enabled": ["GET", "SET", "SETEX", "DEL", "EVAL", "EVALSHA", "PING"] }}] }}"#
         );
         fs::write(&self.configuration, text).unwrap();
         let mut command = Command::new("webdis");

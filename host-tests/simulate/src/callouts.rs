@@ -195,6 +195,9 @@ impl World {
         let identified = asked.user > 0;
         let (version, fetch) = (0, None);
         self.refreshes.push(Refresh { vm, token, asked, sent: self.now, timeout, version, fetch, over });
+        if let Some(turn) = turn {
+            self.nodes[vm.node].turns.insert(turn, self.now);
+        }
         // Nobody is to wait for what was not to be shared lately, and so it is not known to others.
         // Where it asks Redis first, something else may be stored by now than when it took its turn.
         if let (Some(turn), None) = (turn, held)

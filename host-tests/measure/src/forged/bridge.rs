@@ -80,6 +80,7 @@ impl State {
         let (command, key) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let claims = target.contains("/NX/GET/");
         match command {
+            "EVAL" | "EVALSHA" => self.answer_all(target.trim_end_matches(".raw"), &request.body),
             "PING" => ok(&br#"{"PING":[true,"PONG"]}"#[..]),
             "SETEX" => {
                 self.keep(key, &request.body);
@@ -116,6 +117,52 @@ impl State {
             }
             _ => self.look_up(key),
         }
+    }
+
+    /// Several lookups, or several writes.
+    fn answer_all(&mut self, target: &str, body: &[u8]) -> Plan {
+        let words: Vec<&str> = target.split('/').skip(3).collect();
+        let Some((count, rest)) = words.split_first() else { return self.absent() };
+        let Some((keys, arguments)) = count.parse().ok().and_then(|count| rest.split_at_checked(count))
+        else {
+            return self.absent();
+        };
+        let mut values = body.get(1..).unwrap_or_default();
+        let mut array = format!("*{}\r\n", keys.len()).into_bytes();
+        let mut delay = Duration::ZERO;
+        for (key, pair) in keys.iter().zip(arguments.chunks_exact(2)) {
+            let plan = if body.is_empty() {
+                self.look_up(key)
+            } else {
+                let length = pair.last().and_then(|length| length.parse().ok()).unwrap_or(0);
+                let (record, after) = values.split_at_checked(length).unwrap_or_default();
+                values = after;
+                if record.is_empty() {
+                    self.records.remove(*key);
+                } else {
+                    self.keep(key, record);
+                }
+                self.written("+")
+            };
+            delay = delay.max(plan.delay);
+            array.extend_from_slice(format!("${}\r\n", plan.body.len()).as_bytes());
+            array.extend_from_slice(&plan.body);
+            array.extend_from_slice(b"\r\n");
+        }
+        // Now and then the array itself is not as it should be.
+        if self.random.one_in(32) {
+            match self.random.below(3) {
+                0 => array.truncate(self.random.below(array.len())),
+                1 => array.extend_from_slice(b"$1\r\nx\r\n"),
+                _ => {
+                    let at = self.random.below(array.len());
+                    if let Some(byte) = array.get_mut(at) {
+                        *byte ^= 1 << self.random.below(8);
+                    }
+                }
+            }
+        }
+        Plan { delay, ..ok(array) }
     }
 
     fn look_up(&mut self, key: &str) -> Plan {
