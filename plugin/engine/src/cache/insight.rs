@@ -8,13 +8,16 @@ use crate::insight::busiest::{Busiest, Key};
 use crate::insight::held::{AdapterUsage, EngineUsage, Held};
 use crate::insight::history::History;
 use crate::insight::mismatches::{Mismatch, Mismatches};
+use crate::insight::worth::Worth;
 use crate::request::Request;
 use crate::store::Slot;
+use crate::time::Timestamp;
 
 /// See [`crate::insight`].
 #[derive(Debug, Default)]
 pub(super) struct Insight {
     busiest: Busiest,
+    worth: Worth,
     history: History,
     outside: AdapterUsage,
     mismatches: Mismatches,
@@ -41,6 +44,11 @@ impl Cache {
     /// Counts a request for its key; `answered` from a store.
     pub(crate) fn note_asked(&mut self, hash: u128, request: &Request<'_>, answered: bool) {
         self.insight.busiest.note(hash, request, answered);
+    }
+
+    /// Of how much use the cache is to each rule.
+    pub(crate) const fn worth(&mut self) -> &mut Worth {
+        &mut self.insight.worth
     }
 
     pub(crate) fn busiest(&self, most: usize) -> Vec<Key> {
@@ -75,9 +83,10 @@ impl Cache {
     }
 
     /// What this worker has seen beside the metrics.
-    pub(crate) fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self, now: Timestamp) -> Seen {
         Seen {
             wide: self.insight.busiest.wide().collect(),
+            idle: self.insight.worth.idle(now).collect(),
             origin_us: self.origin_latency.mean().map(micros),
             remote_us: self.insight.outside.remote_latency.map(micros),
         }
