@@ -10,7 +10,6 @@ use crate::insight::history::History;
 use crate::insight::mismatches::{Mismatch, Mismatches};
 use crate::insight::worth::Worth;
 use crate::request::Request;
-use crate::store::Slot;
 use crate::time::Timestamp;
 
 /// See [`crate::insight`].
@@ -96,11 +95,8 @@ impl Cache {
     /// responses went from this worker.
     pub(crate) fn sweep_all(&mut self, moment: &mut Moment<'_>) -> usize {
         let now = moment.now;
-        let dead = |slot: &Slot| matches!(slot, Slot::Response(stored) if stored.dead_at() < now);
-        let swept = self.table.sweep(usize::MAX, dead);
-        self.stats.add("expired", "worker", swept as u64);
-        let buckets = self.node.buckets().unwrap_or(1) as usize;
-        self.node.audit(moment.host, now.as_millis(), BUCKETS_AUDITED / buckets.max(1));
+        let swept = self.sweep_worker(usize::MAX, now);
+        self.node.audit(moment.host, now.as_millis(), PARTS_AUDITED);
         swept
     }
 
@@ -123,5 +119,5 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// An audit's step looks at one bucket in 32: so many buckets are looked at in all, where the store is not smaller.
-const BUCKETS_AUDITED: usize = 32 * (16 << 10);
+/// Steps of an audit at once: a store of up to 8192 buckets is looked at as a whole.
+const PARTS_AUDITED: usize = 32;
