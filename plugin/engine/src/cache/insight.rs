@@ -119,5 +119,5 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Steps of an audit at once: a store of up to 8192 buckets is looked at as a whole.
+/// Steps of an audit at once: a store of up to 32768 buckets is looked at as a whole.
 const PARTS_AUDITED: usize = 32;

@@ -106,6 +106,6 @@ impl NodeStore {
 }
 
 /// Buckets that a step looks at.
-pub(super) const PART: u32 = 256;
+pub(super) const PART: u32 = 1024;
 /// Records after which a step looks at no more buckets: freeing one takes as long as looking at several.
 const MOST_FREED: usize = 256;

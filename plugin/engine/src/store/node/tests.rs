@@ -140,11 +140,11 @@ fn a_lowered_budget_is_reached_by_audits_alone() {
     assert_eq!((data.data_bytes(), data.accounted()), (0, 0));
 }
 
-/// A store whose regions have 600 buckets each, with some records that are over in an hour and some in a minute, and too much on the
+/// A store whose regions have 2400 buckets each, with some records that are over in an hour and some in a minute, and too much on the
 /// account of each region.
 fn large() -> (Fake, NodeStore) {
     let mut data = Fake::default();
-    let mut store = NodeStore::new(limits(1 << 26, 32 * 600));
+    let mut store = NodeStore::new(limits(1 << 26, 32 * 2400));
     for key in 0..4000 {
         let lasts = if key % 2 == 0 { HOUR } else { 60_000 };
         store.put(&mut data, hash(key), &record(key, 0, 20), NOW + lasts, NOW).unwrap();
@@ -178,7 +178,7 @@ fn a_step_of_an_audit_is_bounded_however_many_buckets_there_are() {
 fn a_recount_that_was_disturbed_between_two_steps_is_made_again() {
     let (mut data, mut store) = large();
     assert!(store.audit(&mut data, NOW, 1));
-    let mut other = NodeStore::new(limits(1 << 26, 32 * 600));
+    let mut other = NodeStore::new(limits(1 << 26, 32 * 2400));
     for key in 4000..4200 {
         other.put(&mut data, hash(key), &record(key, 0, 20), NOW + HOUR, NOW).unwrap();
     }
