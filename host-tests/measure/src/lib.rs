@@ -7,6 +7,7 @@
 //! | `faults` | what does each fault of the fleet cost clients? | `host-tests/faults` |
 //! | `forge` | what can somebody do who writes to Redis? | `host-tests/forge` |
 //! | `waiting` | how much memory do requests take that wait? | `host-tests/waiting` |
+//! | `start` | how long until the first answer, and do others wait for it? | `host-tests/start` |
 //! | `soak` | does anything grow that should not? | `host-tests/soak` |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 

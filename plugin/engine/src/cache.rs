@@ -86,6 +86,8 @@ pub struct Moment<'a> {
 pub struct Cache {
     policy: Rc<Policy>,
     table: Table<Slot>,
+    /// What it was before another configuration followed, as far as it is still held.
+    leaving: Option<Table<Slot>>,
     node: NodeStore,
     /// Identity forms of compressed responses.
     inflated: Inflated,
@@ -171,6 +173,7 @@ impl Cache {
         Self {
             policy,
             table,
+            leaving: None,
             node,
             inflated: Inflated::new(inflated_bytes),
             kept: kept::Sum::default(),

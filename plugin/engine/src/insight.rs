@@ -12,3 +12,4 @@ pub mod mismatches;
 pub mod numbers;
 pub mod shadow;
 pub mod speaker;
+pub mod worth;

@@ -122,5 +122,62 @@ fn both_stores_stay_within_their_budgets() {
     assert_hit(&gateway.get("/2999").send(0), &"x".repeat(2000));
 }
 
+/// What objects cost in memory: the table in `plugin/docs/costs.md`, which
+/// `cargo test -p selvage-host --test hosted what_an_object_costs -- --nocapture` prints.
+#[test]
+fn what_an_object_costs_in_memory_is_what_the_store_counts() {
+    println!(
+        "| body | worker store: held | beyond the body | of that not counted | node store: held | beyond the body |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for (size, count) in [(200usize, 8_000usize), (2_000, 4_000), (20_000, 1_000)] {
+        let body = "x".repeat(size);
+        let start = |bounds: &str| {
+            let body = body.clone();
+            let origin = move |_: &selvage_host::OriginRequest| {
+                fresh(&body).header("content-type", "image/webp").header("etag", "\"5f8d-1c2b\"")
+            };
+            Gateway::with(bounds).workers(1).origin(origin).start()
+        };
+        let fill = |gateway: &Gateway, from: usize, to: usize| {
+            for number in from..to {
+                gateway.get(&format!("/assets/pictures/{number:06}.webp")).send(0);
+            }
+        };
+        let each = |bytes: usize| bytes as f64 / count as f64;
+
+        let worker = start(r#"{"worker":{"bytes":"256MiB"},"node":{"bytes":0}}"#);
+        // What grows once, such as tables of metrics, has grown by then.
+        fill(&worker, 0, 500);
+        let counted = |gateway: &Gateway| {
+            gateway.advance(1);
+            gateway.tick();
+            gateway.metric("selvage.bytes.worker").unwrap_or_default() as usize
+        };
+        let before = (worker.worker(0).memory_bytes(), counted(&worker));
+        fill(&worker, 500, 500 + count);
+        let held = each(worker.worker(0).memory_bytes() - before.0);
+        let counted = each(counted(&worker) - before.1);
+
+        let node = start(r#"{"worker":{"bytes":0},"node":{"bytes":"256MiB","buckets":4096}}"#);
+        fill(&node, 0, 500);
+        let before = (node.shared_bytes(), node.shared_keys().len());
+        fill(&node, 500, 500 + count);
+        let keys = node.shared_keys().len() - before.1;
+        // Envoy's map has so much for a key beside its name and value: `store::node`.
+        let shared = each(node.shared_bytes() - before.0 + keys * 80);
+
+        let of = size as f64;
+        println!(
+            "| {size} B | {held:.0} | {:.0} | {:.0} | {shared:.0} | {:.0} |",
+            held - of,
+            held - counted,
+            shared - of
+        );
+        assert!(held - of < 700.0 && held - counted < 150.0, "{size}: {held} bytes held, {counted} counted");
+        assert!(shared - of < 900.0, "{size}: {shared} bytes held");
+    }
+}
+
 /// One bucket's index with its key, and the keys of its eight ways.
 const INDEX_BYTES: usize = 350 + 8 * 96;

@@ -5,7 +5,7 @@ mod links;
 
 use std::{fs, net::TcpStream, path::PathBuf, process::Command};
 
-use selvage_rig::envoy::{Gateway, Refused, Response, Running, repository, typed};
+use selvage_rig::envoy::{Gateway, Refused, Response, Running, own_filter, repository, typed};
 use selvage_rig::redis::free_port;
 use selvage_rig::scripted::{Answer, Origin};
 use serde_json::Value;
@@ -272,6 +272,54 @@ fn a_site_of_several_routes_is_cached_by_its_rules() {
     let purge = gateway.ask("PURGE", "/assets/app.css?v=1").header("host", "shop.example");
     assert_eq!(purge.header("authorization", format!("Bearer {TOKEN}")).send().status, 200);
     gateway.assert_sound();
+}
+
+/// The lines of the page on deploying from this one on, until its snippet ends; not deeper than they stand there.
+fn of_the_page(first: &str) -> String {
+    let page = fs::read_to_string(repository().join("plugin/docs/deploy.md")).unwrap();
+    let (_, section) = page.split_once("## Off by route").unwrap();
+    let (_, rest) = section.split_once(&format!("```yaml\n{first}\n")).unwrap();
+    rest.split("```").next().unwrap().to_owned()
+}
+
+/// Lines that stand deeper by so many spaces.
+fn deeper(by: usize, lines: &str) -> String {
+    lines.lines().map(|line| format!("{}{line}\n", " ".repeat(by))).collect()
+}
+
+#[test]
+fn the_filter_is_off_by_route_as_the_page_says() {
+    let local = text("../bootstrap/local.yaml");
+    let from = local.find("                        - match: { prefix: \"/\" }").unwrap();
+    let to = from + local[from..].find("\n\n").unwrap() + 1;
+    let by_route = (local[from..to].to_owned(), deeper(22, &of_the_page("routes:")));
+
+    let own = own_filter();
+    let matcher = of_the_page("http_filters:");
+    // The last line stands for the filter's own configuration.
+    let (before, last) = matcher.trim_end().rsplit_once('\n').unwrap();
+    assert!(last.contains("filters.http.wasm.v3.Wasm"), "{last}");
+    let (_, configuration) = own.split_once("                  - name: selvage\n").unwrap();
+    let by_matcher = (own.clone(), deeper(16, before) + &deeper(4, configuration));
+
+    for edit in [by_route, by_matcher] {
+        let origin = Origin::start();
+        origin.otherwise(|received| Answer::fresh(format!("answer {}", received.before)));
+        let gateway = Gateway::with("{}").origin(origin.url());
+        let gateway = gateway.try_start_edited(&[(edit.0.as_str(), edit.1.as_str())]);
+        let gateway = gateway.unwrap_or_else(|refused| panic!("{}\n{}", edit.1, refused.output));
+        let mut connection = gateway.connect();
+        for before in 0..3 {
+            let account = connection.send(connection.get("/account/orders"));
+            assert_eq!(account.text(), format!("answer {before}"));
+            assert_eq!(account.header("cache-status"), None);
+        }
+        let page = connection.get("/page");
+        assert_says(&connection.send(page), "fwd=uri-miss");
+        let page = connection.get("/page");
+        assert_hit(&connection.send(page), "answer 0");
+        gateway.assert_sound();
+    }
 }
 
 #[test]

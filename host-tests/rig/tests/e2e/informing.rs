@@ -151,3 +151,27 @@ fn what_is_held_shows_and_goes_away_again() {
     assert_eq!(told(&gateway, "resources")["leaks"], Value::Array(Vec::new()));
     gateway.assert_sound();
 }
+
+#[test]
+fn a_rule_that_is_never_cached_is_recommended_to_have_no_filter() {
+    let origin = origin();
+    let rules = r#", "rules": [{ "name": "account", "match": { "paths": ["/account"] }, "bypass": true }]"#;
+    let gateway = start(&origin, rules);
+    // One connection, so one worker.
+    let mut connection = gateway.connect();
+    let mut recommended = || -> Vec<String> {
+        let ask = connection.get("/.selvage/recommendations");
+        let answer = connection.send(ask.header("authorization", format!("Bearer {TOKEN}")));
+        let told: Value = serde_json::from_slice(&answer.body).unwrap();
+        let list = told["recommendations"].as_array().unwrap().iter();
+        let codes = list.map(|one| one["code"].as_str().unwrap().to_owned()).collect();
+        for _ in 0..600 {
+            let account = connection.get("/account");
+            connection.send(account);
+        }
+        codes
+    };
+    let seen: Vec<_> = (0..3).map(|_| recommended()).collect();
+    assert_eq!(seen, [vec![], vec![], vec!["never-cached".to_owned()]]);
+    gateway.assert_sound();
+}

@@ -8,13 +8,15 @@ use crate::insight::busiest::{Busiest, Key};
 use crate::insight::held::{AdapterUsage, EngineUsage, Held};
 use crate::insight::history::History;
 use crate::insight::mismatches::{Mismatch, Mismatches};
+use crate::insight::worth::Worth;
 use crate::request::Request;
-use crate::store::Slot;
+use crate::time::Timestamp;
 
 /// See [`crate::insight`].
 #[derive(Debug, Default)]
 pub(super) struct Insight {
     busiest: Busiest,
+    worth: Worth,
     history: History,
     outside: AdapterUsage,
     mismatches: Mismatches,
@@ -41,6 +43,11 @@ impl Cache {
     /// Counts a request for its key; `answered` from a store.
     pub(crate) fn note_asked(&mut self, hash: u128, request: &Request<'_>, answered: bool) {
         self.insight.busiest.note(hash, request, answered);
+    }
+
+    /// Of how much use the cache is to each rule.
+    pub(crate) const fn worth(&mut self) -> &mut Worth {
+        &mut self.insight.worth
     }
 
     pub(crate) fn busiest(&self, most: usize) -> Vec<Key> {
@@ -75,9 +82,10 @@ impl Cache {
     }
 
     /// What this worker has seen beside the metrics.
-    pub(crate) fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self, now: Timestamp) -> Seen {
         Seen {
             wide: self.insight.busiest.wide().collect(),
+            idle: self.insight.worth.idle(now).collect(),
             origin_us: self.origin_latency.mean().map(micros),
             remote_us: self.insight.outside.remote_latency.map(micros),
         }
@@ -87,11 +95,8 @@ impl Cache {
     /// responses went from this worker.
     pub(crate) fn sweep_all(&mut self, moment: &mut Moment<'_>) -> usize {
         let now = moment.now;
-        let dead = |slot: &Slot| matches!(slot, Slot::Response(stored) if stored.dead_at() < now);
-        let swept = self.table.sweep(usize::MAX, dead);
-        self.stats.add("expired", "worker", swept as u64);
-        let buckets = self.node.buckets().unwrap_or(1) as usize;
-        self.node.audit(moment.host, now.as_millis(), BUCKETS_AUDITED / buckets.max(1));
+        let swept = self.sweep_worker(usize::MAX, now);
+        self.node.audit(moment.host, now.as_millis(), PARTS_AUDITED);
         swept
     }
 
@@ -114,5 +119,5 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// An audit's step looks at one bucket in 32: so many buckets are looked at in all, where the store is not smaller.
-const BUCKETS_AUDITED: usize = 32 * (16 << 10);
+/// Steps of an audit at once: a store of up to 32768 buckets is looked at as a whole.
+const PARTS_AUDITED: usize = 32;

@@ -7,6 +7,7 @@ use super::{Cache, Moment};
 use crate::policy::Worker;
 use crate::store::Slot;
 use crate::store::table::{Limits, Table};
+use crate::time::Timestamp;
 
 /// What is under way or waits at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +83,19 @@ impl Cache {
     fn begin_table(&mut self, bytes: usize) {
         self.count_departures();
         self.evictions_counted = 0;
-        self.table = table(&self.policy.worker, bytes);
+        let before = std::mem::replace(&mut self.table, table(&self.policy.worker, bytes));
+        // To free hundreds of thousands of responses takes longer than anybody is to wait.
+        self.leaving.get_or_insert(before);
+    }
+
+    /// Frees some of what [`rest`](Self::rest) gave up: more at a tick than can be stored between two.
+    fn let_leave(&mut self) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.sweep(LEAVE_STEPS, &mut |_| true);
+            if leaving.is_empty() {
+                self.leaving = None;
+            }
+        }
     }
 
     /// Counts what has left the stores since the last time.
@@ -114,16 +127,26 @@ impl Cache {
         self.node.agree(moment.host, !rests, self.policy.node.bytes, moment.now);
     }
 
-    /// A little housekeeping: drops dead entries and lets the node store check its account.
-    pub fn sweep(&mut self, moment: &mut Moment<'_>) {
-        let now = moment.now;
-        let swept = self.table.sweep(SWEEP_STEPS, |slot| match slot {
+    /// Drops what is of no more use among so many slots of the worker store. Returns how many responses.
+    pub(super) fn sweep_worker(&mut self, steps: usize, now: Timestamp) -> usize {
+        let swept = self.table.sweep(steps, &mut |slot| match slot {
             Slot::Response(stored) => stored.dead_at() < now,
             Slot::Index(_) => false,
         });
         self.stats.add("expired", "worker", swept as u64);
+        swept
+    }
+
+    /// A little housekeeping: drops dead entries and lets the node store check its account.
+    pub fn sweep(&mut self, moment: &mut Moment<'_>) {
+        self.let_leave();
+        let now = moment.now;
+        self.sweep_worker(SWEEP_STEPS, now);
         if now >= self.next_audit {
-            self.node.audit(moment.host, now.as_millis(), 1);
+            // What was counted of a region is worth nothing once somebody has stored there: the rest follows tick by tick.
+            if self.node.audit(moment.host, now.as_millis(), 1) {
+                return;
+            }
             // A region grows with the number of buckets; the audit's share of the time does not.
             let regions = self.node.buckets().unwrap_or(0) / BUCKETS_AUDITED_A_SECOND + 1;
             self.next_audit = now.plus(Duration::from_secs(u64::from(regions.div_ceil(32))));
@@ -136,7 +159,39 @@ pub(super) fn table(worker: &Worker, bytes: usize) -> Table<Slot> {
     Table::new(Limits { bytes, entries: worker.entries, object_bytes: worker.object_bytes })
 }
 
+/// Responses that leave at a tick.
+const LEAVE_STEPS: usize = 2048;
 /// Table slots looked at in one sweep.
 const SWEEP_STEPS: usize = 256;
 /// Buckets of the node store whose account is checked in a second, about.
 const BUCKETS_AUDITED_A_SECOND: u32 = 128;
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::host::NullHost;
+    use crate::policy::Policy;
+    use crate::store::variants::VariantIndex;
+
+    #[test]
+    fn a_store_that_is_given_up_is_freed_in_bounded_steps() {
+        let mut cache = Cache::new(Rc::new(Policy::default()));
+        let now = Timestamp::from_secs(1_000_000);
+        for number in 0..5000u128 {
+            let key: Rc<[u8]> = Rc::from(&number.to_le_bytes()[..]);
+            let slot = Slot::Index(Rc::new(VariantIndex::new(key, now)));
+            cache.table.insert(number << 64 | number, slot).unwrap();
+        }
+        cache.rest();
+        let left = |cache: &Cache| cache.leaving.as_ref().map(Table::len);
+        let mut seen = vec![left(&cache)];
+        while left(&cache).is_some() {
+            cache.sweep(&mut Moment { now, host: &mut NullHost });
+            seen.push(left(&cache));
+        }
+        assert_eq!(seen, [Some(5000), Some(5000 - LEAVE_STEPS), Some(5000 - 2 * LEAVE_STEPS), None]);
+        assert_eq!(cache.worker_usage(), (0, 0));
+    }
+}

@@ -47,6 +47,10 @@ pub(super) fn begin(
         Err(_) if wants_only_what_is_stored(&request, rule) => return lookup::gateway_timeout(cache),
         Err((reason, detail)) => {
             let method = request.method_kind();
+            // Others invalidate, so the cache is of use to them.
+            if matches!(method, MethodKind::Get | MethodKind::Head) {
+                cache.worth().note_kept_out(rule_index, now);
+            }
             let role = match detail {
                 Some(Detail::Rule) => bystander_or_invalidate(method),
                 None => Role::of(method),
@@ -112,6 +116,11 @@ pub(super) fn keyed(
             state => matches!(state, State::Finished),
         };
         cache.note_asked(hash, request, answered);
+        let of_use = match &result.0 {
+            State::Forwarding(plan) => plan.stale.is_some(),
+            _ => true,
+        };
+        cache.worth().note_noted(rule_index, of_use, moment.now);
     }
     cache.scratch.key = key;
     result

@@ -160,6 +160,7 @@ impl Storing {
         let rule = policy.rule(plan.rule);
         let shared = !response.freshness(moment.now).is_stale() || is_shared_at_once(&response, rule);
         let begun = moment.host.micros();
+        cache.worth().note_stored(plan.rule, moment.now);
         cache.store(plan.hash, response, names, request, moment);
         let took = moment.host.micros().saturating_sub(begun);
         cache.stats.sample("duration_us", "store", took);

@@ -3,12 +3,14 @@
 //! A rule says something only where there is enough to judge by; counters are those since Envoy started.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::busiest::Wide;
 use super::numbers::{Requests, Tier, share};
 use super::shadow::Shadow;
+use super::worth::Idle;
 use crate::config::limits::{
     COALESCE_WAITERS, NODE_BUCKETS, NODE_BYTES, NODE_OBJECT_BYTES, REMOTE_QUEUE_BYTES, REMOTE_TIMEOUT,
     WORKER_BYTES, WORKER_FILLING_BYTES, WORKER_OBJECT_BYTES, doubled, doubled_size, room_in_vm,
@@ -24,6 +26,8 @@ use crate::store::node::{NodeLimits, WAYS};
 pub struct Seen {
     /// Paths that fall apart into many keys, of this worker.
     pub wide: Vec<Wide>,
+    /// Rules to which the cache of this worker is of hardly any use.
+    pub idle: Vec<Idle>,
     /// How long the origin takes on average, in microseconds, of this worker.
     pub origin_us: Option<u64>,
     /// The same of the remote store.
@@ -49,6 +53,9 @@ pub fn recommendations(host: &mut dyn Host, policy: &Policy, seen: &Seen) -> Vec
     lifetimes(host, &requests, &mut list);
     for wide in &seen.wide {
         key_too_wide(wide, &mut list);
+    }
+    for idle in &seen.idle {
+        never_cached(idle, policy, &mut list);
     }
     for rule in &OFTEN {
         often(rule, host, policy, &requests, &mut list);
@@ -79,6 +86,26 @@ fn key_too_wide(wide: &Wide, list: &mut Vec<Value>) {
                 parameters that do not change the response out of the key.";
     let change = r#""key": { "query": { "except": ["utm_*", "the parameters that change nothing"] } }"#;
     say(list, "key-too-wide", text, figures, change.into());
+}
+
+/// What a rule takes from the store, or puts into it, is not worth what the filter costs. Of one that only watches nothing is
+/// answered, and a rule with maintenance needs the filter.
+fn never_cached(idle: &Idle, policy: &Policy, list: &mut Vec<Value>) {
+    let rule = policy.rule(idle.rule);
+    #[cfg(feature = "maintenance")]
+    if rule.maintenance.is_some() {
+        return;
+    }
+    // An origin that fails for a while stores nothing either. That a rule bypasses is certain at once.
+    if !rule.bypass && (rule.shadow || idle.watched < WATCHED_FOR) {
+        return;
+    }
+    let figures = members! { "rule": rule.name, "bypass": rule.bypass, "requests_counted": idle.requests,
+    "of_use": idle.of_use };
+    let text = "Hardly a response of this rule is stored. On a route of Envoy of their own its requests are cheaper without the \
+                filter; unsafe ones then invalidate nothing.";
+    let change = r#""typed_per_filter_config": { "selvage": { "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": true } }"#;
+    say(list, "never-cached", text, figures, change.into());
 }
 
 fn often(rule: &Often, host: &mut dyn Host, policy: &Policy, requests: &Requests, list: &mut Vec<Value>) {
@@ -241,6 +268,9 @@ fn more_in_vm(
     let twice = doubled_size(size as u64, bounds, room_in_vm(&policy.worker, &policy.remote))?;
     Some(format!(r#""{section}": {{ "{member}": "{twice}" }}"#))
 }
+
+/// A rule that might be cached is watched for so long before it is said that it never is.
+const WATCHED_FOR: Duration = Duration::from_secs(600);
 
 const OFTEN: [Often; 7] = [
     Often {

@@ -83,8 +83,9 @@ pub struct NodeStore {
     names: Names,
     /// The bucket where this worker's next eviction looks; `None` before the first use.
     hand: Option<u32>,
-    /// The region that this worker's next audit counts.
+    /// The region that this worker's next audit counts, and one that it has begun to count.
     audit_at: u32,
+    recount: Option<audit::Recount>,
     /// How far this worker has read the changes.
     cursor: u64,
     departures: Departures,
@@ -166,6 +167,7 @@ impl NodeStore {
             names: Names::default(),
             hand: None,
             audit_at: 0,
+            recount: None,
             cursor: 0,
             departures: Departures::default(),
             counted: [0; REGIONS as usize],

@@ -151,13 +151,13 @@ impl<V: Weigh + Clone> Table<V> {
     /// many.
     ///
     /// For expiry by tick: the work of one call is bounded however large the table is.
-    pub fn sweep(&mut self, steps: usize, mut dead: impl FnMut(&V) -> bool) -> usize {
+    pub fn sweep(&mut self, steps: usize, dead: &mut dyn FnMut(&V) -> bool) -> usize {
         let slots = self.slab.slots();
         let mut dropped = 0usize;
         for _ in 0..steps.min(slots as usize) {
             let at = if self.sweep_at < slots { self.sweep_at } else { 0 };
             self.sweep_at = at.saturating_add(1);
-            if self.slab.value(at).is_some_and(&mut dead) && self.remove_slot(at).is_some() {
+            if self.slab.value(at).is_some_and(&mut *dead) && self.remove_slot(at).is_some() {
                 dropped = dropped.saturating_add(1);
             }
         }
@@ -369,7 +369,7 @@ mod tests {
         }
         let mut dropped = 0;
         for _ in 0..10 {
-            dropped += table.sweep(10, |body| body.0[0] == 1);
+            dropped += table.sweep(10, &mut |body| body.0[0] == 1);
         }
         assert_eq!((dropped, table.len()), (50, 50));
         assert!((0..100).all(|n| table.peek(hash(n)).is_some() == (n % 2 == 0)));

@@ -188,6 +188,39 @@ fn recommendations_come_with_figures() {
 }
 
 #[test]
+fn a_rule_that_is_never_cached_is_cheaper_without_the_filter() {
+    let rules = r#"{"rules":[{"name":"account","match":{"paths":["/account"]},"bypass":true},
+        {"name":"live","match":{"paths":["/live/*"]}},{"name":"pages","match":{"paths":["/pages/*"]}},
+        {"name":"forms","match":{"paths":["/forms"],"methods":["POST"]},"bypass":true}]}"#;
+    let mut gateway = open(1, rules);
+    let uncached = |gateway: &mut Gateway, at: u64| {
+        for n in 0..1000 {
+            let no_store = || origin(200).header("cache-control", "no-store");
+            gateway.get("/account").at(at).forwarded(origin(200));
+            gateway.post("/forms").at(at).forwarded(origin(200));
+            gateway.get(&format!("/live/{}", n % 3)).at(at).miss(no_store());
+            gateway.get(&format!("/live/{}", n % 3 + 3)).at(at).miss(no_store());
+            // Each is asked for once only, but stored: the store may be the better for it later.
+            gateway.get(&format!("/pages/{at}/{n}")).at(at).miss(fresh_for(9));
+        }
+    };
+    let idle = |told: &Value| -> Vec<String> {
+        let list = told["recommendations"].as_array().unwrap().iter();
+        let idle = list.filter(|one| one["code"] == "never-cached");
+        idle.map(|one| one["figures"]["rule"].as_str().unwrap().to_owned()).collect()
+    };
+    uncached(&mut gateway, 0);
+    assert_eq!(idle(&ask(&mut gateway, "recommendations", 1)), ["account"], "the origin may only be ill");
+    uncached(&mut gateway, 700);
+    assert_eq!(idle(&ask(&mut gateway, "recommendations", 701)), ["account", "live"]);
+    gateway.get("/live/stored").at(702).miss(fresh_for(60));
+    for _ in 0..400 {
+        gateway.get("/live/stored").at(703).hit();
+    }
+    assert_eq!(idle(&ask(&mut gateway, "recommendations", 704)), ["account"]);
+}
+
+#[test]
 fn resources_are_of_this_worker_and_old_ones_are_leaks() {
     let mut gateway = open(1, "{}");
     let flight = gateway.get("/slow").at(0).leaves();

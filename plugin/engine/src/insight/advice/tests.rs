@@ -94,6 +94,29 @@ fn a_key_is_too_wide_where_requests_differ_in_the_query_alone() {
 }
 
 #[test]
+fn a_rule_is_never_cached_if_it_bypasses_or_was_watched_for_a_while() {
+    let idle = |rule, seconds| {
+        let watched = Duration::from_secs(seconds);
+        Seen { idle: vec![Idle { rule, requests: 5000, of_use: 1, watched }], ..Seen::default() }
+    };
+    let rules = r#"{"rules":[{"name":"account","bypass":true},{"name":"new","shadow":true},
+        {"name":"closed","bypass":true,"maintenance":{}}]}"#;
+    let advice = advised(rules, &[], &idle(0, 0));
+    assert_eq!((advice.len(), &advice[0]["code"]), (1, &json!("never-cached")));
+    let figures = json!({ "rule": "account", "bypass": true, "requests_counted": 5000, "of_use": 1 });
+    assert_eq!(advice[0]["figures"], figures);
+    // What is to be changed is the route, not the filter.
+    let change: Value =
+        serde_json::from_str(&format!("{{{}}}", advice[0]["change"].as_str().unwrap())).unwrap();
+    assert_eq!(change["typed_per_filter_config"]["selvage"]["disabled"], true);
+    // The default rule is the last one.
+    for (rule, seconds, wanted) in [(1, 9999, 0), (2, 9999, 0), (3, 599, 0), (3, 600, 1)] {
+        assert_eq!(advised(rules, &[], &idle(rule, seconds)).len(), wanted, "{rule} {seconds}");
+    }
+    assert_eq!(advised(rules, &[], &idle(3, 600))[0]["figures"]["rule"], "default");
+}
+
+#[test]
 fn rules_of_one_counter_need_enough_of_it_and_enough_of_all_requests() {
     for rule in &OFTEN {
         let word = rule.words[0];

@@ -48,7 +48,7 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let requests = Requests::read(host);
     let (from_stores, bytes) = numbers::served_bytes(host);
     let (calls, failures) = numbers::remote_calls(host);
-    let seen = cache.seen();
+    let seen = cache.seen(moment.now);
     let top = cache.busiest(TOP).into_iter();
     let top = top
         .map(|key| members! { "key": key.url, "requests": key.requests, "at_least": key.at_least })
@@ -119,7 +119,7 @@ fn point(point: &Point) -> Value {
 
 /// What should be changed.
 pub(super) fn recommendations(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
-    let list = advice::recommendations(moment.host, cache.policy(), &cache.seen());
+    let list = advice::recommendations(moment.host, cache.policy(), &cache.seen(moment.now));
     told(200, members! { ; "recommendations" => list.into() }, moment)
 }
 

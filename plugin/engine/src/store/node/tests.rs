@@ -140,6 +140,54 @@ fn a_lowered_budget_is_reached_by_audits_alone() {
     assert_eq!((data.data_bytes(), data.accounted()), (0, 0));
 }
 
+/// A store whose regions have 2400 buckets each, with some records that are over in an hour and some in a minute, and too much on the
+/// account of each region.
+fn large() -> (Fake, NodeStore) {
+    let mut data = Fake::default();
+    let mut store = NodeStore::new(limits(1 << 26, 32 * 2400));
+    for key in 0..4000 {
+        let lasts = if key % 2 == 0 { HOUR } else { 60_000 };
+        store.put(&mut data, hash(key), &record(key, 0, 20), NOW + lasts, NOW).unwrap();
+    }
+    let (bytes, _) = data.get(names::ACCOUNT).unwrap();
+    let mut account = Account::decode(&bytes).unwrap();
+    (0..REGIONS).for_each(|region| account.reserve(region, 1000));
+    data.put_raw(names::ACCOUNT, &account.encode());
+    (data, store)
+}
+
+#[test]
+fn a_step_of_an_audit_is_bounded_however_many_buckets_there_are() {
+    let (mut data, mut store) = large();
+    let held = data.data_bytes();
+    for region in 1..=32 {
+        let mut step = || {
+            data.calls = 0;
+            let goes_on = store.audit(&mut data, NOW + 61_000, 1);
+            assert!(data.calls < 3 * audit::PART as usize, "{} calls", data.calls);
+            goes_on
+        };
+        assert_eq!([step(), step(), step()], [true, true, false], "region {region}");
+    }
+    assert_eq!(data.data_bytes(), held / 2, "what is over has gone");
+    assert_eq!(data.accounted(), data.data_bytes(), "its own freeing is no change that a recount minds");
+    assert_eq!(store.usage(&mut data).0, 2000);
+}
+
+#[test]
+fn a_recount_that_was_disturbed_between_two_steps_is_made_again() {
+    let (mut data, mut store) = large();
+    assert!(store.audit(&mut data, NOW, 1));
+    let mut other = NodeStore::new(limits(1 << 26, 32 * 2400));
+    for key in 4000..4200 {
+        other.put(&mut data, hash(key), &record(key, 0, 20), NOW + HOUR, NOW).unwrap();
+    }
+    store.audit(&mut data, NOW, 2);
+    assert_eq!(data.accounted(), data.data_bytes() + 32_000, "nothing is made of half a count");
+    store.audit(&mut data, NOW, usize::MAX);
+    assert_eq!(data.accounted(), data.data_bytes());
+}
+
 #[test]
 fn garbage_in_any_key_is_absence_and_is_cleaned_up() {
     for garbage in [&b""[..], b"x", &[0xFF; 328], &[0; 4096]] {
@@ -183,7 +231,10 @@ fn operate(store: &mut NodeStore, data: &mut Fake, operation: &str, version: u64
             store.remove(data, hash(3), now);
             return;
         }
-        _ => return store.audit(data, now, 4),
+        _ => {
+            store.audit(data, now, 4);
+            return;
+        }
     };
     let _ = store.put(data, hash(key), &record(key, version, length), now + HOUR, now);
 }
@@ -344,7 +395,7 @@ fn random_traffic_of_three_workers_agrees_with_a_map() {
                     store.remove(&mut data, hash(key), now);
                     assert_eq!(store.get(&mut data, hash(key), now), None);
                 }
-                9 => store.audit(&mut data, now, 1),
+                9 => _ = store.audit(&mut data, now, 1),
                 _ => {
                     if let Some(found) = store.get(&mut data, hash(key), now) {
                         hits += 1;
@@ -396,7 +447,7 @@ fn workers_on_threads_never_read_another_key_nor_break_the_budget() {
                         4 => {
                             store.remove(&mut data, hash(key), now);
                         }
-                        5 => store.audit(&mut data, now, 1),
+                        5 => _ = store.audit(&mut data, now, 1),
                         6 => store.append_change(&mut data, hash(key), now),
                         7 => drop(store.poll_changes(&mut data)),
                         _ => {
