@@ -196,25 +196,30 @@ impl Redis {
         }
     }
 
-    /// What each command of a call was answered, as far as that can be read.
+    /// What each command of a call was answered; nothing if it is not an answer to each.
     pub fn told(command: &Command, body: &[u8]) -> Vec<Vec<u8>> {
         let Command::Many { commands, .. } = command else { return vec![body.to_vec()] };
-        let line = |rest: &mut &[u8]| -> Option<usize> {
+        Self::elements(commands.len(), body).unwrap_or_else(|| vec![Vec::new(); commands.len()])
+    }
+
+    fn elements(count: usize, mut rest: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let line = |rest: &mut &[u8], kind: u8| -> Option<usize> {
             let end = rest.windows(2).position(|two| two == b"\r\n")?;
-            let number = std::str::from_utf8(rest.get(1..end)?).ok()?.parse().ok();
+            let digits = rest.get(1..end).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+            let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+            let is_so = rest.first() == Some(&kind);
             *rest = &rest[end + 2..];
-            number
+            is_so.then_some(number)
         };
-        let (mut rest, mut told) = (body, Vec::new());
-        let _ = line(&mut rest);
-        for _ in commands {
-            let element = line(&mut rest).and_then(|length| rest.split_at_checked(length));
-            let Some((element, after)) = element else { break };
-            told.push(element.to_vec());
-            rest = after.get(2..).unwrap_or_default();
+        line(&mut rest, b'*').filter(|told| *told == count)?;
+        let mut elements = Vec::new();
+        for _ in 0..count {
+            let length = line(&mut rest, b'$')?;
+            let (element, after) = rest.split_at_checked(length)?;
+            rest = after.strip_prefix(b"\r\n")?;
+            elements.push(element.to_vec());
         }
-        told.resize(commands.len(), Vec::new());
-        told
+        rest.is_empty().then_some(elements)
     }
 
     fn found(&self, key: &str, now: u64) -> Reply {
