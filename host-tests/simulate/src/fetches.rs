@@ -58,7 +58,8 @@ impl World {
             let stream = &self.streams[id];
             stream.ask.page == page && (stream.vm.node == node || self.setting.remote) && self.is_slow(id)
         };
-        unshared(false) || identified && unshared(true) || (0..self.streams.len()).rev().any(slow)
+        let recent = (self.streams.len() - self.recent().count())..self.streams.len();
+        unshared(false) || identified && unshared(true) || recent.rev().any(slow)
     }
 
     /// Whether nobody may be waiting any more for the body of a response that has begun.

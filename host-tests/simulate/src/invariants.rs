@@ -190,10 +190,16 @@ impl World {
             return;
         }
         let waits = |stream: &&Stream| stream.vm == id && stream.phase == Phase::Held;
-        let there = self.streams.iter().filter(waits).count();
+        let there = self.recent().filter(waits).count();
         if counted > there {
             self.violate(LEFT, format!("{counted} waiters are counted in {id:?}, and {there} are there"));
         }
+    }
+
+    /// The streams that may not have been answered yet, the last first.
+    pub fn recent(&self) -> impl Iterator<Item = &Stream> {
+        let longest = self.setting.longest_request();
+        self.streams.iter().rev().take_while(move |stream| self.now <= stream.begun + longest)
     }
 
     pub fn check_answered(&mut self, id: usize) {

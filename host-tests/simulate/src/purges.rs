@@ -39,7 +39,8 @@ impl What {
         }
     }
 
-    fn body(self, soft: bool) -> String {
+    /// The body of the request for it; none for `PURGE`.
+    pub fn body(self, soft: bool) -> String {
         let what = match self {
             Self::Page(_) => return String::new(),
             Self::Url(page) => format!(r#""urls":["https://example.com/page/{page}"]"#),
@@ -90,17 +91,7 @@ impl World {
         let soft = self.dice.chance(400);
         let purge = Purge { what, soft, node: 0, worker: 0, at: self.now };
         self.note(|_| format!("an operator purges: {what:?}, soft: {soft}"));
-        let ask = Ask {
-            method: "PURGE",
-            page,
-            language: 0,
-            user: 0,
-            authorization: false,
-            no_cache: false,
-            range: false,
-            tag: None,
-            nested: false,
-        };
+        let ask = Ask { method: "PURGE", ..Ask::plain(page) };
         let body = what.body(soft).into_bytes();
         let place = self.any_worker();
         self.begin_with(ask, Some(purge), body, place);
