@@ -64,6 +64,8 @@ pub struct Figures {
     /// Requests of clients, and how many of them or of the cache's own reached the origin.
     pub requests: u64,
     pub fetches: u64,
+    /// Those of before that reached the origin: for the hot key, when nobody had it yet.
+    pub cold_fetches: u64,
 }
 
 /// All situations of fleets of these sizes, as many at once as there are processors.
@@ -127,7 +129,9 @@ pub fn measure(nodes: usize, situation: Situation) -> Result<Vec<Figures>, Viola
             while !world.meter().have_all_heard() && world.now < end {
                 world.run_until(world.now + 100)?;
             }
-            storm.meter.heard_after = world.meter().heard_after.clone();
+            let all = world.meter().have_all_heard();
+            let last = world.meter().heard_after.last().copied();
+            storm.meter.heard_after = last.filter(|_| all).into_iter().collect();
             Ok(vec![lone, storm])
         }
     }
@@ -165,11 +169,12 @@ fn world(nodes: usize, situation: Situation) -> World {
 }
 
 impl Setting {
-    /// Nothing fails, and the filter has its defaults, but for stores that are small enough for many of them.
+    /// Nothing fails, and the filter has its defaults, but for stores that are small enough for many of them and a named
+    /// cluster: an Envoy knows the one of a page by itself only once it has fetched it.
     fn of_fleet(nodes: usize, pages: usize) -> Self {
         let config = r#"{"admin":{"open":true,"hosts":["example.com"]},"worker":{"bytes":"4MiB"},
             "node":{"bytes":"4MiB","buckets":16,"object_bytes":"8KiB"},"remote":{"enabled":true},
-            "defaults":{"compression":{"enabled":false},"refresh":{"clusters":["origin"]}}}"#;
+            "defaults":{"compression":{"enabled":false},"refresh":{"cluster":"origin"}}}"#;
         let parsed = Config::parse(config.as_bytes()).unwrap_or_else(|faults| panic!("{config}: {faults:?}"));
         let mut setting = Self::random(&mut Dice::new(SEED), Some(0));
         setting.policy = std::rc::Rc::new(parsed.into());
@@ -228,6 +233,7 @@ impl World {
             meter: self.meter().clone(),
             requests: self.summary.requests - before.requests,
             fetches: self.summary.fetched - before.fetched,
+            cold_fetches: before.fetched,
         })
     }
 
@@ -276,3 +282,35 @@ const HOT_UNTIL: u64 = SETTLED + 3 * HOT_SECS * 1000;
 const LONE: u64 = 5;
 const STORM: u64 = 500;
 const SEED: u64 = 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_of_two_repeats_exactly_and_an_idle_node_asks_little() {
+        for situation in [Situation::Idle, Situation::Steady, Situation::Purges, Situation::HotRenewed] {
+            let (first, again) = (measure(2, situation).unwrap(), measure(2, situation).unwrap());
+            assert!(first == again, "{situation:?}");
+        }
+        let idle = &measure(2, Situation::Idle).unwrap()[0];
+        let by_node = idle.per_second(idle.meter.all.sum.commands) / 2.0;
+        assert!((11.0..=12.0).contains(&by_node), "{by_node} commands a second");
+        assert_eq!(idle.fetches, 0);
+    }
+
+    #[test]
+    fn every_worker_of_a_fleet_hears_of_every_purge() {
+        let purges = measure(3, Situation::Purges).unwrap();
+        let [lone, storm] = &purges[..] else { panic!("{purges:?}") };
+        assert_eq!(lone.meter.heard_after.len() as u64, LONE);
+        assert!(lone.meter.heard_after.iter().all(|millis| *millis <= 500), "{:?}", lone.meter.heard_after);
+        assert!(!storm.meter.heard_after.is_empty());
+    }
+
+    #[test]
+    fn a_hot_key_that_may_be_stale_is_renewed_by_one_node() {
+        let hot = &measure(10, Situation::HotRenewed).unwrap()[0];
+        assert_eq!(hot.fetches, 3);
+    }
+}

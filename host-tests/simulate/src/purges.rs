@@ -153,7 +153,7 @@ impl World {
         } else if !self.setting.remote {
             return false;
         } else {
-            let calm = self.setting.staleness() + SPREAD;
+            let calm = self.setting.staleness() + self.setting.poll + SPREAD;
             // What was lost is said and asked again, at ever longer intervals.
             let troubled = self.trouble.iter().any(|at| *at + AFTER_TROUBLE > purge.at && *at <= self.now);
             if troubled {
@@ -179,8 +179,8 @@ pub const STRIPPED: &str = "clients do not see tags";
 const HARD: &str = "what was purged is gone";
 const SOFT: &str = "what was purged softly is stale";
 const GROUPS: usize = 3;
-/// Without trouble another node knows after a tick, four calls to Redis and a few milliseconds.
+/// Without trouble another node knows after two ticks, four calls to Redis and a few milliseconds.
 pub const SPREAD: u64 = 250;
 /// The longest interval after which a call is repeated, the breaker's longest pause, the time for which a worker that asks
-/// is believed to do so, and the patience with a number that nobody has written.
-const AFTER_TROUBLE: u64 = 3_200 + 2_500 + 2_000 + 5_000;
+/// is believed to do so, the patience with a number that nobody has written, and the slowest look for what is new.
+const AFTER_TROUBLE: u64 = 3_200 + 2_500 + 2_000 + 5_000 + 350;

@@ -215,7 +215,10 @@ mod tests {
         let kinds: Vec<_> = meter.kinds.iter().map(|(kind, sum)| (*kind, sum.commands)).collect();
         assert_eq!(kinds, [(Kind::ReadLog, 2), (Kind::ReadHint, 1), (Kind::AddEntry, 1), (Kind::Probe, 1)]);
         let (hottest, of) = meter.hottest().unwrap();
-        assert_eq!((hottest, of.sum.commands, of.peak, of.mostly()), (slot(&key), 3, 2, Kind::ReadLog.name()));
+        assert_eq!(
+            (hottest, of.sum.commands, of.peak, of.mostly()),
+            (slot(&key), 3, 2, Kind::ReadLog.name())
+        );
         assert_eq!((meter.all.sum.commands, meter.slots.len()), (5, 2));
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::meter::Kind;
+use super::meter::{Kind, Sum};
 use super::{Figures, Situation, WORKERS};
 
 /// The whole page.
@@ -45,22 +45,36 @@ fn summary(out: &mut String, figures: &[Figures], sizes: &[usize]) {
             let (_, slot) = of.meter.hottest()?;
             Some(format!("{} ({})", rounded(of.per_second(slot.sum.commands)), slot.mostly()))
         });
-        row(out, &format!("{name}: in the busiest tenth of a second, times ten: all; one slot"), sizes, |nodes| {
-            let meter = &of(nodes, situation)?.meter;
-            let slot = meter.slots.values().map(|of| of.peak).max()?;
-            Some(format!("{}; {}", rounded(meter.all.peak as f64 * 10.0), rounded(slot as f64 * 10.0)))
-        });
+        row(
+            out,
+            &format!("{name}: in the busiest tenth of a second, times ten: all; one slot"),
+            sizes,
+            |nodes| {
+                let meter = &of(nodes, situation)?.meter;
+                let slot = meter.slots.values().map(|of| of.peak).max()?;
+                Some(format!("{}; {}", rounded(meter.all.peak as f64 * 10.0), rounded(slot as f64 * 10.0)))
+            },
+        );
     }
-    row(out, "one purge: ms until the last worker of the last Envoy knows, of five the longest", sizes, |nodes| {
-        Some(of(nodes, Situation::Purges)?.meter.heard_after.iter().max()?.to_string())
-    });
+    row(
+        out,
+        "one purge: ms until the last worker of the last Envoy knows, of five the longest",
+        sizes,
+        |nodes| Some(of(nodes, Situation::Purges)?.meter.heard_after.iter().max()?.to_string()),
+    );
     row(out, "purge storm: ms from the last purge until all know all", sizes, |nodes| {
         Some(of(nodes, Situation::Storm)?.meter.heard_after.last()?.to_string())
     });
+    row(out, "hot key that nobody has yet: fetches at the origin", sizes, |nodes| {
+        Some(of(nodes, Situation::Hot)?.cold_fetches.to_string())
+    });
     for situation in [Situation::Hot, Situation::HotRenewed] {
-        row(out, &format!("{}: fetches at the origin for three expiries", situation.name()), sizes, |nodes| {
-            Some(of(nodes, situation)?.fetches.to_string())
-        });
+        row(
+            out,
+            &format!("{}: fetches at the origin for three expiries", situation.name()),
+            sizes,
+            |nodes| Some(of(nodes, situation)?.fetches.to_string()),
+        );
     }
     row(out, "steady: requests a second; at the origin", sizes, |nodes| {
         let of = of(nodes, Situation::Steady)?;
@@ -77,24 +91,26 @@ fn by_kind(out: &mut String, figures: &[Figures], nodes: usize) {
     for (kind, name) in Kind::ALL {
         row(out, name, &situations, |situation| {
             let of = of(situation)?;
-            let sum = of.meter.kinds.get(&kind)?;
-            Some(format!("{} ({} kB)", rounded(of.per_second(sum.commands)), rounded(of.per_second(sum.bytes) / 1000.0)))
+            Some(of.cell(*of.meter.kinds.get(&kind)?))
         });
     }
     row(out, "**all**", &situations, |situation| {
         let of = of(situation)?;
-        let sum = of.meter.all.sum;
-        Some(format!("{} ({} kB)", rounded(of.per_second(sum.commands)), rounded(of.per_second(sum.bytes) / 1000.0)))
+        Some(of.cell(of.meter.all.sum))
     });
     for nth in 0..SLOTS_SHOWN {
-        row(out, &format!("slot {}", ["asked most", "the second", "the third"][nth]), &situations, |situation| {
-            let of = of(situation)?;
-            let mut slots: Vec<_> = of.meter.slots.iter().collect();
-            slots.sort_by_key(|(slot, of)| (std::cmp::Reverse(of.sum.commands), **slot));
-            let (slot, asked) = slots.get(nth)?;
-            let kb = rounded(of.per_second(asked.sum.bytes) / 1000.0);
-            Some(format!("{slot}: {} ({kb} kB), {}", rounded(of.per_second(asked.sum.commands)), asked.mostly()))
-        });
+        row(
+            out,
+            &format!("slot {}", ["asked most", "the second", "the third"][nth]),
+            &situations,
+            |situation| {
+                let of = of(situation)?;
+                let mut slots: Vec<_> = of.meter.slots.iter().collect();
+                slots.sort_by_key(|(slot, of)| (std::cmp::Reverse(of.sum.commands), **slot));
+                let (slot, asked) = slots.get(nth)?;
+                Some(format!("{slot}: {}, {}", of.cell(asked.sum), asked.mostly()))
+            },
+        );
     }
 }
 
@@ -108,6 +124,12 @@ impl Figures {
     /// So many, by second.
     pub fn per_second(&self, count: u64) -> f64 {
         count as f64 * 1000.0 / self.millis as f64
+    }
+
+    /// Commands and bytes, by second.
+    fn cell(&self, sum: Sum) -> String {
+        let kilobytes = self.per_second(sum.bytes) / 1000.0;
+        format!("{} ({} kB)", rounded(self.per_second(sum.commands)), rounded(kilobytes))
     }
 }
 
