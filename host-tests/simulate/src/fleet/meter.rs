@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::events::Reply;
-use crate::redis::Command;
+use crate::redis::{Command, Redis};
 use crate::slots::slot;
 
 /// What a command is for.
@@ -99,9 +99,18 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A command has reached Redis.
+    /// A call has reached Redis. Commands that come in one count each by itself.
     pub fn count(&mut self, command: &Command, reply: &Reply, now: u64) {
-        let (kind, bytes) = (Kind::of(command), size(command) + size_of_reply(command, reply));
+        let Command::Many { commands, .. } = command else {
+            return self.count_one(command, size_of_reply(command, reply), now);
+        };
+        for (one, told) in commands.iter().zip(Redis::told(command, &reply.body)) {
+            self.count_one(one, bulk(told.len()), now);
+        }
+    }
+
+    fn count_one(&mut self, command: &Command, back: usize, now: u64) {
+        let (kind, bytes) = (Kind::of(command), size(command) + back);
         self.kinds.entry(kind).or_default().add(bytes);
         self.all.count(kind, bytes, now);
         // `PING` goes to any shard.
