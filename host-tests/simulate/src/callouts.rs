@@ -109,6 +109,9 @@ impl World {
             self.check_claim(vm, one, askers.get(at).copied().flatten(), sent);
         }
         let mut reply = self.redis.apply(&command, self.now);
+        if let Some(fleet) = &mut self.fleet {
+            fleet.meter.count(&command, &reply, self.now);
+        }
         if !command.is_lookup() {
             self.note(|_| match &command {
                 Command::Set { key, value, .. } => {

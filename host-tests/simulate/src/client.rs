@@ -42,6 +42,13 @@ impl Ask {
         }
     }
 
+    /// A GET of anybody.
+    pub const fn plain(page: usize) -> Self {
+        let (method, language, user) = ("GET", 0, 0);
+        let (authorization, no_cache, range, tag, nested) = (false, false, false, None, false);
+        Self { method, page, language, user, authorization, no_cache, range, tag, nested }
+    }
+
     /// It may lead others or wait for them.
     pub fn coalesces(&self) -> bool {
         self.may_lead() && !self.range && self.tag.is_none()

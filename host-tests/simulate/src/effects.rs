@@ -23,13 +23,17 @@ impl World {
         let (context, during_response) = (given.context, !given.response.is_empty());
         host::enter(Given { node, worker, ..given });
         let vm = &mut self.nodes[node].workers[worker].vm;
-        let before = too_many(vm);
+        let metered = self.fleet.is_some();
+        let (before, shown) = (too_many(vm), if metered { heard(vm) } else { 0 });
         let result = call(vm);
-        let now = too_many(vm);
+        let (now, to_show) = (too_many(vm), if metered { heard(vm) } else { 0 });
         let left = host::leave(|metric| {
             matches!(metric, "selvage.coalesce.too-many-waiters" | "selvage.coalesce.too-many-fills")
         });
         let alone = now + left.counted - before > 0;
+        if let Some(fleet) = &mut self.fleet {
+            fleet.meter.heard(to_show + left.heard - shown, self.now);
+        }
         if let Some(period) = left.tick {
             let worker = &mut self.nodes[node].workers[worker];
             worker.period = period;
@@ -156,8 +160,13 @@ impl World {
     fn next_tick(&mut self, vm: VmId) {
         let worker = &self.nodes[vm.node].workers[vm.worker];
         let (period, armed) = (worker.period, worker.armed);
-        let early = self.dice.below(period / 4);
-        self.after(period - early, Event::Tick { vm, armed });
+        let delay = match (self.setting.even, self.now) {
+            (false, _) => period - self.dice.below(period / 4),
+            // Not all nodes of a fleet have started at one moment.
+            (true, 0) => self.dice.below(period),
+            (true, _) => period + self.dice.below(2),
+        };
+        self.after(delay, Event::Tick { vm, armed });
     }
 
     /// A VM is called through its queue.
@@ -194,6 +203,12 @@ fn too_many(vm: &mut Vm) -> i64 {
         cache.stats.words.get(&("coalesce", word)).copied().unwrap_or(0) as i64
     };
     vm.caches().map(|cache| count("too-many-waiters", cache) + count("too-many-fills", cache)).sum()
+}
+
+/// How often a VM has heard of a purge and not shown that yet.
+fn heard(vm: &mut Vm) -> u64 {
+    let of_purges = |(word, _): &&((&str, &str), u64)| word.0 == "propagation_ms";
+    vm.caches().map(|cache| cache.stats.samples.iter().filter(of_purges).count() as u64).sum()
 }
 
 const GONE: &str = "nothing is done for a stream that is gone";

@@ -14,6 +14,12 @@ pub enum Event {
     Request {
         page: usize,
     },
+    /// Somebody asks a node of a fleet that is measured for a page.
+    Asks {
+        node: usize,
+    },
+    /// A page is purged in such a fleet.
+    Purges,
     /// A request comes back to a cache of its own key space, as it was sent on.
     Nested {
         stream: usize,
@@ -133,7 +139,9 @@ impl Events {
         self.events.insert(self.count, event);
     }
 
-    pub fn next(&mut self) -> Option<(u64, Event)> {
+    /// The next one, if that is not after `end`.
+    pub fn next_until(&mut self, end: u64) -> Option<(u64, Event)> {
+        self.order.peek().filter(|Reverse((time, ..))| *time <= end)?;
         let Reverse((time, _, id)) = self.order.pop()?;
         Some((time, self.events.remove(&id)?))
     }

@@ -58,7 +58,11 @@ impl World {
             let stream = &self.streams[id];
             stream.ask.page == page && (stream.vm.node == node || self.setting.remote) && self.is_slow(id)
         };
-        unshared(false) || identified && unshared(true) || (0..self.streams.len()).rev().any(slow)
+        let any_slow = || {
+            let first = || self.streams.len() - self.recent().count();
+            self.pages[page].slow > 0 && (first()..self.streams.len()).rev().any(slow)
+        };
+        unshared(false) || identified && unshared(true) || any_slow()
     }
 
     /// Whether nobody may be waiting any more for the body of a response that has begun.

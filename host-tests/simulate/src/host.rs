@@ -105,6 +105,8 @@ pub struct Hosts {
     given: Given,
     effects: Vec<Effect>,
     metrics: Vec<String>,
+    /// How often a callback has shown how late it heard of a purge.
+    heard: u64,
     /// What counters of the family `coalesce` have been increased by during the callback, as (metric, by).
     counted: Vec<(u32, i64)>,
 }
@@ -124,6 +126,7 @@ pub fn enter(given: Given) {
         hosts.given = given;
         hosts.effects.clear();
         hosts.tick = None;
+        hosts.heard = 0;
         hosts.counted.clear();
     });
 }
@@ -133,6 +136,8 @@ pub struct Left {
     pub effects: Vec<Effect>,
     /// The sum of a counter's increments.
     pub counted: i64,
+    /// How often it has shown how late it heard of a purge.
+    pub heard: u64,
     /// The tick that the VM wants from now on.
     pub tick: Option<u64>,
 }
@@ -142,7 +147,8 @@ pub fn leave(counter: impl Fn(&str) -> bool) -> Left {
     with(|hosts| {
         let counted = hosts.counted.iter().filter(|(id, _)| counter(&hosts.metrics[*id as usize]));
         let counted = counted.map(|(_, by)| by).sum();
-        Left { effects: std::mem::take(&mut hosts.effects), counted, tick: hosts.tick.take() }
+        let effects = std::mem::take(&mut hosts.effects);
+        Left { effects, counted, heard: hosts.heard, tick: hosts.tick.take() }
     })
 }
 
@@ -332,7 +338,12 @@ impl Calls for Simulated {
         with(|hosts| hosts.counted.push((id, by)));
     }
 
-    fn record(_id: u32, _value: u64) {}
+    fn record(id: u32, _value: u64) {
+        with(|hosts| {
+            let name = hosts.metrics.get(id as usize);
+            hosts.heard += u64::from(name.is_some_and(|name| name.starts_with("selvage.propagation_ms.")));
+        });
+    }
 
     /// Nobody asks for figures here.
     fn metric(_id: u32) -> Option<u64> {

@@ -16,6 +16,9 @@
 //! the order in which they began; follow the one that is named (`grep 'stream 17 '`), then the key it shares with others,
 //! then what their VM was told. `--requests N` makes the run shorter, which is another run, but often an easier one.
 //!
+//! `--nodes 2,10,100,1000` simulates fleets of these sizes instead, in which nothing fails, and prints what they ask of Redis
+//! (see `fleet`).
+//!
 //! `./host-tests/planted` shows that it finds bugs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken run must stop loudly.
@@ -25,6 +28,7 @@ mod client;
 mod effects;
 mod events;
 mod fetches;
+mod fleet;
 mod host;
 mod invariants;
 mod node;
@@ -35,6 +39,7 @@ mod replaced;
 mod runs;
 mod setting;
 mod shared;
+mod slots;
 mod streams;
 mod traffic;
 mod turns;
@@ -45,6 +50,7 @@ use std::time::Instant;
 
 use clap::{Parser, value_parser};
 
+use invariants::Violation;
 use runs::{Options, run_all};
 
 #[derive(Parser)]
@@ -64,10 +70,20 @@ struct Arguments {
     /// Requests of each run.
     #[arg(long)]
     requests: Option<usize>,
+    /// Envoys of a fleet in which nothing fails: prints what it asks of Redis. Several sizes by commas.
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["count", "first", "seed", "events", "requests"],
+        value_parser = value_parser!(u32).range(1..=LARGEST_FLEET))]
+    nodes: Vec<u32>,
+    /// What came of it replaces host-tests/fixtures/fleet-size.md.
+    #[arg(long, requires = "nodes")]
+    write: bool,
 }
 
 fn main() -> ExitCode {
-    let Arguments { count, first, seed, events, requests } = Arguments::parse();
+    let Arguments { count, first, seed, events, requests, nodes, write } = Arguments::parse();
+    if !nodes.is_empty() {
+        return fleets(&nodes, write);
+    }
     let (first, count) = seed.map_or((first, count), |seed| (seed, 1));
     // The simulation reports a panic itself.
     std::panic::set_hook(Box::new(|_| {}));
@@ -107,5 +123,28 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What fleets of these sizes ask of Redis.
+fn fleets(sizes: &[u32], write: bool) -> ExitCode {
+    let begun = Instant::now();
+    let sizes: Vec<usize> = sizes.iter().map(|nodes| *nodes as usize).collect();
+    let page = match fleet::measure_all(&sizes) {
+        Ok(figures) => fleet::page(&figures),
+        Err(Violation { invariant, found }) => {
+            println!("violated: {invariant}\n{found}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("{page}");
+    eprintln!("{:.0} s", begun.elapsed().as_secs_f64());
+    if write && let Err(error) = std::fs::write(FIXTURE, page) {
+        eprintln!("{FIXTURE}: {error}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/fleet-size.md");
+/// More would not end.
+const LARGEST_FLEET: i64 = 5000;
 /// Nobody has the time for more.
 const MOST: u64 = 1_000_000_000_000;

@@ -39,7 +39,8 @@ impl What {
         }
     }
 
-    fn body(self, soft: bool) -> String {
+    /// The body of the request for it; none for `PURGE`.
+    pub fn body(self, soft: bool) -> String {
         let what = match self {
             Self::Page(_) => return String::new(),
             Self::Url(page) => format!(r#""urls":["https://example.com/page/{page}"]"#),
@@ -90,17 +91,7 @@ impl World {
         let soft = self.dice.chance(400);
         let purge = Purge { what, soft, node: 0, worker: 0, at: self.now };
         self.note(|_| format!("an operator purges: {what:?}, soft: {soft}"));
-        let ask = Ask {
-            method: "PURGE",
-            page,
-            language: 0,
-            user: 0,
-            authorization: false,
-            no_cache: false,
-            range: false,
-            tag: None,
-            nested: false,
-        };
+        let ask = Ask { method: "PURGE", ..Ask::plain(page) };
         let body = what.body(soft).into_bytes();
         let place = self.any_worker();
         self.begin_with(ask, Some(purge), body, place);
@@ -162,7 +153,7 @@ impl World {
         } else if !self.setting.remote {
             return false;
         } else {
-            let calm = self.setting.staleness() + SPREAD;
+            let calm = self.setting.staleness() + self.setting.poll + SPREAD;
             // What was lost is said and asked again, at ever longer intervals.
             let troubled = self.trouble.iter().any(|at| *at + AFTER_TROUBLE > purge.at && *at <= self.now);
             if troubled {
@@ -188,8 +179,8 @@ pub const STRIPPED: &str = "clients do not see tags";
 const HARD: &str = "what was purged is gone";
 const SOFT: &str = "what was purged softly is stale";
 const GROUPS: usize = 3;
-/// Without trouble another node knows after a tick, four calls to Redis and a few milliseconds.
+/// Without trouble another node knows after two ticks, four calls to Redis and a few milliseconds.
 pub const SPREAD: u64 = 250;
 /// The longest interval after which a call is repeated, the breaker's longest pause, the time for which a worker that asks
-/// is believed to do so, and the patience with a number that nobody has written.
-const AFTER_TROUBLE: u64 = 3_200 + 2_500 + 2_000 + 5_000;
+/// is believed to do so, the patience with a number that nobody has written, and the slowest look for what is new.
+const AFTER_TROUBLE: u64 = 3_200 + 2_500 + 2_000 + 5_000 + 350;

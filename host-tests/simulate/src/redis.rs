@@ -115,6 +115,15 @@ impl Command {
         }
     }
 
+    /// What it is about; nothing for `PING`, and for several.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Get(key) | Self::Delete(key) => key,
+            Self::Claim { key, .. } | Self::Set { key, .. } | Self::Add { key, .. } => key,
+            Self::Ping | Self::Many { .. } => "",
+        }
+    }
+
     /// A stream may wait for its answer.
     pub fn is_lookup(&self) -> bool {
         match self {

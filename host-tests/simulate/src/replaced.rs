@@ -63,6 +63,10 @@ impl World {
 
     /// A response of the cache: was it stored before a full answer that has replaced it?
     pub fn check_replaced(&mut self, id: usize, stamp: &Stamp, cache_status: &str) {
+        // All answers are of one version there, and the nodes are many.
+        if self.fleet.is_some() {
+            return;
+        }
         let Stream { ask, vm, begun, .. } = &self.streams[id];
         let (vm, page, begun) = (*vm, ask.page, *begun);
         let Page { public, personal, .. } = self.pages[page];

@@ -46,6 +46,10 @@ pub struct Setting {
     pub flushes: usize,
     pub refused: u64,
     pub contention: u64,
+    /// Requests of a thousand that come back to a cache of the same key space.
+    pub nested: u64,
+    /// Timers are a little late, as in Envoy, and never early.
+    pub even: bool,
 }
 
 impl Setting {
@@ -110,6 +114,8 @@ impl Setting {
             flushes: usize::from(dice.chance(200)),
             refused: dice.of(&[0, 5]),
             contention: dice.of(&[0, 0, 20]),
+            nested: 60,
+            even: false,
         }
     }
 

@@ -106,7 +106,11 @@ impl World {
         let delay = self.dice.below(self.setting.origin_delay / 2);
         self.after(delay, Event::AtOrigin { stream: id });
         let Stream { ask, purge, .. } = &self.streams[id];
-        if matches!(ask.method, "GET" | "HEAD") && purge.is_none() && !ask.nested && self.dice.chance(60) {
+        if matches!(ask.method, "GET" | "HEAD")
+            && purge.is_none()
+            && !ask.nested
+            && self.dice.chance(self.setting.nested)
+        {
             let delay = self.dice.below(self.setting.origin_delay);
             self.after(delay, Event::Nested { stream: id });
         }

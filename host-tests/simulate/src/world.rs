@@ -6,6 +6,7 @@ use selvage_rig::chance::Dice;
 
 use crate::callouts::{Call, Refresh};
 use crate::events::{Event, Events, VmId};
+use crate::fleet::Fleet;
 use crate::host::{self, Given, Hosts, Vm};
 use crate::invariants::Violation;
 use crate::node::{Node, Worker};
@@ -54,6 +55,8 @@ pub struct World {
     pub redis_answering: bool,
     pub redis_said_fetching: bool,
     pub summary: Summary,
+    /// What is measured, if this is a fleet that is.
+    pub fleet: Option<Box<Fleet>>,
     pub violation: Option<Violation>,
     trace: Option<VecDeque<String>>,
     traced: usize,
@@ -63,9 +66,23 @@ impl World {
     pub fn new(seed: u64, options: Options, traced: bool) -> Self {
         let mut dice = Dice::new(seed);
         let setting = Setting::random(&mut dice, options.requests);
+        let mut world = Self::with(setting, Page::random, dice, None, options, traced);
+        world.plan();
+        world
+    }
+
+    /// One whose circumstances are given, and in which nothing is planned.
+    pub fn with(
+        setting: Setting,
+        page: impl Fn(&mut Dice) -> Page,
+        mut dice: Dice,
+        fleet: Option<Box<Fleet>>,
+        options: Options,
+        traced: bool,
+    ) -> Self {
         let shared = (0..setting.nodes).map(|_| Shared::new(dice.number(), setting.contention)).collect();
         host::with(|hosts| *hosts = Hosts::new(START, shared, setting.refused));
-        let pages = (0..setting.pages).map(|_| Page::random(&mut dice)).collect();
+        let pages = (0..setting.pages).map(|_| page(&mut dice)).collect();
         let mut world = Self {
             redis: Redis::new(setting.old_redis, setting.sharded_redis),
             setting,
@@ -91,6 +108,7 @@ impl World {
             redis_answering: false,
             redis_said_fetching: false,
             summary: Summary::default(),
+            fleet,
             violation: None,
             trace: traced.then(VecDeque::new),
             traced: options.events.unwrap_or(TRACED).max(1),
@@ -103,7 +121,6 @@ impl World {
                 world.start(VmId { node, worker, life: 0 });
             }
         }
-        world.plan();
         world
     }
 
@@ -199,10 +216,14 @@ impl World {
             + self.setting.longest_request()
             + 2 * self.setting.wait
             + self.setting.refresh_timeout;
-        while let Some((time, event)) = self.events.next() {
-            if time > end {
-                break;
-            }
+        self.run_until(end)?;
+        self.check_end()?;
+        Ok(self.summary)
+    }
+
+    /// Runs up to a moment, at which nothing has happened yet.
+    pub fn run_until(&mut self, end: u64) -> Result<(), Violation> {
+        while let Some((time, event)) = self.events.next_until(end) {
             self.now = time;
             host::with(|hosts| hosts.now = START + time);
             self.summary.events += 1;
@@ -211,13 +232,14 @@ impl World {
                 return Err(violation);
             }
         }
-        self.check_end()?;
-        Ok(self.summary)
+        Ok(())
     }
 
     fn happens(&mut self, event: Event) {
         match event {
             Event::Request { page } => self.request(page),
+            Event::Asks { node } => self.somebody_asks(node),
+            Event::Purges => self.somebody_purges(),
             Event::Nested { stream } => self.nested(stream),
             Event::AtOrigin { stream } => self.at_origin(stream),
             Event::Head { stream } => self.head(stream),

@@ -194,6 +194,7 @@ impl Cache {
 impl Cache {
     /// By tick: whether this worker asks for the purges of other nodes, for which `key` is the place in shared data.
     pub fn tick_purges(&mut self, key: &str, moment: &mut Moment<'_>) {
+        self.spread.set_pace(self.policy.node.poll);
         self.spread.tick(moment.host, key, moment.now);
         let dropped = self.spread.take_dropped();
         self.stats.add("purge", "dropped", dropped);

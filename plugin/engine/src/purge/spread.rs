@@ -6,11 +6,12 @@
 //! news, and the next number is tried. A number is tried until it is answered, and no other before that, so the log has
 //! no holes, however many answers are lost. Purges that wait meanwhile travel together.
 //!
-//! **Reading.** One worker of each node asks at every tick for the entry after the last that it has read. If it is there,
-//! it takes it in and asks for the next; if not, there is nothing new. Nothing is skipped, so nothing is unknown.
+//! **Reading.** One worker of each node asks at every tick, or as often as `node.poll` says if that is less often, for the entry
+//! after the last that it has read. If it is there, it takes it in and asks for the next; if not, there is nothing new. Nothing
+//! is skipped, so nothing is unknown.
 //!
 //! **The hint** is for nodes that start, and for those that were left behind. Each writer sets it, and the reader of every
-//! node looks at it each second, and sets it where it is behind: after the store was emptied, after it was evicted, and
+//! node looks at it each second (where it reads at every tick, in the place of one reading), and sets it where it is behind: after the store was emptied, after it was evicted, and
 //! where two writers overtook each other. It may be behind, never ahead: what it names was written. A node that starts
 //! reads the last [`MOST_AT_ONCE`] entries up to the hint; if there were more before, what is older than the oldest that
 //! it could read counts as purged.
@@ -53,6 +54,8 @@ pub struct Spread {
     outgoing: Outgoing,
     reading: Reading,
     keeping: Keeping,
+    /// How often it reads at most.
+    pace: Duration,
     /// What the hint is to say.
     hint: Option<u64>,
     /// The number whose answer was no entry of it, and a hash of that answer.
@@ -164,9 +167,14 @@ impl Spread {
         self.outgoing.dropped_ever()
     }
 
+    /// How often it reads at most; at every tick if that is less often.
+    pub fn set_pace(&mut self, every: Duration) {
+        self.pace = every;
+    }
+
     /// By tick: whether this worker is the one that reads for its node is looked after in shared data.
     pub fn tick(&mut self, data: &mut dyn SharedData, key: &str, now: Timestamp) {
-        let place = self.reading.tick(data, key, now);
+        let place = self.reading.tick(data, key, self.pace, now);
         self.learn(&place);
         self.keeping.tick(now);
     }

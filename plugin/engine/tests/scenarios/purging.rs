@@ -376,6 +376,7 @@ pub fn exchanges_purges(gateway: &mut Gateway, store: &mut Purges, millis: u64) 
         let mut moment = Moment { now, host: &mut gateway.shared };
         gateway.workers[worker].tick_purges("sv1/f/x", &mut moment);
         while let Some(step) = gateway.workers[worker].next_purge_step(now) {
+            store.asked += 1;
             let value =
                 |found: Option<String>| found.map_or(Answer::Absent, |text| Answer::Value(text.into_bytes()));
             let written = gateway.workers[worker].signed_step(&step, now).into_owned();
@@ -408,6 +409,26 @@ pub struct Purges {
     pub hint: Option<String>,
     /// Answers to other calls, that the next calls get.
     pub strays: Vec<String>,
+    /// Calls that it was asked to answer.
+    pub asked: usize,
+}
+
+#[test]
+fn an_idle_node_asks_for_purges_once_by_tick_or_as_seldom_as_it_is_told_to_and_misses_none() {
+    for (poll, most) in [("100ms", 101), ("1s", 23)] {
+        let config = format!(r#"{{"remote":{{"enabled":true}},"node":{{"poll":"{poll}"}}}}"#);
+        let (mut one, mut two) = (open(1, &config), open(1, &config));
+        let mut store = Purges::default();
+        (0..100).for_each(|tick| exchanges_purges(&mut one, &mut store, tick * 100));
+        assert!(store.asked <= most, "{poll}: {} calls in ten seconds", store.asked);
+        one.get("/a").at(10).miss(fresh_for(60).header("xkey", "t")).stored();
+        purge(&mut two, 11, r#"{"tags":["t"]}"#);
+        exchanges_purges(&mut two, &mut store, 11_000);
+        // Nobody has set the hint.
+        store.hint = None;
+        (0..=10).for_each(|tick| exchanges_purges(&mut one, &mut store, 11_100 + tick * 100));
+        one.get("/a").at(13).miss(fresh_for(60)).detail("purged");
+    }
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub struct Node {
     pub object_bytes: usize,
     /// Number of buckets over which keys are spread. Default: 4096.
     pub buckets: usize,
-    /// How often a worker looks for what others did. Default: 100 ms.
+    /// How often a worker looks for what others did; one of each Envoy, for purges in the remote store. Default: 100 ms.
     pub poll: Duration,
 }
 
@@ -68,6 +68,6 @@ section! {
         object_bytes = 4 << 20, size(NODE_OBJECT_BYTES), "Largest response in the shared store.";
         buckets = 4096, whole(NODE_BUCKETS),
             "Buckets over which keys are spread, of eight responses each: 4096 hold 32,768 at most. A change counts from the next start of Envoy.";
-        poll = Duration::from_millis(100), duration(10..=10_000), "How often a worker looks for what others did.";
+        poll = Duration::from_millis(100), duration(10..=10_000), "How often a worker looks for what others did; one of each Envoy, for purges in the remote store.";
     }
 }

@@ -24,6 +24,9 @@ pub(super) struct Reading {
     /// Whether the entry after the cursor is to be asked for, and which one is.
     due: bool,
     under_way: Option<u64>,
+    /// When one was last to be asked for by tick, and when the next one is.
+    due_at: Timestamp,
+    next_at: Timestamp,
     /// Entries that may still be asked for before the next tick.
     left: u32,
     look: Asking,
@@ -60,8 +63,14 @@ struct Wanted {
 }
 
 impl Reading {
-    /// Looks after who reads, and returns how far that is.
-    pub(super) fn tick(&mut self, data: &mut dyn SharedData, key: &str, now: Timestamp) -> Place {
+    /// Looks after who reads, and returns how far that is. It reads at every tick, but no more often than `every`.
+    pub(super) fn tick(
+        &mut self,
+        data: &mut dyn SharedData,
+        key: &str,
+        every: Duration,
+        now: Timestamp,
+    ) -> Place {
         if let Some(place) = self.hold(data, key, now) {
             return place;
         }
@@ -74,10 +83,20 @@ impl Reading {
             };
         }
         self.left = MOST_BY_TICK;
-        self.due = true;
-        if self.look == Asking::No && now >= self.look_at {
+        let looks = self.look == Asking::No && now >= self.look_at;
+        if looks {
             self.look = Asking::Due;
             self.look_at = now.plus(LOOK_EVERY);
+        }
+        // A moment far off is of a clock that was set back.
+        let reads = now >= self.next_at || self.next_at.since(now) > every;
+        // An idle fleet asks for little else: a hint says as well whether there is news, if it is not behind, and the next
+        // tick reads whatever it says.
+        let just_read = now.since(self.due_at) <= JUST_NOW;
+        if reads && !(looks && just_read && self.start.is_none()) {
+            self.due = true;
+            self.due_at = now;
+            self.next_at = now.plus(every.saturating_sub(TICK));
         }
         self.shown()
     }
@@ -227,6 +246,7 @@ impl Reading {
             self.to_tell = (hint < cursor).then_some(cursor);
             return None;
         }
+        self.due = self.left > 0;
         (hint.saturating_sub(cursor) > MOST_BEHIND && self.start.is_none()).then(|| self.skip(now))
     }
 
@@ -313,3 +333,7 @@ const MOST_BY_TICK: u32 = 256;
 /// How far the hint may be ahead before it is quicker to begin there.
 const MOST_BEHIND: u64 = 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The slowest tick: what is due within one need not wait for the next.
+const TICK: Duration = Duration::from_millis(100);
+/// A little more than a tick.
+const JUST_NOW: Duration = Duration::from_millis(150);

@@ -150,6 +150,63 @@ fn one_worker_reads_and_another_goes_on_where_it_died() {
     assert_eq!(steps(&mut a, at(2700)), [again], "it has lost its place, and looks after what it has read");
 }
 
+/// What it asks in ten seconds of ticks of 100 ms in which nothing is purged: reads, and looks at the hint.
+fn asked_when_idle(every: Duration) -> (usize, usize) {
+    let (mut data, mut reads, mut looks) = (Fake::default(), 0, 0);
+    let mut spread = reading(&mut data, 3);
+    spread.set_pace(every);
+    for tick in 1..=100 {
+        let now = at(tick * 100);
+        spread.tick(&mut data, KEY, now);
+        for step in steps(&mut spread, now) {
+            let is_look = step == LAST;
+            (reads, looks) = (reads + usize::from(!is_look), looks + usize::from(is_look));
+            let answer = if is_look { value("3") } else { Some(Answer::Absent) };
+            ends(&mut spread, &step, answer, now);
+        }
+    }
+    (reads, looks)
+}
+
+#[test]
+fn an_idle_node_asks_once_by_tick_or_by_its_pace() {
+    assert_eq!(asked_when_idle(Duration::from_millis(100)), (90, 10));
+    assert_eq!(asked_when_idle(Duration::from_millis(10)), (90, 10));
+    assert_eq!(asked_when_idle(Duration::from_millis(500)), (25, 10));
+    assert_eq!(asked_when_idle(Duration::from_secs(10)), (2, 10));
+}
+
+#[test]
+fn what_only_the_hint_shows_is_read_at_once_and_a_hint_that_is_behind_delays_a_tick() {
+    let mut data = Fake::default();
+    let mut spread = reading(&mut data, 3);
+    for tick in 1..10 {
+        spread.tick(&mut data, KEY, at(tick * 100));
+        assert_eq!(steps(&mut spread, at(tick * 100)), [read(4)]);
+        ends(&mut spread, &read(4), Some(Answer::Absent), at(tick * 100));
+    }
+    spread.tick(&mut data, KEY, at(1000));
+    assert_eq!(steps(&mut spread, at(1000)), [LAST]);
+    assert_eq!(ends(&mut spread, &LAST, value("4"), at(1001)), []);
+    assert_eq!(steps(&mut spread, at(1001)), [read(4)]);
+    assert_eq!(ends(&mut spread, &read(4), value(&entry(b"x")), at(1002)), new(b"x"));
+    assert_eq!(steps(&mut spread, at(1002)), [read(5)]);
+    ends(&mut spread, &read(5), Some(Answer::Absent), at(1003));
+    for hint in [None, value("4"), Some(Answer::Absent)] {
+        let mut data = Fake::default();
+        let mut spread = reading(&mut data, 4);
+        spread.tick(&mut data, KEY, at(900));
+        steps(&mut spread, at(900));
+        ends(&mut spread, &read(5), Some(Answer::Absent), at(900));
+        spread.tick(&mut data, KEY, at(1000));
+        assert_eq!(steps(&mut spread, at(1000)), [LAST]);
+        ends(&mut spread, &LAST, hint, at(1001));
+        spread.hint = None;
+        spread.tick(&mut data, KEY, at(1100));
+        assert_eq!(steps(&mut spread, at(1100)), [read(5)]);
+    }
+}
+
 #[test]
 fn a_node_that_starts_reads_the_last_and_takes_what_is_older_for_purged() {
     let mut spread = Spread::default();
