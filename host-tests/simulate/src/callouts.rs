@@ -7,7 +7,7 @@ use crate::events::{Event, Reply, VmId};
 use crate::host::{self, Given};
 use crate::node::{By, Fetch};
 use crate::redis::{Command, Mood, Redis};
-use crate::streams::{Phase, ROOT, stream_of};
+use crate::streams::{Phase, ROOT, context_of, stream_of};
 use crate::world::World;
 
 /// A call on its way to Redis.
@@ -145,7 +145,7 @@ impl World {
             .collect();
         let is_fetching = |text: &str| text.starts_with("claim:") && text != "claim:!";
         self.redis_said_fetching = texts.iter().any(|text| is_fetching(text));
-        for ((stream, command), text) in askers.into_iter().zip(command.each()).zip(&texts) {
+        for ((stream, command), text) in askers.iter().copied().zip(command.each()).zip(&texts) {
             self.summary.remote += u64::from(text.starts_with("SLVG"));
             if text == "claim:!" {
                 // The node goes by that, whoever has said it, and of which variant.
@@ -159,8 +159,7 @@ impl World {
             let Some(stream) = stream else { continue };
             let stream = &mut self.streams[stream];
             stream.adopted |= text.starts_with("SLVG");
-            stream.told_fetching = is_fetching(text);
-            if stream.told_fetching && matches!(command, Command::Claim { .. }) {
+            if is_fetching(text) && matches!(command, Command::Claim { .. }) {
                 stream.polls_since.get_or_insert(self.now);
                 stream.polled = true;
             } else {
@@ -169,6 +168,10 @@ impl World {
         }
         self.answered(vm, token, reply);
         self.redis_said_fetching = false;
+        for stream in askers.into_iter().flatten() {
+            let awaited = self.nodes[vm.node].workers[vm.worker].vm.awaits(context_of(stream));
+            self.streams[stream].polls = awaited == Some(None);
+        }
     }
 
     fn answered(&mut self, vm: VmId, token: u32, reply: Reply) {

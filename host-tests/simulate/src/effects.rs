@@ -44,8 +44,13 @@ impl World {
             self.streams[stream].alone |= alone;
         }
         self.check_budgets(node, worker);
+        self.depth += 1;
         for effect in left.effects {
             self.happened(id, effect, alone, during_response);
+        }
+        self.depth -= 1;
+        if self.depth > 0 {
+            return result;
         }
         // What they ask waits for others' questions, and may come to nothing.
         for context in self.nodes[node].workers[worker].vm.gathered() {
@@ -112,7 +117,7 @@ impl World {
                 let stream = &mut self.streams[id];
                 // It may be told that what it has asked was never sent.
                 let asked = std::mem::take(&mut stream.gathered);
-                let polled = stream.polls_since.is_some() || stream.told_fetching || asked;
+                let polled = stream.polls_since.is_some() || stream.polls || asked;
                 stream.alone |= alone;
                 if stream.phase == Phase::Held && !self.redis_answering && !polled {
                     stream.wakes += 1;

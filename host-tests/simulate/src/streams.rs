@@ -36,8 +36,8 @@ pub struct Stream {
     pub turn: Option<u64>,
     /// Since when it asks Redis again and again, while another Envoy fetches.
     pub polls_since: Option<u64>,
-    /// Redis has last said that another Envoy fetches, whatever it was asked.
-    pub told_fetching: bool,
+    /// It waits to ask Redis again.
+    pub polls: bool,
     /// What it asks Redis waits for others' questions.
     pub gathered: bool,
     /// Too many waited already.
@@ -83,7 +83,7 @@ impl Stream {
             wakes: 0,
             turn: None,
             polls_since: None,
-            told_fetching: false,
+            polls: false,
             gathered: false,
             alone: false,
             cache_status: String::new(),

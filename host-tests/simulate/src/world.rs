@@ -53,6 +53,8 @@ pub struct World {
     pub claims: BTreeMap<String, usize>,
     /// An answer of Redis is being taken in, and whether it says that another Envoy fetches.
     pub redis_answering: bool,
+    /// VMs that are called while what another call has asked for is being done.
+    pub depth: usize,
     pub redis_said_fetching: bool,
     pub summary: Summary,
     /// What is measured, if this is a fleet that is.
@@ -106,6 +108,7 @@ impl World {
             index_known: BTreeMap::new(),
             claims: BTreeMap::new(),
             redis_answering: false,
+            depth: 0,
             redis_said_fetching: false,
             summary: Summary::default(),
             fleet,

@@ -65,10 +65,10 @@ impl<H: Calls> Vm<H> {
 
     /// What several lookups have found.
     fn tell_all(&mut self, id: u32, told: Told, now: Timestamp) {
-        if told.is_empty() {
-            if let Some(root) = root_of(&mut self.roots, id) {
-                root.after_event();
-            }
+        if told.is_empty()
+            && let Some(root) = root_of(&mut self.roots, id)
+        {
+            root.after_event();
         }
         for (asked, answer) in told {
             self.tell(id, asked.asker, asked.hash, answer, now);
