@@ -11,8 +11,9 @@ WARMING=100
 # So many ask for the same new URL at once, and so often.
 HERD=16
 HERDS=15
-# Seconds without requests, for what the process does by itself.
-IDLE=2
+# Seconds without requests, for what the process does by itself, and until it has done what it puts off to its next tick.
+IDLE=1.5
+SETTLING=0.5
 # What the test command compares with, and by how much a figure may grow.
 FIGURES="$root/envoy/instructions.json"
 GROWTH=1.03
@@ -122,26 +123,29 @@ TOGETHER="wrk.headers[\"x-envoy-fault-delay-request\"] = \"300\"
 function make(n, path, new) return wrk.format(nil, path .. \"?n=\" .. new .. \"-\" .. math.floor(n / $HERD)) end"
 
 # Counts a row: `count ROW SUBJECT PATH EXPECTED [LUA] [CONNECTIONS]`. What the process does by itself in the meantime (its ticks) is
-# taken off, so that a slow machine counts the same. Sets `KI[ROW]`.
+# taken off, so that a slow machine counts the same. What is done at the next tick for the requests is theirs. Sets `KI[ROW]`.
 count() {
-  local row=$1 name=$2 path=$3 expected=$4 make=${5:-} many=${6:-1} times=$COUNTED before after begun ended idle
+  local row=$1 name=$2 path=$3 expected=$4 make=${5:-} many=${6:-1} times=$COUNTED idle before after rested begun ended
   if [ "$many" -gt 1 ]; then times=$((HERD * HERDS)); fi
   # The first of all may fill a store.
   request_times "$name" 1 "$path" "" 1 "$make"
   if [ "$many" -eq 1 ]; then request_times "$name" "$WARMING" "$path" "$expected" 1 "$make"; fi
   quietly callgrind_control -i on "${PID[$name]}" || fail "valgrind does not count the instructions of $name"
+  sleep "$SETTLING"
+  idle=$(executed "$name")
+  rested=$(date +%s%N)
+  sleep "$IDLE"
   before=$(executed "$name")
   begun=$(date +%s%N)
   request_times "$name" "$times" "$path" "$expected" "$many" "$make"
+  sleep "$SETTLING"
   after=$(executed "$name")
   ended=$(date +%s%N)
-  sleep "$IDLE"
-  idle=$(executed "$name")
   # In nanoseconds.
-  KI[$row]=$(awk -v all=$((after - before)) -v took=$((ended - begun)) -v idle=$((idle - after)) -v slept=$(($(date +%s%N) - ended)) \
+  KI[$row]=$(awk -v all=$((after - before)) -v took=$((ended - begun)) -v idle=$((before - idle)) -v slept=$((begun - rested)) \
     -v times="$times" 'BEGIN { printf "%.1f", (all - idle / slept * took) / times / 1000 }')
   quietly callgrind_control -i off "${PID[$name]}"
-  say "$row: ${KI[$row]} ki ($(((ended - begun) / 1000000)) ms, $(((idle - after) / IDLE / 1000)) ki a second by itself)"
+  say "$row: ${KI[$row]} ki ($times in $(((ended - begun) / 1000000)) ms, $(((before - idle) * 1000000 / (begun - rested))) ki a second by itself)"
 }
 
 # Starts the origin, and what the test command counts.

@@ -98,6 +98,7 @@ launch() {
   local name=$1 bootstrap=$2 concurrency=$3 address_file="$SCRATCH/$1.admin" deadline=$((SECONDS + ${READY_WITHIN:-60}))
   envoy_log="$SCRATCH/$name.log"
   rm -f "$address_file"
+  : >"$envoy_log"
   start "$envoy_log" "${envoy:?}" --config-path "$bootstrap" --concurrency "$concurrency" --log-level warning --component-log-level wasm:info \
     --disable-hot-restart --admin-address-path "$address_file"
   admin_port=
