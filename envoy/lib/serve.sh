@@ -92,12 +92,13 @@ quoted() {
 }
 
 # Starts Envoy with a bootstrap and waits until it is ready: `launch NAME BOOTSTRAP CONCURRENCY`.
-# Takes the binary from `envoy`. Sets `started`, `admin_port`, `envoy_log`, and `log_before`: bytes of the log from before it was ready.
+# Takes the binary from `envoy`, and a minute, or as many seconds as READY_WITHIN says. Sets `started`, `admin_port`, `envoy_log`, and `log_before`: bytes of the log from before it was ready.
 # Its own words are shown when it does not come up.
 launch() {
-  local name=$1 bootstrap=$2 concurrency=$3 address_file="$SCRATCH/$1.admin" deadline=$((SECONDS + 60))
+  local name=$1 bootstrap=$2 concurrency=$3 address_file="$SCRATCH/$1.admin" deadline=$((SECONDS + ${READY_WITHIN:-60}))
   envoy_log="$SCRATCH/$name.log"
   rm -f "$address_file"
+  : >"$envoy_log"
   start "$envoy_log" "${envoy:?}" --config-path "$bootstrap" --concurrency "$concurrency" --log-level warning --component-log-level wasm:info \
     --disable-hot-restart --admin-address-path "$address_file"
   admin_port=
@@ -111,7 +112,7 @@ launch() {
     log_before=$(wc -c <"$envoy_log")
     if [ -n "$admin_port" ] && fetch "$admin_port" /ready | grep -q '^LIVE'; then return 0; fi
     if [ "$SECONDS" -ge "$deadline" ]; then
-      say "Envoy was not ready within a minute; what it said:"
+      say "Envoy was not ready within ${READY_WITHIN:-60} s; what it said:"
       tail -n 15 "$envoy_log" >&2
       return 1
     fi
