@@ -12,7 +12,7 @@ WARMING=100
 HERD=16
 HERDS=15
 # Seconds without requests, for what the process does by itself, and until it has done what it puts off to its next tick.
-IDLE=1.5
+IDLE=5
 SETTLING=0.5
 # What the test command compares with, and by how much a figure may grow.
 FIGURES="$root/envoy/instructions.json"
