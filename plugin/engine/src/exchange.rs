@@ -224,7 +224,7 @@ enum State {
     Held(Box<Held>),
     Forwarding(Box<Plan>),
     /// The request went on, and nothing of its response need be read.
-    Passing(Passing),
+    Passing(Box<Passing>),
     Refetching(Box<Refetching>),
     Storing(Box<Storing>),
     Comparing(Box<Comparing>),
@@ -509,7 +509,7 @@ impl Exchange {
     /// What is to be done to the response, if nothing of it need be read: the event of its head is spared then, and nothing
     /// can come of further ones.
     #[inline]
-    pub fn take_passing(&mut self) -> Option<Passing> {
+    pub fn take_passing(&mut self) -> Option<Box<Passing>> {
         let state = std::mem::take(&mut self.state);
         self.state = match state {
             State::Passing(passing) => {

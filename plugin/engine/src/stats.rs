@@ -66,18 +66,19 @@ impl Stats {
     fn add_alike(&mut self) {
         let (outcome, times) = self.alike;
         self.alike.1 = 0;
-        self.add("requests", request(&outcome), times);
-        if let Some(forward) = outcome.forward {
-            self.add("fwd", forward.as_str(), times);
-        }
-        if outcome.stored {
-            self.add("responses", "stored", times);
-        }
-        if let Some(detail) = outcome.detail {
-            self.add("detail", detail.as_str(), times);
-            if let Detail::Firewall(vector) = detail {
-                self.add("firewall", vector.as_str(), times);
-            }
+        let vector = match outcome.detail {
+            Some(Detail::Firewall(vector)) => Some(("firewall", vector.as_str())),
+            _ => None,
+        };
+        let words = [
+            Some(("requests", request(&outcome))),
+            outcome.forward.map(|forward| ("fwd", forward.as_str())),
+            outcome.stored.then_some(("responses", "stored")),
+            outcome.detail.map(|detail| ("detail", detail.as_str())),
+            vector,
+        ];
+        for (family, word) in words.into_iter().flatten() {
+            self.add(family, word, times);
         }
     }
 

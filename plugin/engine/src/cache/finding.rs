@@ -206,14 +206,18 @@ impl Cache {
     /// Remembers for a while that responses for the key are not storable, so that requests for it do not look
     /// for one in the node store each time. A worker that stores one all the same serves it by itself.
     pub fn note_unstorable(&mut self, hash: u128, refusal: Refusal, now: Timestamp) {
-        self.unstorable.note(told_apart(hash, refusal), now.plus(UNSTORABLE_FOR));
+        // Which of the two it is can be told by the hash that is remembered.
+        let mark = u128::from(refusal == Refusal::Private);
+        self.unstorable.note(hash ^ mark, now.plus(UNSTORABLE_FOR));
     }
 
     /// Why responses for the key are known not to be storable, if they are.
     #[inline]
     pub(crate) fn known_unstorable(&self, hash: u128, now: Timestamp) -> Option<Refusal> {
-        let mut why = [Refusal::NoStore, Refusal::Private].into_iter();
-        why.find(|refusal| self.unstorable.knows(told_apart(hash, *refusal), now))
+        match self.unstorable.knows(hash, now) {
+            true => Some(Refusal::NoStore),
+            false => self.unstorable.knows(hash ^ 1, now).then_some(Refusal::Private),
+        }
     }
 
     pub(super) fn is_known_unstorable(&self, hash: u128, now: Timestamp) -> bool {
@@ -291,9 +295,4 @@ impl Cache {
 
 /// How long a response that is too long to be filled for a part is not asked for in whole again.
 const UNFILLABLE_FOR: Duration = Duration::from_secs(600);
-/// What is remembered of a key that is unstorable for this reason.
-fn told_apart(hash: u128, refusal: Refusal) -> u128 {
-    hash ^ u128::from(refusal == Refusal::Private)
-}
-
 const UNSTORABLE_FOR: Duration = Duration::from_secs(2);

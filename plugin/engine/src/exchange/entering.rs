@@ -59,7 +59,7 @@ pub(super) fn begin(
             };
             let mut edits = preconditions(&request, rule);
             if !rule.bypass && !rule.shadow {
-                edits.push(RequestEdit::Set("cdn-loop", cache.looped(request.fields, moment)));
+                edits.push(RequestEdit::Set("cdn-loop", cache.looped(&request, moment)));
             }
             if role == Role::Bystander {
                 return stay_out(&request, rule_index, (reason, detail), edits, cache, moment);

@@ -208,9 +208,7 @@ pub(super) fn relay(outcome: &Outcome, rule: &Rule, head: Fields<'_>, cache: &mu
     let cache_status = said(outcome, cache.policy());
     let mut strip = Vec::new();
     if rule.hides_tags() {
-        let listed = |name: &[u8]| rule.tags.headers.iter().find(|listed| ***listed == *name);
-        strip.extend(head.iter().filter_map(|(name, _)| listed(name)).cloned());
-        strip.dedup();
+        strip.extend(rule.tags.headers.iter().filter(|name| head.get(name).is_some()).cloned());
     }
     Directive::Relay { cache_status, vary: false, strip, explanation: None, recast: None }
 }

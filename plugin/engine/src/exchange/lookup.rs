@@ -302,7 +302,7 @@ pub(super) fn settle(
             }
             let conditional = stale.as_ref().is_some_and(|stale| stale.conditional);
             let unasked = unconditional || whole || conditional && request.conditional;
-            edits.push(RequestEdit::Set("cdn-loop", cache.looped(request.fields, moment)));
+            edits.push(RequestEdit::Set("cdn-loop", cache.looped(request, moment)));
             // The origin is asked for what is keyed, so that no other spelling of it can be stored under the key.
             if changed == Changed::Yes
                 && let Some(target) = key::target_of(key)
@@ -446,7 +446,7 @@ pub(super) fn pass_by(
 ) -> (State, Directive) {
     let LookupRequest { request, rule_index, rule, .. } = *keyed;
     let mut edits = super::entering::preconditions(request, rule);
-    edits.push(RequestEdit::Set("cdn-loop", cache.looped(request.fields, moment)));
+    edits.push(RequestEdit::Set("cdn-loop", cache.looped(request, moment)));
     stay_out(request, rule_index, (Forward::Bypass, Some(detail)), edits, cache, moment)
 }
 

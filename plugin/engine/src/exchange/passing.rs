@@ -92,6 +92,6 @@ pub(super) fn pass(
     cache.stats.record(&outcome);
     match said(&outcome, &policy) {
         None if !rule.hides_tags() => State::Relaying,
-        cache_status => State::Passing(Passing { cache_status, rule: rule_index }),
+        cache_status => State::Passing(Box::new(Passing { cache_status, rule: rule_index })),
     }
 }
