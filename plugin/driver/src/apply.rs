@@ -61,7 +61,10 @@ pub fn apply<H: Calls>(
         }
         Directive::Forward(edits) => {
             forward::<H>(&edits);
-            streams.insert(context, Stream::Exchange(exchange));
+            // Where nothing is to be done to the response, nothing is kept.
+            if !exchange.is_over() {
+                streams.insert(context, Stream::Exchange(exchange));
+            }
             Step::Goes
         }
         Directive::AwaitMoment { at } => {

@@ -241,6 +241,18 @@ impl Breaker {
         self.generation != before
     }
 
+    /// Counts a call whose answer nobody will look at as one that was answered in time. `false`, and nothing is counted, unless
+    /// it is closed and no call has failed or been slow lately, as far as is known. One that is read all the same is counted by
+    /// [`Breaker::record`].
+    pub fn assume(&mut self, is_read: bool, now: Timestamp) -> bool {
+        let is_calm = self.phase == Phase::Closed && self.node.is_good() && self.own.is_good();
+        if is_calm && !is_read {
+            self.own.add(now, Counts { successes: 1, ..Counts::default() });
+            self.in_a_row = 0;
+        }
+        is_calm
+    }
+
     /// Compares this cluster with the origin, whose calls it is to spare. To be called now and then, by tick or
     /// with each result.
     ///

@@ -162,7 +162,7 @@ impl Cache {
     pub fn new(policy: Rc<Policy>) -> Self {
         let worker = &policy.worker;
         let inflated_bytes = worker.inflated_bytes;
-        let origins = origins::Origins::new(policy.rules().count());
+        let origins = origins::Origins::new(&policy);
         let remote_queue = Queue::new(policy.remote.queue_bytes, policy.remote.queue_entries);
         let table = room::table(worker, worker.bytes);
         // Without a budget it stores nothing, and still tells the workers what changes.

@@ -6,6 +6,7 @@ pub use selvage_http::cache_status::{Forward, Ttl};
 use selvage_http::cache_status::CacheStatus;
 
 use crate::firewall::Vector;
+use crate::policy::Rule;
 use crate::storability::{Refusal, Unfit};
 
 /// The closed set of `detail` words.
@@ -175,6 +176,8 @@ pub struct Outcome {
     pub source: Option<Source>,
     /// The cache made the request for itself: it is not counted among those of clients.
     pub own: bool,
+    /// The rule says nothing of it to clients.
+    pub silent: bool,
     /// Freshness that is left.
     pub ttl: Option<Ttl>,
     /// What else there is to say.
@@ -182,6 +185,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Nothing yet, for a request under a rule.
+    pub(crate) fn under(rule: &Rule) -> Self {
+        Self { silent: !rule.cache_status, ..Self::default() }
+    }
+
     /// Appends the member of `Cache-Status` for the cache called `name` (a serialised token or string) to `out`.
     #[inline]
     pub fn write(&self, name: &[u8], out: &mut Vec<u8>) {

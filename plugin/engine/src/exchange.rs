@@ -14,6 +14,7 @@ mod forwarding;
 mod invalidating;
 mod looking_up;
 mod lookup;
+mod passing;
 mod polling;
 mod queues;
 mod recasting;
@@ -54,6 +55,7 @@ use storing::Storing;
 use waiting::Waiting;
 pub use waiting::Wake;
 
+pub use passing::Passing;
 pub use recasting::Recast;
 pub use refetching::Fetched;
 use refetching::Refetching;
@@ -221,6 +223,8 @@ enum State {
     /// A stage before the cache has taken the request.
     Held(Box<Held>),
     Forwarding(Box<Plan>),
+    /// The request went on, and nothing of its response need be read.
+    Passing(Box<Passing>),
     Refetching(Box<Refetching>),
     Storing(Box<Storing>),
     Comparing(Box<Comparing>),
@@ -234,7 +238,7 @@ impl State {
         let of_plan = |plan: &Plan| plan.head.capacity() + plan.key.capacity();
         let of_held = |held: &looking_up::Held| held.head.capacity() + held.key.capacity();
         match self {
-            Self::Start | Self::Relaying | Self::Finished => 0,
+            Self::Start | Self::Passing(_) | Self::Relaying | Self::Finished => 0,
             Self::AwaitingBody(waiting) => waiting.kept_bytes(),
             Self::LookingUp(waiting) => of_held(&waiting.held),
             Self::Waiting(waiting) => of_held(&waiting.held),
@@ -284,6 +288,8 @@ struct Plan {
     admitted: Option<Admitted>,
     /// What a rule that only watches would have answered with.
     would: Option<Would>,
+    /// So many responses its bytes stand for, most of which nobody reads.
+    weight: u64,
 }
 
 impl Plan {
@@ -323,6 +329,7 @@ impl Plan {
             purpose: Purpose::Client,
             admitted: None,
             would: None,
+            weight: 1,
         }
     }
 }
@@ -400,6 +407,9 @@ impl Exchange {
             (State::Forwarding(plan), Event::Response { head, end_of_stream }) => {
                 plan.on_response(head, end_of_stream, cache, moment)
             }
+            (State::Passing(passing), Event::Response { .. }) => {
+                (State::Relaying, passing.relay(cache.policy()))
+            }
             (State::Refetching(waiting), Event::Fetched(fetched)) => {
                 waiting.on_answer(fetched, cache, moment)
             }
@@ -443,7 +453,7 @@ impl Exchange {
             }
             // An origin may answer before the request has ended.
             (
-                state @ (State::Forwarding(_) | State::Storing(_) | State::Comparing(_)),
+                state @ (State::Forwarding(_) | State::Passing(_) | State::Storing(_) | State::Comparing(_)),
                 Event::RequestBody { .. },
             ) => (state, Directive::Pass),
             (state @ (State::Relaying | State::Finished), _) => (state, Directive::Pass),
@@ -487,12 +497,28 @@ impl Exchange {
             State::Polling(_) => "polling",
             State::Held(held) => held.name(),
             State::Forwarding(_) => "forwarding",
+            State::Passing(_) => "passing",
             State::Refetching(_) => "refetching",
             State::Storing(_) => "storing",
             State::Comparing(_) => "comparing",
             State::Relaying => "relaying",
             State::Finished => "finished",
         }
+    }
+
+    /// What is to be done to the response, if nothing of it need be read: the event of its head is spared then, and nothing
+    /// can come of further ones.
+    #[inline]
+    pub fn take_passing(&mut self) -> Option<Box<Passing>> {
+        let state = std::mem::take(&mut self.state);
+        self.state = match state {
+            State::Passing(passing) => {
+                self.state = State::Relaying;
+                return Some(passing);
+            }
+            other => other,
+        };
+        None
     }
 
     /// Whether the parts of the response's body are wanted.

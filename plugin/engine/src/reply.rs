@@ -26,7 +26,7 @@ impl Reply {
         Self { status, fields, body: Body::new(content), range, mend: None }
     }
 
-    /// The same, whose last field is the `Cache-Status` of the cache called `name` (a serialised token or string).
+    /// The same, whose last field, unless the rule is silent, is the `Cache-Status` of the cache called `name` (a serialised token or string).
     pub(crate) fn saying(
         status: u16,
         outcome: &Outcome,
@@ -41,7 +41,10 @@ impl Reply {
             block.push(field, value);
         }
         let mut head = Vec::new();
-        block.write_with(&[(b"cache-status", &line)], &mut head);
+        if !outcome.silent {
+            block.push(b"cache-status", &line);
+        }
+        block.write_with(&[], &mut head);
         Self::made(status, head, content.to_vec())
     }
 

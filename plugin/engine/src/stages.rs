@@ -71,9 +71,10 @@ pub(crate) fn answer(
     detail: Detail,
     fields: &[(&[u8], &[u8])],
     content: &[u8],
+    rule: &Rule,
     cache: &mut Cache,
 ) -> Then {
-    let outcome = Outcome { detail: Some(detail), ..Outcome::default() };
+    let outcome = Outcome { detail: Some(detail), ..Outcome::under(rule) };
     cache.stats.record(&outcome);
     let name = cache.policy().cache_status_name.as_bytes();
     Then::Respond(Reply::saying(status, &outcome, name, fields, content))

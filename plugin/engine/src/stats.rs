@@ -18,12 +18,15 @@ pub struct Stats {
     pub worker_hits: u64,
     /// Bytes of their bodies.
     pub worker_bytes: u64,
-    /// All other requests and events.
+    /// All other requests and events. Complete once [taken](Stats::take).
     pub words: BTreeMap<Word, u64>,
     /// What is counted for each rule by its index: families of which [`list::Family::by_rule`] says so.
     pub by_rule: BTreeMap<(usize, Word), u64>,
     /// What was measured.
     pub samples: Vec<(Word, u64)>,
+    /// What has become of the last requests alike that no store answered, and how many they are: to find the words for it once
+    /// is enough.
+    alike: (Outcome, u64),
     /// Requests so far, for [`Stats::is_sampled`].
     turn: u32,
 }
@@ -51,20 +54,32 @@ impl Stats {
         if outcome.own {
             return;
         }
-        self.count("requests", request(outcome));
-        if let Some(forward) = outcome.forward {
-            self.count("fwd", forward.as_str());
+        if self.alike.0 != *outcome {
+            self.add_alike();
+            self.alike.0 = *outcome;
         }
-        if outcome.stored {
-            self.count("responses", "stored");
-        }
-        if let Some(detail) = outcome.detail {
-            self.count("detail", detail.as_str());
-            if let Detail::Firewall(vector) = detail {
-                self.count("firewall", vector.as_str());
-            }
-        }
+        self.alike.1 += 1;
         self.add("served_bytes", tier(outcome), bytes as u64);
+    }
+
+    /// Counts the last requests that were alike.
+    fn add_alike(&mut self) {
+        let (outcome, times) = self.alike;
+        self.alike.1 = 0;
+        let vector = match outcome.detail {
+            Some(Detail::Firewall(vector)) => Some(("firewall", vector.as_str())),
+            _ => None,
+        };
+        let words = [
+            Some(("requests", request(&outcome))),
+            outcome.forward.map(|forward| ("fwd", forward.as_str())),
+            outcome.stored.then_some(("responses", "stored")),
+            outcome.detail.map(|detail| ("detail", detail.as_str())),
+            vector,
+        ];
+        for (family, word) in words.into_iter().flatten() {
+            self.add(family, word, times);
+        }
     }
 
     /// Counts one event that is not a request's outcome.
@@ -112,9 +127,16 @@ impl Stats {
         self.turn.wrapping_mul(0x9e37_79b1) < u32::MAX / ONE_OF
     }
 
+    /// Whether what becomes of the request at hand is measured: as many as [`Stats::is_sampled`] picks, and others.
+    #[inline]
+    pub const fn is_measured(&self) -> bool {
+        self.turn.wrapping_mul(0x9e37_79b1) < u32::MAX / SAMPLED_OF
+    }
+
     /// The counts since the last call.
     pub fn take(&mut self) -> Self {
         let turn = self.turn;
+        self.add_alike();
         let taken = std::mem::take(self);
         self.turn = turn;
         taken
@@ -156,7 +178,7 @@ const MOST_SAMPLES: usize = 1024;
 /// One request of so many is counted for what operators see of keys.
 pub const ONE_OF: u32 = 16;
 /// Of so many requests the durations of one are measured.
-const SAMPLED_OF: u32 = 64;
+pub const SAMPLED_OF: u32 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -168,7 +190,7 @@ mod tests {
     fn counted(outcome: Outcome) -> Vec<String> {
         let mut stats = Stats::default();
         stats.record_reply(&outcome, 10);
-        stats.words.keys().map(|(family, word)| format!("{family}.{word}")).collect()
+        stats.take().words.keys().map(|(family, word)| format!("{family}.{word}")).collect()
     }
 
     #[test]
@@ -177,6 +199,7 @@ mod tests {
         let mut stats = Stats::default();
         stats.record_reply(&hit, 10);
         stats.record_reply(&hit, 10);
+        let stats = stats.take();
         assert_eq!((stats.worker_hits, stats.worker_bytes, stats.words.len()), (2, 20, 0));
     }
 

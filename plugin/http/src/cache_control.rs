@@ -45,6 +45,9 @@ impl ResponseDirectives {
     pub fn read(response: Fields<'_>, targets: &[Box<[u8]>]) -> Self {
         let mut restrictions = Self::default();
         for (nth, target) in targets.iter().enumerate() {
+            if response.get(target).is_none() {
+                continue;
+            }
             if let Some(mut found) = Self::read_targeted(response, target) {
                 let before = targets.iter().take(nth);
                 before.flat_map(|target| response.all(target)).for_each(|line| found.restrict(line));

@@ -1,6 +1,6 @@
 //! What a request costs, and what a store may hold.
 
-use selvage_host::{Gateway, OriginResponse};
+use selvage_host::{Gateway, OriginRequest, OriginResponse, Stream};
 
 use crate::{assert_hit, fresh, gateway};
 
@@ -34,6 +34,35 @@ fn a_hit_without_a_type_sheds_the_hosts_own_type_for_one_more_hostcall() {
     assert_hit(&hit, "a");
     assert_eq!(hit.header("content-type"), None);
     assert!(hit.hostcalls().len() <= 4, "{:?}", hit.trace());
+}
+
+/// The hostcalls of a stream once its request has gone on.
+fn of_the_response(stream: &Stream) -> Vec<&'static str> {
+    let trace = stream.trace();
+    let after = trace.iter().skip_while(|call| call.callback != "proxy_on_response_headers");
+    after.flat_map(|call| call.hostcalls.clone()).collect()
+}
+
+#[test]
+fn of_a_response_that_passes_nothing_is_read() {
+    let rules = r#"{"rules":[{"name":"out","match":{"paths":["/out"]},"bypass":true},
+        {"name":"silent","match":{"paths":["/silent"]},"bypass":true,"cache_status":"off"}]}"#;
+    let no_store = |_: &OriginRequest| {
+        OriginResponse::ok("a").header("cache-control", "no-store").header("surrogate-key", "a")
+    };
+    let gateway = Gateway::with(rules).workers(1).origin(no_store).start();
+    let read = gateway.get("/a").send(0);
+    assert!(of_the_response(&read).contains(&"proxy_get_header_map_pairs"), "{:?}", read.trace());
+    for (path, tagged, calls) in [("/out", true, 1), ("/silent", true, 0), ("/a", false, 5)] {
+        let passed = gateway.get(path).send(0);
+        let made = of_the_response(&passed);
+        let edits = ["proxy_add_header_map_value", "proxy_remove_header_map_value"];
+        assert!(made.iter().all(|call| edits.contains(call)), "{path}: {made:?}");
+        assert_eq!((made.len(), passed.text()), (calls, "a".to_owned()), "{path}");
+        assert_eq!(passed.header("surrogate-key").is_some(), tagged, "{path}");
+        assert_eq!(passed.header("cache-status").is_some(), path != "/silent", "{path}");
+    }
+    assert_eq!(gateway.worker(0).open_streams(), 0);
 }
 
 #[test]

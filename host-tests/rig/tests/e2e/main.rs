@@ -29,6 +29,7 @@ mod memory;
 mod metrics;
 mod page;
 mod partial;
+mod passing;
 mod prometheus;
 mod purging;
 mod refreshing;

@@ -4,6 +4,7 @@ use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::coding::head::ACCEPT_ENCODING;
 use selvage_engine::exchange::{ContentTypeFix, Directive, Event, Fetched, Recast, Reply};
 use selvage_engine::fields::{FieldBlock, Fields};
+use selvage_engine::policy::FieldName;
 
 use super::{Vm, root_of, stream_root};
 use crate::apply::answer;
@@ -27,6 +28,15 @@ impl<H: Calls> Vm<H> {
         let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context) else {
             return Action::Continue;
         };
+        // Each call that gives us something costs Envoy as much as two callbacks: none is made for what nobody reads.
+        if let Some(passing) = exchange.take_passing() {
+            remove_all::<H>(passing.strip(root.cache.policy()));
+            if let Some(value) = &passing.cache_status {
+                H::add_header(Map::Response, "cache-status", value);
+            }
+            self.streams.remove(&context);
+            return Action::Continue;
+        }
         let block = H::header_pairs(Map::Response).unwrap_or_default();
         let head = Fields::parse(&block).unwrap_or_default();
         let mut moment = Moment { now: H::now(), host: &mut Envoy::<H>::new() };
@@ -49,11 +59,7 @@ impl<H: Calls> Vm<H> {
                 }
             },
             Directive::Relay { cache_status, vary, strip, explanation, recast } => {
-                for name in &strip {
-                    if let Ok(name) = std::str::from_utf8(name) {
-                        H::remove_header(Map::Response, name);
-                    }
-                }
+                remove_all::<H>(&strip);
                 if let Some(value) = cache_status {
                     H::add_header(Map::Response, "cache-status", &value);
                 }
@@ -156,6 +162,13 @@ impl<H: Calls> Vm<H> {
     pub fn response_trailers(&mut self, context: u32) -> Action {
         self.end(context, Event::Trailers);
         Action::Continue
+    }
+}
+
+/// Takes fields off the response at hand.
+fn remove_all<H: Calls>(names: &[FieldName]) {
+    for name in names.iter().filter_map(|name| std::str::from_utf8(name).ok()) {
+        H::remove_header(Map::Response, name);
     }
 }
 

@@ -85,6 +85,11 @@ impl Window {
         }
     }
 
+    /// Whether no call in it was bad. A bad one may count for longer than it is in the window while no other follows.
+    pub fn is_good(&self) -> bool {
+        self.buckets.iter().all(|counts| counts.failures | counts.timeouts | counts.slow == 0)
+    }
+
     /// Forgets the calls of the buckets before the one `moment` is in.
     pub fn forget_before(&mut self, moment: Timestamp) {
         let first = self.number(moment);

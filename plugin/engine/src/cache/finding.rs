@@ -9,7 +9,7 @@ use crate::admission::asks_of;
 use crate::credentials::identity_of;
 use crate::policy::Rule;
 use crate::request::Request;
-use crate::storability::names_switches;
+use crate::storability::{Refusal, names_switches};
 use crate::store::Slot;
 use crate::store::record::{self, Verify};
 use crate::store::response::StoredResponse;
@@ -205,12 +205,23 @@ impl Cache {
 
     /// Remembers for a while that responses for the key are not storable, so that requests for it do not look
     /// for one in the node store each time. A worker that stores one all the same serves it by itself.
-    pub fn note_unstorable(&mut self, hash: u128, now: Timestamp) {
-        self.unstorable.note(hash, now.plus(UNSTORABLE_FOR));
+    pub fn note_unstorable(&mut self, hash: u128, refusal: Refusal, now: Timestamp) {
+        // Which of the two it is can be told by the hash that is remembered.
+        let mark = u128::from(refusal == Refusal::Private);
+        self.unstorable.note(hash ^ mark, now.plus(UNSTORABLE_FOR));
+    }
+
+    /// Why responses for the key are known not to be storable, if they are.
+    #[inline]
+    pub(crate) fn known_unstorable(&self, hash: u128, now: Timestamp) -> Option<Refusal> {
+        match self.unstorable.knows(hash, now) {
+            true => Some(Refusal::NoStore),
+            false => self.unstorable.knows(hash ^ 1, now).then_some(Refusal::Private),
+        }
     }
 
     pub(super) fn is_known_unstorable(&self, hash: u128, now: Timestamp) -> bool {
-        self.unstorable.knows(hash, now)
+        self.known_unstorable(hash, now).is_some()
     }
 
     /// Remembers that what is under a key is too long to be fetched whole for a part.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Cache, Moment};
 use crate::breaker::{Admit, Breaker, CallResult, Counters, State};
 use crate::chance;
-use crate::policy::{self, Rule};
+use crate::policy::{self, Policy, Rule};
 use crate::registry::{Limits, Registry};
 use crate::time::Timestamp;
 
@@ -32,6 +32,8 @@ struct Origin {
 /// Where the responses of a rule come from.
 #[derive(Clone, Default)]
 struct Learnt {
+    /// The name of the breaker.
+    name: Rc<str>,
     /// `None`: nothing is known.
     cluster: Option<Rc<str>>,
     /// They come from several, so that a call could go to the wrong one.
@@ -77,8 +79,12 @@ pub enum OriginTurn {
 }
 
 impl Origins {
-    pub(super) fn new(rules: usize) -> Self {
-        Self { breakers: Registry::new(LIMITS), learnt: vec![Learnt::default(); rules], random: 0 }
+    pub(super) fn new(policy: &Policy) -> Self {
+        let learnt = policy.rules().enumerate().map(|(index, rule)| {
+            let name = name_of(policy.scope(index), rule, None);
+            Learnt { name, ..Learnt::default() }
+        });
+        Self { breakers: Registry::new(LIMITS), learnt: learnt.collect(), random: 0 }
     }
 
     fn random(&mut self, salt: u64) -> u64 {
@@ -111,6 +117,8 @@ impl Cache {
             None if !name.is_empty() => learnt.cluster = Some(name.into()),
             None => {}
         }
+        let cluster = learnt.cluster.as_deref().filter(|_| !learnt.several);
+        learnt.name = name_of(self.policy.scope(rule_index), rule, cluster);
     }
 
     /// The cluster that refreshes for a rule go to.
@@ -138,7 +146,7 @@ impl Cache {
         if !rule.origin_breaker.enabled {
             return None;
         }
-        let name = self.origin_name(rule_index, rule);
+        let name = self.origin_name(rule_index);
         match self.origins.breakers.peek(&name)?.value.breaker.state(now) {
             State::Open { until } => {
                 let millis = u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX);
@@ -158,7 +166,7 @@ impl Cache {
         if !rule.origin_breaker.enabled {
             return Ok(None);
         }
-        let origin = self.origin_name(rule_index, rule);
+        let origin = self.origin_name(rule_index);
         let now = moment.now;
         let random = self.origins.random(now.as_millis());
         let config = policy::origin_breaker(&rule.origin_breaker);
@@ -188,6 +196,13 @@ impl Cache {
         if changed || origin.breaker.needs_sync() {
             origin.breaker.sync(moment.host, &origin.key, moment.now);
         }
+    }
+
+    /// Whether nothing is wrong with the origin that a request was admitted to, so that its answer may go unread. It counts as
+    /// given then, unless it is read all the same.
+    pub(crate) fn assume_answered(&mut self, admitted: &Admitted, is_read: bool, now: Timestamp) -> bool {
+        let origin = self.origins.breakers.peek_mut(&admitted.origin);
+        admitted.admit == Admit::Pass && origin.is_some_and(|origin| origin.breaker.assume(is_read, now))
     }
 
     /// Hears of the other workers' origins, counts, and says what the operator should know.
@@ -240,13 +255,17 @@ impl Cache {
         self.origins.breakers.iter().filter(|(_, entry)| open(&entry.value)).count()
     }
 
-    fn origin_name(&self, rule_index: usize, rule: &Rule) -> Rc<str> {
-        let learnt = self.origins.learnt.get(rule_index).filter(|learnt| !learnt.several);
-        let learnt = learnt.and_then(|learnt| learnt.cluster.as_deref());
-        match rule.refresh.cluster.as_deref().or(learnt) {
-            Some(cluster) => format!("origin/{cluster}").into(),
-            None => format!("rule/{:016x}/{}", self.policy.scope(rule_index), rule.name).into(),
-        }
+    fn origin_name(&self, rule_index: usize) -> Rc<str> {
+        self.origins.learnt.get(rule_index).map(|learnt| Rc::clone(&learnt.name)).unwrap_or_default()
+    }
+}
+
+/// The name of the breaker for the origin of a rule, whose responses come from this cluster, as far as is known.
+#[inline(never)]
+fn name_of(scope: u64, rule: &Rule, learnt: Option<&str>) -> Rc<str> {
+    match rule.refresh.cluster.as_deref().or(learnt) {
+        Some(cluster) => format!("origin/{cluster}").into(),
+        None => format!("rule/{scope:016x}/{}", rule.name).into(),
     }
 }
 

@@ -172,7 +172,9 @@ impl Cache {
     pub(crate) fn note_origin_latency(&mut self, status: u16, latency: Duration, now: Timestamp) {
         // A quick error is no sign of a quick origin.
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.stats.sample("duration_us", "origin", micros);
+        if self.stats.is_measured() {
+            self.stats.sample("duration_us", "origin", micros);
+        }
         if self.policy.remote.enabled && status < 500 {
             self.origin_latency.record(latency, now);
         }

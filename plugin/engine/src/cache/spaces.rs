@@ -7,7 +7,6 @@
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{Cache, Moment};
-use crate::fields::Fields;
 use crate::request::Request;
 
 /// The mark, as it stands in `CDN-Loop`.
@@ -25,11 +24,14 @@ impl Cache {
     }
 
     /// `CDN-Loop` for a request to the origin: what it has already, and the mark.
-    pub fn looped(&mut self, request: Fields<'_>, moment: &mut Moment<'_>) -> Vec<u8> {
-        let mut value = Vec::new();
-        for line in request.all(b"cdn-loop") {
-            value.extend_from_slice(line);
-            value.extend_from_slice(b", ");
+    #[inline(never)]
+    pub fn looped(&mut self, request: &Request<'_>, moment: &mut Moment<'_>) -> Vec<u8> {
+        let mut value = Vec::with_capacity(32);
+        if request.cdn_loop {
+            for line in request.fields.all(b"cdn-loop") {
+                value.extend_from_slice(line);
+                value.extend_from_slice(b", ");
+            }
         }
         value.extend_from_slice(self.mark(moment).as_bytes());
         value
@@ -37,20 +39,17 @@ impl Cache {
 
     /// A fleet with a remote store is one key space, whatever Envoy a request comes to; without one each Envoy is.
     fn mark(&mut self, moment: &mut Moment<'_>) -> &str {
-        let (namespace, remote) = (self.policy.namespace, &self.policy.remote);
-        let place = match remote.enabled {
-            true => xxh3_64(remote.prefix.as_bytes()),
-            false if self.space.is_none() => {
+        let space = self.space.take().unwrap_or_else(|| {
+            let place = if self.policy.remote.enabled {
+                xxh3_64(self.policy.remote.prefix.as_bytes())
+            } else {
                 let made = [moment.now.as_millis(), moment.host.micros()];
                 let bytes: Vec<u8> = made.iter().flat_map(|part| part.to_le_bytes()).collect();
                 self.node.instance(moment.host, xxh3_64(&bytes))
-            }
-            false => 0,
-        };
-        let space = self.space.get_or_insert_with(|| {
-            let bytes = [namespace.to_le_bytes(), place.to_le_bytes()].concat();
+            };
+            let bytes = [self.policy.namespace.to_le_bytes(), place.to_le_bytes()].concat();
             Space(format!("selvage-{:016x}", xxh3_128(&bytes) as u64).into())
         });
-        &space.0
+        &self.space.insert(space).0
     }
 }

@@ -6,6 +6,7 @@ use super::awaiting_body::AwaitingBody;
 #[cfg(feature = "operators")]
 use super::explaining::Explaining;
 use super::lookup::{self, Fetch, LookupRequest, RemoteUse, settle, with_head};
+use super::passing::stay_out;
 use super::shadowing::Would;
 use super::{Directive, Plan, RequestEdit, Role, State, then};
 use crate::admission::{asks_of, rule_of, stays_out};
@@ -44,7 +45,7 @@ pub(super) fn begin(
     let body_keyed = match stays_out(&mut request, rule) {
         Ok(body_keyed) => body_keyed,
         // A client that wants no forwarding gets none, whatever keeps the cache from looking (RFC 9111 §5.2.1.7).
-        Err(_) if wants_only_what_is_stored(&request, rule) => return lookup::gateway_timeout(cache),
+        Err(_) if wants_only_what_is_stored(&request, rule) => return lookup::gateway_timeout(rule, cache),
         Err((reason, detail)) => {
             let method = request.method_kind();
             // Others invalidate, so the cache is of use to them.
@@ -58,7 +59,10 @@ pub(super) fn begin(
             };
             let mut edits = preconditions(&request, rule);
             if !rule.bypass && !rule.shadow {
-                edits.push(RequestEdit::Set("cdn-loop", cache.looped(request.fields, moment)));
+                edits.push(RequestEdit::Set("cdn-loop", cache.looped(&request, moment)));
+            }
+            if role == Role::Bystander {
+                return stay_out(&request, rule_index, (reason, detail), edits, cache, moment);
             }
             // Only an invalidation needs to know later what was asked for.
             let head = if role == Role::Invalidate { head } else { Vec::new() };
@@ -68,13 +72,8 @@ pub(super) fn begin(
     };
     match &rule.key.body {
         Some(_) if body_keyed && request.has_body && !cache.has_room_to_wait(head.len()) => {
-            let plan = Plan {
-                forward: Forward::Bypass,
-                detail: Some(Detail::WaitingLimit),
-                ..Plan::unkeyed(rule_index, Role::Bystander, now)
-            };
-            let edits = preconditions(&request, rule);
-            (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
+            let why = (Forward::Bypass, Some(Detail::WaitingLimit));
+            stay_out(&request, rule_index, why, preconditions(&request, rule), cache, moment)
         }
         Some(body) if body_keyed && request.has_body => {
             let waiting = AwaitingBody::new(head, rule_index, body, moment.now);

@@ -34,8 +34,8 @@ impl Plan {
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
         let recast = match self.purpose {
-            Purpose::Client => self.recast(status, head, content_length(head), moment.now),
-            Purpose::Store => None,
+            Purpose::Client if self.unasked => self.recast(status, head, content_length(head), moment.now),
+            Purpose::Client | Purpose::Store => None,
         };
         self.note_unfillable(status, head, rule, cache, moment);
         match self.try_fill(status, head, rule, cache, moment) {
@@ -71,10 +71,11 @@ impl Plan {
                 }
                 // What the remote store may have, and did not tell in time, must not come back either.
                 let unasked = plan.leads.is_some() && plan.claim.is_none();
-                let unheard = plan.stale.is_none() && (unasked || plan.is_anew(rule));
-                if unheard
-                    && rule.remote
+                let unheard = || plan.stale.is_none() && (unasked || plan.is_anew(rule));
+                if rule.remote
+                    && cache.policy().remote.enabled
                     && end == FillEnd::NotShared(Extent::Everybody)
+                    && unheard()
                     && is_full_answer(status, rule)
                 {
                     cache.refuse_in_remote(plan.turn);
@@ -82,9 +83,9 @@ impl Plan {
                 plan.abandon(end, cache, moment);
                 // These say something about the resource, not only about this one response or client.
                 if end == FillEnd::NotShared(Extent::Everybody)
-                    && let Detail::NotStored(Refusal::NoStore | Refusal::Private) = detail
+                    && let Detail::NotStored(refusal @ (Refusal::NoStore | Refusal::Private)) = detail
                 {
-                    cache.note_unstorable(plan.hash, moment.now);
+                    cache.note_unstorable(plan.hash, refusal, moment.now);
                 }
                 outcome.detail = Some(detail);
                 plan.count_relayed(status, head, cache);
@@ -191,8 +192,8 @@ impl Plan {
         cache: &mut Cache,
         moment: &Moment<'_>,
     ) {
-        let longer = content_length(head).is_none_or(|length| length > rule.range.max_bytes);
-        if rule.range.fill && self.unasked && self.stale.is_none() && status == 200 && longer {
+        let longer = || content_length(head).is_none_or(|length| length > rule.range.max_bytes);
+        if rule.range.fill && self.unasked && self.stale.is_none() && status == 200 && longer() {
             let ranged = Fields::parse(&self.head).is_some_and(|fields| fields.get(b"range").is_some());
             if ranged {
                 cache.note_unfillable(self.hash, moment.now);

@@ -13,7 +13,7 @@ use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Outcome, Ttl};
 use crate::fields::{Fields, content_length, status_of};
 use crate::freshness::Freshness;
-use crate::policy::Rule;
+use crate::policy::{Policy, Rule};
 use crate::store::response::StoredResponse;
 use crate::validation;
 
@@ -35,10 +35,11 @@ impl Plan {
         }
         let mut outcome = Outcome {
             forward: Some(self.forward),
-            forward_status: Some(status),
+            // One that stands for others says what they say.
+            forward_status: (self.weight == 1).then_some(status),
             detail: self.detail,
             own: self.purpose == Purpose::Store,
-            ..Outcome::default()
+            ..Outcome::under(rule)
         };
         match self.would.take() {
             Some(Would::Answer(would)) => {
@@ -147,7 +148,8 @@ impl Plan {
     /// Counts the body of a response that passes by, as far as its length is told.
     pub(super) fn count_relayed(&self, status: u16, head: Fields<'_>, cache: &mut Cache) {
         if self.role != Role::Head && self.purpose == Purpose::Client && status != 304 {
-            cache.stats.add("served_bytes", "origin", content_length(head).unwrap_or(0) as u64);
+            let length = content_length(head).unwrap_or(0) as u64;
+            cache.stats.add("served_bytes", "origin", length.saturating_mul(self.weight));
         }
     }
 
@@ -203,13 +205,21 @@ pub(super) fn answered_by(moment: &mut Moment<'_>) -> AnsweredBy {
 /// Lets the response pass, saying what happened, without what names its tags.
 pub(super) fn relay(outcome: &Outcome, rule: &Rule, head: Fields<'_>, cache: &mut Cache) -> Directive {
     cache.stats.record(outcome);
-    let mut line = Vec::with_capacity(64);
-    outcome.write(cache.policy().cache_status_name.as_bytes(), &mut line);
+    let cache_status = said(outcome, cache.policy());
     let mut strip = Vec::new();
-    if rule.tags.strip && !rule.bypass && !rule.shadow {
+    if rule.hides_tags() {
         strip.extend(rule.tags.headers.iter().filter(|name| head.get(name).is_some()).cloned());
     }
-    Directive::Relay { cache_status: Some(line), vary: false, strip, explanation: None, recast: None }
+    Directive::Relay { cache_status, vary: false, strip, explanation: None, recast: None }
+}
+
+/// The value of `Cache-Status`, unless the rule is silent.
+pub(super) fn said(outcome: &Outcome, policy: &Policy) -> Option<Vec<u8>> {
+    (!outcome.silent).then(|| {
+        let mut line = Vec::with_capacity(64);
+        outcome.write(policy.cache_status_name.as_bytes(), &mut line);
+        line
+    })
 }
 
 pub(super) fn ttl(stored: &StoredResponse, moment: &Moment<'_>) -> Ttl {

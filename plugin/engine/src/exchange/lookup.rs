@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::conditions::{self, asks_for_the_whole, validating};
 use super::deciding::{Decision, after_failure, decide, shared_answer, stands_in};
 use super::looking_up::{Held, LookingUp};
+use super::passing::{self, stay_out};
 use super::polling::Claim;
 use super::refreshing;
 use super::reply::{self, Shape};
@@ -20,6 +21,7 @@ use crate::key::{self, Changed};
 use crate::policy::{RequestDirectives as Obey, Rule};
 use crate::precondition;
 use crate::request::Request;
+use crate::stats::SAMPLED_OF;
 use crate::store::form::{Form, View};
 use crate::time::Timestamp;
 
@@ -255,13 +257,13 @@ pub(super) fn settle(
                 Tier::Worker => Source::Worker,
                 Tier::Node => Source::Node,
             });
-            let outcome = Outcome { detail, source, ..outcome };
+            let outcome = Outcome { detail, source, silent: !rule.cache_status, ..outcome };
             let shape = Shape::for_request(request, &stored, &form);
             let reply = reply::from_store(&stored, &form, shape, &outcome, &[], cache, moment.now);
             cache.stats.record_reply(&outcome, reply::sent(&reply, request));
             (State::Finished, Directive::Respond(reply))
         }
-        Decision::GatewayTimeout => gateway_timeout(cache),
+        Decision::GatewayTimeout => gateway_timeout(rule, cache),
         Decision::Forward { .. } if !room => pass_by(keyed, Detail::WaitingLimit, cache, moment),
         Decision::Forward { forward, detail, stale } => {
             if let Some(open) = cache.origin_open(rule_index, rule, moment.now) {
@@ -300,7 +302,7 @@ pub(super) fn settle(
             }
             let conditional = stale.as_ref().is_some_and(|stale| stale.conditional);
             let unasked = unconditional || whole || conditional && request.conditional;
-            edits.push(RequestEdit::Set("cdn-loop", cache.looped(request.fields, moment)));
+            edits.push(RequestEdit::Set("cdn-loop", cache.looped(request, moment)));
             // The origin is asked for what is keyed, so that no other spelling of it can be stored under the key.
             if changed == Changed::Yes
                 && let Some(target) = key::target_of(key)
@@ -310,8 +312,21 @@ pub(super) fn settle(
             if let Some(authority) = key::authority_of(key).filter(|keyed| *keyed != request.authority) {
                 edits.push(RequestEdit::Set(":authority", authority.to_vec()));
             }
+            let mut weight = 1;
+            if let (Forward::UriMiss, None, None) = (forward, detail, &stale)
+                && leads.is_none()
+                && !unasked
+                && let Some(detail) = passing::unstorable(keyed, admitted.as_ref(), cache, moment.now)
+            {
+                if !keyed.sampled {
+                    let state = passing::pass(rule_index, (forward, Some(detail)), cache);
+                    return (state, Directive::Forward(edits));
+                }
+                weight = SAMPLED_OF.into();
+            }
             let mut plan = Plan {
                 turn,
+                weight,
                 forward,
                 detail,
                 stale,
@@ -351,13 +366,13 @@ fn refuse(
         && let Some((by, _)) = stands_in(stored, failure, keyed.rule, moment.now)
         && let Some(form) = cache.form_of(stored, keyed.request)
     {
-        let outcome = Outcome { hit: true, ttl: Some(Ttl::Stale(by)), detail, ..Outcome::default() };
+        let outcome = Outcome { hit: true, ttl: Some(Ttl::Stale(by)), detail, ..Outcome::under(keyed.rule) };
         let shape = Shape::for_request(keyed.request, stored, &form);
         let reply = reply::from_store(stored, &form, shape, &outcome, &[], cache, moment.now);
         cache.stats.record_reply(&outcome, reply::sent(&reply, keyed.request));
         return (State::Finished, Directive::Respond(reply));
     }
-    let outcome = Outcome { detail, ..Outcome::default() };
+    let outcome = Outcome { detail, ..Outcome::under(keyed.rule) };
     cache.stats.record(&outcome);
     (State::Finished, Directive::Respond(reply::origin_open(&outcome, open.retry_after, cache)))
 }
@@ -384,8 +399,8 @@ fn give_up_lead(fetch: Fetch, end: FillEnd, cache: &mut Cache, moment: &mut Mome
 }
 
 /// 504: the client wants only what is stored.
-pub(super) fn gateway_timeout(cache: &mut Cache) -> (State, Directive) {
-    let outcome = Outcome { detail: Some(Detail::OnlyIfCached), ..Outcome::default() };
+pub(super) fn gateway_timeout(rule: &Rule, cache: &mut Cache) -> (State, Directive) {
+    let outcome = Outcome { detail: Some(Detail::OnlyIfCached), ..Outcome::under(rule) };
     cache.stats.record(&outcome);
     (State::Finished, Directive::Respond(reply::gateway_timeout(&outcome, cache)))
 }
@@ -409,7 +424,7 @@ fn settle_precondition(
             let detail = Some(if *tier == Tier::Worker { Detail::Worker } else { Detail::Node });
             let source = Some(if *tier == Tier::Worker { Source::Worker } else { Source::Node });
             let ttl = Some(Ttl::Fresh(remaining));
-            let outcome = Outcome { hit: true, ttl, detail, source, ..Outcome::default() };
+            let outcome = Outcome { hit: true, ttl, detail, source, ..Outcome::under(rule) };
             let shape = Shape::for_request(request, stored, form);
             let reply = reply::from_store(stored, form, shape, &outcome, &[], cache, moment.now);
             cache.stats.record_reply(&outcome, reply::sent(&reply, request));
@@ -417,7 +432,7 @@ fn settle_precondition(
         }
     }
     if asks.only_if_cached {
-        return gateway_timeout(cache);
+        return gateway_timeout(rule, cache);
     }
     pass_by(keyed, Detail::Precondition, cache, moment)
 }
@@ -430,11 +445,9 @@ pub(super) fn pass_by(
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
     let LookupRequest { request, rule_index, rule, .. } = *keyed;
-    let (forward, detail) = (Forward::Bypass, Some(detail));
-    let plan = Plan { forward, detail, ..Plan::unkeyed(rule_index, Role::Bystander, moment.now) };
     let mut edits = super::entering::preconditions(request, rule);
-    edits.push(RequestEdit::Set("cdn-loop", cache.looped(request.fields, moment)));
-    (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
+    edits.push(RequestEdit::Set("cdn-loop", cache.looped(request, moment)));
+    stay_out(request, rule_index, (Forward::Bypass, Some(detail)), edits, cache, moment)
 }
 
 /// How much longer a claim lasts than anybody waits for it.

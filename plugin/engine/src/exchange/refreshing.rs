@@ -152,7 +152,7 @@ pub(super) fn call_for_all(
         return None;
     }
     let cluster = cache.refresh_cluster(rule_index, rule, moment.now)?;
-    let looped = cache.looped(request.fields, moment);
+    let looped = cache.looped(&request, moment);
     let mut block = Vec::new();
     own_request(&request, key).write_with(&[(b"cdn-loop", &looped)], &mut block);
     Some((cluster, block))
@@ -177,7 +177,7 @@ pub(super) fn fetch(
     let mut head = Vec::new();
     block.write_with(&[], &mut head);
     let mut conditions: Vec<(&[u8], &[u8])> = Vec::new();
-    let looped = cache.looped(request.fields, moment);
+    let looped = cache.looped(request, moment);
     conditions.push((b"cdn-loop", &looped));
     let confirmable = stale.as_ref().filter(|(stored, _)| stored.status == 200);
     if let Some((stored, _)) = confirmable {

@@ -80,13 +80,21 @@ pub(super) fn from_store(
     let age = digits.format(stored.schedule.age(now).as_secs()).as_bytes();
     let mut status_line = std::mem::take(&mut cache.scratch.status);
     status_line.clear();
-    outcome.write(cache.policy().cache_status_name.as_bytes(), &mut status_line);
+    if !outcome.silent {
+        outcome.write(cache.policy().cache_status_name.as_bytes(), &mut status_line);
+    }
     let mut fields = std::mem::take(&mut cache.scratch.reply);
     fields.clear();
     let view = View::new(stored, form);
+    // The outer ones only where they are due.
     let own: [(&[u8], &[u8]); 3] =
-        [(b"age", age), (b"cache-status", &status_line), (b"vary", ACCEPT_ENCODING)];
-    let own = if view.adds_vary { &own[..] } else { &own[..2] };
+        [(b"vary", ACCEPT_ENCODING), (b"age", age), (b"cache-status", &status_line)];
+    let (said, own) = match (view.adds_vary, outcome.silent) {
+        (true, false) => (&own[2..], &own[..]),
+        (false, false) => (&own[2..], &own[1..]),
+        (true, true) => (&own[3..], &own[..2]),
+        (false, true) => (&own[3..], &own[1..2]),
+    };
     let reply = match shape {
         Shape::Head => {
             view.fields.write_with(&[own, extra].concat(), &mut fields);
@@ -119,10 +127,9 @@ pub(super) fn from_store(
         }
         Shape::Unsatisfiable => {
             let content_range = range::unsatisfied_range(view.body.len());
-            let cache_status: (&[u8], &[u8]) = (b"cache-status", &status_line);
             let mut block = FieldBlock::new();
             block.push(b"content-range", &content_range);
-            block.write_with(&[cache_status], &mut fields);
+            block.write_with(said, &mut fields);
             Reply::made(416, fields, Vec::new())
         }
     };

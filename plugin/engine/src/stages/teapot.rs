@@ -12,5 +12,5 @@ pub(super) fn enter(seen: &Seen<'_>, cache: &mut Cache) -> Option<Then> {
         return None;
     }
     let fields: [(&[u8], &[u8]); 2] = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")];
-    Some(answer(418, Detail::Teapot, &fields, b"I'm a teapot\n", cache))
+    Some(answer(418, Detail::Teapot, &fields, b"I'm a teapot\n", seen.rule, cache))
 }

@@ -208,10 +208,11 @@ fn what_is_known_not_to_be_storable_is_not_looked_for_in_the_node() {
     let before = gateway.shared.gets;
     let next = gateway.get("/a").worker(0).at(1).leaves();
     assert_eq!(gateway.shared.gets, before, "the node was asked");
-    // Should it become storable, it is stored and served at once.
-    gateway.answers(next, 1, fresh_for(60).body("y")).stored();
-    gateway.get("/a").worker(0).at_millis(1500).hit().content("y");
-    gateway.get("/a").worker(1).at_millis(1500).hit().detail("node").content("y");
+    // Should it become storable, that is seen at the next look.
+    gateway.answers(next, 1, fresh_for(60).body("y")).says_nothing_of("stored");
+    gateway.get("/a").worker(0).at(2).miss(fresh_for(60).body("y")).stored();
+    gateway.get("/a").worker(0).at_millis(2500).hit().content("y");
+    gateway.get("/a").worker(1).at_millis(2500).hit().detail("node").content("y");
 }
 
 #[test]

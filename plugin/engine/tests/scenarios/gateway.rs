@@ -143,6 +143,8 @@ impl Gateway {
                 );
                 (cache_status, vary, strip, recast)
             }
+            // Nothing is kept of the exchange, so nothing is done to the response.
+            Directive::Pass => (None, false, Vec::new(), None),
             other => panic!("a response was answered with {other:?}"),
         };
         let body = origin.body.concat();
@@ -389,7 +391,7 @@ impl Gateway {
     /// How often a worker has counted a word.
     pub fn counted(&self, worker: usize, family: &'static str, word: &'static str) -> u64 {
         assert!(list::has(list::Kind::Counter, family, word), "{family}.{word} is not in the list");
-        self.workers[worker].stats.words.get(&(family, word)).copied().unwrap_or_default()
+        self.workers[worker].stats.clone().take().words.get(&(family, word)).copied().unwrap_or_default()
     }
 
     /// Nothing is taken of the room for bodies that are being stored.

@@ -81,10 +81,7 @@ fn a_rule_is_chosen_by_host_path_and_method_and_get_and_head_share_it() {
     let api = |gateway: &mut Gateway, host: &str, path: &str| {
         gateway.get(path).authority(host).at(0).forwarded(fresh_for(60).body("x")).cache_status()
     };
-    assert!(
-        api(&mut gateway, "API.example.com:443", "/v1/a")
-            .ends_with("fwd=bypass; fwd-status=200; detail=rule")
-    );
+    assert!(api(&mut gateway, "API.example.com:443", "/v1/a").ends_with("fwd=bypass; detail=rule"));
     assert!(api(&mut gateway, "api.example.com", "/x/../v1/a").contains("detail=rule"));
     assert!(api(&mut gateway, "api.example.com", "/v2/a").contains("stored"));
     assert!(api(&mut gateway, "example.com", "/v1/a").contains("stored"));

@@ -13,6 +13,7 @@ mod redis;
 mod shadow_comparisons;
 mod shadowing;
 mod shared;
+mod silent;
 
 mod admitting;
 mod bodies;
@@ -36,6 +37,7 @@ mod metrics;
 mod order;
 mod page;
 mod partial;
+mod passing;
 mod purging;
 mod refreshing;
 mod remote;

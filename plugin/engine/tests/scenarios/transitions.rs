@@ -264,6 +264,17 @@ fn walk_what_seldom_happens() {
     gateway.feed(0, &mut leader, 60_000, storable());
     gateway.feed(0, &mut leader, 60_000, BODY);
 
+    let silent = r#"{"defaults":{"cache_status":"off","tags":{"strip":false}},
+        "rules":[{"name":"out","match":{"paths":["/out"]},"bypass":true}]}"#;
+    let gateway = &mut start(silent);
+    begin(gateway, "GET", "/out", true);
+    let mut leader = begin(gateway, "GET", "/a", true);
+    let mut waits = begin(gateway, "GET", "/a", true);
+    let head_of = response(&[("cache-control", "no-store")]);
+    let unstorable = Event::Response { head: Fields::parse(&head_of).unwrap(), end_of_stream: false };
+    gateway.feed(0, &mut leader, 60_000, unstorable);
+    gateway.feed(0, &mut waits, 60_000, Event::Woken(Wake::Ended));
+
     let fleet = r#"{"remote":{"enabled":true},"defaults":{"key":{"body":{"methods":["QUERY"]}}}}"#;
     let gateway = &mut start(fleet);
     let mut asks = begin(gateway, "QUERY", "/a", false);

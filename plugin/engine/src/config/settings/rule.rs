@@ -53,6 +53,8 @@ pub struct Rule {
     pub cookies: Cookies,
     /// Whether the request's `Cache-Control` is obeyed (RFC 9111 §5.2.1). Default: [`RequestDirectives::Honour`].
     pub request_directives: RequestDirectives,
+    /// Whether clients are told by `Cache-Status` what the cache did. Default: true.
+    pub cache_status: bool,
     /// Targeted cache-control fields in the order in which they are looked for (RFC 9213 §2.2).
     /// Default: `cdn-cache-control`. Empty: only `Cache-Control` counts.
     pub targeted: Vec<FieldName>,
@@ -111,6 +113,8 @@ section! {
             "Requests with different cookies share no response, or cookies play no part, or a request with cookies passes through.";
         request_directives = RequestDirectives::default(), word(REQUEST_DIRECTIVES),
             "Whether the request's `Cache-Control` is obeyed (RFC 9111 §5.2.1).";
+        cache_status = true, word(CACHE_STATUS),
+            "`off`: clients get no `Cache-Status` of this cache. Responses that only pass cost less then.";
         targeted = all(&["cdn-cache-control"]), list(Empty, text::<Targeted>()),
             "Targeted cache-control fields in the order in which they are looked for (RFC 9213 §2.2).";
         coalesce = Coalesce::default(), object(), "Requests for what is not stored wait for one fetch.";
@@ -138,6 +142,18 @@ section! {
         #[cfg(feature = "teapot")]
         teapot = false, switch(), "Every request is answered with 418 (RFC 2324).";
         watched = Watched::default();
+    }
+}
+
+impl Rule {
+    /// Whether nothing at all is done to the responses that pass.
+    pub(crate) const fn is_unseen(&self) -> bool {
+        self.bypass && !self.cache_status
+    }
+
+    /// Whether clients do not get the fields that name a response's tags.
+    pub(crate) const fn hides_tags(&self) -> bool {
+        self.tags.strip && !self.bypass && !self.shadow
     }
 }
 
@@ -183,6 +199,8 @@ pub enum RequestDirectives {
 
 const REQUEST_DIRECTIVES: Words<RequestDirectives> =
     &[("honour", RequestDirectives::Honour), ("ignore", RequestDirectives::Ignore)];
+
+const CACHE_STATUS: Words<bool> = &[("on", true), ("off", false)];
 
 /// Whether a stored response without a validator is given one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -154,7 +154,8 @@ pub const FAMILIES: &[Family] = &[
         labels: &["tier"],
         words: &["worker", "node", "remote", "origin"],
         meaning: "Bytes of bodies sent to clients, by the store they came from; `origin`: those relayed, as far as their length \
-                  was told or they were being stored.",
+                  was told or they were being stored. Of responses that pass unread one in 64 is read and counts for all of them; \
+                  of those of a bypass with `cache_status: \"off\"` none.",
     },
     Family {
         name: "stored_bytes",
@@ -212,9 +213,9 @@ pub const FAMILIES: &[Family] = &[
         unit: "microseconds",
         labels: &["step"],
         words: &["key", "lookup", "store", "compress", "remote-lookup", "remote-write", "refresh", "origin"],
-        meaning: "How long a step took. `key` and `lookup` (worker and node store) are measured for one request in 64 of each \
-                  worker, which keeps the clock off the hot path; the others each time. `origin` is the time to the head of a \
-                  response to a miss, in whole milliseconds.",
+        meaning: "How long a step took. `key`, `lookup` (worker and node store) and `origin` are measured for one request in 64 \
+                  of each worker, which keeps what measures off the hot path; the others each time. `origin` is the time to the \
+                  head of a response to a miss, in whole milliseconds.",
     },
     Family {
         name: "compression",
