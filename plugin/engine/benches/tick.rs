@@ -116,7 +116,7 @@ impl Worker {
             return true;
         }
         // Half of them are over long before the others.
-        let lifetime = if number % 2 == 0 { "max-age=1000" } else { "max-age=100000" };
+        let lifetime = if number.is_multiple_of(2) { "max-age=1000" } else { "max-age=100000" };
         let response =
             block(&[(":status", "200"), ("cache-control", lifetime), ("content-type", "image/webp")]);
         let head = Fields::parse(&response).unwrap_or_default();

@@ -117,6 +117,7 @@ pub(super) fn keyed(
         cache.note_asked(hash, request, answered);
         let of_use = match &result.0 {
             State::Forwarding(plan) => plan.stale.is_some(),
+            State::Passing(_) => false,
             _ => true,
         };
         cache.worth().note_noted(rule_index, of_use, moment.now);
