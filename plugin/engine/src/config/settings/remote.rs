@@ -39,7 +39,7 @@ pub struct Remote {
     pub queue_entries: usize,
     /// Most calls of a worker under way at once. Default: 64.
     pub in_flight: usize,
-    /// Most lookups, or writes, in one call. Default: 16.
+    /// Most lookups, or writes, in one call. Default: 8.
     pub batch: usize,
     /// When the store is left alone for a while.
     pub breaker: Breaker,
@@ -63,7 +63,7 @@ section! {
             "Budget of each worker for records that wait to be sent; past it the oldest are dropped.";
         queue_entries = 1024, whole(1..=1 << 16), "Most records and deletions of a worker that wait to be sent.";
         in_flight = 64, whole(1..=4096), "Most calls of a worker under way at once; each lookup counts.";
-        batch = 16, whole(1..=16),
+        batch = 8, whole(1..=16),
             "Most lookups, or writes, that go to the bridge as one call; `1`: each goes alone, and no script is run.";
         breaker = Breaker::default(), object(),
             "When a store that fails or is slow is left alone, and for how long; all workers share what one finds.";

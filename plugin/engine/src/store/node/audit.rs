@@ -22,7 +22,7 @@ impl NodeStore {
     /// Recounts the next `steps` parts of the 32 regions: called by tick, with 1. Whether a region is left half counted, which
     /// is to be gone on with soon.
     ///
-    /// A region is one in 32 buckets, and a step looks at so many of them at most, so that nobody waits long for it. It frees
+    /// A region is one in 32 buckets, and a step looks at 1,024 of them at most, so that nobody waits long for it. It frees
     /// what has expired or was abandoned there. At its end the region's bytes are set to what was counted, if nothing in the
     /// region has changed meanwhile; else the next round will do it. While the store holds more than its budget, because the
     /// budget was lowered, a step evicts as well.
