@@ -2,6 +2,7 @@
 
 use selvage_host::{Callout, Gateway, Headers, Stream};
 
+use crate::remote::{calls, only};
 use crate::{assert_hit, cache_status, fresh};
 
 const PLAIN: &str = r#"{"remote":{"enabled":true},"defaults":{"coalesce":{"fleet":false}}}"#;
@@ -14,18 +15,6 @@ fn gateway(configuration: &str) -> Gateway {
         call.respond(200, Headers::new(), r#"{"PING":[true,"PONG"]}"#);
     }
     gateway
-}
-
-/// The calls in flight about what is stored.
-fn calls(gateway: &Gateway) -> Vec<Callout> {
-    let asked = |call: &Callout| [":purges", ":probe"].iter().all(|key| !call.path().contains(key));
-    gateway.callouts().into_iter().filter(asked).collect()
-}
-
-fn only(mut calls: Vec<Callout>) -> Callout {
-    let call = calls.pop().expect("a call is made");
-    assert!(calls.is_empty(), "{} calls more", calls.len());
-    call
 }
 
 /// Requests for `/0`, `/1` … that wait for the remote store.

@@ -22,12 +22,12 @@ fn gateway_of(workers: usize, configuration: &str) -> Gateway {
 }
 
 /// The calls in flight, without the one that asks for the purges of other nodes and those that probe writes.
-fn calls(gateway: &Gateway) -> Vec<Callout> {
+pub fn calls(gateway: &Gateway) -> Vec<Callout> {
     let asked = |call: &Callout| [":purges", ":probe"].iter().all(|key| !call.path().contains(key));
     gateway.callouts().into_iter().filter(asked).collect()
 }
 
-fn only(mut calls: Vec<Callout>) -> Callout {
+pub fn only(mut calls: Vec<Callout>) -> Callout {
     let call = calls.pop().expect("a call is made");
     assert!(calls.is_empty(), "{} calls more", calls.len());
     call

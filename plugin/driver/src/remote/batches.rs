@@ -6,11 +6,11 @@ use selvage_engine::breaker::{Admit, CallResult};
 use selvage_engine::cache::Cache;
 use selvage_engine::exchange::RemoteAnswer;
 use selvage_engine::fields::Fields;
-use selvage_engine::remote::claim;
-use selvage_engine::remote::dialect::{Answer, Call, Command, DialectError, Kind, Response, wire_key};
+use selvage_engine::remote::dialect::{Call, Command, DialectError, Kind, Response, wire_key};
 use selvage_engine::remote::queue::Task;
 use selvage_engine::time::Timestamp;
 
+use super::lookups::{claim_for, note_duration};
 use super::{Asked, Asker, Remote};
 use crate::breakers::Breakers;
 use crate::host::{Calls, Level};
@@ -99,9 +99,7 @@ impl<H: Calls> Remote<H> {
         let texts: Vec<(String, Option<(String, u64)>)> = some
             .iter()
             .map(|asked| {
-                let claim = asked.claim.filter(|_| claims).map(|lasts| {
-                    (claim::claim(breakers.random()), u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX))
-                });
+                let claim = asked.claim.filter(|_| claims).map(|lasts| claim_for(lasts, breakers));
                 (wire_key(&self.settings.prefix, asked.hash), claim)
             })
             .collect();
@@ -193,10 +191,8 @@ impl<H: Calls> Remote<H> {
         let head = head.as_deref().and_then(Fields::parse).unwrap_or_default();
         let most = self.settings.object_bytes.saturating_add(cache.sealing_bytes());
         let kinds: Vec<Kind> = batch.items.iter().map(|item| item.kind).collect();
-        let took = H::micros().saturating_sub(batch.sent);
         let latency = now.since(batch.since);
-        let step = if batch.writes() { "remote-write" } else { "remote-lookup" };
-        cache.stats.sample("duration_us", step, took);
+        note_duration::<H>(batch.writes(), batch.sent, cache);
         let answers = self.dialect.answers(&kinds, Response { head, body }, most);
         match &answers {
             Err(error) if error.refuses_batches() => {
@@ -222,9 +218,6 @@ impl<H: Calls> Remote<H> {
         let mut told = Vec::with_capacity(kinds.len());
         let mut result = None;
         for (item, answer) in batch.items.into_iter().zip(answers) {
-            if let Ok(Answer::Value(value)) = &answer {
-                self.gathering.found(value.len());
-            }
             self.note_writes(item.kind, batch.sent, &answer, cache, now);
             let about = (item.kind, item.asked.hash, item.claim);
             let (one, found) = self.settle(about, answer, latency, cache, now);

@@ -144,9 +144,9 @@ impl Gathering {
 const MOST: usize = 16;
 /// The bytes of an answer at most: Envoy's `http.async_response_buffer_limit` is 32 MiB, and a pipeline's values are in base64.
 const ANSWER_BYTES: usize = 24 << 20;
-/// The bytes of an answer that others are worth waiting for, and the fewest values: a call costs little beside large ones, and
+/// The bytes of a call or of its answer that others are worth waiting for, and the fewest values: a call costs little beside large ones, and
 /// the last of them would hold up the first.
-const TARGET_BYTES: usize = 160 << 10;
+pub(super) const TARGET_BYTES: usize = 160 << 10;
 const FEWEST: usize = 4;
 /// A ring that got lost is not waited for.
 const LONGEST: Duration = Duration::from_millis(2);

@@ -33,12 +33,12 @@ impl<H: Calls> Remote<H> {
             cache.stats.count("remote", "unfit");
             return false;
         }
-        if self.under_way() >= self.settings.in_flight {
+        let under_way = self.under_way();
+        if under_way >= self.settings.in_flight {
             cache.stats.count("remote", "busy");
             return false;
         }
         let asked = Asked { asker, hash, claim, since: now };
-        let under_way = self.under_way();
         if self.state(breakers, now) == State::Closed && self.gathering.takes::<H>(asked, under_way, now) {
             cache.stats.count("remote", "lookups");
             return true;
@@ -67,8 +67,7 @@ impl<H: Calls> Remote<H> {
         let timeout = self.settings.timeout.saturating_sub(now.since(since));
         let called = match claim.filter(|_| self.takes_claims(now)) {
             Some(lasts) => {
-                let millis = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
-                let claim = claim::claim(breakers.random());
+                let (claim, millis) = claim_for(lasts, breakers);
                 let command = Command::Claim { key: &key, claim: &claim, millis };
                 self.call(asker, hash, &command, admitted, timeout, now)
             }
@@ -116,12 +115,7 @@ impl<H: Calls> Remote<H> {
                 RemoteAnswer::Nothing
             }
             None => {
-                let took = H::micros().saturating_sub(pending.sent);
-                let step = if pending.kind.writes() { "remote-write" } else { "remote-lookup" };
-                cache.stats.sample("duration_us", step, took);
-                if let Ok(Answer::Value(value)) = &answer {
-                    self.gathering.found(value.len());
-                }
+                note_duration::<H>(pending.kind.writes(), pending.sent, cache);
                 let latency = now.since(pending.since);
                 let Pending { kind, hash, claim, .. } = *pending;
                 let (result, found) = self.settle((kind, hash, claim), answer, latency, cache, now);
@@ -160,7 +154,10 @@ impl<H: Calls> Remote<H> {
         now: Timestamp,
     ) -> (CallResult, RemoteAnswer) {
         let (verdict, found) = match answer {
-            Ok(Answer::Value(value)) => read::<H>(hash, value, latency, cache, now),
+            Ok(Answer::Value(value)) => {
+                self.gathering.found(value.len());
+                read::<H>(hash, value, latency, cache, now)
+            }
             answer => {
                 if let Err(error) = &answer {
                     self.claims.note(kind, error, now);
@@ -180,6 +177,17 @@ impl<H: Calls> Remote<H> {
         }
         (verdict.result, found)
     }
+}
+
+/// A claim that no other Envoy leaves, and for how many milliseconds.
+pub(super) fn claim_for<H: Calls>(lasts: Duration, breakers: &mut Breakers<H>) -> (String, u64) {
+    (claim::claim(breakers.random()), u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// How long a call took that was sent at this microsecond.
+pub(super) fn note_duration<H: Calls>(writes: bool, sent: u64, cache: &mut Cache) {
+    let step = if writes { "remote-write" } else { "remote-lookup" };
+    cache.stats.sample("duration_us", step, H::micros().saturating_sub(sent));
 }
 
 /// What lies in a value.

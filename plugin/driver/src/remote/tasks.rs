@@ -10,6 +10,7 @@ use selvage_engine::remote::writes::{self, Reason, State as WriteState};
 use selvage_engine::time::Timestamp;
 
 use super::batches::Item;
+use super::gathering::TARGET_BYTES;
 use super::{Asked, Asker, Pending, Remote};
 use crate::breakers::Breakers;
 use crate::host::{Calls, Envoy, Level};
@@ -117,7 +118,7 @@ impl<H: Calls> Remote<H> {
     /// The next tasks for one call, at most so many, and no more bytes than are worth waiting for.
     fn next_tasks(&self, most: usize, cache: &mut Cache, later: &mut Vec<Task>) -> Vec<Task> {
         let (mut tasks, mut bytes) = (Vec::new(), 0usize);
-        while tasks.len() < most && bytes < BATCH_BYTES {
+        while tasks.len() < most && bytes < TARGET_BYTES {
             let Some(task) = self.next_task(cache, later) else { break };
             if let Task::Replicate { record, .. } = &task {
                 bytes = bytes.saturating_add(record.len());
@@ -205,5 +206,3 @@ impl<H: Calls> Remote<H> {
 
 /// How long it keeps what is written to see whether it takes writes. What is not there can be added again.
 const PROBE_KEPT_SECS: u64 = 1;
-/// Bytes of records in one call that are worth waiting for.
-const BATCH_BYTES: usize = 160 << 10;

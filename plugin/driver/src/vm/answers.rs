@@ -30,10 +30,7 @@ impl<H: Calls> Vm<H> {
         }
         let batch = |root: &mut Root<H>| root.remote.take_batch(token).map(|batch| (root.id, batch));
         if let Some((id, batch)) = self.roots.iter_mut().find_map(batch) {
-            // Both belong to the root context, so they are read before we act for a stream.
-            let head = if headers == 0 { None } else { H::header_pairs(Map::Answer) };
-            let body = if size == 0 { None } else { H::buffer(Buffer::Answer, 0, size) };
-            let (breakers, body) = (&mut self.breakers, body.unwrap_or_default());
+            let ((head, body), breakers) = (at_hand::<H>(headers, size), &mut self.breakers);
             let Some(root) = root_of(&mut self.roots, id) else { return };
             let told = root.remote.judge_all(batch, head, body, breakers, &mut root.cache, now);
             root.remote.send_tasks(breakers, &mut root.cache, now);
@@ -45,10 +42,7 @@ impl<H: Calls> Vm<H> {
         else {
             return;
         };
-        // As above.
-        let head = if headers == 0 { None } else { H::header_pairs(Map::Answer) };
-        let body = if size == 0 { None } else { H::buffer(Buffer::Answer, 0, size) };
-        let (breakers, body) = (&mut self.breakers, body.unwrap_or_default());
+        let ((head, body), breakers) = (at_hand::<H>(headers, size), &mut self.breakers);
         let answer = root.remote.judge(&pending, head, body, breakers, &mut root.cache, now);
         root.remote.send_tasks(breakers, &mut root.cache, now);
         root.remote.send_purges(breakers, &mut root.cache, now);
@@ -123,6 +117,13 @@ impl<H: Calls> Vm<H> {
         root.refreshes.send(&mut root.cache, now);
         root.after_event();
     }
+}
+
+/// The head and the body of an answer. Both belong to the root context, so they are read before we act for a stream.
+fn at_hand<H: Calls>(headers: u32, size: usize) -> (Option<Vec<u8>>, Vec<u8>) {
+    let head = if headers == 0 { None } else { H::header_pairs(Map::Answer) };
+    let body = if size == 0 { None } else { H::buffer(Buffer::Answer, 0, size) };
+    (head, body.unwrap_or_default())
 }
 
 /// Nobody fetches what this claim was for.
