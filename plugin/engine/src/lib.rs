@@ -16,7 +16,10 @@
 //! argument; if it arrives in a later callback it is an event.*
 
 // What only a capability uses stays unused where that was not built.
-#![cfg_attr(not(all(feature = "operators", feature = "maintenance")), allow(dead_code, unused_variables))]
+#![cfg_attr(
+    not(all(feature = "operators", feature = "maintenance", feature = "pools")),
+    allow(dead_code, unused_variables)
+)]
 
 pub mod exchange;
 
@@ -53,6 +56,8 @@ pub mod breaker;
 pub mod chance;
 mod lines;
 mod members;
+#[cfg(feature = "pools")]
+pub mod pools;
 pub mod registry;
 pub mod url;
 
