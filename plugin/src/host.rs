@@ -20,6 +20,13 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_set_buffer_bytes(kind: u32, start: usize, size: usize, data: *const u8, length: usize) -> u32;
     fn proxy_set_header_map_pairs(map: u32, data: *const u8, size: usize) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_add_header_map_value(
         map: u32,
@@ -152,6 +159,13 @@ impl Calls for Real {
     fn header_pairs(map: Map) -> Option<Vec<u8>> {
         // SAFETY: the host writes to the two places during the call.
         bytes(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })
+    }
+
+    fn header(map: Map, name: &str) -> Option<Vec<u8>> {
+        // SAFETY: the host reads the name, and writes to the two places, during the call.
+        bytes(|data, size| unsafe {
+            proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size)
+        })
     }
 
     fn add_header(map: Map, name: &str, value: &[u8]) {

@@ -222,6 +222,11 @@ impl Calls for Simulated {
         })
     }
 
+    fn header(map: Map, name: &str) -> Option<Vec<u8>> {
+        let block = Self::header_pairs(map)?;
+        Fields::parse(&block)?.get(name.as_bytes()).map(<[u8]>::to_vec)
+    }
+
     fn add_header(map: Map, name: &str, value: &[u8]) {
         Self::set_header(map, name, value);
     }

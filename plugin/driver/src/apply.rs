@@ -73,6 +73,12 @@ pub fn apply<H: Calls>(
             streams.insert(context, Stream::Exchange(exchange));
             Step::AwaitsFill
         }
+        Directive::AwaitSlot { ticket } => {
+            root.waiters.queue(ticket, context);
+            root.pace.quicken(now);
+            streams.insert(context, Stream::Exchange(exchange));
+            Step::AwaitsFill
+        }
         Directive::AwaitFill { hash, until } => {
             root.waiters.add(hash, context, until, now);
             streams.insert(context, Stream::Exchange(exchange));

@@ -65,6 +65,15 @@ pub fn export<H: Calls>(root: &mut Root<H>, held: Option<InVm>, breakers: &Break
     metrics.gauge(("live", "refresh-calls"), root.refreshes.calls());
     metrics.gauge(("queue", "remote"), load.remote_queue);
     metrics.gauge(("queue", "purge"), load.purge_queue);
+    for pool in root.cache.pool_figures() {
+        let [high, normal, low] = pool.waiting;
+        let limit = if speaks { pool.limit as usize } else { 0 };
+        metrics.gauge_of_pool(&pool.name, ("pool", "limit"), limit);
+        metrics.gauge_of_pool(&pool.name, ("pool", "in-flight"), pool.in_flight as usize);
+        metrics.gauge_of_pool(&pool.name, ("pool", "waiting-high"), high);
+        metrics.gauge_of_pool(&pool.name, ("pool", "waiting-normal"), normal);
+        metrics.gauge_of_pool(&pool.name, ("pool", "waiting-low"), low);
+    }
     metrics.gauge(("queue", "refresh"), root.cache.refreshes_queued());
     if let Some(held) = held {
         metrics.gauge(("heap_bytes", "used"), if held.serves { H::memory_bytes() } else { 0 });

@@ -106,6 +106,9 @@ pub trait Calls: Sized + 'static {
     /// A header map as a field block.
     fn header_pairs(map: Map) -> Option<Vec<u8>>;
 
+    /// The value of a field.
+    fn header(map: Map, name: &str) -> Option<Vec<u8>>;
+
     /// Puts the fields of a block in the place of all those of a header map.
     fn set_header_pairs(map: Map, block: &[u8]);
 

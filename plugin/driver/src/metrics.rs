@@ -17,6 +17,8 @@ pub struct Metrics<H: Calls> {
     /// The label `plugin` of its gauges.
     label: Box<str>,
     known: BTreeMap<Word, Known>,
+    /// Those that each pool has its own of.
+    of_pools: BTreeMap<(Box<str>, Word), Known>,
     host: PhantomData<H>,
 }
 
@@ -31,7 +33,7 @@ struct Known {
 impl<H: Calls> Metrics<H> {
     /// None is defined yet.
     pub fn new(label: &str) -> Self {
-        Self { label: label.into(), known: BTreeMap::new(), host: PhantomData }
+        Self { label: label.into(), known: BTreeMap::new(), of_pools: BTreeMap::new(), host: PhantomData }
     }
 
     /// Exports what was counted and measured since the last time.
@@ -74,6 +76,25 @@ impl<H: Calls> Metrics<H> {
             return;
         }
         self.share(word, i64::try_from(value).unwrap_or(i64::MAX));
+    }
+
+    /// Exports this worker's share of a gauge of a pool. One that has always been 0 is not defined.
+    pub fn gauge_of_pool(&mut self, pool: &str, word: Word, value: usize) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        let known = match self.of_pools.entry((pool.into(), word)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if value == 0 => return,
+            Entry::Vacant(place) => {
+                let (family, word) = word;
+                let name = format!("selvage.{family}.{pool}.{word}");
+                let Some(id) = H::define_metric(Metric::Gauge, &name) else { return };
+                place.insert(Known { id, told: 0 })
+            }
+        };
+        if value != known.told {
+            H::increment(known.id, value - known.told);
+            known.told = value;
+        }
     }
 
     /// Exports a gauge of which all workers know the same: one of them says it, also that it is 0.
@@ -181,7 +202,8 @@ thread_local! {
 impl<H: Calls> Drop for Metrics<H> {
     /// A root that goes takes its share of the sums with it.
     fn drop(&mut self) {
-        for gauge in self.known.values().filter(|known| known.told != 0) {
+        let gauges = self.known.values().chain(self.of_pools.values());
+        for gauge in gauges.filter(|known| known.told != 0) {
             H::increment(gauge.id, -gauge.told);
         }
     }

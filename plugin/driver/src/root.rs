@@ -60,6 +60,7 @@ impl<H: Calls> Root<H> {
         cache.set_admin_auth(gate);
         cache.set_seal(seal);
         cache.seed_purges(breakers.random());
+        cache.seed_pools(breakers.random());
         // A VM that starts knows what was purged before its first request.
         cache.learn_purges(&mut Moment { now: H::now(), host: &mut Envoy::<H>::new() });
         // How long ago they were is no measure of how long purges take to get about.
@@ -132,6 +133,13 @@ impl<H: Calls> Root<H> {
         self.waiters.expire(now);
     }
 
+    /// Sees to who has waited enough for a place at an origin, and tells the other workers of this one's.
+    pub fn look_after_pools(&mut self, now: Timestamp) {
+        let late = self.pace.is_late(now);
+        self.cache.look_after_pools(late, &mut Moment { now, host: &mut Envoy::<H>::new() });
+        self.note_decided_tickets();
+    }
+
     /// Takes in what other workers have changed and purged.
     pub fn learn(&mut self, now: Timestamp) {
         let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
@@ -143,6 +151,7 @@ impl<H: Calls> Root<H> {
     pub fn next_awake(&mut self) -> Vec<(u32, exchange::Wake)> {
         self.called_self = false;
         self.note_ended_fills();
+        self.note_decided_tickets();
         self.waiters.batch()
     }
 
@@ -159,9 +168,19 @@ impl<H: Calls> Root<H> {
         if self.cache.has_ended_fills() {
             self.note_ended_fills();
         }
+        if self.cache.has_decided_tickets() {
+            self.note_decided_tickets();
+        }
         // One call at a time: each wakes some, and asks for the next.
         if self.waiters.any_awake() && !self.called_self {
             self.called_self = self.wake.call_self();
+        }
+    }
+
+    /// The streams whose tickets have been decided are to be woken.
+    fn note_decided_tickets(&mut self) {
+        for ticket in self.cache.take_decided_tickets() {
+            self.waiters.wake_queued(ticket);
         }
     }
 

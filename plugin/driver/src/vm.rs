@@ -106,7 +106,9 @@ impl<H: Calls> Vm<H> {
         }
         let Some(root) = root_of(&mut self.roots, id) else { return };
         root.waiters.poll_due(now);
-        let quick = root.waiters.any_polling() || root.cache.has_bodies_coming();
+        let quick =
+            root.waiters.any_polling() || root.cache.has_bodies_coming() || root.cache.has_active_pools();
+        root.look_after_pools(now);
         if !root.pace.is_ordinary(quick, now) {
             root.cache.look_after_bodies(&mut Moment { now, host: &mut Envoy::<H>::new() });
             self.wake_some(id, now);
@@ -187,6 +189,10 @@ impl<H: Calls> Vm<H> {
             }
             exchange.on(event, &mut root.cache, &mut Moment { now: H::now(), host: &mut Envoy::<H>::new() });
             root.after_event();
+            // What has ended by its trailers may have a place at the origin until its stream ends.
+            if exchange.holds_slot() {
+                self.streams.insert(context, Stream::Exchange(exchange));
+            }
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Waiters {
     by_hash: BTreeMap<u128, Vec<Waiter>>,
     /// Those that ask the remote store again, and when.
     polling: Vec<(u32, Timestamp)>,
+    /// Those that wait for a slot of a pool, by their tickets.
+    queued: BTreeMap<u64, u32>,
     /// To be woken, in the order in which they came.
     awake: VecDeque<(u32, Wake)>,
 }
@@ -44,6 +46,16 @@ impl Waiters {
         self.polling.push((context, at));
     }
 
+    /// A stream waits for a ticket to be decided.
+    pub fn queue(&mut self, ticket: u64, context: u32) {
+        self.queued.insert(ticket, context);
+    }
+
+    /// A ticket has been decided.
+    pub fn wake_queued(&mut self, ticket: u64) {
+        self.awake.extend(self.queued.remove(&ticket).map(|context| (context, Wake::Slot)));
+    }
+
     /// Whether a stream is to ask the remote store again.
     pub fn any_polling(&self) -> bool {
         !self.polling.is_empty()
@@ -59,7 +71,8 @@ impl Waiters {
         let mut waiting = self.by_hash.iter();
         let fill = waiting.find(|(_, waiting)| waiting.iter().any(|waiter| waiter.context == context));
         let polls = || self.polling.iter().any(|(known, _)| *known == context).then_some(None);
-        fill.map(|(hash, _)| Some(*hash)).or_else(polls)
+        let queued = || self.queued.values().any(|known| *known == context).then_some(None);
+        fill.map(|(hash, _)| Some(*hash)).or_else(polls).or_else(queued)
     }
 
     /// The fetch of a hash has ended.
@@ -74,6 +87,7 @@ impl Waiters {
             waiting.retain(|waiter| waiter.context != context);
         }
         self.polling.retain(|(known, _)| *known != context);
+        self.queued.retain(|_, known| *known != context);
     }
 
     /// Nothing is known any more of the fetches.
@@ -81,6 +95,8 @@ impl Waiters {
         let hashes: Vec<u128> = self.by_hash.keys().copied().collect();
         hashes.into_iter().for_each(|hash| self.wake(hash));
         self.awake.extend(self.polling.drain(..).map(|(context, _)| (context, Wake::Poll)));
+        let queued = std::mem::take(&mut self.queued);
+        self.awake.extend(queued.into_values().map(|context| (context, Wake::Slot)));
     }
 
     /// Wakes those that are to ask the remote store again.
@@ -118,7 +134,10 @@ impl Waiters {
 
     /// Streams that wait, ask again or are to be woken.
     pub fn len(&self) -> usize {
-        self.by_hash.values().map(Vec::len).sum::<usize>() + self.polling.len() + self.awake.len()
+        self.by_hash.values().map(Vec::len).sum::<usize>()
+            + self.polling.len()
+            + self.queued.len()
+            + self.awake.len()
     }
 
     /// Whether there are streams to wake.

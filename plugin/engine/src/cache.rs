@@ -14,6 +14,8 @@ mod insight;
 mod invalidations;
 mod kept;
 mod origins;
+#[cfg(feature = "pools")]
+mod pools;
 mod purging;
 mod refresh;
 mod refreshes;
@@ -28,6 +30,8 @@ mod unshared;
 mod usable;
 mod warmable;
 mod warming;
+#[cfg(not(feature = "pools"))]
+mod without_pools;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -40,6 +44,8 @@ pub use finding::{Found, Tier};
 pub use holdings::Holdings;
 pub use kept::Kept;
 pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
+#[cfg(feature = "pools")]
+pub(crate) use pools::{Admit, Entry, Slot as OriginSlot, entry_of};
 pub use purging::Telling;
 pub use refresh::Refresh;
 pub use remote::Under;
@@ -73,6 +79,27 @@ use crate::store::inflated::Inflated;
 use crate::store::node::{NodeLimits, NodeStore};
 use crate::store::table::Table;
 use crate::time::Timestamp;
+
+/// What one worker knows of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolFigures {
+    /// Its name.
+    pub name: Box<str>,
+    /// Requests that all workers together may have at the origin.
+    pub limit: u32,
+    /// This worker's part of that.
+    pub share: u32,
+    /// Requests that this worker has there.
+    pub in_flight: u32,
+    /// Those of all workers, when it last heard of them.
+    pub in_flight_of_all: u32,
+    /// Requests that wait in this worker: high, normal and low.
+    pub waiting: [usize; 3],
+    /// What an answer takes when nobody waits at the origin, as far as that is known.
+    pub base: Option<Duration>,
+    /// What answers took lately.
+    pub latency: Option<Duration>,
+}
 
 /// The surroundings of one event.
 pub struct Moment<'a> {
@@ -132,6 +159,8 @@ pub struct Cache {
     /// Keys for which the origin failed lately, each at the place its hash gives it.
     failures: Vec<(u128, Timestamp, Failure)>,
     origins: origins::Origins,
+    #[cfg(feature = "pools")]
+    pools: pools::Pools,
     /// What is fetched before a client asks for it.
     warming: warming::Warming,
     refreshes: VecDeque<Refresh>,
@@ -168,6 +197,8 @@ impl Cache {
         // Without a budget it stores nothing, and still tells the workers what changes.
         let buckets = u32::try_from(policy.node.buckets).unwrap_or(u32::MAX);
         let node = NodeStore::new(NodeLimits::within(policy.node.bytes, policy.node.object_bytes, buckets));
+        #[cfg(feature = "pools")]
+        let pools = pools::Pools::new(&policy);
         let purges = Log::new(policy.namespace);
         let warming = warming::Warming::new(&policy);
         Self {
@@ -202,6 +233,8 @@ impl Cache {
             fills: fills::Fills::default(),
             failures: Vec::new(),
             origins,
+            #[cfg(feature = "pools")]
+            pools,
             warming,
             refreshes: VecDeque::new(),
             questions: VecDeque::new(),

@@ -19,6 +19,7 @@ use std::cell::RefCell;
 
 use limits::{CONFIG_BYTES, RULES, VM_BYTES, held_by_vm};
 use reader::{Object, Place};
+pub use settings::by::By;
 pub use settings::freshness::{Stale, Ttl};
 pub use settings::key::{BodyKey, Key, Query, QueryChoice, QueryName, QueryOrder};
 use settings::kinds::text;
@@ -28,6 +29,8 @@ pub use settings::maintenance::Maintenance;
 use settings::nested::object;
 pub use settings::operators::{Admin, Purge, Warm};
 pub use settings::origin::{Coalesce, OriginBreaker, Refresh};
+#[cfg(feature = "pools")]
+pub use settings::pools::{Admission, Pool, PoolQueue, PoolWait, Until};
 pub use settings::remote::{Breaker, Dialect, Remote};
 pub use settings::response::{Compression, RangeFill, Tags, Vary};
 use settings::rule::matched_rule;
@@ -63,6 +66,9 @@ pub struct Config {
     pub purge: Purge,
     /// What is fetched before a client asks for it.
     pub warm: Warm,
+    /// What may be at an origin at once. Default: empty.
+    #[cfg(feature = "pools")]
+    pub pools: Vec<Pool>,
     /// What a request gets when no rule matches, and what rules inherit.
     pub defaults: Rule,
     /// In the order in which they are tried. Default: empty.
@@ -85,6 +91,9 @@ section! {
         purge = Purge::default(), object(), "How purges of other nodes are judged.";
         warm = Warm::default(), object(), "What is fetched before a client asks for it.";
         defaults = Rule::default(), object(), "What a request gets when no rule matches, and what rules inherit.";
+        // Read before the rules that name them.
+        #[cfg(feature = "pools")]
+        pools = Vec::new();
         // Read last, for a rule inherits what `defaults` says.
         rules = Vec::new();
     }
@@ -104,8 +113,25 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         let place = object.place_of("admin");
         place.refuse::<()>("settings", "none: this module was built without operators");
     }
+    #[cfg(feature = "pools")]
+    {
+        use settings::pools::{POOLS, named_pool, refuse_unknown_pool};
+        let Config { defaults, pools, .. } = config;
+        object.each("pools", POOLS, |place, written| named_pool(place, written, pools));
+        let place = object.place_of("defaults").member("admission");
+        refuse_unknown_pool(defaults.admission.as_ref(), pools, place);
+    }
     let Config { defaults, rules, .. } = config;
-    object.each("rules", RULES, |place, written| matched_rule(place, written, defaults, rules));
+    #[cfg(feature = "pools")]
+    let pools = &config.pools;
+    let named = |rule: &Rule, object: &Object<'_, '_>| {
+        #[cfg(feature = "pools")]
+        if object.has("admission") {
+            let place = object.place_of("admission");
+            settings::pools::refuse_unknown_pool(rule.admission.as_ref(), pools, place);
+        }
+    };
+    object.each("rules", RULES, |place, written| matched_rule(place, written, defaults, rules, &named));
 }
 
 impl Config {

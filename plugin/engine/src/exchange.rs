@@ -2,6 +2,8 @@
 //!
 #![doc = include_str!("exchange/transitions.md")]
 
+#[cfg(feature = "pools")]
+mod admitting;
 mod awaiting_body;
 mod claiming;
 mod conditions;
@@ -35,6 +37,8 @@ use crate::cache::{Admitted, Cache, FillEnd, FillId, Kept, Moment, StaleResponse
 use crate::cache_status::{Detail, Forward};
 use crate::credentials::identity_of;
 use crate::fields::Fields;
+#[cfg(feature = "pools")]
+use crate::fields::status_of;
 use crate::policy::FieldName;
 pub use crate::reply::{ContentTypeFix, Reply};
 use crate::request::MethodKind;
@@ -43,6 +47,8 @@ use crate::storability::Asked;
 use crate::store::Slot;
 use crate::time::Timestamp;
 
+#[cfg(feature = "pools")]
+use admitting::{Admitting, Queued};
 use awaiting_body::AwaitingBody;
 #[cfg(feature = "operators")]
 use explaining::Explaining;
@@ -64,11 +70,20 @@ use refetching::Refetching;
 #[derive(Default)]
 pub struct Exchange {
     state: State,
+    aside: Aside,
+    /// What the state keeps of the request, counted against the worker's bound.
+    kept: Option<Kept>,
+}
+
+/// What is kept of a request in every state.
+#[derive(Default)]
+struct Aside {
     /// Somebody wants this one to be explained.
     #[cfg(feature = "operators")]
     explaining: Option<Box<Explaining>>,
-    /// What the state keeps of the request, counted against the worker's bound.
-    kept: Option<Kept>,
+    /// It goes through a pool.
+    #[cfg(feature = "pools")]
+    admitting: Option<Box<Admitting>>,
 }
 
 /// What happened to the stream.
@@ -156,6 +171,11 @@ pub enum Directive {
         /// The moment.
         at: Timestamp,
     },
+    /// Hold the request until its ticket is decided (see [`Cache::take_decided_tickets`]), and wake it with [`Wake::Slot`].
+    AwaitSlot {
+        /// The ticket.
+        ticket: u64,
+    },
     /// Send the request on, with these changes.
     Forward(Vec<RequestEdit>),
     /// Send the response's head on, with these fields added.
@@ -166,8 +186,8 @@ pub enum Directive {
         vary: bool,
         /// Fields that the client does not get.
         strip: Vec<FieldName>,
-        /// The value of `Selvage-Explanation`, for a client that may have it.
-        explanation: Option<Vec<u8>>,
+        /// Further fields that the client gets.
+        add: Vec<(&'static str, Vec<u8>)>,
         /// The client gets another form of it.
         recast: Option<Box<Recast>>,
     },
@@ -222,6 +242,9 @@ enum State {
     Polling(Box<Polling>),
     /// A stage before the cache has taken the request.
     Held(Box<Held>),
+    /// It waits for its turn to go to the origin.
+    #[cfg(feature = "pools")]
+    Queued(Box<Queued>),
     Forwarding(Box<Plan>),
     /// The request went on, and nothing of its response need be read.
     Passing(Box<Passing>),
@@ -244,6 +267,8 @@ impl State {
             Self::Waiting(waiting) => of_held(&waiting.held),
             Self::Polling(polling) => of_held(polling.held()),
             Self::Held(held) => held.kept_bytes(),
+            #[cfg(feature = "pools")]
+            Self::Queued(queued) => queued.kept_bytes(),
             Self::Forwarding(plan) => of_plan(plan),
             Self::Refetching(waiting) => of_plan(waiting.plan()),
             Self::Storing(storing) => of_plan(storing.plan()),
@@ -376,15 +401,39 @@ impl Exchange {
     /// Takes one event in.
     pub fn on(&mut self, event: Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Directive {
         #[cfg(feature = "operators")]
-        let said = self.explaining.as_ref().and_then(|explaining| explaining.on_event(&event, cache, moment));
+        let said =
+            self.aside.explaining.as_ref().and_then(|explaining| explaining.on_event(&event, cache, moment));
+        #[cfg(feature = "pools")]
+        if let Some(admitting) = &mut self.aside.admitting {
+            match &event {
+                Event::Response { head, .. } => {
+                    let (status, load) = (status_of(*head), head.get(LOAD.as_bytes()));
+                    let made_here = status >= 500 && !moment.host.origin_answered();
+                    admitting.head_came(status, load, made_here, cache, moment);
+                }
+                Event::Ended => admitting.end(cache, moment),
+                _ => {}
+            }
+        }
         let state = std::mem::replace(&mut self.state, State::Finished);
         let (state, directive) = match (state, event) {
             (State::Start, Event::Request { head, end_of_stream }) => {
-                #[cfg(feature = "operators")]
-                let begun = entering::begin(head, end_of_stream, &mut self.explaining, cache, moment);
-                #[cfg(not(feature = "operators"))]
-                let begun = entering::begin(head, end_of_stream, cache, moment);
-                begun
+                entering::begin(head, end_of_stream, &mut self.aside, cache, moment)
+            }
+            #[cfg(feature = "pools")]
+            (State::Queued(queued), event @ (Event::Woken(_) | Event::Ended)) => {
+                match (&mut self.aside.admitting, event) {
+                    (Some(admitting), Event::Woken(_)) => admitting.woken(*queued, cache, moment),
+                    (Some(admitting), _) => {
+                        admitting.abandon(*queued, cache, moment);
+                        (State::Finished, Directive::Pass)
+                    }
+                    (None, _) => (State::Finished, Directive::Pass),
+                }
+            }
+            #[cfg(feature = "pools")]
+            (State::Queued(queued), Event::RequestBody { .. }) => {
+                (State::Queued(queued), Directive::AwaitBody)
             }
             (State::AwaitingBody(waiting), Event::RequestBody { chunk, end_of_stream }) => {
                 waiting.on_chunk(chunk, end_of_stream, cache, moment)
@@ -468,10 +517,21 @@ impl Exchange {
                     State::Waiting(waiting) => waiting.abandon(cache),
                     State::Polling(polling) => polling.abandon(cache, moment),
                     State::Refetching(waiting) => waiting.abandon(cache, moment),
+                    #[cfg(feature = "pools")]
+                    State::Queued(queued) => {
+                        if let Some(admitting) = &mut self.aside.admitting {
+                            admitting.abandon(*queued, cache, moment);
+                        }
+                    }
                     _ => {}
                 }
                 (State::Relaying, Directive::Pass)
             }
+        };
+        #[cfg(feature = "pools")]
+        let (state, directive) = match &mut self.aside.admitting {
+            Some(admitting) => admitting.pass(state, directive, cache, moment),
+            None => (state, directive),
         };
         match state.kept_bytes() {
             0 => self.kept = None,
@@ -479,7 +539,7 @@ impl Exchange {
         }
         self.state = state;
         #[cfg(feature = "operators")]
-        if let Some(explaining) = &self.explaining {
+        if let Some(explaining) = &self.aside.explaining {
             let mut directive = directive;
             explaining.add_to(&mut directive, said, cache, moment);
             return directive;
@@ -496,6 +556,8 @@ impl Exchange {
             State::Waiting(_) => "waiting",
             State::Polling(_) => "polling",
             State::Held(held) => held.name(),
+            #[cfg(feature = "pools")]
+            State::Queued(_) => "queued",
             State::Forwarding(_) => "forwarding",
             State::Passing(_) => "passing",
             State::Refetching(_) => "refetching",
@@ -549,6 +611,8 @@ impl Exchange {
     pub fn awaits_fill(&self) -> bool {
         match &self.state {
             State::Waiting(_) | State::Polling(_) => true,
+            #[cfg(feature = "pools")]
+            State::Queued(_) => true,
             State::Held(held) => !held.awaits_body(),
             _ => false,
         }
@@ -569,9 +633,53 @@ impl Exchange {
 
     /// Whether nothing can come of further events.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Relaying | State::Finished)
+        !self.holds_slot() && matches!(self.state, State::Relaying | State::Finished)
+    }
+
+    /// Whether it has a slot of a pool, which is free again when the stream ends.
+    #[cfg_attr(
+        not(feature = "pools"),
+        expect(clippy::missing_const_for_fn, clippy::unused_self, reason = "there are none")
+    )]
+    pub fn holds_slot(&self) -> bool {
+        #[cfg(feature = "pools")]
+        return self.aside.admitting.as_ref().is_some_and(|admitting| admitting.has_slot());
+        #[cfg(not(feature = "pools"))]
+        false
+    }
+
+    /// The head of a response has come of which nothing is read but this: its status, and what the origin says of its load
+    /// ([`LOAD`]). Gives a field that the client gets.
+    pub fn passes(
+        &mut self,
+        status: u16,
+        load: Option<&[u8]>,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Option<(&'static str, Vec<u8>)> {
+        #[cfg(not(feature = "pools"))]
+        return None;
+        #[cfg(feature = "pools")]
+        self.passes_pool(status, load, cache, moment)
+    }
+
+    #[cfg(feature = "pools")]
+    fn passes_pool(
+        &mut self,
+        status: u16,
+        load: Option<&[u8]>,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Option<(&'static str, Vec<u8>)> {
+        let admitting = self.aside.admitting.as_mut()?;
+        let made_here = status >= 500 && !moment.host.origin_answered();
+        admitting.head_came(status, load, made_here, cache, moment);
+        admitting.fields()
     }
 }
+
+/// The field in which an origin says what it has to do.
+pub const LOAD: &str = "endpoint-load-metrics";
 
 /// A reply buffer that a very large head has grown is not kept.
 const LARGEST_KEPT_BUFFER: usize = 64 * 1024;

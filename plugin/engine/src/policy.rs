@@ -6,10 +6,12 @@ pub mod hosts;
 mod matcher;
 
 pub use crate::config::{
-    Admin, BodyKey, Breaker, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node,
+    Admin, BodyKey, Breaker, By, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node,
     OriginBreaker, Purge, Query, QueryChoice, QueryName, QueryOrder, RangeFill, Refresh, Remote,
     RequestDirectives, Rule, SetCookie, Stale, Tags, Ttl, Vary, Warm, Worker,
 };
+#[cfg(feature = "pools")]
+pub use crate::config::{Admission, Pool, Until};
 
 use std::time::Duration;
 
@@ -46,6 +48,9 @@ pub struct Policy {
     pub purge: Purge,
     /// What is fetched before a client asks for it.
     pub warm: Warm,
+    /// What may be at an origin at once.
+    #[cfg(feature = "pools")]
+    pub pools: Box<[Pool]>,
     /// A digest of the namespace: purges are for the caches of one.
     pub namespace: u64,
     /// The namespace itself.
@@ -164,8 +169,11 @@ const ORIGIN_PROBE: Duration = Duration::from_secs(15);
 
 impl From<Config> for Policy {
     fn from(config: Config) -> Self {
-        let Config { name, namespace, mut worker, mut node, remote, admin, purge, warm, defaults, rules } =
-            config;
+        #[cfg(feature = "pools")]
+        let pools = config.pools;
+        let Config {
+            name, namespace, mut worker, mut node, remote, admin, purge, warm, defaults, rules, ..
+        } = config;
         worker.object_bytes = worker.object_bytes.min(worker.bytes);
         node.object_bytes = node.object_bytes.min(usize::try_from(node.bytes).unwrap_or(usize::MAX));
         let has_operators = admin.open || admin.token_env.is_some();
@@ -173,6 +181,8 @@ impl From<Config> for Policy {
         let rules: Box<[(Matcher, Rule)]> =
             rules.into_iter().map(|one| (Matcher::new(one.matching), resolved(one.rule))).collect();
         let default_rule = resolved(defaults);
+        #[cfg(feature = "pools")]
+        let (rules, default_rule) = with_pools(rules, default_rule, &pools);
         let scopes = rules
             .iter()
             .map(|(_, rule)| rule)
@@ -189,6 +199,8 @@ impl From<Config> for Policy {
             admin,
             purge,
             warm,
+            #[cfg(feature = "pools")]
+            pools: pools.into(),
             namespace: xxh3_64(namespace.as_bytes()),
             namespace_name: namespace,
             name,
@@ -230,6 +242,20 @@ fn resolved(mut rule: Rule) -> Rule {
     let watched = tainting_headers.iter().chain(credential_headers.iter()).chain(&vary.require);
     rule.watched = Watched::of(watched);
     rule
+}
+
+/// Which pool each rule names.
+#[cfg(feature = "pools")]
+fn with_pools(
+    mut rules: Box<[(Matcher, Rule)]>,
+    mut default_rule: Rule,
+    pools: &[Pool],
+) -> (Box<[(Matcher, Rule)]>, Rule) {
+    for rule in rules.iter_mut().map(|(_, rule)| rule).chain([&mut default_rule]) {
+        let named = rule.admission.as_ref().map(|admission| &admission.pool);
+        rule.pool = named.and_then(|name| pools.iter().position(|pool| pool.name == *name));
+    }
+    (rules, default_rule)
 }
 
 fn label(name: &str) -> Box<str> {

@@ -1,7 +1,7 @@
 //! A response that is made here, in the origin's place.
 
 use crate::cache_status::Outcome;
-use crate::fields::FieldBlock;
+use crate::fields::{FieldBlock, Fields};
 use crate::store::response::Body;
 
 /// A response that the cache makes.
@@ -46,6 +46,15 @@ impl Reply {
         }
         block.write_with(&[], &mut head);
         Self::made(status, head, content.to_vec())
+    }
+
+    /// Adds a field.
+    pub(crate) fn add(&mut self, name: &[u8], value: &[u8]) {
+        if let Some(fields) = Fields::parse(&self.fields) {
+            let block = FieldBlock::copy_of(fields);
+            self.fields.clear();
+            block.write_with(&[(name, value)], &mut self.fields);
+        }
     }
 
     /// The content to send.

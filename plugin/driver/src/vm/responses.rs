@@ -2,7 +2,7 @@
 
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::coding::head::ACCEPT_ENCODING;
-use selvage_engine::exchange::{ContentTypeFix, Directive, Event, Fetched, Recast, Reply};
+use selvage_engine::exchange::{ContentTypeFix, Directive, Event, Fetched, LOAD, Recast, Reply};
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::FieldName;
 
@@ -34,7 +34,21 @@ impl<H: Calls> Vm<H> {
             if let Some(value) = &passing.cache_status {
                 H::add_header(Map::Response, "cache-status", value);
             }
-            self.streams.remove(&context);
+            if exchange.holds_slot() {
+                let status = H::header(Map::Response, ":status")
+                    .and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
+                let load = H::header(Map::Response, LOAD);
+                let mut moment = Moment { now: H::now(), host: &mut Envoy::<H>::new() };
+                let field =
+                    exchange.passes(status.unwrap_or(0), load.as_deref(), &mut root.cache, &mut moment);
+                if let Some((name, value)) = field {
+                    H::add_header(Map::Response, name, &value);
+                }
+            }
+            if exchange.is_over() {
+                self.streams.remove(&context);
+            }
+            root.after_event();
             return Action::Continue;
         }
         let block = H::header_pairs(Map::Response).unwrap_or_default();
@@ -58,7 +72,7 @@ impl<H: Calls> Vm<H> {
                     Action::Pause
                 }
             },
-            Directive::Relay { cache_status, vary, strip, explanation, recast } => {
+            Directive::Relay { cache_status, vary, strip, add, recast } => {
                 remove_all::<H>(&strip);
                 if let Some(value) = cache_status {
                     H::add_header(Map::Response, "cache-status", &value);
@@ -66,8 +80,8 @@ impl<H: Calls> Vm<H> {
                 if vary {
                     H::add_header(Map::Response, "vary", ACCEPT_ENCODING);
                 }
-                if let Some(line) = explanation {
-                    H::add_header(Map::Response, "selvage-explanation", &line);
+                for (name, value) in &add {
+                    H::add_header(Map::Response, name, value);
                 }
                 if let Some(recast) = recast {
                     let Recast { status, remove, set, window } = *recast;
@@ -130,6 +144,9 @@ impl<H: Calls> Vm<H> {
             answer_with_a_type::<H>(reply, &mut root.cache);
         }
         root.after_event();
+        if exchange.holds_slot() {
+            self.streams.insert(context, Stream::Exchange(exchange));
+        }
     }
 
     /// A part of the response's body.

@@ -38,6 +38,9 @@ pub struct Refresh {
     pub request: Vec<u8>,
     /// How long the answer may take.
     pub timeout: Duration,
+    /// Its place at the origin, where the rule names a pool.
+    #[cfg(feature = "pools")]
+    pub(crate) slot: Option<super::OriginSlot>,
 }
 
 /// What a request of the cache's own is for, and so who is told what came of it.

@@ -3,7 +3,7 @@
 //! Each kind is a pair: the words for what is allowed, and the parser that decides it.
 
 use super::limits::{HOST_CHARS, NAME_CHARS, PATH_CHARS};
-use super::{DEFAULT_RULE, FieldName, QueryName};
+use super::{By, DEFAULT_RULE, FieldName, QueryName};
 use crate::uri::ipv6;
 use crate::url::Url;
 
@@ -29,6 +29,24 @@ pub(super) const NAMESPACE: &str = r#"a name of 1 to 128 letters, digits, "-", "
 pub(super) fn namespace(text: &str) -> Option<Box<str>> {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     (bounded(text, NAME_CHARS) && plain).then(|| text.into())
+}
+
+pub(super) const BY: &str =
+    r#""ip", "host", "path", "rule", "header:NAME" with a request field, or "cookie:NAME""#;
+
+/// What tells requests apart.
+pub(super) fn by(text: &str) -> Option<By> {
+    match text {
+        "ip" => Some(By::Ip),
+        "host" => Some(By::Host),
+        "path" => Some(By::Path),
+        "rule" => Some(By::Rule),
+        _ => match text.split_once(':')? {
+            ("header", name) => field(name).map(By::Header),
+            ("cookie", name) => cookie(name).map(By::Cookie),
+            _ => None,
+        },
+    }
 }
 
 pub(super) const CLUSTER: &str = "1 to 128 visible ASCII characters";

@@ -12,12 +12,15 @@ use super::settings::{Section, Visitor};
 use super::units::{show_duration, show_size};
 
 /// One member of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
     /// From the top, such as `worker.bytes`. Members of `rules[]` stand without it: most are those of `defaults` too.
     pub(crate) path: String,
     pub(crate) form: Form,
     /// As JSON; empty if there is none.
     pub(crate) default: String,
+    /// It must be written.
+    pub(crate) required: bool,
     pub(crate) meaning: &'static str,
 }
 
@@ -26,6 +29,8 @@ pub(crate) struct Member {
 pub(crate) enum Form {
     Object,
     Rules,
+    /// Objects of one kind: how many at most, what they are called, and their members.
+    Objects(usize, &'static str, Vec<Member>),
     Switch,
     Whole(RangeInclusive<u64>),
     Size(RangeInclusive<u64>),
@@ -62,8 +67,24 @@ pub(crate) fn top() -> Vec<Member> {
     // On the page the store that must be set up stands before the two that need not be.
     let rank = |path: &str| FIRST.iter().position(|first| path.split('.').next() == Some(first));
     members.sort_by_key(|member| rank(&member.path).unwrap_or(FIRST.len()));
-    let meaning = "Tried in order; the first whose `match` fits is used.";
-    members.push(Member { path: "rules".into(), form: Form::Rules, default: "[]".into(), meaning });
+    let list = |path: &str, form: Form, meaning: &'static str| Member {
+        path: path.into(),
+        form,
+        default: "[]".into(),
+        required: false,
+        meaning,
+    };
+    #[cfg(feature = "pools")]
+    {
+        use super::settings::pools::POOLS;
+        let form = Form::Objects(POOLS, "pools", described(&super::Pool::default()));
+        members.push(list(
+            "pools",
+            form,
+            "What may be at an origin at once; rules name the one that theirs is in.",
+        ));
+    }
+    members.push(list("rules", Form::Rules, "Tried in order; the first whose `match` fits is used."));
     // They stand at `rules[]`.
     members.retain(|member| !member.path.starts_with("defaults."));
     members
@@ -95,7 +116,8 @@ pub(crate) fn described(section: &impl Section) -> Vec<Member> {
                 (Form::Nullable(_), None) => "null".into(),
                 (_, None) => String::new(),
             };
-            self.0.push(Member { path: name.into(), form, default, meaning });
+            let required = kind.required().is_some();
+            self.0.push(Member { path: name.into(), form, default, required, meaning });
             let below = kind.below().into_iter();
             self.0.extend(below.map(|member| Member { path: format!("{name}.{}", member.path), ..member }));
         }
@@ -110,8 +132,17 @@ pub(crate) fn described(section: &impl Section) -> Vec<Member> {
 pub fn markdown() -> String {
     let mut table = String::from("| member | holds | default | meaning |\n|---|---|---|---|\n");
     let settings_of_rules = settings();
-    for (prefix, members) in [("", top()), ("rules[].", rule_only()), ("rules[].", settings_of_rules)] {
-        for Member { path, form, default, meaning } in &members {
+    let top = top();
+    let mut parts = vec![(String::new(), top.clone())];
+    for Member { path, form, .. } in top {
+        if let Form::Objects(_, _, members) = form {
+            parts.push((format!("{path}[]."), members));
+        }
+    }
+    parts.push(("rules[].".to_owned(), rule_only()));
+    parts.push(("rules[].".to_owned(), settings_of_rules));
+    for (prefix, members) in parts {
+        for Member { path, form, default, meaning, .. } in &members {
             let default = match (form, default.is_empty()) {
                 (Form::Object, _) | (_, true) => String::new(),
                 _ => format!("`{}`", default.replace(',', ", ")),
@@ -136,6 +167,7 @@ impl Form {
         match self {
             Form::Object => "object".into(),
             Form::Rules => format!("list of at most {RULES} rules"),
+            Form::Objects(most, called, _) => format!("list of at most {most} {called}"),
             Form::Switch => "`true` or `false`".into(),
             Form::Whole(bounds) => ends(bounds, |number| number.to_string()),
             Form::Size(bounds) => format!("size, {}", ends(bounds, show_size)),
@@ -165,7 +197,11 @@ mod tests {
     #[test]
     fn the_table_has_a_row_for_every_member() {
         let table = markdown();
-        let members = top().len() + rule_only().len() + settings().len();
+        let listed = top().into_iter().map(|member| match member.form {
+            Form::Objects(_, _, members) => members.len(),
+            _ => 0,
+        });
+        let members = listed.sum::<usize>() + top().len() + rule_only().len() + settings().len();
         assert_eq!(table.lines().filter(|line| line.starts_with("| `")).count(), members);
         assert!(table.contains("| `worker.bytes` | size, 0B to 700MiB | `\"64MiB\"` |"), "{table}");
         assert!(table.contains("| `rules[].key.query.drop` |"), "{table}");

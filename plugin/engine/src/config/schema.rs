@@ -49,8 +49,15 @@ fn tree(members: &[Member]) -> Value {
         if let Ok(default) = serde_json::from_str::<Value>(&member.default) {
             merge(&mut one, json!({ "default": default }));
         }
-        if member.path == "key.body" {
-            merge(&mut one, json!({ "required": ["methods"] }));
+        let within = |other: &&Member| other.path.strip_prefix(&member.path).is_some_and(is_own_member);
+        let required: Vec<&str> = members
+            .iter()
+            .filter(|other| other.required)
+            .filter(within)
+            .filter_map(|other| other.path.rsplit('.').next())
+            .collect();
+        if !required.is_empty() {
+            merge(&mut one, json!({ "required": required }));
         }
         if member.path == "key.query" {
             merge(&mut one, one_choice());
@@ -67,10 +74,22 @@ fn tree(members: &[Member]) -> Value {
     root
 }
 
+/// Whether what follows an object's path leads to a member of its own.
+fn is_own_member(rest: &str) -> bool {
+    rest.strip_prefix('.').is_some_and(|name| !name.contains('.'))
+}
+
 fn form(form: &Form) -> Value {
     match form {
         Form::Object => json!({ "type": "object", "properties": {}, "additionalProperties": false }),
         Form::Rules => json!({ "type": "array", "maxItems": RULES }),
+        Form::Objects(most, _, members) => {
+            let mut item = tree(members);
+            let required: Vec<&str> =
+                members.iter().filter(|member| member.required).map(|member| member.path.as_str()).collect();
+            merge(&mut item, json!({ "required": required }));
+            json!({ "type": "array", "items": item, "maxItems": most })
+        }
         Form::Switch => json!({ "type": "boolean" }),
         Form::Whole(bounds) => {
             json!({ "type": "integer", "minimum": bounds.start(), "maximum": bounds.end() })

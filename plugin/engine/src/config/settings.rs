@@ -14,6 +14,7 @@
 //! To add a member: add the field and, in the same file, its row; then renew the schema and the page as their tests say.
 //! A field without a row does not compile.
 
+pub(crate) mod by;
 pub(crate) mod freshness;
 pub(crate) mod key;
 pub(crate) mod kinds;
@@ -23,6 +24,8 @@ pub(crate) mod maintenance;
 pub(crate) mod nested;
 pub(crate) mod operators;
 pub(crate) mod origin;
+#[cfg(feature = "pools")]
+pub(crate) mod pools;
 pub(crate) mod remote;
 pub(crate) mod response;
 pub(crate) mod rule;

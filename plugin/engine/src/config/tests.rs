@@ -74,7 +74,7 @@ fn all_faults_are_told_at_once_with_path_find_and_remedy() {
         }"#,
     );
     for wanted in [
-        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "defaults", "rules" (did you mean "worker"?)"#,
+        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "defaults", "pools", "rules" (did you mean "worker"?)"#,
         r#"name: found "é", allowed: 1 to 128 printable ASCII characters"#,
         r#"worker.bytes: found "701MiB", allowed: a size such as "64KiB", "64MiB", "1GiB" or whole bytes, from "0B" to "700MiB""#,
         "worker.entries: found -1, allowed: a whole number from 1 to 4194304",
@@ -133,14 +133,14 @@ fn each_wrong_example_is_refused_with_path_and_allowed_values() {
         std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let wrong: BTreeSet<String> = files.filter(|name| name.starts_with("bad-")).collect();
     assert_eq!(tried, wrong);
-    assert_eq!(wrong.len(), 14);
+    assert_eq!(wrong.len(), 15);
 }
 
 /// The configuration with one member written, in each place where the member may stand.
 fn written(member: &Member, place: &str, value: Value) -> Value {
     let mut names: Vec<&str> = place.split('.').filter(|name| !name.is_empty()).collect();
-    let in_rule = names.first() == Some(&"rules[]");
-    names.retain(|name| *name != "rules[]");
+    let listed = names.first().and_then(|name| name.strip_suffix("[]"));
+    names.retain(|name| !name.ends_with("[]"));
     names.extend(member.path.split('.'));
     let mut json = value;
     for name in names.into_iter().rev() {
@@ -148,13 +148,21 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
         if name == "body" && object["body"].is_object() && object["body"].get("methods").is_none() {
             object["body"]["methods"] = json!(["POST"]);
         }
+        if name == "admission" && object["admission"].is_object() && object["admission"].get("pool").is_none()
+        {
+            object["admission"]["pool"] = json!("p");
+        }
         json = object;
     }
-    if in_rule {
+    let pool = json.pointer("/admission/pool").or(json.pointer("/defaults/admission/pool")).cloned();
+    if let Some(listed) = listed {
         if json.get("name").is_none() {
             json["name"] = json!("r");
         }
-        json = json!({ "rules": [json] });
+        json = json!({ listed: [json] });
+    }
+    if let Some(Value::String(pool)) = pool {
+        json["pools"] = json!([{ "name": pool }]);
     }
     json
 }
@@ -166,7 +174,19 @@ fn all_members() -> Vec<(&'static str, Member)> {
         .chain(at("rules[]", rule_only()))
         .chain(at("rules[]", settings()))
         .chain(at("defaults", settings()))
+        .chain(listed())
         .collect()
+}
+
+/// The members of objects in lists that are no rules.
+fn listed() -> Vec<(&'static str, Member)> {
+    let mut members = Vec::new();
+    for member in top() {
+        if let ("pools", Form::Objects(_, _, own)) = (member.path.as_str(), member.form) {
+            members.extend(own.into_iter().map(|member| ("pools[]", member)));
+        }
+    }
+    members
 }
 
 /// Values that the member's form allows, and values that it does not.
@@ -187,6 +207,7 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
         "match.hosts" => good(&["a.test", "*.a.test", "*"]),
         "match.paths" => good(&["/a", "/a/*", "*.css"]),
         "match.methods" => good(&["GET", "M-SEARCH"]),
+        "admission.fair_by" => good(&["ip", "host", "path", "rule", "header:x-a", "cookie:a"]),
         "key.body.methods" => good(&["POST", "QUERY"]),
         "compression.types" => good(&["text/html", "text/*", "+json"]),
         _ => good(&["x-a"]),
@@ -208,6 +229,14 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
                 many(|index| json!({ "name": format!("r{index}") }), limits::RULES + 1),
             ],
         ),
+        Form::Objects(most, ..) => {
+            let object = |index| json!({ "name": format!("o{index}") });
+            let twice = json!([object(1), object(1)]);
+            (
+                vec![json!([]), many(object, *most)],
+                vec![json!({}), json!(null), many(object, most + 1), twice],
+            )
+        }
         Form::Switch => (vec![json!(true), json!(false)], vec![json!("true"), json!(1), json!(null)]),
         Form::Whole(bounds) => ranged(*bounds.start(), *bounds.end()),
         Form::Size(bounds) => {
@@ -285,7 +314,7 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
 
 /// A member that no configuration has.
 fn unknown() -> Member {
-    Member { path: "~".into(), form: Form::Switch, default: String::new(), meaning: "" }
+    Member { path: "~".into(), form: Form::Switch, default: String::new(), required: false, meaning: "" }
 }
 
 #[test]
@@ -307,7 +336,11 @@ fn the_reader_takes_every_described_member_within_its_bounds_and_refuses_it_beyo
 #[test]
 fn every_described_default_is_the_codes_and_every_member_changes_something() {
     for (place, member) in all_members() {
-        let bare = if place == "rules[]" { parse(r#"{"rules":[{"name":"r"}]}"#) } else { Config::default() };
+        let bare = match place {
+            "rules[]" => parse(r#"{"rules":[{"name":"r"}]}"#),
+            "pools[]" => parse(r#"{"pools":[{"name":"r"}]}"#),
+            _ => Config::default(),
+        };
         // Below an object that may be null there is a default only once the object is written.
         let nullable = all_members().into_iter().find(|(at, above)| {
             let is_below = member.path.strip_prefix(&*above.path).is_some_and(|rest| rest.starts_with('.'));
@@ -359,6 +392,8 @@ fn objects<'s>(schema: &'s Value, node: &'s Value, place: &str, found: &mut Vec<
         objects(schema, member, &format!("{place}.{name}"), found);
         if name == "rules" {
             objects(schema, resolve(&member["items"]).expect("rule"), &format!("{place}.rules[]"), found);
+        } else if member["items"].get("properties").is_some() {
+            objects(schema, &member["items"], &format!("{place}.{name}[]"), found);
         }
     }
 }
@@ -368,7 +403,7 @@ fn the_schema_and_the_reader_know_the_same_members() {
     let schema: Value = serde_json::from_str(COMMITTED).unwrap();
     let mut found = Vec::new();
     objects(&schema, &schema, "", &mut found);
-    assert_eq!(found.len(), 11 + 2 * 13, "{found:?}");
+    assert_eq!(found.len(), 14 + 2 * 14, "{found:?}");
     for (place, names) in found {
         assert_eq!(names_known_to_the_reader(&place), names, "{place}");
     }

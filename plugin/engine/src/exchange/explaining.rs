@@ -3,7 +3,7 @@
 use super::{Directive, Event, RequestEdit};
 use crate::cache::{Cache, Moment};
 use crate::explain::{Answer, Subject, explain};
-use crate::fields::{FieldBlock, Fields, status_of};
+use crate::fields::{Fields, status_of};
 use crate::request::Request;
 use crate::stages::operators;
 use crate::time::Timestamp;
@@ -79,14 +79,11 @@ impl Explaining {
     ) {
         match directive {
             Directive::Forward(edits) => edits.push(RequestEdit::Remove("selvage-explain")),
-            Directive::Relay { explanation, .. } => *explanation = said,
+            Directive::Relay { add, .. } => add.extend(said.map(|line| ("selvage-explanation", line))),
             Directive::Respond(reply) => {
-                let Some(line) = self.line(None, cache, moment) else { return };
-                let Some(fields) = Fields::parse(&reply.fields) else { return };
-                let block = FieldBlock::copy_of(fields);
-                reply.fields.clear();
-                let field: (&[u8], &[u8]) = (b"selvage-explanation", &line);
-                block.write_with(&[field], &mut reply.fields);
+                if let Some(line) = self.line(None, cache, moment) {
+                    reply.add(b"selvage-explanation", &line);
+                }
             }
             _ => {}
         }

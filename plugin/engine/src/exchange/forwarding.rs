@@ -210,7 +210,7 @@ pub(super) fn relay(outcome: &Outcome, rule: &Rule, head: Fields<'_>, cache: &mu
     if rule.hides_tags() {
         strip.extend(rule.tags.headers.iter().filter(|name| head.get(name).is_some()).cloned());
     }
-    Directive::Relay { cache_status, vary: false, strip, explanation: None, recast: None }
+    Directive::Relay { cache_status, vary: false, strip, add: Vec::new(), recast: None }
 }
 
 /// The value of `Cache-Status`, unless the rule is silent.

@@ -36,7 +36,7 @@ impl Passing {
             strip: self.strip(policy).to_vec(),
             cache_status: self.cache_status,
             vary: false,
-            explanation: None,
+            add: Vec::new(),
             recast: None,
         }
     }

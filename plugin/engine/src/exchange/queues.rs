@@ -21,11 +21,15 @@ impl Cache {
 
     /// The next request to send: what is to be renewed comes before what is only warmed.
     pub fn next_refresh(&mut self, moment: &mut Moment<'_>) -> Option<Refresh> {
-        while let Some(refresh) = self.refresh_queue().pop_front() {
-            if !refresh.is_late(moment.now) {
+        for _ in 0..self.refresh_queue().len() {
+            let mut refresh = self.refresh_queue().pop_front()?;
+            if refresh.is_late(moment.now) {
+                refresh.drop_late(self, moment);
+            } else if refresh.may_go(self, moment) {
                 return Some(refresh);
+            } else {
+                self.refresh_queue().push_back(refresh);
             }
-            refresh.drop_late(self, moment);
         }
         self.next_warm(moment)
     }
@@ -41,7 +45,13 @@ impl Cache {
             match warming::prepare(&item, self, moment) {
                 // The remote store may have it.
                 Prepared::Fetch(refresh) if refresh.question().is_some() => self.queue_refresh(*refresh),
-                Prepared::Fetch(refresh) => return Some(*refresh),
+                Prepared::Fetch(mut refresh) => {
+                    if refresh.may_go(self, moment) {
+                        return Some(*refresh);
+                    }
+                    self.queue_refresh(*refresh);
+                    return None;
+                }
                 Prepared::Fresh => self.warmed(item, Warmed::Fresh, now),
                 Prepared::Refused(why) => self.warmed(item, Warmed::Refused(why), now),
                 Prepared::Later(pause) => self.warm_queue().later(item, now.plus(pause)),

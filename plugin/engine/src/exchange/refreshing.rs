@@ -9,6 +9,8 @@ use super::lookup::LookupRequest;
 use super::{Directive, Event, Exchange, Plan, Purpose, Role, StaleResponse, State};
 use crate::admission;
 use crate::breaker::CallResult;
+#[cfg(feature = "pools")]
+use crate::cache::Entry;
 use crate::cache::{
     Admitted, AnsweredBy, Awaited, Cache, Errand, Failure, FillEnd, FillId, Fleet, Moment, Refresh, Warmed,
 };
@@ -17,6 +19,8 @@ use crate::credentials::identity_of;
 use crate::fields::{FieldBlock, Fields};
 use crate::key::{self, Changed};
 use crate::policy::Rule;
+#[cfg(feature = "pools")]
+use crate::pools::queue::Class;
 use crate::request::{MethodKind, Request};
 use crate::storability::is_bodiless;
 use crate::store::response::StoredResponse;
@@ -220,6 +224,8 @@ pub(super) fn fetch(
         cluster,
         request: sent,
         timeout,
+        #[cfg(feature = "pools")]
+        slot: None,
     }
 }
 
@@ -234,7 +240,8 @@ impl Refresh {
     }
 
     /// The origin has answered. `moment` belongs to this answer.
-    pub fn answered(self, head: Fields<'_>, body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) {
+    pub fn answered(mut self, head: Fields<'_>, body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) {
+        self.leave_origin(false, cache, moment);
         let status = crate::fields::status_of(head);
         let told = head.get(b"content-length").and_then(|told| std::str::from_utf8(told).ok()?.parse().ok());
         if told.is_some_and(|told: u64| told > body.len() as u64) && !is_bodiless(status) {
@@ -325,20 +332,23 @@ impl Refresh {
     ///
     /// Which of the two is not known, so it is nothing against the origin; what never answers at all is told by
     /// [`Refresh::unanswered`]. The next refresh of the key waits for a while, as after a failure.
-    pub fn cut_off(self, cache: &mut Cache, moment: &mut Moment<'_>) {
+    pub fn cut_off(mut self, cache: &mut Cache, moment: &mut Moment<'_>) {
+        self.leave_origin(false, cache, moment);
         // No status of a failure: nothing stale is to stand in for an origin that may be well.
         let failure = Failure { status: 0, answered_by: AnsweredBy::Host };
         self.fail(failure, CallResult::Dropped, End::Failed, cache, moment);
     }
 
     /// No answer has come, or one that the host made.
-    pub fn unanswered(self, status: u16, cache: &mut Cache, moment: &mut Moment<'_>) {
+    pub fn unanswered(mut self, status: u16, cache: &mut Cache, moment: &mut Moment<'_>) {
+        self.leave_origin(true, cache, moment);
         let result = if status == 504 { CallResult::Timeout } else { CallResult::Failure };
         self.fail(Failure { status, answered_by: AnsweredBy::Host }, result, End::Failed, cache, moment);
     }
 
     /// The call could not be made.
-    pub fn not_sent(self, why: NotSent, cache: &mut Cache, moment: &mut Moment<'_>) {
+    pub fn not_sent(mut self, why: NotSent, cache: &mut Cache, moment: &mut Moment<'_>) {
+        self.leave_origin(false, cache, moment);
         let (result, end) = match why {
             NotSent::UnknownCluster => {
                 cache.note_unknown_cluster(self.rule, moment.now);
@@ -347,6 +357,30 @@ impl Refresh {
             NotSent::Unreachable => (CallResult::Failure, End::Failed),
         };
         self.fail(Failure { status: 503, answered_by: AnsweredBy::Host }, result, end, cache, moment);
+    }
+
+    /// Whether it has its place at the origin, where the rule names a pool. It waits for none: others go first.
+    pub(super) fn may_go(&mut self, cache: &mut Cache, moment: &mut Moment<'_>) -> bool {
+        #[cfg(feature = "pools")]
+        if self.slot.is_none()
+            && let Some(pool) = cache.policy().rule(self.rule).pool
+        {
+            let entry = Entry { pool, class: Class::Low, lane: 0, shadow: false };
+            self.slot = cache.try_admit(entry, moment);
+            return self.slot.is_some();
+        }
+        true
+    }
+
+    /// It is done there.
+    fn leave_origin(&mut self, failed: bool, cache: &mut Cache, moment: &mut Moment<'_>) {
+        #[cfg(feature = "pools")]
+        if let Some(mut slot) = self.slot.take() {
+            if failed {
+                cache.note_origin_failure(&mut slot);
+            }
+            cache.free_slot(&slot, moment.now);
+        }
     }
 
     /// It has waited too long for others to end.

@@ -27,6 +27,8 @@ pub enum Wake {
     Enough,
     /// It is time to ask the remote store again, after [`Directive::AwaitMoment`].
     Poll,
+    /// Its ticket has been decided, after `AwaitSlot`.
+    Slot,
 }
 
 impl Waiting {
@@ -52,10 +54,10 @@ impl Waiting {
                 alone
             }
             // Never meant for this state: it is answered as if its fetch had ended.
-            Wake::Ended | Wake::Poll if times >= MOST_TIMES || moment.now >= until => alone,
+            Wake::Ended | Wake::Poll | Wake::Slot if times >= MOST_TIMES || moment.now >= until => alone,
             // What it waited for was for others, or takes long.
-            Wake::Ended | Wake::Poll if cache.has_parted(fill, identity, moment.now) => alone,
-            Wake::Ended | Wake::Poll => Fetch::Undecided { waited: times, since: Some(since) },
+            Wake::Ended | Wake::Poll | Wake::Slot if cache.has_parted(fill, identity, moment.now) => alone,
+            Wake::Ended | Wake::Poll | Wake::Slot => Fetch::Undecided { waited: times, since: Some(since) },
         };
         held.settle(RemoteUse::Possible, fetch, cache, moment)
     }

@@ -101,6 +101,12 @@ pub fn of_detail(detail: Detail) -> Reason {
             "",
             "at most 2048 tags by response (a group of Cache-Groups counts as two)",
         ),
+        #[cfg(feature = "pools")]
+        Detail::Overload => (
+            "as many requests are at the origin as its pool allows, and the queue is full or has been waited in enough",
+            "RFC 9110 §15.6.4",
+            "stale.if_error or stale.disconnected serve what is stored instead; admission: null asks it at once",
+        ),
         #[cfg(feature = "maintenance")]
         Detail::Maintenance => (
             "the rule answers 503 within a window of time",

@@ -149,7 +149,8 @@ pub fn gauges(host: &mut dyn Host, plugin: &str) -> impl Iterator<Item = (Word, 
 }
 
 fn words(kind: list::Kind) -> impl Iterator<Item = Word> {
-    let families = list::FAMILIES.iter().filter(move |family| family.kind == kind && !family.by_rule());
+    let owned = |family: &list::Family| family.by_rule() || family.by_pool();
+    let families = list::FAMILIES.iter().filter(move |family| family.kind == kind && !owned(family));
     families.flat_map(|family| family.words.iter().map(|word| (family.name, *word)))
 }
 

@@ -22,11 +22,15 @@ pub(crate) fn effective(policy: &Policy) -> Value {
         admin: policy.admin.clone(),
         purge: policy.purge.clone(),
         warm: policy.warm.clone(),
+        #[cfg(feature = "pools")]
+        pools: Vec::new(),
         defaults: default.clone(),
         rules: Vec::new(),
     };
     let mut shown = Shown::default();
     config.rows(&mut shown);
+    #[cfg(feature = "pools")]
+    shown.put("pools", Some(policy.pools.iter().map(Shown::of).collect()));
     let rules = policy.written_rules().map(|(matching, rule)| rule_shown(matching, rule, default)).collect();
     shown.put("rules", Some(rules));
     shown.end()
@@ -99,7 +103,7 @@ mod tests {
             settings().into_iter().map(|member| (format!("defaults.{}", member.path), member.default));
         for (path, default) in top.chain(settings) {
             // A choice is shown as one of the three, and what is null by default has no members.
-            let unseen = ["key.query.only", "key.query.except", "key.body.", "maintenance."];
+            let unseen = ["key.query.only", "key.query.except", "key.body.", "maintenance.", "admission."];
             if unseen.iter().any(|part| path.contains(part)) {
                 continue;
             }

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! Little endian; times in milliseconds since the epoch. Each worker writes every 50 ms what it wants and takes its part of
-//! the limit. It takes no more than the others have let go, so that all parts together are never more than the limit, but
-//! for one slot that a worker takes whose requests would wait for ever. One that is silent for two seconds has lost its
-//! part: its VM has ended.
+//! the limit. It takes no more than the others have let go, so that all parts together are never more than the limit; only
+//! where there are more workers than places has each one whose requests wait. A worker that is silent for two seconds has
+//! lost its part: its VM has ended.
 
 use std::time::Duration;
 
@@ -90,36 +90,28 @@ impl Record {
     /// Takes in what a worker says, and gives it its part.
     fn hear(&mut self, own: Own, told: Told, bounds: &Bounds, now: Timestamp, random: u64) -> Heard {
         self.workers.retain(|worker| worker.id == own.id || now.since(worker.written) < SILENT);
-        let busiest = |workers: &[Worker]| -> u32 {
-            let others = workers.iter().filter(|worker| worker.id != own.id);
-            others.map(|worker| worker.in_flight).fold(0, u32::saturating_add)
-        };
-        let others_in_flight = busiest(&self.workers);
+        let others = || self.workers.iter().filter(|worker| worker.id != own.id);
+        let of_others = |number: fn(&Worker) -> u32| others().map(number).fold(0, u32::saturating_add);
+        let (held, others_in_flight) = (of_others(|other| other.held), of_others(|other| other.in_flight));
+        let wanted: Vec<(u64, u32)> = others().map(|other| (other.id, other.wanted)).collect();
+        let own_wanted = own.in_flight.saturating_add(own.waiting);
         self.controller.take(told, others_in_flight.saturating_add(own.busiest), bounds, now, random);
         let limit = self.controller.limit(bounds);
-        let wanted = own.in_flight.saturating_add(own.waiting);
-        let of_others = self.workers.iter().filter(|worker| worker.id != own.id);
-        let (mut held, mut all_wanted, mut count) = (0_u32, u64::from(wanted) + 1, 1_usize);
-        for other in of_others {
-            held = held.saturating_add(other.held);
-            // Each has one more than it needs, so that a first request need not ask.
-            all_wanted = all_wanted.saturating_add(u64::from(other.wanted)).saturating_add(1);
-            count += 1;
-        }
-        let part = (u64::from(limit) * (u64::from(wanted) + 1)).div_ceil(all_wanted.max(1));
-        let part = u32::try_from(part).unwrap_or(u32::MAX).min(limit.saturating_sub(held));
-        // Nobody waits for ever because the others hold everything.
-        let share = part.max(u32::from(own.waiting > 0));
+        let part = part_of((own.id, own_wanted), &wanted, limit).min(limit.saturating_sub(held));
+        // Where there are more workers than places, nobody waits for ever.
+        let crowded = wanted.len() >= limit as usize;
+        let share = part.max(u32::from(crowded && own.waiting > 0));
         let entry = Worker {
             id: own.id,
             written: now,
             held: share.max(own.in_flight),
             in_flight: own.in_flight,
-            wanted,
+            wanted: own_wanted,
         };
+        let room = self.workers.len() < MOST_WORKERS;
         match self.workers.iter_mut().find(|worker| worker.id == own.id) {
             Some(known) => *known = entry,
-            None if count <= MOST_WORKERS => self.workers.push(entry),
+            None if room => self.workers.push(entry),
             None => {}
         }
         Heard {
@@ -130,6 +122,27 @@ impl Record {
             latency: self.controller.latency(),
         }
     }
+}
+
+/// A worker's part of the limit: in proportion to what each wants and one more, so that a first request need not ask. What
+/// is left after rounding down goes to those who lose most by that. No two workers reckon differently by the same record.
+fn part_of(own: (u64, u32), others: &[(u64, u32)], limit: u32) -> u32 {
+    let all = others.iter().chain([&own]);
+    let total: u64 = all.clone().map(|(_, wanted)| u64::from(*wanted) + 1).sum();
+    let share = |wanted: u32| {
+        let exact = u64::from(limit) * (u64::from(wanted) + 1);
+        (exact / total.max(1), exact % total.max(1))
+    };
+    let given: u64 = all.clone().map(|(_, wanted)| share(*wanted).0).sum();
+    let left = u64::from(limit).saturating_sub(given);
+    let (whole, rest) = share(own.1);
+    // Who has nothing comes first.
+    let rank = |(id, wanted): (u64, u32), (whole, rest): (u64, u64)| {
+        (whole > 0, std::cmp::Reverse(rest), wanted, id)
+    };
+    let mine = rank(own, (whole, rest));
+    let before = others.iter().filter(|other| rank(**other, share(other.1)) < mine).count() as u64;
+    u32::try_from(whole + u64::from(before < left)).unwrap_or(u32::MAX)
 }
 
 /// Tells the others and hears its part. `None` if others were first again and again: then nothing was told.

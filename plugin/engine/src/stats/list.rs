@@ -53,9 +53,15 @@ impl Family {
         self.labels.first() == Some(&"plugin")
     }
 
+    /// Whether each pool has its own: Envoy calls one `wasmcustom.selvage.<family>.<pool>.<word>`.
+    pub fn by_pool(&self) -> bool {
+        self.labels.first() == Some(&"pool")
+    }
+
     /// The labels that stand in the words.
     pub fn labels_of_words(&self) -> &'static [&'static str] {
-        self.labels.get(usize::from(self.by_rule() || self.by_plugin())..).unwrap_or_default()
+        let owned = self.by_rule() || self.by_plugin() || self.by_pool();
+        self.labels.get(usize::from(owned)..).unwrap_or_default()
     }
 
     /// The values that a label has. Of rules they are not known.
@@ -87,7 +93,9 @@ pub fn has_name(kind: Kind, name: &str) -> bool {
     let Some((first, word)) = name.split_once('.') else { return false };
     let last = word.rsplit_once('.').map(|(_, last)| last);
     match family(first) {
-        Some(family) if family.by_rule() => last.is_some_and(|word| has(kind, first, word)),
+        Some(family) if family.by_rule() || family.by_pool() => {
+            last.is_some_and(|word| has(kind, first, word))
+        }
         Some(family) if family.by_plugin() => has(kind, first, last.unwrap_or(word)),
         _ => has(kind, first, word),
     }

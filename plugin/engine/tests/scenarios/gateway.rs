@@ -71,7 +71,12 @@ impl Gateway {
     /// Several workers.
     pub fn of_workers(count: usize, config: &str) -> Self {
         let policy = policy(config);
-        let workers = (0..count).map(|_| Cache::new(Rc::clone(&policy))).collect();
+        let cache = |nth| {
+            let mut cache = Cache::new(Rc::clone(&policy));
+            cache.seed_pools(nth as u64);
+            cache
+        };
+        let workers = (0..count).map(cache).collect();
         Self { workers, shared: Shared::default(), redis: Redis::default() }
     }
 
@@ -136,11 +141,9 @@ impl Gateway {
             self.feed(worker, exchange, millis, Event::Response { head, end_of_stream: bodiless });
         let (cache_status, vary, strip, recast) = match directive {
             Directive::Respond(reply) => return Answer::of_reply(&reply),
-            Directive::Relay { cache_status, vary, strip, explanation, recast } => {
-                fields.extend(
-                    explanation
-                        .map(|line| ("selvage-explanation".to_owned(), String::from_utf8(line).unwrap())),
-                );
+            Directive::Relay { cache_status, vary, strip, add, recast } => {
+                let text = |line| String::from_utf8(line).unwrap();
+                fields.extend(add.into_iter().map(|(name, line)| (name.to_owned(), text(line))));
                 (cache_status, vary, strip, recast)
             }
             // Nothing is kept of the exchange, so nothing is done to the response.
@@ -330,6 +333,23 @@ impl Gateway {
         let mut flight = request.into();
         self.feed(flight.worker, &mut flight.exchange, at * 1000, Event::Ended);
         assert!(flight.exchange.is_over());
+    }
+
+    /// The head of the response comes, without a body, and its stream has not ended.
+    pub fn answers_later(&mut self, mut flight: Flight, at: u64, origin: Origin) -> Flight {
+        let mut fields = vec![(":status".to_owned(), origin.status.to_string())];
+        fields.extend(origin.fields);
+        let head = block(&fields);
+        let event = Event::Response { head: Fields::parse(&head).unwrap(), end_of_stream: false };
+        self.feed(flight.worker, &mut flight.exchange, at * 1000, event);
+        flight
+    }
+
+    /// More of the body of a request comes that waits.
+    pub fn more_comes(&mut self, waiter: &mut Waiter, at: u64) {
+        let Flight { worker, exchange, .. } = &mut waiter.flight;
+        let event = Event::RequestBody { chunk: b"x", end_of_stream: true };
+        assert_eq!(self.feed(*worker, exchange, at * 1000, event), Directive::AwaitBody);
     }
 
     /// Whether a worker has been told to wake a request.
@@ -639,7 +659,7 @@ impl Flight {
                 Sent::Answered(Answer::of_reply(&reply))
             }
             Directive::Forward(edits) => Sent::Left(Self { edits, ..self }),
-            Directive::AwaitMoment { .. } => {
+            Directive::AwaitMoment { .. } | Directive::AwaitSlot { .. } => {
                 assert!(self.exchange.awaits_fill());
                 Sent::Waits(Waiter { flight: self, hash: 0 })
             }

@@ -38,6 +38,8 @@ mod order;
 mod page;
 mod partial;
 mod passing;
+#[cfg(feature = "pools")]
+mod pooled;
 mod purging;
 mod refreshing;
 mod remote;

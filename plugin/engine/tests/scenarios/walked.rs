@@ -94,6 +94,7 @@ fn name_of_directive(directive: &Directive) -> &'static str {
         Directive::AwaitBody => "await body",
         Directive::AwaitFill { .. } => "await fill",
         Directive::AskRemote { .. } => "ask remote",
+        Directive::AwaitSlot { .. } => "await slot",
         Directive::AwaitMoment { .. } => "await moment",
         Directive::Forward(_) => "forward",
         Directive::Relay { .. } => "relay",

@@ -11,6 +11,8 @@ use super::lists::{CREDENTIALS, TAINTING, all};
 use super::maintenance::Maintenance;
 use super::nested::{ascending, given, list, nullable, object, required};
 use super::origin::{Coalesce, OriginBreaker, Refresh};
+#[cfg(feature = "pools")]
+use super::pools::Admission;
 use super::response::{Compression, RangeFill, Tags, Vary};
 use super::texts::{Field, Host, Method, Path, RuleName, Targeted};
 use super::{Section, section};
@@ -84,6 +86,9 @@ pub struct Rule {
     /// Whether the response to a POST answers later GETs of the URL that it names itself by (RFC 9110 §9.3.3).
     /// Default: false.
     pub post_answers_get: bool,
+    /// How its requests go to the origin. Default: at once.
+    #[cfg(feature = "pools")]
+    pub admission: Option<Admission>,
     /// When every request is answered with 503. Default: never.
     #[cfg(feature = "maintenance")]
     pub maintenance: Option<Maintenance>,
@@ -93,6 +98,9 @@ pub struct Rule {
     /// The names in `tainting_headers`, `credential_headers` and `vary.require`.
     /// [`Policy`](crate::policy::Policy) works it out.
     pub watched: Watched,
+    /// Which of the policy's pools its requests go through. [`Policy`](crate::policy::Policy) works it out.
+    #[cfg(feature = "pools")]
+    pub pool: Option<usize>,
 }
 
 section! {
@@ -136,12 +144,17 @@ section! {
         range = RangeFill::default(), object(), "Requests for a part of what is not stored.";
         post_answers_get = false, switch(),
             "Whether the response to a POST answers later GETs of the URL that its `Content-Location` says it is (RFC 9110 §9.3.3).";
+        #[cfg(feature = "pools")]
+        admission = None, nullable(object()),
+            "How what no store answers goes to the origin; `null`: at once.";
         #[cfg(feature = "maintenance")]
         maintenance = None, nullable(object()),
             "Every request is answered with 503 and `Retry-After` within a window of time; `{}`: now, without end.";
         #[cfg(feature = "teapot")]
         teapot = false, switch(), "Every request is answered with 418 (RFC 2324).";
         watched = Watched::default();
+        #[cfg(feature = "pools")]
+        pool = None;
     }
 }
 
@@ -257,12 +270,14 @@ section! {
     }
 }
 
-/// Reads one of `rules`, which inherits from `defaults` what it does not write, and adds it to those before it.
+/// Reads one of `rules`, which inherits from `defaults` what it does not write, and adds it to those before it. `named` refuses
+/// names of what there is not.
 pub(crate) fn matched_rule(
     place: Place<'_>,
     written: &Written,
     defaults: &Rule,
     rules: &mut Vec<MatchedRule>,
+    named: &dyn Fn(&Rule, &Object<'_, '_>),
 ) {
     let rule = Object::walk(place, written, |object| {
         let mut head = Head::default();
@@ -274,6 +289,7 @@ pub(crate) fn matched_rule(
         }
         let mut rule = Rule { name: head.name, ..defaults.clone() };
         rule.fill(object);
+        named(&rule, object);
         MatchedRule { matching: head.r#match, rule }
     });
     rules.extend(rule);

@@ -86,12 +86,35 @@ pub const FAMILIES: &[Family] = &[
             "purged",
             "other-validator",
             "many-tags",
+            #[cfg(feature = "pools")]
+            "overload",
             #[cfg(feature = "maintenance")]
             "maintenance",
             #[cfg(feature = "teapot")]
             "teapot",
         ],
         meaning: "Requests by the `detail` of `Cache-Status`, where there is one.",
+    },
+    #[cfg(feature = "pools")]
+    Family {
+        name: "pool_requests",
+        kind: Counter,
+        unit: "requests",
+        labels: &["rule", "result"],
+        words: &["went", "waited", "full", "refused", "stale", "left", "shadow"],
+        meaning: "Requests of rules with `admission` that no store could answer: gone to the origin at once, or after waiting; \
+                  refused because the queue was `full`, or because they had waited enough or made way for a higher class; \
+                  answered `stale` instead of refused; whose clients have `left` while they waited; and those that would have \
+                  waited or been refused, but for `shadow`.",
+    },
+    #[cfg(feature = "pools")]
+    Family {
+        name: "pool",
+        kind: Gauge,
+        unit: "requests",
+        labels: &["pool", "figure"],
+        words: &["limit", "in-flight", "waiting-high", "waiting-normal", "waiting-low"],
+        meaning: "Of each pool: how many requests may be at its origin, how many are, and how many of each class wait.",
     },
     Family {
         name: "shadow_requests",
@@ -212,10 +235,20 @@ pub const FAMILIES: &[Family] = &[
         kind: Histogram,
         unit: "microseconds",
         labels: &["step"],
-        words: &["key", "lookup", "store", "compress", "remote-lookup", "remote-write", "refresh", "origin"],
+        words: &[
+            "key",
+            "lookup",
+            "store",
+            "compress",
+            "remote-lookup",
+            "remote-write",
+            "refresh",
+            "origin",
+            "pool",
+        ],
         meaning: "How long a step took. `key`, `lookup` (worker and node store) and `origin` are measured for one request in 64 \
                   of each worker, which keeps what measures off the hot path; the others each time. `origin` is the time to the \
-                  head of a response to a miss, in whole milliseconds.",
+                  head of a response to a miss, in whole milliseconds. `pool` is how long a request waited for a place at its origin.",
     },
     Family {
         name: "compression",

@@ -152,11 +152,16 @@ fn stats_config() -> String {
             let parts = parts.map(|one| match *one {
                 "rule" => format!("\\.{RULE}"),
                 "plugin" => format!("(?:\\.{PLUGIN})?"),
+                "pool" => format!("\\.{RULE}"),
                 _ => format!("\\.{PART}"),
             });
             before.push(format!("{}{}", family.name, parts.collect::<String>()));
             if at + 1 < family.labels.len() {
-                more = if ["rule", "plugin"].contains(&label) { r"\.[a-z-]+" } else { r"(?:\.[a-z-]+)?" };
+                more = if ["rule", "plugin", "pool"].contains(&label) {
+                    r"\.[a-z-]+"
+                } else {
+                    r"(?:\.[a-z-]+)?"
+                };
             }
         }
         let before = match before.as_slice() {
@@ -164,7 +169,7 @@ fn stats_config() -> String {
             several => format!("(?:{})", several.join("|")),
         };
         let part = match label {
-            "rule" => RULE,
+            "rule" | "pool" => RULE,
             "plugin" => PLUGIN,
             _ => PART,
         };
