@@ -18,7 +18,7 @@ pub struct Metrics<H: Calls> {
     label: Box<str>,
     known: BTreeMap<Word, Known>,
     /// Those that each pool has its own of.
-    of_pools: BTreeMap<(Box<str>, Word), Known>,
+    of_pools: Vec<(Box<str>, Word, Known)>,
     host: PhantomData<H>,
 }
 
@@ -33,7 +33,7 @@ struct Known {
 impl<H: Calls> Metrics<H> {
     /// None is defined yet.
     pub fn new(label: &str) -> Self {
-        Self { label: label.into(), known: BTreeMap::new(), of_pools: BTreeMap::new(), host: PhantomData }
+        Self { label: label.into(), known: BTreeMap::new(), of_pools: Vec::new(), host: PhantomData }
     }
 
     /// Exports what was counted and measured since the last time.
@@ -81,16 +81,14 @@ impl<H: Calls> Metrics<H> {
     /// Exports this worker's share of a gauge of a pool. One that has always been 0 is not defined.
     pub fn gauge_of_pool(&mut self, pool: &str, word: Word, value: usize) {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
-        let known = match self.of_pools.entry((pool.into(), word)) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(_) if value == 0 => return,
-            Entry::Vacant(place) => {
-                let (family, word) = word;
-                let name = format!("selvage.{family}.{pool}.{word}");
-                let Some(id) = H::define_metric(Metric::Gauge, &name) else { return };
-                place.insert(Known { id, told: 0 })
-            }
-        };
+        if !self.of_pools.iter().any(|(name, known, _)| **name == *pool && *known == word) && value != 0 {
+            let (family, figure) = word;
+            let name = format!("selvage.{family}.{pool}.{figure}");
+            let Some(id) = H::define_metric(Metric::Gauge, &name) else { return };
+            self.of_pools.push((pool.into(), word, Known { id, told: 0 }));
+        }
+        let mut known = self.of_pools.iter_mut().filter(|(name, known, _)| **name == *pool && *known == word);
+        let Some((_, _, known)) = known.next() else { return };
         if value != known.told {
             H::increment(known.id, value - known.told);
             known.told = value;
@@ -202,7 +200,7 @@ thread_local! {
 impl<H: Calls> Drop for Metrics<H> {
     /// A root that goes takes its share of the sums with it.
     fn drop(&mut self) {
-        let gauges = self.known.values().chain(self.of_pools.values());
+        let gauges = self.known.values().chain(self.of_pools.iter().map(|(_, _, known)| known));
         for gauge in gauges.filter(|known| known.told != 0) {
             H::increment(gauge.id, -gauge.told);
         }

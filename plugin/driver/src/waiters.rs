@@ -5,9 +5,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use hashbrown::HashMap;
 use selvage_engine::exchange::Wake;
 use selvage_engine::insight::held::Held;
 use selvage_engine::time::Timestamp;
+
+use crate::stream::BuildIdHasher;
 
 /// The waiting streams of one plugin.
 #[derive(Default)]
@@ -15,8 +18,8 @@ pub struct Waiters {
     by_hash: BTreeMap<u128, Vec<Waiter>>,
     /// Those that ask the remote store again, and when.
     polling: Vec<(u32, Timestamp)>,
-    /// Those that wait for a slot of a pool, by their tickets.
-    queued: BTreeMap<u64, u32>,
+    /// The tickets of those that wait for a place in a pool.
+    queued: HashMap<u32, u64, BuildIdHasher>,
     /// To be woken, in the order in which they came.
     awake: VecDeque<(u32, Wake)>,
 }
@@ -48,12 +51,16 @@ impl Waiters {
 
     /// A stream waits for a ticket to be decided.
     pub fn queue(&mut self, ticket: u64, context: u32) {
-        self.queued.insert(ticket, context);
+        self.queued.insert(context, ticket);
     }
 
     /// A ticket has been decided.
     pub fn wake_queued(&mut self, ticket: u64) {
-        self.awake.extend(self.queued.remove(&ticket).map(|context| (context, Wake::Slot)));
+        let found = self.queued.iter().find(|(_, known)| **known == ticket).map(|(context, _)| *context);
+        if let Some(context) = found {
+            self.queued.remove(&context);
+            self.awake.push_back((context, Wake::Slot));
+        }
     }
 
     /// Whether a stream is to ask the remote store again.
@@ -71,7 +78,7 @@ impl Waiters {
         let mut waiting = self.by_hash.iter();
         let fill = waiting.find(|(_, waiting)| waiting.iter().any(|waiter| waiter.context == context));
         let polls = || self.polling.iter().any(|(known, _)| *known == context).then_some(None);
-        let queued = || self.queued.values().any(|known| *known == context).then_some(None);
+        let queued = || self.queued.contains_key(&context).then_some(None);
         fill.map(|(hash, _)| Some(*hash)).or_else(polls).or_else(queued)
     }
 
@@ -87,7 +94,7 @@ impl Waiters {
             waiting.retain(|waiter| waiter.context != context);
         }
         self.polling.retain(|(known, _)| *known != context);
-        self.queued.retain(|_, known| *known != context);
+        self.queued.remove(&context);
     }
 
     /// Nothing is known any more of the fetches.
@@ -96,7 +103,7 @@ impl Waiters {
         hashes.into_iter().for_each(|hash| self.wake(hash));
         self.awake.extend(self.polling.drain(..).map(|(context, _)| (context, Wake::Poll)));
         let queued = std::mem::take(&mut self.queued);
-        self.awake.extend(queued.into_values().map(|context| (context, Wake::Slot)));
+        self.awake.extend(queued.into_keys().map(|context| (context, Wake::Slot)));
     }
 
     /// Wakes those that are to ask the remote store again.

@@ -30,6 +30,7 @@ mod metrics;
 mod page;
 mod partial;
 mod passing;
+mod pooled;
 mod prometheus;
 mod purging;
 mod refreshing;

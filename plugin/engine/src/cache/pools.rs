@@ -1,9 +1,8 @@
 //! The pools of this worker: which request may go to its origin, and who waits for that.
 
-use std::hash::Hasher;
 use std::rc::Rc;
 
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Cache, Moment, PoolFigures};
 use crate::fields::Fields;
@@ -91,7 +90,7 @@ pub(crate) fn entry_of(
 }
 
 fn lane_of(request: &Request<'_>, rule: &Rule, by: &[By], moment: &mut Moment<'_>) -> u8 {
-    let mut hasher = Xxh3Default::new();
+    let mut parts = Vec::new();
     for part in by {
         let peer;
         let value = match part {
@@ -105,10 +104,10 @@ fn lane_of(request: &Request<'_>, rule: &Rule, by: &[By], moment: &mut Moment<'_
             By::Path => request.target.split(|byte| *byte == b'?').next().unwrap_or_default(),
             By::Rule => rule.name.as_bytes(),
         };
-        hasher.write_usize(value.len());
-        hasher.write(value);
+        parts.extend_from_slice(&value.len().to_le_bytes());
+        parts.extend_from_slice(value);
     }
-    u8::try_from(hasher.finish() % u64::from(LANES)).unwrap_or_default()
+    u8::try_from(xxh3_64(&parts) % u64::from(LANES)).unwrap_or_default()
 }
 
 fn without_port(address: &[u8]) -> &[u8] {
@@ -258,7 +257,7 @@ impl Cache {
         let gates = self.policy.pools.iter().zip(&self.pools.gates);
         let figures = gates.map(|(pool, gate)| {
             let waiting = Class::ALL.map(|class| gate.queue().waiting(class));
-            let Heard { limit, share, in_flight, base, latency } = *gate.heard();
+            let Heard { limit, share, in_flight, base, latency, .. } = *gate.heard();
             PoolFigures {
                 name: pool.name.clone(),
                 limit: pool.fixed.unwrap_or(limit),

@@ -316,8 +316,20 @@ fn used_more_than(report: &[u8], percent: u32) -> bool {
                 "cpu_utilization" | "mem_utilization" | "application_utilization"
             )
         })
-        .filter_map(|(_, value)| value.trim().trim_matches('"').parse::<f64>().ok())
-        .any(|used| used * 100.0 > f64::from(percent))
+        .filter_map(|(_, value)| thousandths(value.trim().trim_matches('"')))
+        .any(|used| used > percent.saturating_mul(10))
+}
+
+/// A part of one, as a number without exponent: in thousandths, rounded down.
+fn thousandths(number: &str) -> Option<u32> {
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(part) {
+        return None;
+    }
+    let part = part.bytes().chain(std::iter::repeat(b'0')).take(3);
+    let part = part.fold(0_u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    Some(whole.parse::<u32>().unwrap_or(u32::MAX).saturating_mul(1000).saturating_add(part))
 }
 
 #[cfg(test)]

@@ -403,7 +403,7 @@ const FIRST_DIP: Duration = Duration::from_millis(500);
 /// The next, where the base may still be too high: it was guessed, or the last has found it lower by this part.
 const SOON: Duration = Duration::from_secs(1);
 const LOWER: f64 = 0.9;
-const DIP: f64 = 0.5;
+const DIP: f64 = 0.6;
 /// The workers hear of a dip one after another.
 const HEARD_BY_ALL: Duration = Duration::from_millis(50);
 const FEWEST_IN_DIP: u32 = 3;

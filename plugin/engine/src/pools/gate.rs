@@ -3,7 +3,6 @@
 //! A slot is taken when a request goes to the origin and freed when it is done there. A freed slot goes to the next who
 //! waits, by ticket; the caller wakes the one whose ticket was [decided](Gate::take_decided).
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::controller::{Bounds, Told};
@@ -68,10 +67,12 @@ pub struct Gate {
     in_flight: u32,
     queue: Queue,
     /// What has become of tickets whose holders have not been told.
-    decided: BTreeMap<u64, Decision>,
+    decided: Vec<(u64, Decision)>,
     to_wake: Vec<u64>,
     next_ticket: u64,
     random: u64,
+    /// A request that neither waits nor has gone yet.
+    wants: usize,
     untold: Untold,
     told_at: Timestamp,
     /// When it last had something to do.
@@ -104,11 +105,15 @@ impl Untold {
     }
 
     fn told(&mut self, high_waits: bool) -> Told {
-        let middle = self.latencies.len() / 2;
-        let median = match self.latencies.as_mut_slice() {
-            [] => 0,
-            several => *several.select_nth_unstable(middle).1,
-        };
+        // Few: by insertion.
+        for end in 1..self.latencies.len() {
+            let mut at = end;
+            while at > 0 && self.latencies.get(at - 1) > self.latencies.get(at) {
+                self.latencies.swap(at - 1, at);
+                at -= 1;
+            }
+        }
+        let median = self.latencies.get(self.latencies.len() / 2).copied().unwrap_or(0);
         Told {
             answers: self.answers,
             latency: u64::from(median) * u64::from(self.answers),
@@ -124,7 +129,8 @@ impl Gate {
     /// Nothing goes through it yet. `seed` makes it another than the other workers' for the same `key`.
     pub fn new(terms: Terms, key: String, seed: u64) -> Self {
         let id = chance::mixed(seed);
-        let heard = Heard { share: 0, limit: terms.bounds.start, in_flight: 0, base: None, latency: None };
+        let heard =
+            Heard { share: 0, free: 1, limit: terms.bounds.start, in_flight: 0, base: None, latency: None };
         Self {
             terms,
             key,
@@ -132,10 +138,11 @@ impl Gate {
             heard,
             in_flight: 0,
             queue: Queue::default(),
-            decided: BTreeMap::new(),
+            decided: Vec::new(),
             to_wake: Vec::new(),
             next_ticket: chance::mixed(id) >> 8,
             random: id,
+            wants: 0,
             untold: Untold::default(),
             told_at: Timestamp::default(),
             used_at: Timestamp::default(),
@@ -166,7 +173,7 @@ impl Gate {
         if self.heard.share == 0 {
             self.tell(data, now);
             self.hand_on(now);
-            if self.decided.remove(&ticket).is_some() {
+            if self.settle(ticket).is_some() {
                 self.to_wake.retain(|waking| *waking != ticket);
                 return Enter::Goes;
             }
@@ -180,8 +187,10 @@ impl Gate {
             return false;
         }
         let full = |gate: &Self| gate.in_flight >= gate.slots_for(class, now);
-        if full(self) && self.queue.is_empty() && now.since(self.told_at) >= RUSH {
+        if full(self) && self.queue.is_empty() && (self.heard.free > 0 || now.since(self.told_at) >= RUSH) {
+            self.wants = 1;
             self.tell(data, now);
+            self.wants = 0;
         }
         let goes = !full(self);
         if goes {
@@ -227,12 +236,13 @@ impl Gate {
 
     /// What became of a ticket, for its holder. `None`: it still waits, or nothing is known of it.
     pub fn settle(&mut self, ticket: u64) -> Option<Decision> {
-        self.decided.remove(&ticket)
+        let at = self.decided.iter().position(|(known, _)| *known == ticket)?;
+        Some(self.decided.swap_remove(at).1)
     }
 
     /// Whether a ticket still waits.
     pub fn give_back(&mut self, ticket: u64, now: Timestamp) -> bool {
-        if self.decided.remove(&ticket) == Some(Decision::Goes) {
+        if self.settle(ticket) == Some(Decision::Goes) {
             self.free(now);
         }
         self.queue.remove(ticket)
@@ -259,13 +269,14 @@ impl Gate {
             self.decide(ticket, Decision::WaitedEnough);
         }
         let since = now.since(self.told_at);
-        let due = if self.is_active() || self.untold.answers > 0 { TELL_EVERY } else { SHOW_EVERY };
+        let tells = self.is_active() || self.untold.answers > 0 || self.heard.share > 0;
+        let due = if tells { TELL_EVERY } else { SHOW_EVERY };
         if since >= due && self.told_at > Timestamp::default() {
             if self.is_active() || now.since(self.used_at) < IDLE {
                 self.tell(data, now);
             } else {
                 shared::leave(data, &self.key, self.id);
-                self.heard.share = 0;
+                (self.heard.share, self.heard.free) = (0, 1);
                 self.told_at = Timestamp::default();
             }
         }
@@ -278,7 +289,7 @@ impl Gate {
             id: self.id,
             in_flight: self.in_flight,
             busiest: self.untold.busiest.max(self.in_flight),
-            waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            waiting: u32::try_from(self.queue.len().saturating_add(self.wants)).unwrap_or(u32::MAX),
         };
         let told = self.untold.told(self.queue.waiting(Class::High) > 0);
         let since = now.since(self.told_at).as_secs_f64();
@@ -316,7 +327,7 @@ impl Gate {
     }
 
     fn decide(&mut self, ticket: u64, decision: Decision) {
-        self.decided.insert(ticket, decision);
+        self.decided.push((ticket, decision));
         self.to_wake.push(ticket);
     }
 

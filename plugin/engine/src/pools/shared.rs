@@ -36,6 +36,8 @@ pub struct Own {
 pub struct Heard {
     /// So many requests it may have at the origin.
     pub share: u32,
+    /// So many more nobody has.
+    pub free: u32,
     /// All workers together.
     pub limit: u32,
     /// Requests of all workers at the origin.
@@ -97,7 +99,11 @@ impl Record {
         let own_wanted = own.in_flight.saturating_add(own.waiting);
         self.controller.take(told, others_in_flight.saturating_add(own.busiest), bounds, now, random);
         let limit = self.controller.limit(bounds);
-        let part = part_of((own.id, own_wanted), &wanted, limit).min(limit.saturating_sub(held));
+        let free = limit.saturating_sub(held);
+        // What it does not need, others find free at once. An idle worker has none.
+        let needed =
+            if own_wanted == 0 { 0 } else { own_wanted.saturating_add(own_wanted / 4).saturating_add(1) };
+        let part = part_of((own.id, own_wanted), &wanted, limit).min(free).min(needed);
         // Where there are more workers than places, nobody waits for ever.
         let crowded = wanted.len() >= limit as usize;
         let share = part.max(u32::from(crowded && own.waiting > 0));
@@ -116,6 +122,7 @@ impl Record {
         }
         Heard {
             share,
+            free: free.saturating_sub(share),
             limit,
             in_flight: others_in_flight.saturating_add(own.in_flight),
             base: self.controller.base(),
