@@ -34,6 +34,7 @@ mod prometheus;
 mod purging;
 mod refreshing;
 mod remote;
+mod renewing;
 mod reuse;
 mod shadowing;
 mod signing;
