@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::storing::KEEP_INDEX;
 use super::unshared::{Asker, Extent, UNSHARED_FOR};
-use super::{Cache, FillEnd, Found, Moment};
+use super::{Cache, FillEnd, Found, Moment, within};
 use crate::breaker::Latency;
 use crate::exchange::{Claim as FleetClaim, ClaimOf};
 use crate::freshness::Freshness;
@@ -118,7 +118,7 @@ impl Cache {
             Found::OtherVariants { wanted: None, .. } if first => Some(hash),
             Found::Response { stored, hash, .. } if first => match stored.freshness(moment.now) {
                 // Within its window it is served at once, and validated with the origin.
-                Freshness::Stale { by } if by > stored.schedule.while_revalidate => Some(*hash),
+                Freshness::Stale { by } if !within(by, stored.schedule.while_revalidate) => Some(*hash),
                 _ => None,
             },
             _ => None,

@@ -61,6 +61,14 @@ fn one_asks_the_origin_and_the_others_get_its_record() {
 }
 
 #[test]
+fn in_the_very_moment_of_its_end_it_is_claimed_as_later() {
+    let [mut one, mut two] = fleet(CONFIG, version("one"));
+    drop(one.get("/a").at(10).leaves());
+    share(&mut one, &mut two);
+    two.get("/a").at(10).sent().waiting();
+}
+
+#[test]
 fn a_confirmation_is_for_all_too() {
     let [mut one, mut two] = fleet(CONFIG, version("one"));
     let flight = one.get("/a").at(11).leaves();
