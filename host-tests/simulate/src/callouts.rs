@@ -163,10 +163,14 @@ impl World {
             let stream = &mut self.streams[stream];
             stream.adopted |= text.starts_with("SLVG");
             if is_fetching(text) && matches!(command, Command::Claim { .. }) {
-                stream.polls_since.get_or_insert(self.now);
+                stream.polls_since = Some(*stream.polls_from.get_or_insert(self.now));
                 stream.polled = true;
             } else {
                 stream.polls_since = None;
+                // Who waits for the renewal of a record looks at the record in between.
+                if matches!(command, Command::Claim { .. }) {
+                    stream.polls_from = None;
+                }
             }
         }
         self.answered(vm, token, reply);

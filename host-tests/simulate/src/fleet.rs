@@ -309,8 +309,10 @@ mod tests {
     }
 
     #[test]
-    fn a_hot_key_that_may_be_stale_is_renewed_by_one_node() {
-        let hot = &measure(10, Situation::HotRenewed).unwrap()[0];
-        assert_eq!(hot.fetches, 3);
+    fn a_hot_key_is_renewed_by_one_node_whether_it_may_be_stale_or_not() {
+        for situation in [Situation::HotRenewed, Situation::Hot] {
+            let hot = &measure(10, situation).unwrap()[0];
+            assert_eq!(hot.fetches, 3, "{situation:?}");
+        }
     }
 }

@@ -36,6 +36,8 @@ pub struct Stream {
     pub turn: Option<u64>,
     /// Since when it asks Redis again and again, while another Envoy fetches.
     pub polls_since: Option<u64>,
+    /// The same, whatever Redis has said last.
+    pub polls_from: Option<u64>,
     /// It waits to ask Redis again.
     pub polls: bool,
     /// What it asks Redis waits for others' questions.
@@ -83,6 +85,7 @@ impl Stream {
             wakes: 0,
             turn: None,
             polls_since: None,
+            polls_from: None,
             polls: false,
             gathered: false,
             alone: false,

@@ -51,7 +51,7 @@ pub use refresh::Refresh;
 pub use remote::Under;
 
 pub(crate) use invalidations::Mark;
-pub(crate) use refresh::{Awaited, Errand, Fleet, StaleResponse};
+pub(crate) use refresh::{Awaited, Errand, Fleet, StaleResponse, Version};
 
 use invalidations::Invalidations;
 use remembered::Remembered;

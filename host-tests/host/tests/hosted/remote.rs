@@ -492,3 +492,56 @@ fn a_refresh_is_claimed_for_the_fleet_before_the_origin_is_called() {
     only(calls(&gateway)).synthesise(504);
     assert_eq!(only(calls(&gateway)).cluster(), "origin");
 }
+
+#[test]
+fn what_has_expired_is_claimed_beside_its_record_before_the_origin_is_asked() {
+    let configuration = r#"{"remote":{"enabled":true}}"#;
+    let gateway = gateway_of(1, configuration);
+    let (old, key) = record(&gateway, "/a");
+    gateway.advance(61);
+    let look = |stream: &Stream| {
+        assert!(stream.is_paused());
+        let look = only(calls(&gateway));
+        assert_eq!(look.path(), format!("/GET/{key}.bin"));
+        look.respond(200, Headers::new(), old.clone());
+        let claim = only(calls(&gateway));
+        assert!(claim.path().ends_with("/NX/GET/PX/6000.bin"), "{}", claim.path());
+        assert!(claim.path().starts_with("/SET/selvage:v1:") && !claim.path().contains(&key));
+        claim
+    };
+    // Another Envoy has it. This one looks at the record again, and then at the claim.
+    let stream = waiting(&gateway, "/a");
+    look(&stream).respond(200, Headers::new(), "claim:0123456789abcdef");
+    assert!(stream.is_paused() && calls(&gateway).is_empty());
+    gateway.advance(1);
+    gateway.tick();
+    let claim = look(&stream);
+    // That one has given it back, and this one has it now.
+    claim.respond(404, Headers::new(), "");
+    assert!(!stream.is_paused());
+    // It fails, and gives it back too.
+    let claimed = claim.path().split('/').nth(2).unwrap().to_owned();
+    stream.disconnect();
+    gateway.tick();
+    assert_eq!(only(calls(&gateway)).path(), format!("/DEL/{claimed}"));
+}
+
+#[test]
+fn a_redis_that_does_not_answer_a_claim_beside_a_record_keeps_nobody_from_the_origin() {
+    let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
+    let (old, _) = record(&gateway, "/a");
+    gateway.advance(61);
+    let stream = waiting(&gateway, "/a");
+    only(calls(&gateway)).respond(200, Headers::new(), old.clone());
+    only(calls(&gateway)).synthesise(504);
+    assert!(!stream.is_paused());
+    stream.disconnect();
+    // One that is older than 7.0 is asked for no more claims.
+    let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
+    let (old, _) = record(&gateway, "/a");
+    gateway.advance(61);
+    let stream = waiting(&gateway, "/a");
+    only(calls(&gateway)).respond(200, Headers::new(), old);
+    only(calls(&gateway)).respond(200, Headers::new(), "-ERR syntax error");
+    assert!(!stream.is_paused());
+}

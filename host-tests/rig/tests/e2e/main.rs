@@ -35,6 +35,7 @@ mod prometheus;
 mod purging;
 mod refreshing;
 mod remote;
+mod renewing;
 mod reuse;
 mod shadowing;
 mod signing;

@@ -19,6 +19,7 @@ use super::coherence::Change;
 use super::remembered::Remembered;
 use super::unshared::{Asker, Extent, UNSHARED_FOR, Unshared};
 use super::{Cache, Moment};
+use crate::exchange::Claim;
 use crate::fields::Fields;
 use crate::policy::Coalesce;
 use crate::store::node::Lease;
@@ -132,7 +133,7 @@ struct Fill {
     /// There once the head has come.
     pace: Option<Pace>,
     /// What other Envoys wait by.
-    claim: Option<(u128, Timestamp)>,
+    claim: Option<Claim>,
 }
 
 impl Fills {
@@ -211,12 +212,12 @@ impl Cache {
             || identity.is_some() && self.fills.parted.knows(parted_as(id, true), now)
     }
 
-    /// The head of what a fill brings has come. `claim` is what other Envoys wait by, and until when it holds.
-    pub fn body_begins(
+    /// The head of what a fill brings has come. `claim` is what other Envoys wait by.
+    pub(crate) fn body_begins(
         &mut self,
         id: FillId,
         pace: Pace,
-        claim: Option<(u128, Timestamp)>,
+        claim: Option<Claim>,
         moment: &mut Moment<'_>,
     ) {
         let Some(fill) = self.fills.under_way.get_mut(&id.hash).filter(|fill| fill.id == id) else { return };
@@ -260,8 +261,8 @@ impl Cache {
         }
         self.stats.count("coalesce", "slow-body");
         self.end_fill(id, FillEnd::TakesLong, moment);
-        if let Some((hash, until)) = claim {
-            self.end_claim(hash, FillEnd::TakesLong, moment.now < until);
+        if let Some(claim) = claim {
+            self.end_claim(claim, FillEnd::TakesLong, moment.now < claim.until);
         }
     }
 

@@ -131,15 +131,18 @@ impl Fleet {
 
     /// Whether a refresh of what is stored asks the others.
     pub(crate) fn of(stored: &StoredResponse, rule: &Rule, policy: &Policy) -> Self {
-        let shared = policy.remote.enabled && rule.remote && !stored.terms.contains(Terms::LOCAL);
-        match shared && rule.coalesce.enabled && rule.coalesce.fleet {
-            true => Self::Claims(Version { received: stored.schedule.received }),
-            false => Self::Settled,
-        }
+        Version::to_claim(stored, rule, policy).map_or(Self::Settled, Self::Claims)
     }
 }
 
 impl Version {
+    /// What is stored, if the Envoys of a fleet agree on who renews it.
+    pub(crate) fn to_claim(stored: &StoredResponse, rule: &Rule, policy: &Policy) -> Option<Self> {
+        let shared = policy.remote.enabled && rule.remote && !stored.terms.contains(Terms::LOCAL);
+        (shared && rule.coalesce.enabled && rule.coalesce.fleet)
+            .then(|| Self { received: stored.schedule.received })
+    }
+
     /// The hash under which its claim lies.
     pub(crate) fn claim(self, record: u128) -> u128 {
         let mut bytes = b"refresh".to_vec();

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::storing::KEEP_INDEX;
 use super::unshared::{Asker, Extent, UNSHARED_FOR};
-use super::{Cache, FillEnd, Found, Moment};
+use super::{Cache, FillEnd, Found, Moment, within};
 use crate::breaker::Latency;
+use crate::exchange::{Claim as FleetClaim, ClaimOf};
 use crate::freshness::Freshness;
 use crate::key;
 use crate::policy::{RequestDirectives, Rule};
@@ -117,7 +118,7 @@ impl Cache {
             Found::OtherVariants { wanted: None, .. } if first => Some(hash),
             Found::Response { stored, hash, .. } if first => match stored.freshness(moment.now) {
                 // Within its window it is served at once, and validated with the origin.
-                Freshness::Stale { by } if by > stored.schedule.while_revalidate => Some(*hash),
+                Freshness::Stale { by } if !within(by, stored.schedule.while_revalidate) => Some(*hash),
                 _ => None,
             },
             _ => None,
@@ -129,7 +130,13 @@ impl Cache {
 
     /// The fetch that another Envoy may wait for has ended: what it brought takes the claim's place, or the claim goes. If
     /// the claim does not hold any more, another Envoy may have stored what is newer, and nothing is sent.
-    pub(crate) fn end_claim(&mut self, hash: u128, end: FillEnd, holds: bool) {
+    pub(crate) fn end_claim(&mut self, claim: FleetClaim, end: FillEnd, holds: bool) {
+        let FleetClaim { hash, of, .. } = claim;
+        if of == ClaimOf::Version && (!holds || end == FillEnd::Stored) {
+            // Those who wait look at the record before the claim, so they need not be told. The claim keeps off who has
+            // seen the old record a moment ago, and ends by itself: nobody asks for it once there is a new version.
+            return;
+        }
         if !holds {
             self.remote_queue.take_back(hash);
             self.stats.count("coalesce", "late");

@@ -12,10 +12,11 @@
 //!
 //! A claim is for the renewal of one version of a response: it lies under a key of its own, made of the record's hash and of
 //! when the response was received. So it need not be given back when there is a new version, and ends by itself after the
-//! time that a refresh may take; only one whose fetch comes to nothing is deleted.
+//! time that a refresh may take; only one whose fetch comes to nothing is deleted. A client's request that may not be
+//! answered with what has expired claims under the same key ([`polling`](super::polling)), so either waits for the other.
 
 use super::RemoteAnswer;
-use super::polling::pause;
+use super::polling::{Claim, ClaimOf, pause};
 use super::refreshing::End;
 use crate::cache::{Cache, FillEnd, Fleet, Moment, Refresh};
 use crate::store::Slot;
@@ -80,10 +81,9 @@ impl Refresh {
         errand.end(End::Adopted, cache, moment);
     }
 
-    /// Nothing has come of it: another may try.
-    pub(super) fn let_claim_go(&mut self, cache: &mut Cache) {
-        if let Fleet::LooksOnce(version) | Fleet::Holds(version) = self.fleet {
-            cache.drop_claim(version.claim(self.record()));
-        }
+    /// The claim that it has. It was left after the refresh was queued, and lasts as long as that may take.
+    pub(super) fn claim(&self) -> Option<Claim> {
+        let (Fleet::LooksOnce(version) | Fleet::Holds(version)) = self.fleet else { return None };
+        Some(Claim { hash: version.claim(self.record()), until: self.until, of: ClaimOf::Version })
     }
 }

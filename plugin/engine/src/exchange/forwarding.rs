@@ -166,7 +166,7 @@ impl Plan {
             cache.end_fill(id, end, moment);
         }
         if let Some(claim) = self.claim {
-            cache.end_claim(claim.hash, end, moment.now.plus(CLAIM_MARGIN) < claim.until);
+            cache.end_claim(claim, end, moment.now.plus(CLAIM_MARGIN) < claim.until);
         }
     }
 

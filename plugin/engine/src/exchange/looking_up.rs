@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::lookup::{self, Fetch, LookupRequest, RemoteUse};
-use super::polling::{Claim, Polling};
+use super::polling::{Claim, ClaimOf, Polling};
 use super::{Directive, RemoteAnswer, State};
 use crate::cache::{Cache, Extent, FillEnd, Moment};
 use crate::credentials::identity_of;
@@ -70,8 +70,19 @@ pub(super) struct LookingUp {
     pub(super) since: Timestamp,
     /// Others wait for this request, or it is alone.
     pub(super) fetch: Fetch,
-    /// It claims what is not there. One that only looks for something better does not wait for it.
-    pub(super) claims: bool,
+    /// What it asks.
+    pub(super) asks: Asks,
+}
+
+/// What a request asks the remote store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// For a record, better than what is here. It does not wait for it.
+    Better,
+    /// For a record, and to fetch it for the fleet if there is none.
+    Record,
+    /// To fetch, for the fleet, what takes the place of a version that has expired.
+    Renewal,
 }
 
 impl LookingUp {
@@ -81,7 +92,7 @@ impl LookingUp {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
-        let Self { held, asked, since, may_ask_again, adopted, fetch, claims } = self;
+        let Self { held, asked, since, may_ask_again, adopted, fetch, asks } = self;
         cache.learn(moment);
         // An index that came first does not outlast what was invalidated while its variant was asked for.
         let outdated = cache.invalidated_since(held.hash, since);
@@ -92,17 +103,25 @@ impl LookingUp {
         };
         cache.swap_adopted(adopted);
         let mut fetch = fetch;
+        let mut known = false;
         let found = match answer {
-            RemoteAnswer::Found(slot) => cache.adopt(held.hash, asked, slot, moment),
+            // No record lies where claims of versions do.
+            RemoteAnswer::Found(_) if asks == Asks::Renewal => false,
+            RemoteAnswer::Found(slot) => {
+                let adopted = cache.adopt(held.hash, asked, slot, moment);
+                known = !adopted;
+                adopted
+            }
             RemoteAnswer::Nothing => false,
             RemoteAnswer::Claimed { until } => {
                 if let Fetch::Leads { claim, .. } = &mut fetch {
-                    *claim = Some(Claim { hash: asked, until });
+                    let of = if asks == Asks::Renewal { ClaimOf::Version } else { ClaimOf::Record };
+                    *claim = Some(Claim { hash: asked, until, of });
                 }
                 false
             }
             RemoteAnswer::Fetching => {
-                if let (true, Fetch::Leads { id, polls_until, .. }) = (claims, fetch) {
+                if let (Asks::Record | Asks::Renewal, Fetch::Leads { id, polls_until, .. }) = (asks, fetch) {
                     let wait = cache.policy().rule(held.rule).coalesce.wait;
                     let until = polls_until.unwrap_or_else(|| moment.now.plus(wait));
                     cache.swap_adopted(Vec::new());
@@ -121,6 +140,7 @@ impl LookingUp {
         let remote = match (found, may_ask_again) {
             (true, true) => RemoteUse::FoundFirst,
             (true, false) => RemoteUse::Found,
+            (false, _) if known => RemoteUse::Known,
             (false, _) => RemoteUse::Done,
         };
         let mut settled = held.settle(remote, fetch, cache, moment);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::conditions::{self, asks_for_the_whole, validating};
 use super::deciding::{Decision, after_failure, decide, shared_answer, stands_in};
-use super::looking_up::{Held, LookingUp};
+use super::looking_up::{Asks, Held, LookingUp};
 use super::passing::{self, stay_out};
 use super::polling::Claim;
 use super::refreshing;
@@ -14,7 +14,8 @@ use super::waiting::Waiting;
 use super::{Directive, Plan, RequestEdit, Role, StaleResponse, State};
 use crate::admission::{self, asked};
 use crate::cache::{
-    AnsweredBy, Asker, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Tier, Turn, Usable, usable,
+    AnsweredBy, Asker, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Tier, Turn, Usable,
+    Version, usable,
 };
 use crate::cache_status::{Detail, Forward, Outcome, Source, Ttl};
 use crate::key::{self, Changed};
@@ -23,6 +24,7 @@ use crate::precondition;
 use crate::request::Request;
 use crate::stats::SAMPLED_OF;
 use crate::store::form::{Form, View};
+use crate::store::response::Terms;
 use crate::time::Timestamp;
 
 /// Gives a request that goes on its head back: the plan needs it for a `Vary` still to come.
@@ -67,6 +69,8 @@ pub(super) enum RemoteUse {
     FoundFirst,
     /// It had something.
     Found,
+    /// It had nothing better than what is here.
+    Known,
     /// It had nothing, or did not answer.
     Done,
 }
@@ -226,9 +230,10 @@ pub(super) fn settle(
         // With the question goes the claim to fetch what is not there, for the whole fleet.
         let leads = matches!(fetch, Fetch::Leads { .. });
         let claims = leads && rule.coalesce.fleet && nothing;
-        let claim = claims.then(|| rule.coalesce.wait.saturating_add(CLAIM_LONGER));
+        let claim = claims.then(|| claim_lasts(rule));
+        let asks = if claims { Asks::Record } else { Asks::Better };
         let (held, since, adopted) = (keyed.held(), moment.now, Vec::new());
-        let waiting = LookingUp { held, asked, since, may_ask_again, adopted, fetch, claims };
+        let waiting = LookingUp { held, asked, since, may_ask_again, adopted, fetch, asks };
         return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked, claim });
     }
     let waited = waited_at_all.is_some();
@@ -278,6 +283,13 @@ pub(super) fn settle(
                 }
                 _ => fetch,
             };
+            if let Some(asked) = renewal_to_claim(remote, fetch, stale.as_ref(), rule, cache) {
+                let (held, since, adopted) = (keyed.held(), moment.now, Vec::new());
+                let (may_ask_again, asks) = (false, Asks::Renewal);
+                let waiting = LookingUp { held, asked, since, may_ask_again, adopted, fetch, asks };
+                let claim = Some(claim_lasts(rule));
+                return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked, claim });
+            }
             let admitted = match cache.admit_origin(rule_index, rule, moment) {
                 Ok(admitted) => admitted,
                 Err(open) => return refuse(keyed, stale.as_ref(), fetch, open, cache, moment),
@@ -343,6 +355,36 @@ pub(super) fn settle(
     }
 }
 
+/// Where to claim the renewal of what has expired, for the whole fleet; `None` if nobody is to wait for it.
+///
+/// Only after the remote store has just given a record: one that fails is not waited for twice.
+fn renewal_to_claim(
+    remote: RemoteUse,
+    fetch: Fetch,
+    stale: Option<&StaleResponse>,
+    rule: &Rule,
+    cache: &Cache,
+) -> Option<u128> {
+    let asked = matches!(remote, RemoteUse::FoundFirst | RemoteUse::Found | RemoteUse::Known);
+    let (true, Fetch::Leads { claim: None, .. }) = (asked, fetch) else { return None };
+    let StaleResponse { stored, hash, .. } = stale?;
+    // Of what is confirmed before each use, or is over at once, an answer is for one alone: the Envoys would take turns.
+    if stored.terms.contains(Terms::ALWAYS_VALIDATE) || stored.schedule.lifetime.is_zero() {
+        return None;
+    }
+    // It has waited for a renewal, and that is of no use to it. It does not wait for the next one.
+    let waited = fetch.waited_at_all(rule.coalesce.wait);
+    if waited.is_some_and(|since| stored.schedule.received >= since) {
+        return None;
+    }
+    Version::to_claim(stored, rule, cache.policy()).map(|version| version.claim(*hash))
+}
+
+/// Longer than anybody waits for it.
+fn claim_lasts(rule: &Rule) -> Duration {
+    rule.coalesce.wait.saturating_add(CLAIM_LONGER)
+}
+
 /// Whether there is room for what the request would keep. What has waited before is counted already.
 fn may_wait(keyed: &LookupRequest<'_>, remote: RemoteUse, fetch: Fetch, cache: &Cache) -> bool {
     let is_new = remote == RemoteUse::Possible && matches!(fetch, Fetch::Undecided { since: None, .. });
@@ -394,7 +436,7 @@ fn give_up_lead(fetch: Fetch, end: FillEnd, cache: &mut Cache, moment: &mut Mome
     let Fetch::Leads { id, claim, .. } = fetch else { return };
     cache.end_fill(id, end, moment);
     if let Some(claim) = claim {
-        cache.end_claim(claim.hash, FillEnd::Abandoned, moment.now < claim.until);
+        cache.end_claim(claim, FillEnd::Abandoned, moment.now < claim.until);
     }
 }
 

@@ -2,6 +2,19 @@
 //!
 //! The lookup that finds nothing leaves a claim under the very key, in the same call (`SET key claim NX GET PX`): whoever
 //! left it fetches, and its record takes the claim's place. A claim ends by itself if its Envoy dies.
+//!
+//! An expired record lies where the claim would: it may yet stand in for an origin that fails. So the renewal of what was
+//! found is claimed by a second question, under the key of that version ([`Version`](crate::cache::Version)), by which
+//! background refreshes claim too. Who waits for it looks at the record, and then at the claim if the record is still the
+//! old one:
+//!
+//! ```text
+//! record ─┬ renewed ──────────────► answer
+//!         └ expired ─► its claim ─┬ got it ─────────► the origin
+//!                                 ├ another has it ─► record, a little later
+//!                                 ├ not storable ───► the origin, alone
+//!                                 └ no answer ──────► the origin
+//! ```
 
 use std::time::Duration;
 
@@ -21,11 +34,22 @@ pub(super) struct Polling {
 
 /// The right of one Envoy to fetch for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(crate) struct Claim {
     /// The hash under which it lies.
-    pub(super) hash: u128,
+    pub(crate) hash: u128,
     /// Redis lets it go then, or a little later.
-    pub(super) until: Timestamp,
+    pub(crate) until: Timestamp,
+    /// What is claimed.
+    pub(crate) of: ClaimOf,
+}
+
+/// What a claim is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClaimOf {
+    /// A record that is not there: it takes the claim's place.
+    Record,
+    /// The renewal of one version of a record. The claim lies beside the record.
+    Version,
 }
 
 impl Polling {

@@ -281,6 +281,7 @@ impl Refresh {
 
     /// What is known of it when the response comes, and what it is for.
     pub(super) fn into_plan(self) -> (Box<Plan>, Errand) {
+        let claim = self.claim();
         let Awaited { head, key, identity, asked, forward, stale, leads, admitted, requested, valid_from } =
             *self.awaited;
         let plan = Plan {
@@ -293,6 +294,7 @@ impl Refresh {
             forward,
             stale,
             leads,
+            claim,
             purpose: Purpose::Store,
             admitted,
             valid_from,
@@ -384,16 +386,15 @@ impl Refresh {
     }
 
     /// It has waited too long for others to end.
-    pub(crate) fn drop_late(mut self, cache: &mut Cache, moment: &mut Moment<'_>) {
+    pub(crate) fn drop_late(self, cache: &mut Cache, moment: &mut Moment<'_>) {
         cache.end_refresh(self.hash);
-        self.let_claim_go(cache);
         let (plan, errand) = self.into_plan();
         plan.abandon(FillEnd::Abandoned, cache, moment);
         errand.end(End::Late, cache, moment);
     }
 
     fn fail(
-        mut self,
+        self,
         failure: Failure,
         result: CallResult,
         end: End,
@@ -401,7 +402,6 @@ impl Refresh {
         moment: &mut Moment<'_>,
     ) {
         cache.end_refresh(self.hash);
-        self.let_claim_go(cache);
         let (mut plan, errand) = self.into_plan();
         cache.note_failure(plan.turn, failure, moment.now);
         if let Some(admitted) = plan.admitted.take() {

@@ -6,7 +6,7 @@
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::looking_up::LookingUp;
+use super::looking_up::{Asks, LookingUp};
 use super::lookup::{self, Fetch, LookupRequest, RemoteUse};
 use super::reply::{self, Shape};
 use super::{Directive, Plan, Role, StaleResponse, State};
@@ -114,7 +114,8 @@ pub(super) fn settle(
         };
         // Without a claim: no other Envoy is to wait for what this one does not serve.
         let (held, since, adopted) = (keyed.held(), moment.now, Vec::new());
-        let waiting = LookingUp { held, asked, since, may_ask_again: first, adopted, fetch, claims: false };
+        let waiting =
+            LookingUp { held, asked, since, may_ask_again: first, adopted, fetch, asks: Asks::Better };
         return (State::LookingUp(Box::new(waiting)), Directive::AskRemote { hash: asked, claim: None });
     }
     let mut plan = Plan { turn, ..Plan::of(keyed, moment.now) };

@@ -89,8 +89,7 @@ impl Storing {
         let Some(id) = self.plan.leads else { return };
         let bound = if is_stream(head) { Duration::ZERO } else { rule.coalesce.body_wait };
         let pace = Pace { since: moment.now, expected: self.expected, got: 0, bound };
-        let claim = self.plan.claim.map(|claim| (claim.hash, claim.until));
-        cache.body_begins(id, pace, claim, moment);
+        cache.body_begins(id, pace, self.plan.claim, moment);
     }
 
     /// A part of the body has come.

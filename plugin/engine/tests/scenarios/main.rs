@@ -43,6 +43,7 @@ mod pooled;
 mod purging;
 mod refreshing;
 mod remote;
+mod renewing;
 mod replacing;
 mod selecting;
 mod signing;
