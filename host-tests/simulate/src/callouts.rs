@@ -188,10 +188,10 @@ impl World {
     }
 
     fn refresh(&mut self, vm: VmId, call: &host::Call, asked: Asked) {
-        let host::Call { context, token, timeout, headers, .. } = call;
+        let host::Call { token, timeout, headers, .. } = call;
         let (token, timeout) = (*token, *timeout);
-        // A client waits for it whose response is held.
-        let held = stream_of(*context);
+        // A client may wait for it whose response is held. What a client's request has only occasioned is nobody's.
+        let held = self.nodes[vm.node].workers[vm.worker].vm.held_for(token).and_then(stream_of);
         if let Some(held) = held {
             self.streams[held].refetching = true;
         }
