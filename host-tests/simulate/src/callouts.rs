@@ -5,7 +5,7 @@ use selvage_engine::fields::Fields;
 use crate::client::{Asked, block, text_block};
 use crate::events::{Event, Reply, VmId};
 use crate::host::{self, Given};
-use crate::node::{By, Fetch};
+use crate::node::{By, Class, Fetch};
 use crate::redis::{Command, Mood, Redis};
 use crate::streams::{Phase, ROOT, context_of, stream_of};
 use crate::world::World;
@@ -269,7 +269,8 @@ impl World {
         }
         self.answered(vm, token, reply);
         if !failed && status != "304" && asked.user == 0 {
-            let class = self.class(page, asked.language, 0, false);
+            let class = Class { language: asked.language, theme: asked.theme, user: 0, authorization: false };
+            let class = self.class(page, class);
             let stored = kept && !cookie && self.pages[page].bytes <= self.setting.policy.worker.object_bytes;
             self.replace(vm, page, class, sent, stored);
         }

@@ -73,6 +73,7 @@ pub struct Invalidation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class {
     pub language: u64,
+    pub theme: u64,
     pub user: u64,
     pub authorization: bool,
 }

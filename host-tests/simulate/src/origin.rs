@@ -12,6 +12,8 @@ pub struct Page {
     pub etag: bool,
     /// Another content for each language.
     pub by_language: bool,
+    /// Every other version names one more field in its `Vary`, which makes no difference.
+    pub by_theme: bool,
     /// Another content for each user.
     pub personal: bool,
     pub public: bool,
@@ -42,6 +44,7 @@ impl Page {
             if_error: dice.of(&[0, 0, 0, 2, 20]),
             etag: dice.chance(500),
             by_language: dice.chance(300),
+            by_theme: dice.chance(300),
             personal,
             public: !personal && dice.chance(300),
             forbidden: dice.chance(80),
@@ -58,6 +61,16 @@ impl Page {
     /// The present version.
     pub fn version(&self) -> usize {
         self.published.len() - 1
+    }
+
+    /// The fields that select among its responses, by the present version.
+    pub fn vary(&self) -> Option<&'static str> {
+        match (self.by_language, self.by_theme && self.version() % 2 == 1) {
+            (true, true) => Some("x-lang, x-theme"),
+            (true, false) => Some("x-lang"),
+            (false, true) => Some("x-theme"),
+            (false, false) => None,
+        }
     }
 
     pub fn cache_control(&self) -> String {

@@ -202,7 +202,7 @@ impl World {
         }
         let page = &self.pages[asked.page];
         let (etag, bytes, cache_control) = (page.etag, page.bytes, page.cache_control());
-        let (by_language, version) = (page.by_language, page.version());
+        let (vary, version) = (page.vary(), page.version());
         let stamp = self.stamp_for(asked.page, version, asked.language, asked.user);
         let stamp = Stamp { node, fetch: self.sent.len() - 1, ..stamp };
         let no_store = || ("cache-control", "no-store".to_owned());
@@ -220,9 +220,7 @@ impl World {
             },
             _ => Answer { fields: vec![("cache-control", cache_control)], ..Answer::bare(404) },
         };
-        if by_language {
-            answer.fields.push(("vary", "x-lang".to_owned()));
-        }
+        answer.fields.extend(vary.map(|names| ("vary", names.to_owned())));
         if answer.status == 200 {
             if etag {
                 answer.fields.push(("etag", stamp.etag()));
@@ -245,9 +243,7 @@ impl World {
         }
         answer.fields.push(("cache-control", page.cache_control()));
         answer.fields.push(("surrogate-key", tags(asked.page)));
-        if page.by_language {
-            answer.fields.push(("vary", "x-lang".to_owned()));
-        }
+        answer.fields.extend(page.vary().map(|names| ("vary", names.to_owned())));
         if page.etag {
             let etag = stamp.etag();
             let same = asked.has(&etag);
