@@ -169,7 +169,10 @@ impl World {
                 stream.polls_since = None;
             }
         }
-        self.answered(vm, token, reply);
+        let mut pages: Vec<_> =
+            askers.iter().flatten().map(|stream| self.streams[*stream].ask.page).collect();
+        pages.dedup();
+        self.storing(vm.node, &pages, |world| world.answered(vm, token, reply));
         self.redis_said_fetching = false;
         for stream in askers.into_iter().flatten() {
             let awaited = self.nodes[vm.node].workers[vm.worker].vm.awaits(context_of(stream));
@@ -267,7 +270,7 @@ impl World {
         if let (Some(fetch), false) = (fetch, failed) {
             self.came[fetch] = Some(self.now);
         }
-        self.answered(vm, token, reply);
+        self.storing(vm.node, &[page], |world| world.answered(vm, token, reply));
         if !failed && status != "304" && asked.user == 0 {
             let class = Class { language: asked.language, theme: asked.theme, user: 0, authorization: false };
             let class = self.class(page, class);

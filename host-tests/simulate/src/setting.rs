@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use selvage_engine::config::Config;
 use selvage_engine::policy::Policy;
+use selvage_engine::store::node::NodeLimits;
 use selvage_rig::chance::Dice;
 
 /// The circumstances of one run. Times in milliseconds, chances of a thousand.
@@ -122,6 +123,13 @@ impl Setting {
     /// The origin's longest delay, from the request to the end of its answer.
     pub const fn longest_answer(&self) -> u64 {
         2 * self.origin_slow + self.origin_delay
+    }
+
+    /// How much a node store holds.
+    pub fn node_limits(&self) -> NodeLimits {
+        let node = &self.policy.node;
+        let buckets = u32::try_from(node.buckets).unwrap_or(u32::MAX);
+        NodeLimits::within(node.bytes, node.object_bytes, buckets)
     }
 
     /// After this long the other workers of a node know what one has invalidated.

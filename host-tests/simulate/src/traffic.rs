@@ -299,7 +299,9 @@ impl World {
             self.summary.invalidated += 1;
         }
         self.streams[id].made = (None, None);
-        let action = self.enter(vm, given, |vm| vm.response_headers(context, ends));
+        let action = self.storing(vm.node, &[page], |world| {
+            world.enter(vm, given, |vm| vm.response_headers(context, ends))
+        });
         self.check_made(id);
         self.note_storable(id);
         self.note_replaced(id, &answer);
@@ -354,14 +356,20 @@ impl World {
             let body = answer.part(nth).to_vec();
             let size = body.len();
             let given = Given { context, body, ..Given::default() };
-            self.enter(vm, given, |vm| vm.response_body(context, size, ends));
-            let large = self.pages[self.streams[id].ask.page].bytes > self.setting.policy.worker.object_bytes;
+            let page = self.streams[id].ask.page;
+            self.storing(vm.node, &[page], |world| {
+                world.enter(vm, given, |vm| vm.response_body(context, size, ends));
+            });
+            let large = self.pages[page].bytes > self.setting.policy.worker.object_bytes;
             if kept && !self.keeps(id) && (!ends || large) {
                 // There was no room for it: nobody need wait for the next one.
-                self.exempt(vm.node, self.streams[id].ask.page, false);
+                self.exempt(vm.node, page, false);
             }
         } else if self.lives(vm) && !answer.cut {
-            self.enter(vm, Given { context, ..Given::default() }, |vm| vm.response_trailers(context));
+            let page = self.streams[id].ask.page;
+            self.storing(vm.node, &[page], |world| {
+                world.enter(vm, Given { context, ..Given::default() }, |vm| vm.response_trailers(context));
+            });
         }
         if (ends || nth == answer.parts) && !answer.cut {
             if let Some(fetch) = self.streams[id].fetch {
