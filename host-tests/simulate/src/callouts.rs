@@ -5,7 +5,7 @@ use selvage_engine::fields::Fields;
 use crate::client::{Asked, block, text_block};
 use crate::events::{Event, Reply, VmId};
 use crate::host::{self, Given};
-use crate::node::{By, Fetch};
+use crate::node::{By, Class, Fetch};
 use crate::redis::{Command, Mood, Redis};
 use crate::streams::{Phase, ROOT, context_of, stream_of};
 use crate::world::World;
@@ -173,7 +173,10 @@ impl World {
                 }
             }
         }
-        self.answered(vm, token, reply);
+        let mut pages: Vec<_> =
+            askers.iter().flatten().map(|stream| self.streams[*stream].ask.page).collect();
+        pages.dedup();
+        self.storing(vm.node, &pages, |world| world.answered(vm, token, reply));
         self.redis_said_fetching = false;
         for stream in askers.into_iter().flatten() {
             let awaited = self.nodes[vm.node].workers[vm.worker].vm.awaits(context_of(stream));
@@ -192,10 +195,10 @@ impl World {
     }
 
     fn refresh(&mut self, vm: VmId, call: &host::Call, asked: Asked) {
-        let host::Call { context, token, timeout, headers, .. } = call;
+        let host::Call { token, timeout, headers, .. } = call;
         let (token, timeout) = (*token, *timeout);
-        // A client waits for it whose response is held.
-        let held = stream_of(*context);
+        // A client may wait for it whose response is held. What a client's request has only occasioned is nobody's.
+        let held = self.nodes[vm.node].workers[vm.worker].vm.held_for(token).and_then(stream_of);
         if let Some(held) = held {
             self.streams[held].refetching = true;
         }
@@ -271,9 +274,10 @@ impl World {
         if let (Some(fetch), false) = (fetch, failed) {
             self.came[fetch] = Some(self.now);
         }
-        self.answered(vm, token, reply);
+        self.storing(vm.node, &[page], |world| world.answered(vm, token, reply));
         if !failed && status != "304" && asked.user == 0 {
-            let class = self.class(page, asked.language, 0, false);
+            let class = Class { language: asked.language, theme: asked.theme, user: 0, authorization: false };
+            let class = self.class(page, class);
             let stored = kept && !cookie && self.pages[page].bytes <= self.setting.policy.worker.object_bytes;
             self.replace(vm, page, class, sent, stored);
         }

@@ -3,6 +3,8 @@
 use selvage_engine::fields::FieldBlock;
 use selvage_rig::chance::Dice;
 
+use crate::node::Class;
+
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Ask {
@@ -10,6 +12,8 @@ pub struct Ask {
     pub page: usize,
     /// 0: none.
     pub language: u64,
+    /// 0: none.
+    pub theme: u64,
     /// 0: nobody.
     pub user: u64,
     /// The user is told by `Authorization` and not by a cookie.
@@ -33,6 +37,7 @@ impl Ask {
             },
             page,
             language: dice.below(4),
+            theme: dice.below(2),
             user,
             authorization: user > 0 && dice.chance(300),
             no_cache: dice.chance(25),
@@ -44,9 +49,9 @@ impl Ask {
 
     /// A GET of anybody.
     pub const fn plain(page: usize) -> Self {
-        let (method, language, user) = ("GET", 0, 0);
+        let (method, language, theme, user) = ("GET", 0, 0, 0);
         let (authorization, no_cache, range, tag, nested) = (false, false, false, None, false);
-        Self { method, page, language, user, authorization, no_cache, range, tag, nested }
+        Self { method, page, language, theme, user, authorization, no_cache, range, tag, nested }
     }
 
     /// It may lead others or wait for them.
@@ -64,6 +69,12 @@ impl Ask {
         self.user > 0
     }
 
+    /// What of it may select among stored responses.
+    pub const fn class(&self) -> Class {
+        let Self { language, theme, user, authorization, .. } = *self;
+        Class { language, theme, user, authorization }
+    }
+
     /// Its head.
     pub fn head(&self) -> Vec<(String, Vec<u8>)> {
         let mut fields = vec![
@@ -74,6 +85,9 @@ impl Ask {
         ];
         if self.language > 0 {
             fields.push(("x-lang", self.language.to_string()));
+        }
+        if self.theme > 0 {
+            fields.push(("x-theme", self.theme.to_string()));
         }
         if self.user > 0 && self.authorization {
             fields.push(("authorization", format!("Bearer {}", self.user)));
@@ -104,6 +118,7 @@ pub struct Asked {
     pub method: String,
     pub page: usize,
     pub language: u64,
+    pub theme: u64,
     pub user: u64,
     /// `If-None-Match`.
     pub condition: Option<String>,
@@ -120,6 +135,7 @@ impl Asked {
                 b":method" => asked.method = value,
                 b":path" => asked.page = number("/page/").unwrap_or(0) as usize,
                 b"x-lang" => asked.language = number("").unwrap_or(0),
+                b"x-theme" => asked.theme = number("").unwrap_or(0),
                 b"cookie" => asked.user = number("id=").unwrap_or(0),
                 b"authorization" => {
                     (asked.user, asked.authorization) = (number("Bearer ").unwrap_or(0), true);

@@ -147,6 +147,7 @@ fn world(nodes: usize, situation: Situation) -> World {
         if_error: 0,
         etag: true,
         by_language: false,
+        by_theme: false,
         personal: false,
         public: false,
         forbidden: false,

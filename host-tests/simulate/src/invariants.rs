@@ -1,7 +1,6 @@
 //! What must always hold of answers, memory and streams, and what must hold at the end.
 
 use selvage_engine::fields::Fields;
-use selvage_engine::store::node::NodeLimits;
 
 use crate::events::{Event, VmId};
 use crate::host;
@@ -164,10 +163,7 @@ impl World {
     }
 
     pub fn check_budgets(&mut self, node: usize, worker: usize) {
-        let policy = &self.setting.policy;
-        let most = policy.worker.bytes;
-        let buckets = u32::try_from(policy.node.buckets).unwrap_or(u32::MAX);
-        let limits = NodeLimits::within(policy.node.bytes, policy.node.object_bytes, buckets);
+        let (most, limits) = (self.setting.policy.worker.bytes, self.setting.node_limits());
         let vm = &mut self.nodes[node].workers[worker].vm;
         let used = vm.caches().map(|cache| cache.worker_usage().1).max().unwrap_or(0);
         let (shared, values) =

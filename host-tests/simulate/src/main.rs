@@ -30,6 +30,7 @@ mod events;
 mod fetches;
 mod fleet;
 mod host;
+mod indices;
 mod invariants;
 mod node;
 mod origin;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use selvage_engine::store::node::NodeStore;
+
 use crate::events::VmId;
 use crate::host::Vm;
 
@@ -34,6 +36,8 @@ pub struct Node {
     pub received: BTreeMap<usize, Vec<(u64, usize)>>,
     /// The last restart of one of its workers.
     pub restarted: Option<u64>,
+    /// Looks into its store.
+    pub reader: Option<NodeStore>,
 }
 
 impl Node {
@@ -73,6 +77,7 @@ pub struct Invalidation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class {
     pub language: u64,
+    pub theme: u64,
     pub user: u64,
     pub authorization: bool,
 }

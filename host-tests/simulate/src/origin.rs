@@ -12,6 +12,8 @@ pub struct Page {
     pub etag: bool,
     /// Another content for each language.
     pub by_language: bool,
+    /// Every other version names one more field in its `Vary`, which makes no difference.
+    pub by_theme: bool,
     /// Another content for each user.
     pub personal: bool,
     pub public: bool,
@@ -39,15 +41,16 @@ impl Page {
         Self {
             lifetime: dice.of(&[0, 1, 1, 2, 2, 5, 10, 60]),
             while_revalidate: dice.of(&[0, 0, 0, 1, 5]),
-            if_error: dice.of(&[0, 0, 0, 2, 20]),
+            if_error: dice.of(&[0, 0, 0, 2, 20, 20]),
             etag: dice.chance(500),
             by_language: dice.chance(300),
+            by_theme: dice.chance(500),
             personal,
             public: !personal && dice.chance(300),
             forbidden: dice.chance(80),
             bytes: dice.of(&[0, 20, 200, 200, 1500, 1500, 3000, 9000]),
             errors: if troubled { 250 } else { 10 },
-            fickle: dice.of(&[0, 0, 30, 150]),
+            fickle: dice.of(&[0, 0, 30, 150, 300]),
             failing_until: 0,
             typed: dice.chance(500),
             slow: if dice.chance(250) { 200 } else { 10 },
@@ -58,6 +61,16 @@ impl Page {
     /// The present version.
     pub fn version(&self) -> usize {
         self.published.len() - 1
+    }
+
+    /// The fields that select among its responses, by the present version.
+    pub fn vary(&self) -> Option<&'static str> {
+        match (self.by_language, self.by_theme && self.version() % 2 == 1) {
+            (true, true) => Some("x-lang, x-theme"),
+            (true, false) => Some("x-lang"),
+            (false, true) => Some("x-theme"),
+            (false, false) => None,
+        }
     }
 
     pub fn cache_control(&self) -> String {

@@ -8,9 +8,11 @@ use crate::streams::Stream;
 use crate::world::World;
 
 impl World {
-    pub fn class(&self, page: usize, language: u64, user: u64, authorization: bool) -> Class {
-        let language = if self.pages[page].by_language { language } else { 0 };
-        Class { language, user, authorization }
+    /// What of a request makes a difference to a page.
+    pub fn class(&self, page: usize, asked: Class) -> Class {
+        let Page { by_language, by_theme, .. } = self.pages[page];
+        let of = |matters, value| if matters { value } else { 0 };
+        Class { language: of(by_language, asked.language), theme: of(by_theme, asked.theme), ..asked }
     }
 
     /// The head of a response has come. If that is not stored, it has removed what the request had found.
@@ -43,7 +45,7 @@ impl World {
         let speaks = is_stale || cache_status.contains("fwd=request") && !ask.is_identified();
         let (vm, page, sent) = (*vm, ask.page, *sent);
         if ask.method == "GET" && full && speaks && self.lives(vm) && *answers <= 1 {
-            let class = self.class(page, ask.language, ask.user, ask.authorization);
+            let class = self.class(page, ask.class());
             self.replace(vm, page, class, sent, stored);
         }
     }
@@ -69,11 +71,11 @@ impl World {
         }
         let Stream { ask, vm, begun, .. } = &self.streams[id];
         let (vm, page, begun) = (*vm, ask.page, *begun);
-        let Page { public, personal, .. } = self.pages[page];
-        // Other workers may serve their own copy as long as that is fresh. What is kept apart by cookies may stand beside what is not; and of two nodes that store, each may be the last at
-        // Redis.
-        let one_place = public && !personal && !self.setting.remote;
-        let class = self.class(page, ask.language, ask.user, ask.authorization);
+        let Page { public, personal, by_theme, .. } = self.pages[page];
+        // Other workers may serve their own copy as long as that is fresh. What is kept apart by some fields may stand beside
+        // what is not; and of two nodes that store, each may be the last at Redis.
+        let one_place = public && !personal && !by_theme && !self.setting.remote;
+        let class = self.class(page, ask.class());
         let sent = self.sent.get(stamp.fetch).copied().unwrap_or(0);
         let Some(came) = self.came.get(stamp.fetch).copied().flatten() else { return };
         let confirmed = self.confirmed.get(&stamp.etag());

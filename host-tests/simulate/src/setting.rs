@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use selvage_engine::config::Config;
 use selvage_engine::policy::Policy;
+use selvage_engine::store::node::NodeLimits;
 use selvage_rig::chance::Dice;
 
 /// The circumstances of one run. Times in milliseconds, chances of a thousand.
@@ -67,6 +68,7 @@ impl Setting {
         let refresh = dice.of(&[r#""cluster":"origin""#, r#""clusters":["origin"]"#, r#""clusters":[]"#]);
         let refresh_timeout = dice.of(&[300, 1000, 3000]);
         let breaker = dice.chance(300);
+        let most_edits = dice.of(&[12, 12, 60]);
         let config = format!(
             r#"{{"admin":{{"open":true,"hosts":["example.com"]}},"worker":{{"bytes":"{worker_bytes}","object_bytes":"8KiB","filling_bytes":"64KiB",
             "waiters":{waiters},"variants":{variants}}},
@@ -109,7 +111,7 @@ impl Setting {
             disconnects: dice.of(&[0, 50, 250]),
             restarts: if dice.chance(300) { dice.between(1, 3) as usize } else { 0 },
             purges: if dice.chance(500) { dice.between(1, 12) as usize } else { 0 },
-            edits: dice.between(0, 12) as usize,
+            edits: dice.between(0, most_edits) as usize,
             moods: if dice.chance(600) { dice.between(1, 6) as usize } else { 0 },
             flushes: usize::from(dice.chance(200)),
             refused: dice.of(&[0, 5]),
@@ -122,6 +124,13 @@ impl Setting {
     /// The origin's longest delay, from the request to the end of its answer.
     pub const fn longest_answer(&self) -> u64 {
         2 * self.origin_slow + self.origin_delay
+    }
+
+    /// How much a node store holds.
+    pub fn node_limits(&self) -> NodeLimits {
+        let node = &self.policy.node;
+        let buckets = u32::try_from(node.buckets).unwrap_or(u32::MAX);
+        NodeLimits::within(node.bytes, node.object_bytes, buckets)
     }
 
     /// After this long the other workers of a node know what one has invalidated.

@@ -202,7 +202,7 @@ impl World {
         }
         let page = &self.pages[asked.page];
         let (etag, bytes, cache_control) = (page.etag, page.bytes, page.cache_control());
-        let (by_language, version) = (page.by_language, page.version());
+        let (vary, version) = (page.vary(), page.version());
         let stamp = self.stamp_for(asked.page, version, asked.language, asked.user);
         let stamp = Stamp { node, fetch: self.sent.len() - 1, ..stamp };
         let no_store = || ("cache-control", "no-store".to_owned());
@@ -220,9 +220,7 @@ impl World {
             },
             _ => Answer { fields: vec![("cache-control", cache_control)], ..Answer::bare(404) },
         };
-        if by_language {
-            answer.fields.push(("vary", "x-lang".to_owned()));
-        }
+        answer.fields.extend(vary.map(|names| ("vary", names.to_owned())));
         if answer.status == 200 {
             if etag {
                 answer.fields.push(("etag", stamp.etag()));
@@ -245,9 +243,7 @@ impl World {
         }
         answer.fields.push(("cache-control", page.cache_control()));
         answer.fields.push(("surrogate-key", tags(asked.page)));
-        if page.by_language {
-            answer.fields.push(("vary", "x-lang".to_owned()));
-        }
+        answer.fields.extend(page.vary().map(|names| ("vary", names.to_owned())));
         if page.etag {
             let etag = stamp.etag();
             let same = asked.has(&etag);
@@ -303,7 +299,9 @@ impl World {
             self.summary.invalidated += 1;
         }
         self.streams[id].made = (None, None);
-        let action = self.enter(vm, given, |vm| vm.response_headers(context, ends));
+        let action = self.storing(vm.node, &[page], |world| {
+            world.enter(vm, given, |vm| vm.response_headers(context, ends))
+        });
         self.check_made(id);
         self.note_storable(id);
         self.note_replaced(id, &answer);
@@ -358,14 +356,20 @@ impl World {
             let body = answer.part(nth).to_vec();
             let size = body.len();
             let given = Given { context, body, ..Given::default() };
-            self.enter(vm, given, |vm| vm.response_body(context, size, ends));
-            let large = self.pages[self.streams[id].ask.page].bytes > self.setting.policy.worker.object_bytes;
+            let page = self.streams[id].ask.page;
+            self.storing(vm.node, &[page], |world| {
+                world.enter(vm, given, |vm| vm.response_body(context, size, ends));
+            });
+            let large = self.pages[page].bytes > self.setting.policy.worker.object_bytes;
             if kept && !self.keeps(id) && (!ends || large) {
                 // There was no room for it: nobody need wait for the next one.
-                self.exempt(vm.node, self.streams[id].ask.page, false);
+                self.exempt(vm.node, page, false);
             }
         } else if self.lives(vm) && !answer.cut {
-            self.enter(vm, Given { context, ..Given::default() }, |vm| vm.response_trailers(context));
+            let page = self.streams[id].ask.page;
+            self.storing(vm.node, &[page], |world| {
+                world.enter(vm, Given { context, ..Given::default() }, |vm| vm.response_trailers(context));
+            });
         }
         if (ends || nth == answer.parts) && !answer.cut {
             if let Some(fetch) = self.streams[id].fetch {

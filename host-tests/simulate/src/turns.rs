@@ -9,6 +9,7 @@ use selvage_engine::time::Timestamp;
 use crate::client::{Ask, block, path};
 use crate::events::VmId;
 use crate::host::{self, Envoy, Given};
+use crate::node::Class;
 use crate::streams::{Phase, Stream, context_of};
 use crate::world::World;
 
@@ -51,14 +52,20 @@ impl World {
         }
     }
 
-    /// Whether what a request waits for is what one with another language or user would fetch. If it is nobody's, the index that
+    /// Whether what a request waits for is what one with another language, theme or user would fetch. If it is nobody's, the index that
     /// it was known by has just been exchanged.
     fn is_of_others(&mut self, id: usize, awaited: u128) -> bool {
         let Stream { vm, ask, .. } = &self.streams[id];
         let (vm, ask) = (*vm, ask.clone());
-        let others =
-            (0..16).map(|n| Ask { language: n / 4, user: n % 4, authorization: false, ..ask.clone() });
-        let mut others = others.filter(|other| (other.language, other.user) != (ask.language, ask.user));
+        let others = (0..32).map(|n| Ask {
+            language: n / 8,
+            theme: n / 4 % 2,
+            user: n % 4,
+            authorization: false,
+            ..ask.clone()
+        });
+        let class = |ask: &Ask| Class { authorization: false, ..ask.class() };
+        let mut others = others.filter(|other| class(other) != class(&ask));
         others.any(|other| {
             let head = other.head();
             let head = block(head.iter().map(|(name, value)| (&**name, &**value)));

@@ -227,6 +227,11 @@ impl<H: Calls> Vm<H> {
         self.roots.iter().find_map(|root| root.remote.asked(token)).unwrap_or_default()
     }
 
+    /// The stream whose response is held for a call to the origin.
+    pub fn held_for(&self, token: u32) -> Option<u32> {
+        self.roots.iter().find_map(|root| root.fetches.get(&token).copied())
+    }
+
     /// The caches of the roots.
     pub fn caches(&mut self) -> impl Iterator<Item = &mut Cache> {
         self.roots.iter_mut().map(|root| &mut root.cache)

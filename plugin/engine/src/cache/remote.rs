@@ -81,20 +81,21 @@ impl Cache {
     /// Whether this Envoy has the same or something newer than the remote store: a record that was never sent, or got
     /// lost. Of the same response its own copy is the better one: its age is by one clock, and it knows the purges since.
     fn has_newer(&mut self, hash: u128, remote: &Slot, moment: &mut Moment<'_>) -> bool {
-        let present = self.local(hash, remote.key()).or_else(|| self.shared(hash, remote.key(), moment));
-        match (present, remote) {
-            (Some(Slot::Response(ours)), Slot::Response(theirs)) => {
+        let newer = |present: &Slot| match (present, remote) {
+            (Slot::Response(ours), Slot::Response(theirs)) => {
                 ours.schedule.received >= theirs.schedule.received
             }
-            (Some(Slot::Index(ours)), Slot::Index(theirs)) => ours.generation > theirs.generation,
-            (Some(Slot::Index(ours)), Slot::Response(theirs)) => {
+            (Slot::Index(ours), Slot::Index(theirs)) => ours.generation > theirs.generation,
+            (Slot::Index(ours), Slot::Response(theirs)) => {
                 ours.generation > theirs.schedule.received.as_millis()
             }
-            (Some(Slot::Response(ours)), Slot::Index(theirs)) => {
+            (Slot::Response(ours), Slot::Index(theirs)) => {
                 ours.schedule.received.as_millis() > theirs.generation
             }
-            (None, _) => false,
-        }
+        };
+        // Another worker may have stored something later than what this one still has.
+        let present = [self.local(hash, remote.key()), self.peek_shared(hash, moment)];
+        present.iter().flatten().filter(|slot| slot.key() == remote.key()).any(newer)
     }
 
     /// The hash to ask the remote store for, if asking is worth a request's time.

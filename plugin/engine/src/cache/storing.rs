@@ -228,7 +228,7 @@ impl Cache {
     }
 
     /// What the node store has under a hash, not taken into this worker's table.
-    fn peek_shared(&mut self, hash: u128, moment: &mut Moment<'_>) -> Option<Slot> {
+    pub(super) fn peek_shared(&mut self, hash: u128, moment: &mut Moment<'_>) -> Option<Slot> {
         let bytes = self.node.get(moment.host, hash, moment.now.as_millis())?;
         record::decode(bytes, Verify::Head).ok()
     }

@@ -235,3 +235,37 @@ fn the_latest_by_other_fields_is_the_latest_in_each_worker() {
     let both = gateway.get("/a").header("accept-language", "en").header("x-kind", "b").worker(0).at(3);
     both.hit().content("x-kind");
 }
+
+fn by_kind(body: &str) -> Origin {
+    fresh_for(60).header("vary", "x-kind").body(body)
+}
+
+#[test]
+fn a_worker_stores_under_the_index_of_the_node_if_that_was_begun_later() {
+    let mut gateway = two();
+    gateway.get("/a").worker(0).header("x-kind", "a").at(0).miss(by_kind("old"));
+    let flight = gateway.get("/a").worker(0).header("x-kind", "b").at(1).leaves();
+    gateway.shared.spoil_records();
+    gateway.get("/a").worker(1).header("x-kind", "a").at(2).forwarded(by_kind("new"));
+    gateway.answers(flight, 3, by_kind("b")).stored();
+    gateway.get("/a").worker(0).header("x-kind", "a").at(4).hit().content("new");
+}
+
+#[test]
+fn a_worker_takes_no_index_from_the_remote_store_that_is_older_than_the_one_of_the_node() {
+    let config = r#"{"remote":{"enabled":true}}"#;
+    let mut gateway = Gateway::of_workers(2, config);
+    gateway.get("/a").worker(0).header("x-kind", "a").at(0).forwarded(by_kind("old"));
+    let mut other = Gateway::with(config);
+    other.get("/a").header("x-kind", "b").at(1).forwarded(by_kind("b"));
+    other.sends();
+    gateway.redis = other.redis.clone();
+    let asking = gateway.get("/a").worker(0).header("x-kind", "b").at(2).asks();
+    gateway.shared.spoil_records();
+    gateway.redis.dead = true;
+    gateway.get("/a").worker(1).header("x-kind", "a").at(3).forwarded(by_kind("new"));
+    gateway.redis.dead = false;
+    let flight = gateway.remote_answers(asking, 4).left();
+    gateway.answers(flight, 4, by_kind("b")).stored();
+    gateway.get("/a").worker(0).header("x-kind", "a").at(5).hit().content("new");
+}
