@@ -39,6 +39,7 @@ mod page;
 mod partial;
 mod passing;
 mod purging;
+mod quotas;
 mod refreshing;
 mod remote;
 mod replacing;
