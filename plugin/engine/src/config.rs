@@ -22,6 +22,7 @@ use reader::{Object, Place};
 pub use settings::freshness::{Stale, Ttl};
 pub use settings::key::{BodyKey, Key, Query, QueryChoice, QueryName, QueryOrder};
 use settings::kinds::text;
+pub use settings::limits::{Limit, LimitBy, LimitCounts, LimitHeaders, LimitOnFailure, LimitScope, Tiers};
 pub use settings::lists::{COMPRESSIBLE, CREDENTIALS, SWITCHES, TAGGING, TAINTING};
 #[cfg(feature = "maintenance")]
 pub use settings::maintenance::Maintenance;
@@ -63,6 +64,8 @@ pub struct Config {
     pub purge: Purge,
     /// What is fetched before a client asks for it.
     pub warm: Warm,
+    /// How much a client may ask for. Default: empty.
+    pub limits: Vec<Limit>,
     /// What a request gets when no rule matches, and what rules inherit.
     pub defaults: Rule,
     /// In the order in which they are tried. Default: empty.
@@ -85,6 +88,8 @@ section! {
         purge = Purge::default(), object(), "How purges of other nodes are judged.";
         warm = Warm::default(), object(), "What is fetched before a client asks for it.";
         defaults = Rule::default(), object(), "What a request gets when no rule matches, and what rules inherit.";
+        // Read last but one, for rules name them.
+        limits = Vec::new();
         // Read last, for a rule inherits what `defaults` says.
         rules = Vec::new();
     }
@@ -104,8 +109,14 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         let place = object.place_of("admin");
         place.refuse::<()>("settings", "none: this module was built without operators");
     }
-    let Config { defaults, rules, .. } = config;
-    object.each("rules", RULES, |place, written| matched_rule(place, written, defaults, rules));
+    let Config { defaults, rules, limits, .. } = config;
+    #[cfg(feature = "limits")]
+    {
+        use settings::limits::{LIMITS, named_limit, refuse_unknown};
+        object.each("limits", LIMITS, |place, written| named_limit(place, written, limits));
+        refuse_unknown(&defaults.limits, limits, &object.place_of("defaults").member("limits"));
+    }
+    object.each("rules", RULES, |place, written| matched_rule(place, written, defaults, limits, rules));
 }
 
 impl Config {

@@ -16,7 +16,10 @@
 //! argument; if it arrives in a later callback it is an event.*
 
 // What only a capability uses stays unused where that was not built.
-#![cfg_attr(not(all(feature = "operators", feature = "maintenance")), allow(dead_code, unused_variables))]
+#![cfg_attr(
+    not(all(feature = "operators", feature = "maintenance", feature = "limits")),
+    allow(dead_code, unused_variables)
+)]
 
 pub mod exchange;
 

@@ -6,9 +6,10 @@ pub mod hosts;
 mod matcher;
 
 pub use crate::config::{
-    Admin, BodyKey, Breaker, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node,
-    OriginBreaker, Purge, Query, QueryChoice, QueryName, QueryOrder, RangeFill, Refresh, Remote,
-    RequestDirectives, Rule, SetCookie, Stale, Tags, Ttl, Vary, Warm, Worker,
+    Admin, BodyKey, Breaker, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Limit, LimitBy,
+    LimitCounts, LimitHeaders, LimitOnFailure, LimitScope, Node, OriginBreaker, Purge, Query, QueryChoice,
+    QueryName, QueryOrder, RangeFill, Refresh, Remote, RequestDirectives, Rule, SetCookie, Stale, Tags, Ttl,
+    Vary, Warm, Worker,
 };
 
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct Policy {
     pub purge: Purge,
     /// What is fetched before a client asks for it.
     pub warm: Warm,
+    /// How much a client may ask for.
+    pub limits: Box<[Limit]>,
     /// A digest of the namespace: purges are for the caches of one.
     pub namespace: u64,
     /// The namespace itself.
@@ -164,15 +167,26 @@ const ORIGIN_PROBE: Duration = Duration::from_secs(15);
 
 impl From<Config> for Policy {
     fn from(config: Config) -> Self {
-        let Config { name, namespace, mut worker, mut node, remote, admin, purge, warm, defaults, rules } =
-            config;
+        let Config {
+            name,
+            namespace,
+            mut worker,
+            mut node,
+            remote,
+            admin,
+            purge,
+            warm,
+            limits,
+            defaults,
+            rules,
+        } = config;
         worker.object_bytes = worker.object_bytes.min(worker.bytes);
         node.object_bytes = node.object_bytes.min(usize::try_from(node.bytes).unwrap_or(usize::MAX));
         let has_operators = admin.open || admin.token_env.is_some();
         let matches = rules.iter().filter(|_| has_operators).map(|one| one.matching.clone()).collect();
         let rules: Box<[(Matcher, Rule)]> =
-            rules.into_iter().map(|one| (Matcher::new(one.matching), resolved(one.rule))).collect();
-        let default_rule = resolved(defaults);
+            rules.into_iter().map(|one| (Matcher::new(one.matching), resolved(one.rule, &limits))).collect();
+        let default_rule = resolved(defaults, &limits);
         let scopes = rules
             .iter()
             .map(|(_, rule)| rule)
@@ -189,6 +203,7 @@ impl From<Config> for Policy {
             admin,
             purge,
             warm,
+            limits: limits.into(),
             namespace: xxh3_64(namespace.as_bytes()),
             namespace_name: namespace,
             name,
@@ -221,7 +236,12 @@ fn scope(namespace: &str, rule: &Rule) -> u64 {
 }
 
 /// A field in the key cannot poison: requests that differ in it do not share a response.
-fn resolved(mut rule: Rule) -> Rule {
+fn resolved(mut rule: Rule, limits: &[Limit]) -> Rule {
+    #[cfg(feature = "limits")]
+    {
+        let place_of = |name: &Box<str>| limits.iter().position(|limit| limit.name == *name);
+        rule.limited = rule.limits.iter().filter_map(place_of).collect();
+    }
     let Rule { tainting_headers, credential_headers, vary, key, .. } = &mut rule;
     let unkeyed = |name: &FieldName| !key.headers.contains(name);
     tainting_headers.retain(unkeyed);
@@ -286,7 +306,7 @@ mod tests {
     #[test]
     fn without_rules_every_request_gets_the_default_rule() {
         let policy = Policy::default();
-        let default = resolved(Rule::default());
+        let default = resolved(Rule::default(), &[]);
         assert_eq!(policy.rule_for(b"h", b"/", b"GET"), (0, &default));
         assert_eq!(policy.rule(7), &default);
     }

@@ -3,7 +3,7 @@
 //! Each kind is a pair: the words for what is allowed, and the parser that decides it.
 
 use super::limits::{HOST_CHARS, NAME_CHARS, PATH_CHARS};
-use super::{DEFAULT_RULE, FieldName, QueryName};
+use super::{DEFAULT_RULE, FieldName, LimitBy, QueryName};
 use crate::uri::ipv6;
 use crate::url::Url;
 
@@ -29,6 +29,24 @@ pub(super) const NAMESPACE: &str = r#"a name of 1 to 128 letters, digits, "-", "
 pub(super) fn namespace(text: &str) -> Option<Box<str>> {
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     (bounded(text, NAME_CHARS) && plain).then(|| text.into())
+}
+
+pub(super) const LIMIT_KEY: &str =
+    r#""ip", "host", "path", "rule", "header:NAME" with a request field, or "cookie:NAME""#;
+
+/// What tells those apart who have a quota each.
+pub(super) fn limit_key(text: &str) -> Option<LimitBy> {
+    match text {
+        "ip" => Some(LimitBy::Ip),
+        "host" => Some(LimitBy::Host),
+        "path" => Some(LimitBy::Path),
+        "rule" => Some(LimitBy::Rule),
+        _ => match text.split_once(':')? {
+            ("header", name) => field(name).map(LimitBy::Header),
+            ("cookie", name) => cookie(name).map(LimitBy::Cookie),
+            _ => None,
+        },
+    }
 }
 
 pub(super) const CLUSTER: &str = "1 to 128 visible ASCII characters";

@@ -36,6 +36,10 @@ pub(crate) enum Form {
     List(Least, usize, Box<Form>),
     /// From status to this.
     ByStatus(Box<Form>),
+    /// From any name to this.
+    ByName(Box<Form>),
+    /// Of limits.
+    Limits,
     /// This or `null`.
     Nullable(Box<Form>),
 }
@@ -62,6 +66,13 @@ pub(crate) fn top() -> Vec<Member> {
     // On the page the store that must be set up stands before the two that need not be.
     let rank = |path: &str| FIRST.iter().position(|first| path.split('.').next() == Some(first));
     members.sort_by_key(|member| rank(&member.path).unwrap_or(FIRST.len()));
+    #[cfg(feature = "limits")]
+    members.push(Member {
+        path: "limits".into(),
+        form: Form::Limits,
+        default: "[]".into(),
+        meaning: "How much a client may ask for; rules name those that hold for their requests.",
+    });
     let meaning = "Tried in order; the first whose `match` fits is used.";
     members.push(Member { path: "rules".into(), form: Form::Rules, default: "[]".into(), meaning });
     // They stand at `rules[]`.
@@ -79,6 +90,18 @@ pub(crate) fn rule_only() -> Vec<Member> {
 /// The members that `defaults` and every rule share.
 pub(crate) fn settings() -> Vec<Member> {
     described(&Rule::default())
+}
+
+/// The members of a limit.
+#[cfg(feature = "limits")]
+pub(crate) fn limit() -> Vec<Member> {
+    described(&super::Limit::default())
+}
+
+/// The same, where there are none.
+#[cfg(not(feature = "limits"))]
+pub(crate) const fn limit() -> Vec<Member> {
+    Vec::new()
 }
 
 /// The members of a section and those below them, each with what the section holds as its default.
@@ -110,7 +133,9 @@ pub(crate) fn described(section: &impl Section) -> Vec<Member> {
 pub fn markdown() -> String {
     let mut table = String::from("| member | holds | default | meaning |\n|---|---|---|---|\n");
     let settings_of_rules = settings();
-    for (prefix, members) in [("", top()), ("rules[].", rule_only()), ("rules[].", settings_of_rules)] {
+    for (prefix, members) in
+        [("", top()), ("limits[].", limit()), ("rules[].", rule_only()), ("rules[].", settings_of_rules)]
+    {
         for Member { path, form, default, meaning } in &members {
             let default = match (form, default.is_empty()) {
                 (Form::Object, _) | (_, true) => String::new(),
@@ -150,6 +175,8 @@ impl Form {
             Form::List(Least::Empty, LIST, item) => format!("list of {}", item.in_words()),
             Form::List(Least::Empty, most, item) => format!("list of at most {most} {}", item.in_words()),
             Form::ByStatus(_) => "object from status to duration".into(),
+            Form::ByName(form) => format!("object from name to {}", form.in_words()),
+            Form::Limits => format!("list of at most {LIST} limits"),
             Form::Nullable(form) => {
                 let comma = if matches!(**form, Form::Object | Form::Text(_)) { "" } else { "," };
                 format!("{}{comma} or `null`", form.in_words())
@@ -165,7 +192,7 @@ mod tests {
     #[test]
     fn the_table_has_a_row_for_every_member() {
         let table = markdown();
-        let members = top().len() + rule_only().len() + settings().len();
+        let members = top().len() + limit().len() + rule_only().len() + settings().len();
         assert_eq!(table.lines().filter(|line| line.starts_with("| `")).count(), members);
         assert!(table.contains("| `worker.bytes` | size, 0B to 700MiB | `\"64MiB\"` |"), "{table}");
         assert!(table.contains("| `rules[].key.query.drop` |"), "{table}");

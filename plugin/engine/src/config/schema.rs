@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::limits::{LIST, RULES};
-use super::reference::{Form, Least, Member, Pattern, rule_only, settings, top};
+use super::limits::{LIST, NAME_CHARS, RULES};
+use super::reference::{Form, Least, Member, Pattern, limit, rule_only, settings, top};
 
 /// The schema. It is as strict as the reader about members, types, units and ranges of numbers; that rule names are
 /// unique, that a duration or size with a unit is in range, and which names are reserved, only the reader says.
@@ -104,6 +104,17 @@ fn form(form: &Form) -> Value {
             "additionalProperties": self::form(value),
             "maxProperties": LIST,
         }),
+        Form::ByName(value) => json!({
+            "type": "object",
+            "propertyNames": { "minLength": 1, "maxLength": NAME_CHARS },
+            "additionalProperties": self::form(value),
+            "maxProperties": LIST,
+        }),
+        Form::Limits => {
+            let mut limit = tree(&limit());
+            merge(&mut limit, json!({ "required": ["name", "quota", "window"] }));
+            json!({ "type": "array", "items": limit, "maxItems": LIST })
+        }
         Form::Nullable(form) => {
             let mut nullable = self::form(form);
             let kinds = match nullable.get_mut("type").map(Value::take) {

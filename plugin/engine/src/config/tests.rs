@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::reference::{Form, Least, Member, rule_only, settings, top};
+use super::reference::{Form, Least, Member, limit, rule_only, settings, top};
 use super::schema::schema;
 use super::*;
 
@@ -74,7 +74,7 @@ fn all_faults_are_told_at_once_with_path_find_and_remedy() {
         }"#,
     );
     for wanted in [
-        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "defaults", "rules" (did you mean "worker"?)"#,
+        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "defaults", "limits", "rules" (did you mean "worker"?)"#,
         r#"name: found "é", allowed: 1 to 128 printable ASCII characters"#,
         r#"worker.bytes: found "701MiB", allowed: a size such as "64KiB", "64MiB", "1GiB" or whole bytes, from "0B" to "700MiB""#,
         "worker.entries: found -1, allowed: a whole number from 1 to 4194304",
@@ -133,14 +133,15 @@ fn each_wrong_example_is_refused_with_path_and_allowed_values() {
         std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let wrong: BTreeSet<String> = files.filter(|name| name.starts_with("bad-")).collect();
     assert_eq!(tried, wrong);
-    assert_eq!(wrong.len(), 14);
+    assert_eq!(wrong.len(), 15);
 }
 
 /// The configuration with one member written, in each place where the member may stand.
 fn written(member: &Member, place: &str, value: Value) -> Value {
     let mut names: Vec<&str> = place.split('.').filter(|name| !name.is_empty()).collect();
     let in_rule = names.first() == Some(&"rules[]");
-    names.retain(|name| *name != "rules[]");
+    let in_limit = names.first() == Some(&"limits[]");
+    names.retain(|name| !matches!(*name, "rules[]" | "limits[]"));
     names.extend(member.path.split('.'));
     let mut json = value;
     for name in names.into_iter().rev() {
@@ -156,13 +157,29 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
         }
         json = json!({ "rules": [json] });
     }
+    if in_limit {
+        let mut limit = a_limit("l");
+        if member.path == "cost" {
+            limit["burst"] = json!(1_000_000);
+        }
+        limit.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
+        json = json!({ "limits": [limit] });
+    }
+    if member.path == "limits" && !place.is_empty() {
+        json["limits"] = json!([a_limit("x-a")]);
+    }
     json
+}
+
+fn a_limit(name: &str) -> Value {
+    json!({ "name": name, "quota": 3_000_000, "window": "1s" })
 }
 
 fn all_members() -> Vec<(&'static str, Member)> {
     let at =
         |place: &'static str, members: Vec<Member>| members.into_iter().map(move |member| (place, member));
     at("", top())
+        .chain(at("limits[]", limit()))
         .chain(at("rules[]", rule_only()))
         .chain(at("rules[]", settings()))
         .chain(at("defaults", settings()))
@@ -188,6 +205,7 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
         "match.paths" => good(&["/a", "/a/*", "*.css"]),
         "match.methods" => good(&["GET", "M-SEARCH"]),
         "key.body.methods" => good(&["POST", "QUERY"]),
+        "by" => good(&["ip", "header:x-a", "cookie:a", "host", "path", "rule"]),
         "compression.types" => good(&["text/html", "text/*", "+json"]),
         _ => good(&["x-a"]),
     };
@@ -207,6 +225,15 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
                 json!(null),
                 many(|index| json!({ "name": format!("r{index}") }), limits::RULES + 1),
             ],
+        ),
+        Form::Limits => {
+            let limits =
+                |count: usize| Value::Array((0..count).map(|nth| a_limit(&format!("l{nth}"))).collect());
+            (vec![json!([]), limits(limits::LIST)], vec![json!({}), json!(null), limits(limits::LIST + 1)])
+        }
+        Form::ByName(_) => (
+            vec![json!({}), json!({ "a": 1, "b c": 2 })],
+            vec![json!([]), json!(null), json!({ "a": "1" }), json!({ "": 1 })],
         ),
         Form::Switch => (vec![json!(true), json!(false)], vec![json!("true"), json!(1), json!(null)]),
         Form::Whole(bounds) => ranged(*bounds.start(), *bounds.end()),
@@ -236,6 +263,12 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
             let mut bad: Vec<Value> = bad.iter().map(|text| json!(text)).collect();
             bad.extend([json!(1_796_090_400), json!(null)]);
             (good.iter().map(|text| json!(text)).collect(), bad)
+        }
+        Form::Text(pattern) if pattern.words == "limit keys" => {
+            let bad = ["", "header:", "header:host", "header:a b", "session:a", "IP"];
+            let mut bad: Vec<Value> = bad.iter().map(|text| json!(text)).collect();
+            bad.extend([json!(1), json!(null)]);
+            (vec![json!("ip"), json!(format!("header:{}", "x".repeat(128)))], bad)
         }
         Form::Text(pattern) => (
             vec![json!("a"), json!("x".repeat(pattern.chars))],
@@ -307,7 +340,15 @@ fn the_reader_takes_every_described_member_within_its_bounds_and_refuses_it_beyo
 #[test]
 fn every_described_default_is_the_codes_and_every_member_changes_something() {
     for (place, member) in all_members() {
-        let bare = if place == "rules[]" { parse(r#"{"rules":[{"name":"r"}]}"#) } else { Config::default() };
+        let bare = match place {
+            "rules[]" | "defaults" if member.path == "limits" => {
+                parse(&written(&member, place, json!([])).to_string())
+            }
+            "rules[]" => parse(r#"{"rules":[{"name":"r"}]}"#),
+            "limits[]" if member.path == "cost" => parse(&written(&member, place, json!(1)).to_string()),
+            "limits[]" => parse(&json!({ "limits": [a_limit("l")] }).to_string()),
+            _ => Config::default(),
+        };
         // Below an object that may be null there is a default only once the object is written.
         let nullable = all_members().into_iter().find(|(at, above)| {
             let is_below = member.path.strip_prefix(&*above.path).is_some_and(|rest| rest.starts_with('.'));
@@ -357,6 +398,9 @@ fn objects<'s>(schema: &'s Value, node: &'s Value, place: &str, found: &mut Vec<
     for (name, member) in members {
         assert!(member["description"].is_string(), "{place}.{name}");
         objects(schema, member, &format!("{place}.{name}"), found);
+        if name == "limits" && place.is_empty() {
+            objects(schema, &member["items"], &format!("{place}.limits[]"), found);
+        }
         if name == "rules" {
             objects(schema, resolve(&member["items"]).expect("rule"), &format!("{place}.rules[]"), found);
         }
@@ -368,7 +412,7 @@ fn the_schema_and_the_reader_know_the_same_members() {
     let schema: Value = serde_json::from_str(COMMITTED).unwrap();
     let mut found = Vec::new();
     objects(&schema, &schema, "", &mut found);
-    assert_eq!(found.len(), 11 + 2 * 13, "{found:?}");
+    assert_eq!(found.len(), 13 + 2 * 13, "{found:?}");
     for (place, names) in found {
         assert_eq!(names_known_to_the_reader(&place), names, "{place}");
     }

@@ -22,11 +22,14 @@ pub(crate) fn effective(policy: &Policy) -> Value {
         admin: policy.admin.clone(),
         purge: policy.purge.clone(),
         warm: policy.warm.clone(),
+        limits: Vec::new(),
         defaults: default.clone(),
         rules: Vec::new(),
     };
     let mut shown = Shown::default();
     config.rows(&mut shown);
+    #[cfg(feature = "limits")]
+    shown.put("limits", Some(policy.limits.iter().map(Shown::of).collect()));
     let rules = policy.written_rules().map(|(matching, rule)| rule_shown(matching, rule, default)).collect();
     shown.put("rules", Some(rules));
     shown.end()

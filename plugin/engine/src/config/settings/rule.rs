@@ -6,12 +6,17 @@
 use super::freshness::{Stale, Ttl};
 use super::key::Key;
 use super::kinds::{Words, switch, text, whole, word};
+use super::limits::Limit;
+#[cfg(feature = "limits")]
+use super::limits::refuse_unknown;
 use super::lists::{CREDENTIALS, TAINTING, all};
 #[cfg(feature = "maintenance")]
 use super::maintenance::Maintenance;
 use super::nested::{ascending, given, list, nullable, object, required};
 use super::origin::{Coalesce, OriginBreaker, Refresh};
 use super::response::{Compression, RangeFill, Tags, Vary};
+#[cfg(feature = "limits")]
+use super::texts::LimitName;
 use super::texts::{Field, Host, Method, Path, RuleName, Targeted};
 use super::{Section, section};
 use crate::config::limits::STATUS;
@@ -84,6 +89,9 @@ pub struct Rule {
     /// Whether the response to a POST answers later GETs of the URL that it names itself by (RFC 9110 §9.3.3).
     /// Default: false.
     pub post_answers_get: bool,
+    /// The names of the limits that hold for its requests. Default: none.
+    #[cfg(feature = "limits")]
+    pub limits: Vec<Box<str>>,
     /// When every request is answered with 503. Default: never.
     #[cfg(feature = "maintenance")]
     pub maintenance: Option<Maintenance>,
@@ -93,6 +101,8 @@ pub struct Rule {
     /// The names in `tainting_headers`, `credential_headers` and `vary.require`.
     /// [`Policy`](crate::policy::Policy) works it out.
     pub watched: Watched,
+    /// Which of the policy's limits those are. [`Policy`](crate::policy::Policy) works it out.
+    pub limited: Vec<usize>,
 }
 
 section! {
@@ -136,12 +146,16 @@ section! {
         range = RangeFill::default(), object(), "Requests for a part of what is not stored.";
         post_answers_get = false, switch(),
             "Whether the response to a POST answers later GETs of the URL that its `Content-Location` says it is (RFC 9110 §9.3.3).";
+        #[cfg(feature = "limits")]
+        limits = Vec::new(), list(Empty, text::<LimitName>()),
+            "The names of those `limits` that hold for the requests; the first that refuses answers.";
         #[cfg(feature = "maintenance")]
         maintenance = None, nullable(object()),
             "Every request is answered with 503 and `Retry-After` within a window of time; `{}`: now, without end.";
         #[cfg(feature = "teapot")]
         teapot = false, switch(), "Every request is answered with 418 (RFC 2324).";
         watched = Watched::default();
+        limited = Vec::new();
     }
 }
 
@@ -262,6 +276,7 @@ pub(crate) fn matched_rule(
     place: Place<'_>,
     written: &Written,
     defaults: &Rule,
+    limits: &[Limit],
     rules: &mut Vec<MatchedRule>,
 ) {
     let rule = Object::walk(place, written, |object| {
@@ -274,6 +289,10 @@ pub(crate) fn matched_rule(
         }
         let mut rule = Rule { name: head.name, ..defaults.clone() };
         rule.fill(object);
+        #[cfg(feature = "limits")]
+        if object.has("limits") {
+            refuse_unknown(&rule.limits, limits, &object.place_of("limits"));
+        }
         MatchedRule { matching: head.r#match, rule }
     });
     rules.extend(rule);

@@ -4,7 +4,7 @@
 use crate::config::limits::{HOST_CHARS, NAME_CHARS, PATH_CHARS};
 use crate::config::names;
 use crate::config::reference::Pattern;
-use crate::config::{FieldName, QueryName};
+use crate::config::{FieldName, LimitBy, QueryName};
 use crate::members::Show;
 use crate::url;
 
@@ -41,6 +41,9 @@ macro_rules! forms {
 forms! {
     CacheName: Box<str>, names::CACHE_NAME, names::cache_name, "^[ -~]+$", NAME_CHARS, "text";
     RuleName: Box<str>, names::RULE_NAME, names::rule_name, PLAIN, NAME_CHARS, "name";
+    LimitName: Box<str>, names::NAMESPACE, names::namespace, PLAIN, NAME_CHARS, "name";
+    LimitKey: LimitBy, names::LIMIT_KEY, names::limit_key,
+        "^(ip|host|path|rule|(header|cookie):[!#$%&'*+.^_`|~0-9A-Za-z-]+)$", NAME_CHARS + 7, "limit keys";
     Namespace: Box<str>, names::NAMESPACE, names::namespace, PLAIN, NAME_CHARS, "name";
     Cluster: Box<str>, names::CLUSTER, names::visible, "^[!-~]+$", NAME_CHARS, "name";
     Variable: Box<str>, names::VARIABLE, names::variable, "^[A-Za-z_][A-Za-z0-9_]*$", NAME_CHARS, "name";
