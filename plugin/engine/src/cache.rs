@@ -13,6 +13,7 @@ mod holdings;
 mod insight;
 mod invalidations;
 mod kept;
+mod limiting;
 mod origins;
 mod purging;
 mod refresh;
@@ -58,6 +59,7 @@ pub(crate) use warming::Warmed;
 
 use crate::breaker::Latency;
 use crate::host::Host;
+use crate::limits::{self, Limits};
 use crate::lines::Lines;
 use crate::policy::Policy;
 use crate::purge::admin_auth::AdminAuth;
@@ -144,6 +146,7 @@ pub struct Cache {
     insight: insight::Insight,
     /// The last of the random numbers that decide on early refreshes.
     draws: u64,
+    limits: Limits,
     /// Buffers that requests pass on to each other, so that a hit takes no memory.
     pub(crate) scratch: Scratch,
 }
@@ -155,6 +158,8 @@ pub(crate) struct Scratch {
     pub variant: Vec<u8>,
     pub status: Vec<u8>,
     pub reply: Vec<u8>,
+    /// What the limits have said of the request at hand, until its exchange takes it.
+    pub limited: Option<Box<limits::Admitted>>,
 }
 
 impl Cache {
@@ -170,6 +175,7 @@ impl Cache {
         let node = NodeStore::new(NodeLimits::within(policy.node.bytes, policy.node.object_bytes, buckets));
         let purges = Log::new(policy.namespace);
         let warming = warming::Warming::new(&policy);
+        let limits = limiting::limits(&policy);
         Self {
             policy,
             table,
@@ -209,6 +215,7 @@ impl Cache {
             renewed_elsewhere: Remembered::default(),
             insight: insight::Insight::default(),
             draws: 0,
+            limits,
             scratch: Scratch::default(),
         }
     }

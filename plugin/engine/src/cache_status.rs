@@ -60,6 +60,9 @@ pub enum Detail {
     OtherValidator,
     /// The response has more tags than are kept: every purge by tag covers it.
     ManyTags,
+    /// The client has asked for too much.
+    #[cfg(feature = "limits")]
+    Limited,
     /// The rule answers 503 for a while.
     #[cfg(feature = "maintenance")]
     Maintenance,
@@ -104,6 +107,8 @@ impl Detail {
             Self::Purged,
             Self::OtherValidator,
             Self::ManyTags,
+            #[cfg(feature = "limits")]
+            Self::Limited,
             #[cfg(feature = "maintenance")]
             Self::Maintenance,
             #[cfg(feature = "teapot")]
@@ -140,6 +145,8 @@ impl Detail {
             Self::Purged => "purged",
             Self::OtherValidator => "other-validator",
             Self::ManyTags => "many-tags",
+            #[cfg(feature = "limits")]
+            Self::Limited => "limited",
             #[cfg(feature = "maintenance")]
             Self::Maintenance => "maintenance",
             #[cfg(feature = "teapot")]

@@ -35,6 +35,7 @@ pub mod insight;
 pub mod stats;
 pub mod warm;
 
+pub mod limits;
 pub mod purge;
 pub mod remote;
 pub mod store;

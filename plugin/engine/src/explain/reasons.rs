@@ -101,6 +101,12 @@ pub fn of_detail(detail: Detail) -> Reason {
             "",
             "at most 2048 tags by response (a group of Cache-Groups counts as two)",
         ),
+        #[cfg(feature = "limits")]
+        Detail::Limited => (
+            "the client has asked for more than a limit of the rule admits",
+            "RFC 6585 §4",
+            "limits of the rule, or the quota, window and burst of the limit",
+        ),
         #[cfg(feature = "maintenance")]
         Detail::Maintenance => (
             "the rule answers 503 within a window of time",

@@ -31,6 +31,8 @@ mod freshness;
 mod informing;
 mod invalidating;
 mod keys;
+#[cfg(feature = "limits")]
+mod limits;
 #[cfg(feature = "maintenance")]
 mod maintenance;
 mod metrics;
