@@ -239,8 +239,8 @@ fn scope(namespace: &str, rule: &Rule) -> u64 {
 fn resolved(mut rule: Rule, limits: &[Limit]) -> Rule {
     #[cfg(feature = "limits")]
     {
-        let place_of = |name: &Box<str>| limits.iter().position(|limit| limit.name == *name);
-        rule.limited = rule.limits.iter().filter_map(place_of).collect();
+        let place_of = |name: &str| limits.iter().position(|limit| *limit.name == *name);
+        rule.limited = rule.limits.iter().filter_map(|name| place_of(name)).collect();
     }
     let Rule { tainting_headers, credential_headers, vary, key, .. } = &mut rule;
     let unkeyed = |name: &FieldName| !key.headers.contains(name);
