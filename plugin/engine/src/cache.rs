@@ -3,6 +3,7 @@
 //! Here is what it is made of. A request is answered by `finding`, a response put away by `storing`, and `room` sees to it
 //! that all of it fits; the other modules each have one of the things that the cache does beside that.
 
+mod claims;
 mod coding;
 mod coherence;
 mod failures;
@@ -13,6 +14,7 @@ mod holdings;
 mod insight;
 mod invalidations;
 mod kept;
+mod limiting;
 mod origins;
 #[cfg(feature = "pools")]
 mod pools;
@@ -37,6 +39,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+pub(crate) use claims::{Claim, ClaimOf};
 pub use failures::{AnsweredBy, Failure};
 pub use filling::GrowingBody;
 pub use fills::{FillEnd, FillId, Pace, Turn};
@@ -64,6 +67,7 @@ pub(crate) use warming::Warmed;
 
 use crate::breaker::Latency;
 use crate::host::Host;
+use crate::limits::{self, Limits};
 use crate::lines::Lines;
 use crate::policy::Policy;
 use crate::purge::admin_auth::AdminAuth;
@@ -173,6 +177,7 @@ pub struct Cache {
     insight: insight::Insight,
     /// The last of the random numbers that decide on early refreshes.
     draws: u64,
+    limits: Limits,
     /// Buffers that requests pass on to each other, so that a hit takes no memory.
     pub(crate) scratch: Scratch,
 }
@@ -184,6 +189,8 @@ pub(crate) struct Scratch {
     pub variant: Vec<u8>,
     pub status: Vec<u8>,
     pub reply: Vec<u8>,
+    /// What the limits have said of the request at hand, until its exchange takes it.
+    pub limited: Option<Box<limits::Admitted>>,
 }
 
 impl Cache {
@@ -201,6 +208,7 @@ impl Cache {
         let pools = pools::Pools::new(&policy);
         let purges = Log::new(policy.namespace);
         let warming = warming::Warming::new(&policy);
+        let limits = limiting::limits(&policy);
         Self {
             policy,
             table,
@@ -242,6 +250,7 @@ impl Cache {
             renewed_elsewhere: Remembered::default(),
             insight: insight::Insight::default(),
             draws: 0,
+            limits,
             scratch: Scratch::default(),
         }
     }

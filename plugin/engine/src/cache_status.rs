@@ -63,6 +63,9 @@ pub enum Detail {
     /// Too many requests are at the origin: served stale, or refused.
     #[cfg(feature = "pools")]
     Overload,
+    /// The client has asked for too much.
+    #[cfg(feature = "limits")]
+    Limited,
     /// The rule answers 503 for a while.
     #[cfg(feature = "maintenance")]
     Maintenance,
@@ -109,6 +112,8 @@ impl Detail {
             Self::ManyTags,
             #[cfg(feature = "pools")]
             Self::Overload,
+            #[cfg(feature = "limits")]
+            Self::Limited,
             #[cfg(feature = "maintenance")]
             Self::Maintenance,
             #[cfg(feature = "teapot")]
@@ -147,6 +152,8 @@ impl Detail {
             Self::ManyTags => "many-tags",
             #[cfg(feature = "pools")]
             Self::Overload => "overload",
+            #[cfg(feature = "limits")]
+            Self::Limited => "limited",
             #[cfg(feature = "maintenance")]
             Self::Maintenance => "maintenance",
             #[cfg(feature = "teapot")]

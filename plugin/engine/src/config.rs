@@ -23,6 +23,7 @@ pub use settings::by::By;
 pub use settings::freshness::{Stale, Ttl};
 pub use settings::key::{BodyKey, Key, Query, QueryChoice, QueryName, QueryOrder};
 use settings::kinds::text;
+pub use settings::limits::{Limit, LimitCounts, LimitHeaders, LimitOnFailure, LimitScope, Tiers};
 pub use settings::lists::{COMPRESSIBLE, CREDENTIALS, SWITCHES, TAGGING, TAINTING};
 #[cfg(feature = "maintenance")]
 pub use settings::maintenance::Maintenance;
@@ -69,6 +70,8 @@ pub struct Config {
     /// What may be at an origin at once. Default: empty.
     #[cfg(feature = "pools")]
     pub pools: Vec<Pool>,
+    /// How much a client may ask for. Default: empty.
+    pub limits: Vec<Limit>,
     /// What a request gets when no rule matches, and what rules inherit.
     pub defaults: Rule,
     /// In the order in which they are tried. Default: empty.
@@ -94,6 +97,7 @@ section! {
         // Read before the rules that name them.
         #[cfg(feature = "pools")]
         pools = Vec::new();
+        limits = Vec::new();
         // Read last, for a rule inherits what `defaults` says.
         rules = Vec::new();
     }
@@ -121,14 +125,27 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         let place = object.place_of("defaults").member("admission");
         refuse_unknown_pool(defaults.admission.as_ref(), pools, place);
     }
+    #[cfg(feature = "limits")]
+    {
+        use settings::limits::{LIMITS, named_limit, refuse_unknown};
+        let Config { defaults, limits, .. } = config;
+        object.each("limits", LIMITS, |place, written| named_limit(place, written, limits));
+        refuse_unknown(&defaults.limits, limits, &object.place_of("defaults").member("limits"));
+    }
     let Config { defaults, rules, .. } = config;
     #[cfg(feature = "pools")]
     let pools = &config.pools;
+    #[cfg(feature = "limits")]
+    let limits = &config.limits;
     let named = |rule: &Rule, object: &Object<'_, '_>| {
         #[cfg(feature = "pools")]
         if object.has("admission") {
             let place = object.place_of("admission");
             settings::pools::refuse_unknown_pool(rule.admission.as_ref(), pools, place);
+        }
+        #[cfg(feature = "limits")]
+        if object.has("limits") {
+            settings::limits::refuse_unknown(&rule.limits, limits, &object.place_of("limits"));
         }
     };
     object.each("rules", RULES, |place, written| matched_rule(place, written, defaults, rules, &named));

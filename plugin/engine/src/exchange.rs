@@ -33,7 +33,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::admission::asked;
-use crate::cache::{Admitted, Cache, FillEnd, FillId, Kept, Moment, StaleResponse};
+use crate::cache::{Admitted, Cache, Claim, FillEnd, FillId, Kept, Moment, StaleResponse};
 use crate::cache_status::{Detail, Forward};
 use crate::credentials::identity_of;
 use crate::fields::Fields;
@@ -55,7 +55,6 @@ use explaining::Explaining;
 use looking_up::LookingUp;
 use lookup::LookupRequest;
 use polling::Polling;
-pub(crate) use polling::{Claim, ClaimOf};
 pub use refreshing::NotSent;
 use shadowing::{Comparing, Would};
 use storing::Storing;

@@ -17,7 +17,7 @@
 
 // What only a capability uses stays unused where that was not built.
 #![cfg_attr(
-    not(all(feature = "operators", feature = "maintenance", feature = "pools")),
+    not(all(feature = "operators", feature = "maintenance", feature = "limits", feature = "pools")),
     allow(dead_code, unused_variables)
 )]
 
@@ -35,6 +35,7 @@ pub mod insight;
 pub mod stats;
 pub mod warm;
 
+pub mod limits;
 pub mod purge;
 pub mod remote;
 pub mod store;
@@ -42,6 +43,7 @@ pub mod validation;
 
 mod admission;
 pub mod cache_status;
+pub mod callers;
 pub mod coding;
 pub mod credentials;
 pub mod freshness;

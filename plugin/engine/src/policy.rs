@@ -6,9 +6,10 @@ pub mod hosts;
 mod matcher;
 
 pub use crate::config::{
-    Admin, BodyKey, Breaker, By, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Node,
-    OriginBreaker, Purge, Query, QueryChoice, QueryName, QueryOrder, RangeFill, Refresh, Remote,
-    RequestDirectives, Rule, SetCookie, Stale, Tags, Ttl, Vary, Warm, Worker,
+    Admin, BodyKey, Breaker, By, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Limit,
+    LimitCounts, LimitHeaders, LimitOnFailure, LimitScope, Node, OriginBreaker, Purge, Query, QueryChoice,
+    QueryName, QueryOrder, RangeFill, Refresh, Remote, RequestDirectives, Rule, SetCookie, Stale, Tags, Ttl,
+    Vary, Warm, Worker,
 };
 #[cfg(feature = "pools")]
 pub use crate::config::{Admission, Pool, Until};
@@ -51,6 +52,8 @@ pub struct Policy {
     /// What may be at an origin at once.
     #[cfg(feature = "pools")]
     pub pools: Box<[Pool]>,
+    /// How much a client may ask for.
+    pub limits: Box<[Limit]>,
     /// A digest of the namespace: purges are for the caches of one.
     pub namespace: u64,
     /// The namespace itself.
@@ -172,15 +175,26 @@ impl From<Config> for Policy {
         #[cfg(feature = "pools")]
         let pools = config.pools;
         let Config {
-            name, namespace, mut worker, mut node, remote, admin, purge, warm, defaults, rules, ..
+            name,
+            namespace,
+            mut worker,
+            mut node,
+            remote,
+            admin,
+            purge,
+            warm,
+            limits,
+            defaults,
+            rules,
+            ..
         } = config;
         worker.object_bytes = worker.object_bytes.min(worker.bytes);
         node.object_bytes = node.object_bytes.min(usize::try_from(node.bytes).unwrap_or(usize::MAX));
         let has_operators = admin.open || admin.token_env.is_some();
         let matches = rules.iter().filter(|_| has_operators).map(|one| one.matching.clone()).collect();
         let rules: Box<[(Matcher, Rule)]> =
-            rules.into_iter().map(|one| (Matcher::new(one.matching), resolved(one.rule))).collect();
-        let default_rule = resolved(defaults);
+            rules.into_iter().map(|one| (Matcher::new(one.matching), resolved(one.rule, &limits))).collect();
+        let default_rule = resolved(defaults, &limits);
         #[cfg(feature = "pools")]
         let (rules, default_rule) = with_pools(rules, default_rule, &pools);
         let scopes = rules
@@ -201,6 +215,7 @@ impl From<Config> for Policy {
             warm,
             #[cfg(feature = "pools")]
             pools: pools.into(),
+            limits: limits.into(),
             namespace: xxh3_64(namespace.as_bytes()),
             namespace_name: namespace,
             name,
@@ -233,7 +248,12 @@ fn scope(namespace: &str, rule: &Rule) -> u64 {
 }
 
 /// A field in the key cannot poison: requests that differ in it do not share a response.
-fn resolved(mut rule: Rule) -> Rule {
+fn resolved(mut rule: Rule, limits: &[Limit]) -> Rule {
+    #[cfg(feature = "limits")]
+    {
+        let place_of = |name: &str| limits.iter().position(|limit| *limit.name == *name);
+        rule.limited = rule.limits.iter().filter_map(|name| place_of(name)).collect();
+    }
     let Rule { tainting_headers, credential_headers, vary, key, .. } = &mut rule;
     let unkeyed = |name: &FieldName| !key.headers.contains(name);
     tainting_headers.retain(unkeyed);
@@ -312,7 +332,7 @@ mod tests {
     #[test]
     fn without_rules_every_request_gets_the_default_rule() {
         let policy = Policy::default();
-        let default = resolved(Rule::default());
+        let default = resolved(Rule::default(), &[]);
         assert_eq!(policy.rule_for(b"h", b"/", b"GET"), (0, &default));
         assert_eq!(policy.rule(7), &default);
     }

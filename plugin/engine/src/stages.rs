@@ -7,6 +7,9 @@
 //! A stage that is not configured costs the test of one flag, and one that was not built nothing. `plugin/docs/capability.md`
 //! shows how to add one.
 
+#[cfg(feature = "limits")]
+#[allow(dead_code, reason = "the exchange has yet to ask after the cache and on the way out")]
+pub(crate) mod limits;
 #[cfg(feature = "maintenance")]
 mod maintenance;
 #[cfg(feature = "operators")]
@@ -29,6 +32,8 @@ pub(crate) struct Seen<'a> {
     pub end_of_stream: bool,
     /// Its rule.
     pub rule: &'a Rule,
+    /// The rule's index.
+    pub rule_index: usize,
 }
 
 /// What a stage does with a request that it has taken.
@@ -56,6 +61,10 @@ pub(crate) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
     }
     #[cfg(feature = "maintenance")]
     if let Some(then) = maintenance::enter(seen, cache, moment.now) {
+        return Some(then);
+    }
+    #[cfg(feature = "limits")]
+    if let Some(then) = limits::enter(seen, cache, moment) {
         return Some(then);
     }
     #[cfg(feature = "teapot")]

@@ -7,7 +7,7 @@ pub use selvage_http::storability::{
 use selvage_http::storability;
 
 use crate::cache_control::ResponseDirectives;
-use crate::fields::{Fields, same_name};
+use crate::fields::{Fields, same_name, status_of};
 use crate::firewall::Vector;
 use crate::freshness::Lifetime;
 use crate::policy::Rule;
@@ -68,11 +68,24 @@ pub fn names_switches(request: Fields<'_>, names: &[Box<[u8]>], rule: &Rule) -> 
     })
 }
 
-/// Whether a field of a response stays out of the store: those [of the RFC](storability::is_kept_out), and what only
-/// described this one exchange.
+/// Whether a field of a response stays out of the store: those [of the RFC](storability::is_kept_out), what only described
+/// this one exchange, and what the client that asked has left of a quota.
 pub fn is_kept_out(name: &[u8], response: Fields<'_>) -> bool {
-    is_of_the_exchange(name) || storability::is_kept_out(name, response)
+    is_of_the_exchange(name)
+        || is_of_a_quota(name)
+        || name == b"retry-after" && status_of(response) == TOO_MANY_REQUESTS
+        || storability::is_kept_out(name, response)
 }
+
+/// Whether a field says what one client has left of a quota: `RateLimit`, `RateLimit-Policy` and their elder kin. Another client
+/// that is told so would slow down, or would not, for somebody else's sake.
+pub fn is_of_a_quota(name: &[u8]) -> bool {
+    let name = name.strip_prefix(b"x-").unwrap_or(name);
+    name.starts_with(b"ratelimit") || name.starts_with(b"rate-limit")
+}
+
+/// The status whose `Retry-After` is one client's (RFC 6585 §4).
+pub const TOO_MANY_REQUESTS: u16 = 429;
 
 /// Whether a stored response may have this field: one that is [sound](storability::is_sound), and not of one exchange.
 pub fn is_sound((name, value): (&[u8], &[u8])) -> bool {

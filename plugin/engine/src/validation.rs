@@ -10,7 +10,7 @@ use crate::freshness::Schedule;
 use crate::key;
 use crate::policy::{Rule, SetCookie};
 use crate::precondition::{entity_tags, weakly_equal};
-use crate::storability::is_kept_out;
+use crate::storability::{TOO_MANY_REQUESTS, is_kept_out};
 use crate::store::form::Gzip;
 use crate::store::response::{Body, Outlives, StoredResponse, Terms};
 use crate::tags::{tags_of, union};
@@ -57,6 +57,7 @@ pub fn freshen(
         !is_kept_out(name, update)
             && !describes_content(name)
             && !rule.tags.strips(name)
+            && (name != b"retry-after" || stored.status != TOO_MANY_REQUESTS)
             && (name != b"set-cookie" || rule.set_cookie == SetCookie::Store)
     };
     let mut fields: FieldBlock = stored

@@ -15,11 +15,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::Claim;
 use super::coherence::Change;
 use super::remembered::Remembered;
 use super::unshared::{Asker, Extent, UNSHARED_FOR, Unshared};
 use super::{Cache, Moment};
-use crate::exchange::Claim;
 use crate::fields::Fields;
 use crate::policy::Coalesce;
 use crate::store::node::Lease;

@@ -5,15 +5,15 @@ use std::rc::Rc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Cache, Moment, PoolFigures};
-use crate::fields::Fields;
+use crate::callers::{Asking, value_of};
 use crate::policy::{Admission, By, Policy, Pool, Rule};
 use crate::pools::controller::Bounds;
 use crate::pools::gate::{Decision, Enter, Gate, Terms};
 use crate::pools::queue::{Class, LANES, Room};
 use crate::pools::shared::Heard;
 use crate::request::Request;
+use crate::sized::write_sized;
 use crate::time::Timestamp;
-use crate::uri::host_of;
 
 /// Gates by the index of their pool.
 #[derive(Default)]
@@ -89,41 +89,16 @@ pub(crate) fn entry_of(
     Some(Entry { pool: rule.pool?, class, lane, shadow: admission.shadow })
 }
 
-fn lane_of(request: &Request<'_>, rule: &Rule, by: &[By], moment: &mut Moment<'_>) -> u8 {
-    let mut parts = Vec::new();
-    for part in by {
-        let peer;
-        let value = match part {
-            By::Ip => {
-                peer = moment.host.peer().unwrap_or_default();
-                without_port(&peer)
-            }
-            By::Header(name) => request.fields.get(name).unwrap_or_default(),
-            By::Cookie(name) => cookie(request.fields, name).unwrap_or_default(),
-            By::Host => host_of(request.authority),
-            By::Path => request.target.split(|byte| *byte == b'?').next().unwrap_or_default(),
-            By::Rule => rule.name.as_bytes(),
-        };
-        parts.extend_from_slice(&value.len().to_le_bytes());
-        parts.extend_from_slice(value);
+fn lane_of(request: &Request<'_>, rule: &Rule, fair_by: &[By], moment: &mut Moment<'_>) -> u8 {
+    let mut peer = || moment.host.peer();
+    let mut asking = Asking { request, rule: &rule.name, peer: &mut peer };
+    let (mut text, mut address) = (Vec::new(), None);
+    for by in fair_by {
+        let mut value = Vec::new();
+        value_of(by, &mut asking, &mut address, &mut value);
+        write_sized(&value, &mut text);
     }
-    u8::try_from(xxh3_64(&parts) % u64::from(LANES)).unwrap_or_default()
-}
-
-fn without_port(address: &[u8]) -> &[u8] {
-    address.iter().rposition(|byte| *byte == b':').and_then(|at| address.get(..at)).unwrap_or(address)
-}
-
-fn cookie<'a>(fields: Fields<'a>, name: &[u8]) -> Option<&'a [u8]> {
-    let pairs = fields.all(b"cookie").flat_map(|line| line.split(|byte| *byte == b';'));
-    pairs
-        .filter_map(|pair| {
-            let pair = pair.trim_ascii();
-            let at = pair.iter().position(|byte| *byte == b'=')?;
-            Some((pair.get(..at)?, pair.get(at.saturating_add(1)..)?))
-        })
-        .find(|(known, _)| *known == name)
-        .map(|(_, value)| value)
+    u8::try_from(xxh3_64(&text) % u64::from(LANES)).unwrap_or_default()
 }
 
 impl Cache {

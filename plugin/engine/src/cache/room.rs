@@ -56,7 +56,8 @@ impl Cache {
         let worker = &self.policy.worker;
         let remote = &self.policy.remote;
         let queue = if remote.enabled { remote.queue_bytes } else { 0 };
-        [worker.filling_bytes, worker.inflated_bytes, worker.waiting_bytes, queue]
+        let limits = self.limit_budget();
+        [worker.filling_bytes, worker.inflated_bytes, worker.waiting_bytes, queue, limits]
             .into_iter()
             .fold(self.worker_limit(), usize::saturating_add)
     }
@@ -106,6 +107,7 @@ impl Cache {
         let left = self.node.take_departures();
         self.stats.add("evicted", "node", left.evicted);
         self.stats.add("expired", "node", left.expired);
+        self.count_limits();
     }
 
     /// The largest response any store takes, in bytes.
@@ -140,6 +142,7 @@ impl Cache {
     /// A little housekeeping: drops dead entries and lets the node store check its account.
     pub fn sweep(&mut self, moment: &mut Moment<'_>) {
         self.let_leave();
+        self.tidy_limits(moment);
         let now = moment.now;
         self.sweep_worker(SWEEP_STEPS, now);
         if now >= self.next_audit {

@@ -34,6 +34,13 @@ pub(crate) const NODE_BYTES: RangeInclusive<u64> = 0..=64 << 30;
 pub(crate) const NODE_OBJECT_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 20;
 pub(crate) const NODE_BUCKETS: RangeInclusive<u64> = 16..=1 << 20;
 
+pub(crate) const LIMIT_QUOTA: RangeInclusive<u64> = 1..=1_000_000_000;
+/// Up to a month.
+pub(crate) const LIMIT_WINDOW: Millis = 100..=31 * 86_400_000;
+pub(crate) const LIMIT_COST: RangeInclusive<u64> = 1..=1_000_000;
+pub(crate) const WORKER_LIMIT_KEYS: RangeInclusive<u64> = 1 << 10..=1 << 20;
+pub(crate) const NODE_LIMIT_KEYS: RangeInclusive<u64> = 1 << 10..=1 << 23;
+
 pub(crate) const REMOTE_TIMEOUT: Millis = 1..=10_000;
 pub(crate) const REMOTE_QUEUE_BYTES: RangeInclusive<u64> = 64 << 10..=256 << 20;
 

@@ -41,6 +41,8 @@ pub(crate) enum Form {
     List(Least, usize, Box<Form>),
     /// From status to this.
     ByStatus(Box<Form>),
+    /// From any name to this.
+    ByName(Box<Form>),
     /// This or `null`.
     Nullable(Box<Form>),
 }
@@ -82,6 +84,16 @@ pub(crate) fn top() -> Vec<Member> {
             "pools",
             form,
             "What may be at an origin at once; rules name the one that theirs is in.",
+        ));
+    }
+    #[cfg(feature = "limits")]
+    {
+        use super::settings::limits::LIMITS;
+        let form = Form::Objects(LIMITS, "limits", described(&super::Limit::default()));
+        members.push(list(
+            "limits",
+            form,
+            "How much a client may ask for; rules name those that hold for their requests.",
         ));
     }
     members.push(list("rules", Form::Rules, "Tried in order; the first whose `match` fits is used."));
@@ -182,6 +194,7 @@ impl Form {
             Form::List(Least::Empty, LIST, item) => format!("list of {}", item.in_words()),
             Form::List(Least::Empty, most, item) => format!("list of at most {most} {}", item.in_words()),
             Form::ByStatus(_) => "object from status to duration".into(),
+            Form::ByName(form) => format!("object from name to {}", form.in_words()),
             Form::Nullable(form) => {
                 let comma = if matches!(**form, Form::Object | Form::Text(_)) { "" } else { "," };
                 format!("{}{comma} or `null`", form.in_words())

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::limits::{LIST, RULES};
+use super::limits::{LIST, NAME_CHARS, RULES};
 use super::reference::{Form, Least, Member, Pattern, rule_only, settings, top};
 
 /// The schema. It is as strict as the reader about members, types, units and ranges of numbers; that rule names are
@@ -120,6 +120,12 @@ fn form(form: &Form) -> Value {
         Form::ByStatus(value) => json!({
             "type": "object",
             "propertyNames": { "pattern": "^[2-5][0-9][0-9]$" },
+            "additionalProperties": self::form(value),
+            "maxProperties": LIST,
+        }),
+        Form::ByName(value) => json!({
+            "type": "object",
+            "propertyNames": { "minLength": 1, "maxLength": NAME_CHARS },
             "additionalProperties": self::form(value),
             "maxProperties": LIST,
         }),

@@ -18,6 +18,7 @@ pub(crate) mod by;
 pub(crate) mod freshness;
 pub(crate) mod key;
 pub(crate) mod kinds;
+pub(crate) mod limits;
 pub(crate) mod lists;
 #[cfg(feature = "maintenance")]
 pub(crate) mod maintenance;

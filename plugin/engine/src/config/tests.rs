@@ -74,7 +74,7 @@ fn all_faults_are_told_at_once_with_path_find_and_remedy() {
         }"#,
     );
     for wanted in [
-        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "defaults", "pools", "rules" (did you mean "worker"?)"#,
+        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "defaults", "pools", "limits", "rules" (did you mean "worker"?)"#,
         r#"name: found "é", allowed: 1 to 128 printable ASCII characters"#,
         r#"worker.bytes: found "701MiB", allowed: a size such as "64KiB", "64MiB", "1GiB" or whole bytes, from "0B" to "700MiB""#,
         "worker.entries: found -1, allowed: a whole number from 1 to 4194304",
@@ -133,7 +133,7 @@ fn each_wrong_example_is_refused_with_path_and_allowed_values() {
         std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let wrong: BTreeSet<String> = files.filter(|name| name.starts_with("bad-")).collect();
     assert_eq!(tried, wrong);
-    assert_eq!(wrong.len(), 15);
+    assert_eq!(wrong.len(), 16);
 }
 
 /// The configuration with one member written, in each place where the member may stand.
@@ -155,7 +155,14 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
         json = object;
     }
     let pool = json.pointer("/admission/pool").or(json.pointer("/defaults/admission/pool")).cloned();
-    if let Some(listed) = listed {
+    if listed == Some("limits") {
+        let mut limit = a_limit("l");
+        if member.path == "cost" {
+            limit["burst"] = json!(1_000_000);
+        }
+        limit.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
+        json = json!({ "limits": [limit] });
+    } else if let Some(listed) = listed {
         if json.get("name").is_none() {
             json["name"] = json!("r");
         }
@@ -164,7 +171,14 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
     if let Some(Value::String(pool)) = pool {
         json["pools"] = json!([{ "name": pool }]);
     }
+    if member.path == "limits" && !place.is_empty() {
+        json["limits"] = json!([a_limit("x-a")]);
+    }
     json
+}
+
+fn a_limit(name: &str) -> Value {
+    json!({ "name": name, "quota": 3_000_000, "window": "1s" })
 }
 
 fn all_members() -> Vec<(&'static str, Member)> {
@@ -182,8 +196,9 @@ fn all_members() -> Vec<(&'static str, Member)> {
 fn listed() -> Vec<(&'static str, Member)> {
     let mut members = Vec::new();
     for member in top() {
-        if let ("pools", Form::Objects(_, _, own)) = (member.path.as_str(), member.form) {
-            members.extend(own.into_iter().map(|member| ("pools[]", member)));
+        if let Form::Objects(_, called, own) = member.form {
+            let place = if called == "pools" { "pools[]" } else { "limits[]" };
+            members.extend(own.into_iter().map(|member| (place, member)));
         }
     }
     members
@@ -209,6 +224,7 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
         "match.methods" => good(&["GET", "M-SEARCH"]),
         "admission.fair_by" => good(&["ip", "host", "path", "rule", "header:x-a", "cookie:a"]),
         "key.body.methods" => good(&["POST", "QUERY"]),
+        "by" => good(&["ip", "header:x-a", "cookie:a", "host", "path", "rule"]),
         "compression.types" => good(&["text/html", "text/*", "+json"]),
         _ => good(&["x-a"]),
     };
@@ -229,6 +245,11 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
                 many(|index| json!({ "name": format!("r{index}") }), limits::RULES + 1),
             ],
         ),
+        Form::Objects(most, "limits", _) => {
+            let limits =
+                |count: usize| Value::Array((0..count).map(|nth| a_limit(&format!("l{nth}"))).collect());
+            (vec![json!([]), limits(*most)], vec![json!({}), json!(null), limits(most + 1)])
+        }
         Form::Objects(most, ..) => {
             let object = |index| json!({ "name": format!("o{index}") });
             let twice = json!([object(1), object(1)]);
@@ -237,6 +258,10 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
                 vec![json!({}), json!(null), many(object, most + 1), twice],
             )
         }
+        Form::ByName(_) => (
+            vec![json!({}), json!({ "a": 1, "b c": 2 })],
+            vec![json!([]), json!(null), json!({ "a": "1" }), json!({ "": 1 })],
+        ),
         Form::Switch => (vec![json!(true), json!(false)], vec![json!("true"), json!(1), json!(null)]),
         Form::Whole(bounds) => ranged(*bounds.start(), *bounds.end()),
         Form::Size(bounds) => {
@@ -265,6 +290,12 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
             let mut bad: Vec<Value> = bad.iter().map(|text| json!(text)).collect();
             bad.extend([json!(1_796_090_400), json!(null)]);
             (good.iter().map(|text| json!(text)).collect(), bad)
+        }
+        Form::Text(pattern) if pattern.words == "values" => {
+            let bad = ["", "header:", "header:host", "header:a b", "session:a", "IP"];
+            let mut bad: Vec<Value> = bad.iter().map(|text| json!(text)).collect();
+            bad.extend([json!(1), json!(null)]);
+            (vec![json!("ip"), json!(format!("header:{}", "x".repeat(128)))], bad)
         }
         Form::Text(pattern) => (
             vec![json!("a"), json!("x".repeat(pattern.chars))],
@@ -337,8 +368,13 @@ fn the_reader_takes_every_described_member_within_its_bounds_and_refuses_it_beyo
 fn every_described_default_is_the_codes_and_every_member_changes_something() {
     for (place, member) in all_members() {
         let bare = match place {
+            "rules[]" | "defaults" if member.path == "limits" => {
+                parse(&written(&member, place, json!([])).to_string())
+            }
             "rules[]" => parse(r#"{"rules":[{"name":"r"}]}"#),
             "pools[]" => parse(r#"{"pools":[{"name":"r"}]}"#),
+            "limits[]" if member.path == "cost" => parse(&written(&member, place, json!(1)).to_string()),
+            "limits[]" => parse(&json!({ "limits": [a_limit("l")] }).to_string()),
             _ => Config::default(),
         };
         // Below an object that may be null there is a default only once the object is written.
@@ -403,7 +439,7 @@ fn the_schema_and_the_reader_know_the_same_members() {
     let schema: Value = serde_json::from_str(COMMITTED).unwrap();
     let mut found = Vec::new();
     objects(&schema, &schema, "", &mut found);
-    assert_eq!(found.len(), 14 + 2 * 14, "{found:?}");
+    assert_eq!(found.len(), 16 + 2 * 14, "{found:?}");
     for (place, names) in found {
         assert_eq!(names_known_to_the_reader(&place), names, "{place}");
     }

@@ -16,9 +16,10 @@
 //! answered with what has expired claims under the same key ([`polling`](super::polling)), so either waits for the other.
 
 use super::RemoteAnswer;
-use super::polling::{Claim, ClaimOf, pause};
+use super::polling::pause;
 use super::refreshing::End;
 use crate::cache::{Cache, FillEnd, Fleet, Moment, Refresh};
+use crate::cache::{Claim, ClaimOf};
 use crate::store::Slot;
 
 impl Refresh {

@@ -36,7 +36,9 @@ pub(super) fn begin(
     };
     let mut request = Request::read(fields, !end_of_stream);
     let (rule_index, rule) = rule_of(&policy, &request);
-    if let Some(said) = stages::enter(&Seen { request: &request, end_of_stream, rule }, cache, moment) {
+    if let Some(said) =
+        stages::enter(&Seen { request: &request, end_of_stream, rule, rule_index }, cache, moment)
+    {
         return then(said);
     }
     #[cfg(feature = "operators")]

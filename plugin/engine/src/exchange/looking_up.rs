@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use super::lookup::{self, Fetch, LookupRequest, RemoteUse};
-use super::polling::{Claim, ClaimOf, Polling};
+use super::polling::Polling;
 use super::{Directive, RemoteAnswer, State};
 use crate::cache::{Cache, Extent, FillEnd, Moment};
+use crate::cache::{Claim, ClaimOf};
 use crate::credentials::identity_of;
 use crate::fields::Fields;
 use crate::firewall::Marks;

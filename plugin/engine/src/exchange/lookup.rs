@@ -6,13 +6,13 @@ use super::conditions::{self, asks_for_the_whole, validating};
 use super::deciding::{Decision, after_failure, decide, shared_answer, stands_in};
 use super::looking_up::{Asks, Held, LookingUp};
 use super::passing::{self, stay_out};
-use super::polling::Claim;
 use super::refreshing;
 use super::reply::{self, Shape};
 use super::shadowing;
 use super::waiting::Waiting;
 use super::{Directive, Plan, RequestEdit, Role, StaleResponse, State};
 use crate::admission::{self, asked};
+use crate::cache::Claim;
 use crate::cache::{
     AnsweredBy, Asker, Cache, Failure, FillEnd, FillId, Found, Moment, OriginOpen, Tier, Turn, Usable,
     Version, usable,

@@ -13,7 +13,7 @@ use crate::coding::head::ACCEPT_ENCODING;
 use crate::fields::{FieldBlock, Fields};
 use crate::fields::{content_length, status_of};
 use crate::policy::Rule;
-use crate::storability::{is_bodiless, is_kept_out};
+use crate::storability::{is_bodiless, is_kept_out, is_of_a_quota};
 use crate::store::response::Body;
 
 /// A client that waits for it.
@@ -106,6 +106,11 @@ impl Refetching {
     }
 }
 
+/// What no other client may be told, and this one is.
+fn is_of_this_client(name: &[u8]) -> bool {
+    is_of_a_quota(name) || name == b"retry-after"
+}
+
 /// A response of the origin as a reply, in the form that a client would get which it passes.
 fn reply(status: u16, head: Fields<'_>, body: &[u8], directive: Directive) -> Reply {
     let Directive::Relay { cache_status, vary, strip, recast, .. } = directive else {
@@ -115,7 +120,7 @@ fn reply(status: u16, head: Fields<'_>, body: &[u8], directive: Directive) -> Re
     let Recast { status, remove, set, window } = recast.map_or_else(whole, |recast| *recast);
     let goes = |name: &[u8]| {
         name == b"content-length"
-            || is_kept_out(name, head) && name != b"age"
+            || is_kept_out(name, head) && name != b"age" && !is_of_this_client(name)
             || remove.iter().any(|gone| gone.as_bytes() == name)
             || strip.iter().any(|gone| **gone == *name)
     };

@@ -107,6 +107,12 @@ pub fn of_detail(detail: Detail) -> Reason {
             "RFC 9110 §15.6.4",
             "stale.if_error or stale.disconnected serve what is stored instead; admission: null asks it at once",
         ),
+        #[cfg(feature = "limits")]
+        Detail::Limited => (
+            "the client has asked for more than a limit of the rule admits",
+            "RFC 6585 §4",
+            "limits of the rule, or the quota, window and burst of the limit",
+        ),
         #[cfg(feature = "maintenance")]
         Detail::Maintenance => (
             "the rule answers 503 within a window of time",

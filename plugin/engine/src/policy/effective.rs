@@ -24,6 +24,7 @@ pub(crate) fn effective(policy: &Policy) -> Value {
         warm: policy.warm.clone(),
         #[cfg(feature = "pools")]
         pools: Vec::new(),
+        limits: Vec::new(),
         defaults: default.clone(),
         rules: Vec::new(),
     };
@@ -31,6 +32,8 @@ pub(crate) fn effective(policy: &Policy) -> Value {
     config.rows(&mut shown);
     #[cfg(feature = "pools")]
     shown.put("pools", Some(policy.pools.iter().map(Shown::of).collect()));
+    #[cfg(feature = "limits")]
+    shown.put("limits", Some(policy.limits.iter().map(Shown::of).collect()));
     let rules = policy.written_rules().map(|(matching, rule)| rule_shown(matching, rule, default)).collect();
     shown.put("rules", Some(rules));
     shown.end()

@@ -23,7 +23,7 @@ use super::response::{Body, Outlives, StoredResponse, Terms};
 use super::variants::{MOST_NAMES, MOST_VARIANTS, Names, Variant, VariantIndex};
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
-use crate::storability::{are_few, is_bodiless, is_sound, is_stored};
+use crate::storability::{are_few, is_bodiless, is_of_a_quota, is_sound, is_stored};
 use crate::store::form::Gzip;
 use crate::tags::{ANY, MOST_TAGS};
 use crate::time::Timestamp;
@@ -151,7 +151,11 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
             if verify == Verify::Whole && !fit(fields) {
                 return Err(RecordError::Forged);
             }
-            let fields = FieldBlock::copy_of(fields);
+            let fields = match verify {
+                // An Envoy of an earlier version stored them.
+                Verify::Whole => fields.iter().filter(|(name, _)| !is_of_a_quota(name)).collect(),
+                Verify::Head => FieldBlock::copy_of(fields),
+            };
             let start = bytes.len() - body.len();
             let terms = Terms::from_bits(terms);
             let gzip = match terms.contains(Terms::GZIP) {

@@ -394,6 +394,7 @@ impl Gateway {
     /// All workers export what they have counted, as at each tick.
     pub fn exports(&mut self) {
         for worker in &mut self.workers {
+            worker.count_departures();
             let stats = worker.stats.take();
             let hits =
                 [(("requests", "hit.worker"), stats.worker_hits), (("detail", "worker"), stats.worker_hits)];

@@ -31,6 +31,8 @@ mod freshness;
 mod informing;
 mod invalidating;
 mod keys;
+#[cfg(feature = "limits")]
+mod limits;
 #[cfg(feature = "maintenance")]
 mod maintenance;
 mod metrics;
@@ -41,6 +43,7 @@ mod passing;
 #[cfg(feature = "pools")]
 mod pooled;
 mod purging;
+mod quotas;
 mod refreshing;
 mod remote;
 mod renewing;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::kinds::{Kind, Time};
 use super::{Section, Shown};
-use crate::config::limits::{LIST, STATUS, allowed_whole};
+use crate::config::limits::{LIST, NAME_CHARS, STATUS, allowed_whole};
 use crate::config::reader::{Object, Place};
 use crate::config::reference::{Form, Least, Member, described};
 use crate::config::units::show_duration;
@@ -268,6 +268,53 @@ impl Kind for ByStatus {
 
     fn form(&self) -> Form {
         Form::ByStatus(Box::new(self.0.form()))
+    }
+}
+
+/// An object from names to values of one kind, at most [`LIST`] of them, kept in ascending order of name.
+pub(crate) struct ByName<K>(K);
+
+/// An object from names to values of one kind, at most [`LIST`] of them, kept in ascending order of name.
+pub(crate) const fn by_name<K>(kind: K) -> ByName<K> {
+    ByName(kind)
+}
+
+impl<K: Kind> Kind for ByName<K> {
+    type Value = Vec<(Box<str>, K::Value)>;
+
+    fn read(&self, place: Place<'_>, written: &Written) -> Option<Self::Value> {
+        let members = match written {
+            Written::Object(members) if members.len() <= LIST => members,
+            _ => return place.refuse(written.describe(), format!("an object of at most {LIST}")),
+        };
+        let mut entries: Self::Value = Vec::with_capacity(members.len());
+        let mut whole = true;
+        for (name, written) in members {
+            let place = place.member(name);
+            if entries.iter().any(|(earlier, _)| **earlier == **name) {
+                whole = false;
+                place.refuse::<()>("the member again", "each member once");
+            } else if name.is_empty() || name.len() > NAME_CHARS {
+                whole = false;
+                place.refuse::<()>(quote(name), "a name of 1 to 128 characters");
+            } else {
+                match self.0.read(place, written) {
+                    Some(value) => entries.push((name.as_str().into(), value)),
+                    None => whole = false,
+                }
+            }
+        }
+        entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        whole.then_some(entries)
+    }
+
+    fn show(&self, value: &Self::Value) -> Option<Value> {
+        let shown = value.iter().filter_map(|(name, value)| Some((name.to_string(), self.0.show(value)?)));
+        Some(Value::Object(shown.collect::<Map<_, _>>()))
+    }
+
+    fn form(&self) -> Form {
+        Form::ByName(Box::new(self.0.form()))
     }
 }
 

@@ -14,6 +14,8 @@ use super::origin::{Coalesce, OriginBreaker, Refresh};
 #[cfg(feature = "pools")]
 use super::pools::Admission;
 use super::response::{Compression, RangeFill, Tags, Vary};
+#[cfg(feature = "limits")]
+use super::texts::LimitName;
 use super::texts::{Field, Host, Method, Path, RuleName, Targeted};
 use super::{Section, section};
 use crate::config::limits::STATUS;
@@ -89,6 +91,9 @@ pub struct Rule {
     /// How its requests go to the origin. Default: at once.
     #[cfg(feature = "pools")]
     pub admission: Option<Admission>,
+    /// The names of the limits that hold for its requests. Default: none.
+    #[cfg(feature = "limits")]
+    pub limits: Vec<Box<str>>,
     /// When every request is answered with 503. Default: never.
     #[cfg(feature = "maintenance")]
     pub maintenance: Option<Maintenance>,
@@ -101,6 +106,8 @@ pub struct Rule {
     /// Which of the policy's pools its requests go through. [`Policy`](crate::policy::Policy) works it out.
     #[cfg(feature = "pools")]
     pub pool: Option<usize>,
+    /// Which of the policy's limits those are. [`Policy`](crate::policy::Policy) works it out.
+    pub limited: Vec<usize>,
 }
 
 section! {
@@ -147,6 +154,9 @@ section! {
         #[cfg(feature = "pools")]
         admission = None, nullable(object()),
             "How what no store answers goes to the origin; `null`: at once.";
+        #[cfg(feature = "limits")]
+        limits = Vec::new(), list(Empty, text::<LimitName>()),
+            "The names of those `limits` that hold for the requests; the first that refuses answers.";
         #[cfg(feature = "maintenance")]
         maintenance = None, nullable(object()),
             "Every request is answered with 503 and `Retry-After` within a window of time; `{}`: now, without end.";
@@ -155,6 +165,7 @@ section! {
         watched = Watched::default();
         #[cfg(feature = "pools")]
         pool = None;
+        limited = Vec::new();
     }
 }
 

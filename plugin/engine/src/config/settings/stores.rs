@@ -8,6 +8,8 @@ use crate::config::limits::{
     COALESCE_WAITERS, NODE_BUCKETS, NODE_BYTES, NODE_OBJECT_BYTES, WORKER_BYTES, WORKER_FILLING_BYTES,
     WORKER_OBJECT_BYTES,
 };
+#[cfg(feature = "limits")]
+use crate::config::limits::{NODE_LIMIT_KEYS, WORKER_LIMIT_KEYS};
 
 /// The store of each worker: it lives in the memory of the worker's VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,9 @@ pub struct Worker {
     pub waiters: usize,
     /// Most variants of one key. Default: 16.
     pub variants: usize,
+    /// Most keys of limits that a worker keeps tokens for. Default: 65536.
+    #[cfg(feature = "limits")]
+    pub limit_keys: usize,
 }
 
 section! {
@@ -45,6 +50,9 @@ section! {
         waiters = 16_384, whole(COALESCE_WAITERS),
             "Most requests of a worker that wait for another's fetch, over all keys.";
         variants = 16, whole(1..=256), "Most variants (`Vary`) of one key.";
+        #[cfg(feature = "limits")]
+        limit_keys = 65_536, whole(WORKER_LIMIT_KEYS),
+            "Most keys of limits of which a worker remembers something, 64 bytes each. Past it each request of a key asks the node.";
     }
 }
 
@@ -59,6 +67,9 @@ pub struct Node {
     pub buckets: usize,
     /// How often a worker looks for what others did; one of each Envoy, for purges in the remote store. Default: 100 ms.
     pub poll: Duration,
+    /// Most keys of limits. Default: 131072.
+    #[cfg(feature = "limits")]
+    pub limit_keys: usize,
 }
 
 section! {
@@ -69,5 +80,8 @@ section! {
         buckets = 4096, whole(NODE_BUCKETS),
             "Buckets over which keys are spread, of eight responses each: 4096 hold 32,768 at most. A change counts from the next start of Envoy.";
         poll = Duration::from_millis(100), duration(10..=10_000), "How often a worker looks for what others did; one of each Envoy, for purges in the remote store.";
+        #[cfg(feature = "limits")]
+        limit_keys = 131_072, whole(NODE_LIMIT_KEYS),
+            "Most keys of limits that do not have their whole burst; 100 bytes each in host memory. Past it new keys share 256 quotas. A change begins all of them anew.";
     }
 }

@@ -42,6 +42,7 @@ forms! {
     CacheName: Box<str>, names::CACHE_NAME, names::cache_name, "^[ -~]+$", NAME_CHARS, "text";
     RuleName: Box<str>, names::RULE_NAME, names::rule_name, PLAIN, NAME_CHARS, "name";
     PoolName: Box<str>, names::NAMESPACE, names::namespace, PLAIN, NAME_CHARS, "name";
+    LimitName: Box<str>, names::NAMESPACE, names::namespace, PLAIN, NAME_CHARS, "name";
     Caller: By, names::BY, names::by,
         "^(ip|host|path|rule|(header|cookie):[!#$%&'*+.^_`|~0-9A-Za-z-]+)$", NAME_CHARS + 7, "values";
     Namespace: Box<str>, names::NAMESPACE, names::namespace, PLAIN, NAME_CHARS, "name";

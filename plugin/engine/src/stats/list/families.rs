@@ -29,7 +29,7 @@ pub const FAMILIES: &[Family] = &[
         meaning: "Requests of clients, each counted once: what came of it, and the farthest place that it had to go to. \
                   `hit` and `stale` are answered from a store, `collapsed` too, after waiting for another request's fetch; \
                   `validated` by a 304 of the origin; `miss` and `bypass` by the origin; `refused` by nobody \
-                  (`only-if-cached`, the origin is left alone, or the rule is in maintenance).",
+                  (`only-if-cached`, the origin is left alone, a limit is reached, or the rule is in maintenance).",
     },
     Family {
         name: "fwd",
@@ -88,6 +88,8 @@ pub const FAMILIES: &[Family] = &[
             "many-tags",
             #[cfg(feature = "pools")]
             "overload",
+            #[cfg(feature = "limits")]
+            "limited",
             #[cfg(feature = "maintenance")]
             "maintenance",
             #[cfg(feature = "teapot")]
@@ -115,6 +117,36 @@ pub const FAMILIES: &[Family] = &[
         labels: &["pool", "figure"],
         words: &["limit", "in-flight", "waiting-high", "waiting-normal", "waiting-low"],
         meaning: "Of each pool: how many requests may be at its origin, how many are, and how many of each class wait.",
+    },
+    #[cfg(feature = "limits")]
+    Family {
+        name: "limits",
+        kind: Counter,
+        unit: "requests",
+        labels: &["rule", "result"],
+        words: &["admitted", "refused", "shadow"],
+        meaning: "Requests under a rule with `limits`, by what those said. `shadow`: admitted, though a limit that only watches \
+                  would have refused them; they are among the `admitted`.",
+    },
+    #[cfg(feature = "limits")]
+    Family {
+        name: "limit_events",
+        kind: Counter,
+        unit: "events",
+        labels: &["event"],
+        words: &["asked", "returned", "crowded", "contended"],
+        meaning: "What workers did about limits: questions to the node's pool, and tokens given back to it unspent. `crowded`: requests \
+                  whose key shares a quota with others, since `node.limit_keys` are in use; `contended`: refused because other \
+                  workers were first 16 times.",
+    },
+    #[cfg(feature = "limits")]
+    Family {
+        name: "limit_keys",
+        kind: Gauge,
+        unit: "keys or bytes",
+        labels: &["plugin", "what"],
+        words: &["known", "bytes"],
+        meaning: "Keys of limits that workers remember something of, and the bytes that it takes, of all workers together.",
     },
     Family {
         name: "shadow_requests",

@@ -1,0 +1,98 @@
+//! The limits of this worker: which requests they admit, and what they say to clients.
+
+use super::{Cache, Moment};
+use crate::callers::Asking;
+use crate::limits::{Admitted, Limits, Refused, keys_of, told};
+use crate::policy::{LimitCounts, Policy, Rule};
+use crate::request::Request;
+
+/// Room for the keys that the policy lets there be; none is taken before it is used.
+pub(super) fn limits(policy: &Policy) -> Limits {
+    #[cfg(feature = "limits")]
+    return Limits::new(policy.worker.limit_keys, policy.node.limit_keys);
+    #[cfg(not(feature = "limits"))]
+    Limits::new(0, 0)
+}
+
+impl Cache {
+    /// Asks the limits of a rule that count such requests.
+    ///
+    /// # Errors
+    /// The limit that refuses.
+    #[inline(never)]
+    pub(crate) fn ask_limits(
+        &mut self,
+        request: &Request<'_>,
+        (rule_index, rule): (usize, &Rule),
+        counts: LimitCounts,
+        admitted: &mut Admitted,
+        moment: &mut Moment<'_>,
+    ) -> Result<(), Refused> {
+        let limits = &self.policy.limits;
+        let mut peer = || moment.host.peer();
+        let mut asking = Asking { request, rule: &rule.name, peer: &mut peer };
+        let keys = keys_of(limits, &rule.limited, counts, &mut asking);
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.limits.admit(limits, rule_index, &keys, admitted, moment.now, moment.host)
+    }
+
+    /// Settles what a request has cost with the response that says so.
+    #[allow(dead_code, reason = "the exchange has yet to ask on the way out")]
+    pub(crate) fn settle_limits(
+        &mut self,
+        admitted: &mut Admitted,
+        cost_in: &mut dyn FnMut(&[u8]) -> Option<u64>,
+        moment: &mut Moment<'_>,
+    ) {
+        self.limits.settle(&self.policy.limits, admitted, cost_in, moment.now, moment.host);
+    }
+
+    /// The fields that tell a client of its quota.
+    #[allow(dead_code, reason = "the exchange has yet to ask on the way out")]
+    pub(crate) fn told_of_quota(&self, admitted: &Admitted) -> Vec<told::Line> {
+        let standing = admitted.standing.as_ref();
+        standing.map_or_else(Vec::new, |standing| told::of_standing(&self.policy.limits, standing))
+    }
+
+    /// The status of a response that refuses, its fields and its content.
+    pub(crate) fn told_of_refusal(&self, refused: &Refused) -> (u16, Vec<told::Line>, Vec<u8>) {
+        let (status, content) = told::problem(&self.policy.limits, refused);
+        (status, told::of_refusal(&self.policy.limits, refused), content)
+    }
+
+    /// Keys of limits that this worker remembers, and the bytes that it takes.
+    pub const fn limit_usage(&self) -> (usize, usize) {
+        self.limits.usage()
+    }
+
+    /// Bytes that it may take.
+    pub(super) fn limit_budget(&self) -> usize {
+        if self.policy.limits.is_empty() { 0 } else { self.limits.budget() }
+    }
+
+    /// Gives tokens back that are not spent.
+    pub(super) fn tidy_limits(&mut self, moment: &mut Moment<'_>) {
+        if !self.policy.limits.is_empty() {
+            self.limits.tidy(moment.now, moment.host);
+        }
+    }
+
+    /// Counts what the limits did since the last time.
+    pub(super) fn count_limits(&mut self) {
+        if self.policy.limits.is_empty() {
+            return;
+        }
+        let (counts, tallies) = self.limits.take_counts();
+        for (rule, tally) in tallies {
+            self.stats.add_for_rule(rule, ("limits", "admitted"), tally.admitted);
+            self.stats.add_for_rule(rule, ("limits", "refused"), tally.refused);
+            self.stats.add_for_rule(rule, ("limits", "shadow"), tally.shadowed);
+        }
+        self.stats.add("limit_events", "asked", counts.asked);
+        self.stats.add("limit_events", "returned", counts.returned);
+        self.stats.add("limit_events", "crowded", counts.crowded);
+        self.stats.add("limit_events", "contended", counts.contended);
+    }
+}

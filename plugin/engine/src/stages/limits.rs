@@ -1,0 +1,78 @@
+//! Answers 429 to a client that has asked for too much, before the cache or after it, and tells the others what they have left.
+
+use super::{Seen, Then, answer};
+use crate::cache::{Cache, Moment};
+use crate::cache_status::Detail;
+use crate::fields::Fields;
+use crate::limits::{Admitted, Refused, told};
+use crate::policy::{LimitCounts, Rule};
+use crate::request::Request;
+
+/// What is kept of a request for its response: hand it to [`fields`] and [`settle`].
+pub(crate) type Limited = Admitted;
+
+/// Asks the limits that count every request. What they say is left for [`take`].
+#[inline]
+pub(super) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<Then> {
+    // All that a rule without it costs.
+    if seen.rule.limited.is_empty() {
+        return None;
+    }
+    let mut limited = Limited::default();
+    let asked = (seen.rule_index, seen.rule);
+    match cache.ask_limits(seen.request, asked, LimitCounts::Requests, &mut limited, moment) {
+        Ok(()) => {
+            cache.scratch.limited = (!limited.is_over()).then(|| Box::new(limited));
+            None
+        }
+        Err(refused) => Some(refuse(&refused, seen.rule, cache)),
+    }
+}
+
+/// What the limits have said of the request that has just passed the stages; `None` for most. An exchange keeps it.
+pub(crate) const fn take(cache: &mut Cache) -> Option<Box<Limited>> {
+    cache.scratch.limited.take()
+}
+
+/// Asks the limits that count what a store cannot answer, before the request goes to the origin. Adds what they say to what the
+/// exchange keeps. `Some` is the answer in the origin's place.
+#[inline]
+pub(crate) fn after_cache(
+    request: &Request<'_>,
+    (rule_index, rule): (usize, &Rule),
+    limited: &mut Option<Box<Limited>>,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> Option<Then> {
+    if rule.limited.is_empty() {
+        return None;
+    }
+    let mut kept = limited.take().unwrap_or_default();
+    let asked = (rule_index, rule);
+    let refused = cache.ask_limits(request, asked, LimitCounts::Forwarded, &mut kept, moment).err();
+    *limited = (!kept.is_over()).then_some(kept);
+    refused.map(|refused| refuse(&refused, rule, cache))
+}
+
+/// The fields that the head of a response gets on its way to the client, whoever made it. No call of the host.
+pub(crate) fn fields(limited: &Limited, cache: &Cache) -> Vec<told::Line> {
+    cache.told_of_quota(limited)
+}
+
+/// The response says what its request has cost. To be called once, with the head that the origin or a store gives.
+pub(crate) fn settle(
+    limited: &mut Limited,
+    response: Fields<'_>,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) {
+    let mut cost_in = |name: &[u8]| std::str::from_utf8(response.get(name)?.trim_ascii()).ok()?.parse().ok();
+    cache.settle_limits(limited, &mut cost_in, moment);
+}
+
+#[cold]
+fn refuse(refused: &Refused, rule: &Rule, cache: &mut Cache) -> Then {
+    let (status, lines, content) = cache.told_of_refusal(refused);
+    let lines: Vec<(&[u8], &[u8])> = lines.iter().map(|(name, value)| (*name, &**value)).collect();
+    answer(status, Detail::Limited, &lines, &content, rule, cache)
+}
