@@ -4,6 +4,7 @@
 
 #[cfg(feature = "pools")]
 mod admitting;
+mod aside;
 mod awaiting_body;
 mod claiming;
 mod conditions;
@@ -37,8 +38,6 @@ use crate::cache::{Admitted, Cache, Claim, FillEnd, FillId, Kept, Moment, StaleR
 use crate::cache_status::{Detail, Forward};
 use crate::credentials::identity_of;
 use crate::fields::Fields;
-#[cfg(feature = "pools")]
-use crate::fields::status_of;
 use crate::policy::FieldName;
 pub use crate::reply::{ContentTypeFix, Reply};
 use crate::request::MethodKind;
@@ -48,10 +47,9 @@ use crate::store::Slot;
 use crate::time::Timestamp;
 
 #[cfg(feature = "pools")]
-use admitting::{Admitting, Queued};
+use admitting::Queued;
+use aside::Aside;
 use awaiting_body::AwaitingBody;
-#[cfg(feature = "operators")]
-use explaining::Explaining;
 use looking_up::LookingUp;
 use lookup::LookupRequest;
 use polling::Polling;
@@ -73,17 +71,6 @@ pub struct Exchange {
     aside: Aside,
     /// What the state keeps of the request, counted against the worker's bound.
     kept: Option<Kept>,
-}
-
-/// What is kept of a request in every state.
-#[derive(Default)]
-struct Aside {
-    /// Somebody wants this one to be explained.
-    #[cfg(feature = "operators")]
-    explaining: Option<Box<Explaining>>,
-    /// It goes through a pool.
-    #[cfg(feature = "pools")]
-    admitting: Option<Box<Admitting>>,
 }
 
 /// What happened to the stream.
@@ -403,18 +390,7 @@ impl Exchange {
         #[cfg(feature = "operators")]
         let said =
             self.aside.explaining.as_ref().and_then(|explaining| explaining.on_event(&event, cache, moment));
-        #[cfg(feature = "pools")]
-        if let Some(admitting) = &mut self.aside.admitting {
-            match &event {
-                Event::Response { head, .. } => {
-                    let (status, load) = (status_of(*head), head.get(LOAD.as_bytes()));
-                    let made_here = status >= 500 && !moment.host.origin_answered();
-                    admitting.head_came(status, load, made_here, cache, moment);
-                }
-                Event::Ended => admitting.end(cache, moment),
-                _ => {}
-            }
-        }
+        self.aside.hear(&event, cache, moment);
         let state = std::mem::replace(&mut self.state, State::Finished);
         let (state, directive) = match (state, event) {
             (State::Start, Event::Request { head, end_of_stream }) => {
@@ -528,11 +504,7 @@ impl Exchange {
                 (State::Relaying, Directive::Pass)
             }
         };
-        #[cfg(feature = "pools")]
-        let (state, directive) = match &mut self.aside.admitting {
-            Some(admitting) => admitting.pass(state, directive, cache, moment),
-            None => (state, directive),
-        };
+        let (state, directive) = self.aside.send(state, directive, cache, moment);
         match state.kept_bytes() {
             0 => self.kept = None,
             bytes => self.kept.get_or_insert_with(|| cache.keep(0)).set(bytes),
@@ -568,19 +540,43 @@ impl Exchange {
         }
     }
 
-    /// What is to be done to the response, if nothing of it need be read: the event of its head is spared then, and nothing
-    /// can come of further ones.
+    /// Whether nothing of the response need be read but what [`Exchange::wanted_of_head`] says.
     #[inline]
-    pub fn take_passing(&mut self) -> Option<Box<Passing>> {
-        let state = std::mem::take(&mut self.state);
-        self.state = match state {
-            State::Passing(passing) => {
-                self.state = State::Relaying;
-                return Some(passing);
-            }
-            other => other,
+    pub fn is_passing(&self) -> bool {
+        match self.state {
+            State::Passing(_) => true,
+            State::Relaying => self.aside.has_more_to_say() || self.holds_slot(),
+            _ => false,
+        }
+    }
+
+    /// The fields that are read of the head of a response that passes; `None`: all, as far as any are.
+    pub fn wanted_of_head(&self) -> Option<&'static [&'static str]> {
+        match (self.holds_slot(), self.aside.has_more_to_say()) {
+            (_, true) => None,
+            (true, false) => Some(&[":status", LOAD]),
+            (false, false) => Some(&[]),
+        }
+    }
+
+    /// What is to be done to a response that [passes](Exchange::is_passing), of whose head these fields were read. The event
+    /// of its head is spared then, and nothing can come of further ones but its end.
+    #[inline]
+    pub fn take_passing(
+        &mut self,
+        head: Fields<'_>,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Box<Passing> {
+        let mut passing = match std::mem::take(&mut self.state) {
+            State::Passing(passing) => passing,
+            _ => Box::default(),
         };
-        None
+        self.state = State::Relaying;
+        if self.holds_slot() || self.aside.has_more_to_say() {
+            self.aside.see_passing(&mut passing, head, cache, moment);
+        }
+        passing
     }
 
     /// Whether the parts of the response's body are wanted.
@@ -633,48 +629,16 @@ impl Exchange {
 
     /// Whether nothing can come of further events.
     pub fn is_over(&self) -> bool {
-        !self.holds_slot() && matches!(self.state, State::Relaying | State::Finished)
+        match self.state {
+            State::Relaying => !self.holds_slot() && !self.aside.has_more_to_say(),
+            State::Finished => !self.holds_slot(),
+            _ => false,
+        }
     }
 
     /// Whether it has a slot of a pool, which is free again when the stream ends.
-    #[cfg_attr(
-        not(feature = "pools"),
-        expect(clippy::missing_const_for_fn, clippy::unused_self, reason = "there are none")
-    )]
     pub fn holds_slot(&self) -> bool {
-        #[cfg(feature = "pools")]
-        return self.aside.admitting.as_ref().is_some_and(|admitting| admitting.has_slot());
-        #[cfg(not(feature = "pools"))]
-        false
-    }
-
-    /// The head of a response has come of which nothing is read but this: its status, and what the origin says of its load
-    /// ([`LOAD`]). Gives a field that the client gets.
-    pub fn passes(
-        &mut self,
-        status: u16,
-        load: Option<&[u8]>,
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) -> Option<(&'static str, Vec<u8>)> {
-        #[cfg(not(feature = "pools"))]
-        return None;
-        #[cfg(feature = "pools")]
-        self.passes_pool(status, load, cache, moment)
-    }
-
-    #[cfg(feature = "pools")]
-    fn passes_pool(
-        &mut self,
-        status: u16,
-        load: Option<&[u8]>,
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) -> Option<(&'static str, Vec<u8>)> {
-        let admitting = self.aside.admitting.as_mut()?;
-        let made_here = status >= 500 && !moment.host.origin_answered();
-        admitting.head_came(status, load, made_here, cache, moment);
-        admitting.fields()
+        self.aside.holds_slot()
     }
 }
 

@@ -8,7 +8,6 @@
 //! shows how to add one.
 
 #[cfg(feature = "limits")]
-#[allow(dead_code, reason = "the exchange has yet to ask after the cache and on the way out")]
 pub(crate) mod limits;
 #[cfg(feature = "maintenance")]
 mod maintenance;

@@ -516,11 +516,12 @@ fn what_has_expired_is_claimed_beside_its_record_before_the_origin_is_asked() {
     gateway.advance(1);
     gateway.tick();
     let claim = look(&stream);
+    let path = claim.path().to_owned();
     // That one has given it back, and this one has it now.
     claim.respond(404, Headers::new(), "");
     assert!(!stream.is_paused());
     // It fails, and gives it back too.
-    let claimed = claim.path().split('/').nth(2).unwrap().to_owned();
+    let claimed = path.split('/').nth(2).unwrap().to_owned();
     stream.disconnect();
     gateway.tick();
     assert_eq!(only(calls(&gateway)).path(), format!("/DEL/{claimed}"));

@@ -24,6 +24,7 @@ mod informing;
 mod invalidation;
 mod isolation;
 mod keys;
+mod limits;
 mod maintenance;
 mod memory;
 mod metrics;

@@ -2,9 +2,10 @@
 
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::coding::head::ACCEPT_ENCODING;
-use selvage_engine::exchange::{ContentTypeFix, Directive, Event, Fetched, LOAD, Recast, Reply};
+use selvage_engine::exchange::{ContentTypeFix, Directive, Event, Fetched, Recast, Reply};
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::FieldName;
+use selvage_engine::time::Timestamp;
 
 use super::{Vm, root_of, stream_root};
 use crate::apply::answer;
@@ -29,26 +30,29 @@ impl<H: Calls> Vm<H> {
             return Action::Continue;
         };
         // Each call that gives us something costs Envoy as much as two callbacks: none is made for what nobody reads.
-        if let Some(passing) = exchange.take_passing() {
+        if exchange.is_passing() {
+            let block = match exchange.wanted_of_head() {
+                None => H::header_pairs(Map::Response).unwrap_or_default(),
+                Some([]) => Vec::new(),
+                Some(names) => read_of_head::<H>(names),
+            };
+            let head = Fields::parse(&block).unwrap_or_default();
+            let now = if block.is_empty() { Timestamp::default() } else { H::now() };
+            let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
+            let passing = exchange.take_passing(head, &mut root.cache, &mut moment);
             remove_all::<H>(passing.strip(root.cache.policy()));
             if let Some(value) = &passing.cache_status {
                 H::add_header(Map::Response, "cache-status", value);
             }
-            if exchange.holds_slot() {
-                let status = H::header(Map::Response, ":status")
-                    .and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
-                let load = H::header(Map::Response, LOAD);
-                let mut moment = Moment { now: H::now(), host: &mut Envoy::<H>::new() };
-                let field =
-                    exchange.passes(status.unwrap_or(0), load.as_deref(), &mut root.cache, &mut moment);
-                if let Some((name, value)) = field {
-                    H::add_header(Map::Response, name, &value);
-                }
+            for (name, value) in &passing.add {
+                H::add_header(Map::Response, name, value);
             }
             if exchange.is_over() {
                 self.streams.remove(&context);
             }
-            root.after_event();
+            if !block.is_empty() {
+                root.after_event();
+            }
             return Action::Continue;
         }
         let block = H::header_pairs(Map::Response).unwrap_or_default();
@@ -180,6 +184,19 @@ impl<H: Calls> Vm<H> {
         self.end(context, Event::Trailers);
         Action::Continue
     }
+}
+
+/// A block of these fields of the response at hand.
+fn read_of_head<H: Calls>(names: &[&str]) -> Vec<u8> {
+    let mut block = FieldBlock::new();
+    for name in names {
+        if let Some(value) = H::header(Map::Response, name) {
+            block.push(name.as_bytes(), &value);
+        }
+    }
+    let mut bytes = Vec::new();
+    block.write_with(&[], &mut bytes);
+    bytes
 }
 
 /// Takes fields off the response at hand.

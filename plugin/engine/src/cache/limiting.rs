@@ -39,7 +39,6 @@ impl Cache {
     }
 
     /// Settles what a request has cost with the response that says so.
-    #[allow(dead_code, reason = "the exchange has yet to ask on the way out")]
     pub(crate) fn settle_limits(
         &mut self,
         admitted: &mut Admitted,
@@ -50,7 +49,6 @@ impl Cache {
     }
 
     /// The fields that tell a client of its quota.
-    #[allow(dead_code, reason = "the exchange has yet to ask on the way out")]
     pub(crate) fn told_of_quota(&self, admitted: &Admitted) -> Vec<told::Line> {
         let standing = admitted.standing.as_ref();
         standing.map_or_else(Vec::new, |standing| told::of_standing(&self.policy.limits, standing))

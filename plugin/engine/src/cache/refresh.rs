@@ -140,7 +140,7 @@ impl Version {
     pub(crate) fn to_claim(stored: &StoredResponse, rule: &Rule, policy: &Policy) -> Option<Self> {
         let shared = policy.remote.enabled && rule.remote && !stored.terms.contains(Terms::LOCAL);
         (shared && rule.coalesce.enabled && rule.coalesce.fleet)
-            .then(|| Self { received: stored.schedule.received })
+            .then_some(Self { received: stored.schedule.received })
     }
 
     /// The hash under which its claim lies.

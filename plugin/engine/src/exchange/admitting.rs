@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::deciding::stands_in;
 use super::reply::{self, Shape};
-use super::{Directive, Plan, Purpose, RequestEdit, State};
+use super::{Directive, LOAD, Plan, Purpose, RequestEdit, State};
 use crate::admission::marked;
 use crate::cache::{self, Admit, AnsweredBy, Cache, Entry, Failure, FillEnd, Moment, StaleResponse};
 use crate::cache_status::{Detail, Outcome, Ttl};
-use crate::fields::Fields;
+use crate::fields::{Fields, status_of};
 use crate::policy::{Policy, Rule, Until};
 use crate::reply::Reply;
 use crate::request::Request;
@@ -186,17 +186,11 @@ impl Admitting {
         (State::Finished, Directive::Respond(reply))
     }
 
-    /// The head of the response has come: with this status, and with what the origin says of its load. `made_here` says
-    /// that the host has made it.
-    pub(super) fn head_came(
-        &mut self,
-        status: u16,
-        load: Option<&[u8]>,
-        made_here: bool,
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) {
+    /// The head of the response has come: of it the status counts, and what the origin says of its load.
+    pub(super) fn head_came(&mut self, head: Fields<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
         let Some(mut slot) = self.slot.take() else { return };
+        let (status, load) = (status_of(head), head.get(LOAD.as_bytes()));
+        let made_here = status >= 500 && !moment.host.origin_answered();
         let Some((sample, release, utilization)) =
             cache.pool_of(&slot).map(|pool| (pool.sample, pool.release, pool.utilization_percent))
         else {

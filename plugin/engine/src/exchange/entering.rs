@@ -2,15 +2,14 @@
 
 use std::rc::Rc;
 
-#[cfg(feature = "pools")]
-use super::admitting::Admitting;
+use super::aside::Aside;
 use super::awaiting_body::AwaitingBody;
 #[cfg(feature = "operators")]
 use super::explaining::Explaining;
 use super::lookup::{self, Fetch, LookupRequest, RemoteUse, settle, with_head};
 use super::passing::stay_out;
 use super::shadowing::Would;
-use super::{Aside, Directive, Plan, RequestEdit, Role, State, then};
+use super::{Directive, Plan, RequestEdit, Role, State, then};
 use crate::admission::{asks_of, rule_of, stays_out};
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Forward};
@@ -41,6 +40,7 @@ pub(super) fn begin(
     {
         return then(said);
     }
+    aside.begin(cache);
     #[cfg(feature = "operators")]
     if let Some(token) = request.explain {
         aside.explaining = Explaining::begin(token, &request, &head, cache, moment);
@@ -51,7 +51,7 @@ pub(super) fn begin(
         // A client that wants no forwarding gets none, whatever keeps the cache from looking (RFC 9111 §5.2.1.7).
         Err(_) if wants_only_what_is_stored(&request, rule) => return lookup::gateway_timeout(rule, cache),
         Err((reason, detail)) => {
-            aside.may_go(&request, rule_index, rule, moment);
+            aside.may_go(&request, (rule_index, rule), &head, &policy, moment);
             let method = request.method_kind();
             // Others invalidate, so the cache is of use to them.
             if matches!(method, MethodKind::Get | MethodKind::Head) {
@@ -76,7 +76,7 @@ pub(super) fn begin(
         }
     };
     if request.has_body && rule.key.body.is_some() {
-        aside.may_go(&request, rule_index, rule, moment);
+        aside.may_go(&request, (rule_index, rule), &head, &policy, moment);
     }
     match &rule.key.body {
         Some(_) if body_keyed && request.has_body && !cache.has_room_to_wait(head.len()) => {
@@ -91,20 +91,9 @@ pub(super) fn begin(
             let empty = BodyPart::Inline(Vec::new());
             let keyed = keyed(&request, rule_index, rule, body_keyed.then_some(&empty), cache, moment);
             if !matches!(keyed.1, Directive::Respond(_)) {
-                aside.may_go(&request, rule_index, rule, moment);
+                aside.may_go(&request, (rule_index, rule), &head, &policy, moment);
             }
             with_head(keyed, head)
-        }
-    }
-}
-
-impl Aside {
-    /// The request may have to go to its origin. One that is answered from a store never comes here.
-    #[inline]
-    fn may_go(&mut self, request: &Request<'_>, rule_index: usize, rule: &Rule, moment: &mut Moment<'_>) {
-        #[cfg(feature = "pools")]
-        {
-            self.admitting = Admitting::of(request, rule_index, rule, moment);
         }
     }
 }

@@ -17,17 +17,19 @@ use crate::stats::SAMPLED_OF;
 use crate::time::Timestamp;
 
 /// What is done to a response of which nothing is read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Passing {
     /// The value of `Cache-Status`; `None` adds none.
     pub cache_status: Option<Vec<u8>>,
-    rule: usize,
+    /// Further fields that the client gets.
+    pub add: Vec<(&'static str, Vec<u8>)>,
+    rule: Option<usize>,
 }
 
 impl Passing {
     /// Fields that the client does not get. They may be absent.
     pub fn strip<'p>(&self, policy: &'p Policy) -> &'p [FieldName] {
-        let rule = policy.rule(self.rule);
+        let Some(rule) = self.rule.map(|rule| policy.rule(rule)) else { return &[] };
         if rule.hides_tags() { &rule.tags.headers } else { &[] }
     }
 
@@ -36,7 +38,7 @@ impl Passing {
             strip: self.strip(policy).to_vec(),
             cache_status: self.cache_status,
             vary: false,
-            add: Vec::new(),
+            add: self.add,
             recast: None,
         }
     }
@@ -92,6 +94,8 @@ pub(super) fn pass(
     cache.stats.record(&outcome);
     match said(&outcome, &policy) {
         None if !rule.hides_tags() => State::Relaying,
-        cache_status => State::Passing(Box::new(Passing { cache_status, rule: rule_index })),
+        cache_status => {
+            State::Passing(Box::new(Passing { cache_status, add: Vec::new(), rule: Some(rule_index) }))
+        }
     }
 }

@@ -94,3 +94,72 @@ fn a_rule_inherits_limits_and_can_be_without() {
     gateway.get("/free").at(0).forwarded(origin(200));
     gateway.get("/free").at(0).forwarded(origin(200));
 }
+
+#[test]
+fn every_response_says_what_is_left() {
+    let mut gateway = Gateway::with(PER_KEY);
+    let asks = |gateway: &mut Gateway, method: &str, path: &str| {
+        let call = gateway.request(method, path).header("x-key", "1").at(0);
+        match call.send() {
+            crate::gateway::Sent::Left(flight) => gateway.answers(flight, 0, fresh_for(600)),
+            other => other.answered(),
+        }
+    };
+    // From the origin, from a store, and of a request that only passes.
+    for (method, left) in [("GET", "2"), ("GET", "1"), ("OPTIONS", "0")] {
+        let answer = asks(&mut gateway, method, "/api/a");
+        let answer = answer.has("ratelimit-policy", "\"per-key\";q=60;w=60");
+        let told = told(&answer);
+        assert!(told.starts_with(&format!("\"per-key\";r={left};t=")), "{method}: {told}");
+    }
+}
+
+fn told(answer: &Answer) -> String {
+    answer.value("ratelimit").expect("a quota is told")
+}
+
+#[test]
+fn where_forwarded_requests_count_hits_are_free() {
+    let config = r#"{"limits":[{"name":"origin","by":[],"quota":60,"window":"1m","burst":2,"counts":"forwarded"}],
+        "defaults":{"limits":["origin"]}}"#;
+    let mut gateway = Gateway::with(config);
+    let answer = gateway.get("/a").at(0).miss(fresh_for(600)).stored();
+    assert!(told(&answer).starts_with("\"origin\";r=1;"));
+    (0..5).for_each(|_| drop(gateway.get("/a").at(0).hit().lacks("ratelimit")));
+    gateway.get("/b").at(0).miss(fresh_for(600)).stored();
+    limited_by(gateway.get("/c").at(0).answered());
+    limited_by(gateway.post("/a").chunk("x").at(0).answered());
+    gateway.get("/a").at(0).hit();
+    // Who leads is refused, and those who wait for it are not forgotten.
+    gateway.get("/c").at(1).miss(fresh_for(600)).stored();
+    gateway.assert_nobody_waits();
+    gateway.assert_no_room_is_taken();
+}
+
+fn limited_by(answer: Answer) {
+    answer.status(429).detail("limited");
+}
+
+#[test]
+fn what_a_response_says_it_has_cost_is_owed() {
+    let config = r#"{"limits":[{"name":"dear","by":[],"quota":60,"window":"1m","burst":10,"cost_header":"x-cost"}],
+        "defaults":{"limits":["dear"]}}"#;
+    let mut gateway = Gateway::with(config);
+    gateway.get("/a").at(0).forwarded(origin(200).header("x-cost", "13"));
+    limited_by(gateway.get("/b").at(0).answered());
+    limited_by(gateway.get("/b").at(3).answered());
+    gateway.get("/b").at(4).forwarded(origin(200));
+}
+
+#[test]
+fn of_several_stages_the_limit_comes_before_the_place() {
+    let config = r#"{"pools":[{"name":"api","fixed":1,"queue":{"requests":0}}],
+        "limits":[{"name":"l","by":[],"quota":60,"window":"1m","burst":1,"counts":"forwarded"}],
+        "defaults":{"limits":["l"],"admission":{"pool":"api"}}}"#;
+    let mut gateway = Gateway::with(config);
+    let first = gateway.get("/a").at(0).leaves();
+    limited_by(gateway.get("/b").at(0).answered());
+    gateway.get("/b").at(1).answered().status(503).detail("overload");
+    gateway.goes_away(first, 1);
+    gateway.get("/b").at(2).forwarded(origin(200));
+}
