@@ -34,6 +34,11 @@ impl<H: Calls> Pace<H> {
         pace
     }
 
+    /// Whether calls come at the quicker pace.
+    pub const fn is_quick(&self) -> bool {
+        self.quick
+    }
+
     /// Asks for quicker calls.
     pub fn quicken(&mut self, now: Timestamp) {
         if !self.quick && self.ordinary > QUICK {

@@ -161,7 +161,7 @@ impl<H: Calls> Root<H> {
         if self.cache.refreshes_queued() > 0 {
             self.refreshes.send(&mut self.cache, H::now());
         }
-        if self.cache.has_bodies_coming() {
+        if !self.pace.is_quick() && (self.cache.has_bodies_coming() || self.cache.has_active_pools()) {
             self.pace.quicken(H::now());
         }
         self.wake.tell_others(&mut self.cache);
