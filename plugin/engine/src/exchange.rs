@@ -392,20 +392,13 @@ impl Exchange {
             self.aside.explaining.as_ref().and_then(|explaining| explaining.on_event(&event, cache, moment));
         self.aside.hear(&event, cache, moment);
         let state = std::mem::replace(&mut self.state, State::Finished);
-        let (state, directive) = match (state, event) {
+        let (mut state, mut directive) = match (state, event) {
             (State::Start, Event::Request { head, end_of_stream }) => {
                 entering::begin(head, end_of_stream, &mut self.aside, cache, moment)
             }
             #[cfg(feature = "pools")]
             (State::Queued(queued), event @ (Event::Woken(_) | Event::Ended)) => {
-                match (&mut self.aside.admitting, event) {
-                    (Some(admitting), Event::Woken(_)) => admitting.woken(*queued, cache, moment),
-                    (Some(admitting), _) => {
-                        admitting.abandon(*queued, cache, moment);
-                        (State::Finished, Directive::Pass)
-                    }
-                    (None, _) => (State::Finished, Directive::Pass),
-                }
+                self.aside.wake(*queued, matches!(event, Event::Ended), cache, moment)
             }
             #[cfg(feature = "pools")]
             (State::Queued(queued), Event::RequestBody { .. }) => {
@@ -495,16 +488,16 @@ impl Exchange {
                     State::Refetching(waiting) => waiting.abandon(cache, moment),
                     #[cfg(feature = "pools")]
                     State::Queued(queued) => {
-                        if let Some(admitting) = &mut self.aside.admitting {
-                            admitting.abandon(*queued, cache, moment);
-                        }
+                        self.aside.wake(*queued, true, cache, moment);
                     }
                     _ => {}
                 }
                 (State::Relaying, Directive::Pass)
             }
         };
-        let (state, directive) = self.aside.send(state, directive, cache, moment);
+        if self.aside.is_kept() {
+            (state, directive) = self.aside.send((state, directive), cache, moment);
+        }
         match state.kept_bytes() {
             0 => self.kept = None,
             bytes => self.kept.get_or_insert_with(|| cache.keep(0)).set(bytes),
@@ -512,9 +505,7 @@ impl Exchange {
         self.state = state;
         #[cfg(feature = "operators")]
         if let Some(explaining) = &self.aside.explaining {
-            let mut directive = directive;
             explaining.add_to(&mut directive, said, cache, moment);
-            return directive;
         }
         directive
     }
@@ -567,16 +558,13 @@ impl Exchange {
         head: Fields<'_>,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
-    ) -> Box<Passing> {
-        let mut passing = match std::mem::take(&mut self.state) {
-            State::Passing(passing) => passing,
-            _ => Box::default(),
+    ) -> (Option<Box<Passing>>, Vec<(&'static str, Vec<u8>)>) {
+        let passing = match std::mem::take(&mut self.state) {
+            State::Passing(passing) => Some(passing),
+            _ => None,
         };
         self.state = State::Relaying;
-        if self.holds_slot() || self.aside.has_more_to_say() {
-            self.aside.see_passing(&mut passing, head, cache, moment);
-        }
-        passing
+        (passing, self.aside.see_passing(head, cache, moment))
     }
 
     /// Whether the parts of the response's body are wanted.

@@ -10,6 +10,7 @@ mod explaining;
 mod failing;
 mod hostile;
 mod informing;
+mod pooled;
 mod purging;
 mod recasting;
 mod refreshing;

@@ -39,12 +39,14 @@ impl<H: Calls> Vm<H> {
             let head = Fields::parse(&block).unwrap_or_default();
             let now = if block.is_empty() { Timestamp::default() } else { H::now() };
             let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
-            let passing = exchange.take_passing(head, &mut root.cache, &mut moment);
-            remove_all::<H>(passing.strip(root.cache.policy()));
-            if let Some(value) = &passing.cache_status {
+            let (passing, add) = exchange.take_passing(head, &mut root.cache, &mut moment);
+            if let Some(passing) = &passing {
+                remove_all::<H>(passing.strip(root.cache.policy()));
+            }
+            if let Some(value) = passing.as_ref().and_then(|passing| passing.cache_status.as_ref()) {
                 H::add_header(Map::Response, "cache-status", value);
             }
-            for (name, value) in &passing.add {
+            for (name, value) in &add {
                 H::add_header(Map::Response, name, value);
             }
             if exchange.is_over() {

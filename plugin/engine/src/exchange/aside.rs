@@ -4,10 +4,9 @@
 //! client, fields are added. A request of which nothing is configured has nothing here.
 
 #[cfg(feature = "pools")]
-use super::admitting::Admitting;
+use super::admitting::{Admitting, Queued};
 #[cfg(feature = "operators")]
 use super::explaining::Explaining;
-use super::passing::Passing;
 use super::{Directive, Event, State};
 #[cfg(feature = "limits")]
 use crate::cache::FillEnd;
@@ -18,15 +17,22 @@ use crate::request::Request;
 #[cfg(feature = "limits")]
 use crate::{policy::LimitCounts, stages::limits};
 
-/// What is kept of a request in every state.
+/// What is kept of a request in every state: nothing, for most.
 #[derive(Default)]
 pub(super) struct Aside {
     /// Somebody wants this one to be explained.
     #[cfg(feature = "operators")]
     pub(super) explaining: Option<Box<Explaining>>,
+    /// What capabilities keep of it. One test for all of them, since every event comes by here.
+    kept: Option<Box<Kept>>,
+}
+
+/// What capabilities keep of a request.
+#[derive(Default)]
+struct Kept {
     /// It goes through a pool.
     #[cfg(feature = "pools")]
-    pub(super) admitting: Option<Box<Admitting>>,
+    admitting: Option<Box<Admitting>>,
     /// What its client is to be told of its quota, and what is to be settled.
     #[cfg(feature = "limits")]
     limited: Option<Box<limits::Limited>>,
@@ -47,8 +53,8 @@ impl Aside {
     #[inline]
     pub(super) fn begin(&mut self, cache: &mut Cache) {
         #[cfg(feature = "limits")]
-        {
-            self.limited = limits::take(cache);
+        if let Some(limited) = limits::take(cache) {
+            self.kept.get_or_insert_default().limited = Some(limited);
         }
     }
 
@@ -63,22 +69,100 @@ impl Aside {
         moment: &mut Moment<'_>,
     ) {
         #[cfg(feature = "pools")]
-        {
-            self.admitting = Admitting::of(request, rule_index, rule, moment);
+        if let Some(admitting) = Admitting::of(request, rule_index, rule, moment) {
+            self.kept.get_or_insert_default().admitting = Some(admitting);
         }
         #[cfg(feature = "limits")]
         if !rule.limited.is_empty() {
             let forwarded = |index: &usize| {
                 policy.limits.get(*index).is_some_and(|limit| limit.counts == LimitCounts::Forwarded)
             };
-            let counts = rule.limited.iter().any(forwarded);
-            self.counted = counts.then(|| Box::new(Counted { rule: rule_index, head: head.to_vec() }));
+            if rule.limited.iter().any(forwarded) {
+                let counted = Counted { rule: rule_index, head: head.to_vec() };
+                self.kept.get_or_insert_default().counted = Some(Box::new(counted));
+            }
         }
+    }
+
+    /// Whether capabilities keep anything of it.
+    #[inline]
+    pub(super) const fn is_kept(&self) -> bool {
+        self.kept.is_some()
     }
 
     /// Something has happened to the stream.
     #[inline]
     pub(super) fn hear(&mut self, event: &Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
+        if let Some(kept) = &mut self.kept {
+            kept.hear(event, cache, moment);
+        }
+    }
+
+    /// What becomes of a step of the exchange: one to the origin may have to wait, and one to the client has more to say.
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        step: (State, Directive),
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        match &mut self.kept {
+            Some(kept) => kept.send(step, cache, moment),
+            None => step,
+        }
+    }
+
+    /// What becomes of a request whose ticket has been decided, or whose stream has ended.
+    #[cfg(feature = "pools")]
+    pub(super) fn wake(
+        &mut self,
+        queued: Queued,
+        is_over: bool,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        let admitting = self.kept.as_mut().and_then(|kept| kept.admitting.as_mut());
+        match admitting {
+            Some(admitting) if !is_over => return admitting.woken(queued, cache, moment),
+            Some(admitting) => admitting.abandon(queued, cache, moment),
+            None => {}
+        }
+        (State::Finished, Directive::Pass)
+    }
+
+    /// Whether it has a slot of a pool, which is free again when the stream ends.
+    #[inline]
+    pub(super) fn holds_slot(&self) -> bool {
+        #[cfg(feature = "pools")]
+        return self.kept.as_ref().and_then(|kept| kept.admitting.as_ref()).is_some_and(|one| one.has_slot());
+        #[cfg(not(feature = "pools"))]
+        false
+    }
+
+    /// Whether the client is to be told something with the head of a response.
+    #[inline]
+    pub(super) fn has_more_to_say(&self) -> bool {
+        #[cfg(feature = "limits")]
+        return self.kept.as_ref().is_some_and(|kept| kept.limited.is_some());
+        #[cfg(not(feature = "limits"))]
+        false
+    }
+
+    /// The head of a response has come of which the cache reads nothing. `head` has the fields that are needed here. Gives
+    /// those that the client gets.
+    pub(super) fn see_passing(
+        &mut self,
+        head: Fields<'_>,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Vec<(&'static str, Vec<u8>)> {
+        self.kept.as_mut().map_or_else(Vec::new, |kept| kept.see_passing(head, cache, moment))
+    }
+}
+
+impl Kept {
+    #[inline(never)]
+    fn hear(&mut self, event: &Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
         #[cfg(feature = "limits")]
         if let Some(limited) = &mut self.limited {
             match event {
@@ -97,26 +181,22 @@ impl Aside {
         }
     }
 
-    /// What becomes of a step of the exchange: one to the origin may have to wait, and one to the client has more to say.
-    #[inline]
-    pub(super) fn send(
+    #[inline(never)]
+    fn send(
         &mut self,
-        state: State,
-        directive: Directive,
+        (state, directive): (State, Directive),
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
         #[cfg(feature = "limits")]
         let (state, directive) = self.count(state, directive, cache, moment);
         #[cfg(feature = "pools")]
-        let (state, mut directive) = match &mut self.admitting {
+        let (state, directive) = match &mut self.admitting {
             Some(admitting) => admitting.pass(state, directive, cache, moment),
             None => (state, directive),
         };
         #[cfg(feature = "limits")]
-        if self.limited.is_some() && matches!(directive, Directive::Relay { .. } | Directive::Respond(_)) {
-            self.tell(&mut directive, cache);
-        }
+        let (state, directive) = (state, self.tell(directive, cache));
         (state, directive)
     }
 
@@ -150,53 +230,39 @@ impl Aside {
 
     /// Adds what the client is told of its quota.
     #[cfg(feature = "limits")]
-    fn tell(&mut self, directive: &mut Directive, cache: &Cache) {
-        let Some(limited) = self.limited.take() else { return };
+    fn tell(&mut self, mut directive: Directive, cache: &Cache) -> Directive {
+        if !matches!(directive, Directive::Relay { .. } | Directive::Respond(_)) {
+            return directive;
+        }
+        let Some(limited) = self.limited.take() else { return directive };
         let lines = limits::fields(&limited, cache);
-        match directive {
+        match &mut directive {
             Directive::Relay { add, .. } => add.extend(lines.into_iter().filter_map(named)),
-            Directive::Respond(reply) => {
-                lines.iter().for_each(|(name, value)| reply.add(name, value));
-            }
+            Directive::Respond(reply) => lines.iter().for_each(|(name, value)| reply.add(name, value)),
             _ => {}
         }
+        directive
     }
 
-    /// Whether it has a slot of a pool, which is free again when the stream ends.
-    pub(super) fn holds_slot(&self) -> bool {
-        #[cfg(feature = "pools")]
-        return self.admitting.as_ref().is_some_and(|admitting| admitting.has_slot());
-        #[cfg(not(feature = "pools"))]
-        false
-    }
-
-    /// Whether the client is to be told something with the head of a response.
-    pub(super) fn has_more_to_say(&self) -> bool {
-        #[cfg(feature = "limits")]
-        return self.limited.is_some();
-        #[cfg(not(feature = "limits"))]
-        false
-    }
-
-    /// The head of a response has come of which the cache reads nothing. `head` has the fields that are needed here. Gives
-    /// those that the client gets.
-    pub(super) fn see_passing(
+    #[inline(never)]
+    fn see_passing(
         &mut self,
-        passing: &mut Passing,
         head: Fields<'_>,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
-    ) {
+    ) -> Vec<(&'static str, Vec<u8>)> {
+        let mut add = Vec::new();
         #[cfg(feature = "pools")]
         if let Some(admitting) = &mut self.admitting {
             admitting.head_came(head, cache, moment);
-            passing.add.extend(admitting.fields());
+            add.extend(admitting.fields());
         }
         #[cfg(feature = "limits")]
         if let Some(mut limited) = self.limited.take() {
             limits::settle(&mut limited, head, cache, moment);
-            passing.add.extend(limits::fields(&limited, cache).into_iter().filter_map(named));
+            add.extend(limits::fields(&limited, cache).into_iter().filter_map(named));
         }
+        add
     }
 }
 

@@ -17,19 +17,17 @@ use crate::stats::SAMPLED_OF;
 use crate::time::Timestamp;
 
 /// What is done to a response of which nothing is read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Passing {
     /// The value of `Cache-Status`; `None` adds none.
     pub cache_status: Option<Vec<u8>>,
-    /// Further fields that the client gets.
-    pub add: Vec<(&'static str, Vec<u8>)>,
-    rule: Option<usize>,
+    rule: usize,
 }
 
 impl Passing {
     /// Fields that the client does not get. They may be absent.
     pub fn strip<'p>(&self, policy: &'p Policy) -> &'p [FieldName] {
-        let Some(rule) = self.rule.map(|rule| policy.rule(rule)) else { return &[] };
+        let rule = policy.rule(self.rule);
         if rule.hides_tags() { &rule.tags.headers } else { &[] }
     }
 
@@ -38,7 +36,7 @@ impl Passing {
             strip: self.strip(policy).to_vec(),
             cache_status: self.cache_status,
             vary: false,
-            add: self.add,
+            add: Vec::new(),
             recast: None,
         }
     }
@@ -94,8 +92,6 @@ pub(super) fn pass(
     cache.stats.record(&outcome);
     match said(&outcome, &policy) {
         None if !rule.hides_tags() => State::Relaying,
-        cache_status => {
-            State::Passing(Box::new(Passing { cache_status, add: Vec::new(), rule: Some(rule_index) }))
-        }
+        cache_status => State::Passing(Box::new(Passing { cache_status, rule: rule_index })),
     }
 }
