@@ -174,7 +174,7 @@ pub enum Directive {
         /// Fields that the client does not get.
         strip: Vec<FieldName>,
         /// Further fields that the client gets.
-        add: Vec<(&'static str, Vec<u8>)>,
+        add: Added,
         /// The client gets another form of it.
         recast: Option<Box<Recast>>,
     },
@@ -190,6 +190,9 @@ pub enum Directive {
         timeout: Duration,
     },
 }
+
+/// Fields that a response is given on its way to the client.
+pub type Added = Vec<(&'static str, Vec<u8>)>;
 
 /// One change to a request on its way to the origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -558,7 +561,7 @@ impl Exchange {
         head: Fields<'_>,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
-    ) -> (Option<Box<Passing>>, Vec<(&'static str, Vec<u8>)>) {
+    ) -> (Option<Box<Passing>>, Added) {
         let passing = match std::mem::take(&mut self.state) {
             State::Passing(passing) => Some(passing),
             _ => None,

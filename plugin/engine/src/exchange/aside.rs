@@ -7,7 +7,7 @@
 use super::admitting::{Admitting, Queued};
 #[cfg(feature = "operators")]
 use super::explaining::Explaining;
-use super::{Directive, Event, State};
+use super::{Added, Directive, Event, State};
 #[cfg(feature = "limits")]
 use crate::cache::FillEnd;
 use crate::cache::{Cache, Moment};
@@ -155,7 +155,7 @@ impl Aside {
         head: Fields<'_>,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
-    ) -> Vec<(&'static str, Vec<u8>)> {
+    ) -> Added {
         self.kept.as_mut().map_or_else(Vec::new, |kept| kept.see_passing(head, cache, moment))
     }
 }
@@ -245,12 +245,11 @@ impl Kept {
     }
 
     #[inline(never)]
-    fn see_passing(
-        &mut self,
-        head: Fields<'_>,
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) -> Vec<(&'static str, Vec<u8>)> {
+    fn see_passing(&mut self, head: Fields<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Added {
+        #[cfg_attr(
+            not(any(feature = "pools", feature = "limits")),
+            expect(unused_mut, reason = "nothing is added")
+        )]
         let mut add = Vec::new();
         #[cfg(feature = "pools")]
         if let Some(admitting) = &mut self.admitting {
