@@ -17,7 +17,7 @@ use crate::subjects::Subject;
 /// Requests under way at once.
 const CLIENTS: usize = 64;
 /// One measurement. The machine changes less from one to the next than from one minute to the next.
-const ROUND: Duration = Duration::from_secs(1);
+const ROUND: Duration = Duration::from_millis(250);
 const MOST_PERCENT: f64 = 3.0;
 
 /// A6: forwarded requests per second with and without the pool, in turns.

@@ -56,7 +56,7 @@ impl Servers {
 /// Below `/stored/` is what may be stored and served stale; all else may not be.
 pub fn answer(target: &str) -> Plan {
     let stored = target.starts_with("/stored/");
-    let control = if stored { "max-age=0, stale-if-error=3600" } else { "no-store" };
+    let control = if stored { "max-age=0, stale-if-error=3600\r\netag: \"1\"" } else { "no-store" };
     Plan {
         status: 200,
         fields: format!("cache-control: {control}\r\n"),
