@@ -9,6 +9,7 @@
 //! | `waiting` | how much memory do requests take that wait? | `host-tests/waiting` |
 //! | `start` | how long until the first answer, and do others wait for it? | `host-tests/start` |
 //! | `soak` | does anything grow that should not? | `host-tests/soak` |
+//! | `overload` | who is served when the origin is asked for too much, and what does that cost? | `host-tests/overload` |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
 pub mod crowd;

@@ -4,3 +4,4 @@
 
 mod forging;
 mod load;
+mod overload;

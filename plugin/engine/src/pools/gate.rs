@@ -52,7 +52,7 @@ pub enum Decision {
     Goes,
     /// It has waited as long as it may.
     WaitedEnough,
-    /// One of a higher class has its place.
+    /// One of a higher class, or of a lane that has fewer, has its place.
     GaveWay,
 }
 

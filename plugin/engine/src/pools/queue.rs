@@ -95,6 +95,14 @@ impl Lanes {
         self.remove(ticket)
     }
 
+    /// Takes the newest of the lane out that has most, if that is more than this lane would have.
+    fn pop_for(&mut self, lane: u8) -> Option<Waiter> {
+        let own = self.lanes.iter().find(|(known, _)| *known == lane).map_or(0, |(_, waiting)| waiting.len());
+        let (_, longest) = self.lanes.iter().max_by_key(|(_, waiting)| waiting.len())?;
+        let newest = longest.back().filter(|_| longest.len() > own + 1)?.ticket;
+        self.remove(newest)
+    }
+
     fn remove(&mut self, ticket: u64) -> Option<Waiter> {
         let mut found = None;
         for (_, waiting) in &mut self.lanes {
@@ -145,7 +153,7 @@ pub struct Queue {
 pub enum Entered {
     /// It waits.
     Waits,
-    /// It waits, and this one of the lowest class does not any more.
+    /// It waits, and this one of the lowest class, or of a lane that has more, does not any more.
     InPlaceOf(u64),
     /// There is no room.
     Full,
@@ -179,11 +187,13 @@ impl Queue {
         self.len() == 0
     }
 
-    /// Lets a request wait, if there is room. A full queue lets the newest of the lowest class go for one of the highest.
+    /// Lets a request wait, if there is room. A full queue lets the newest of the lowest class go for one of the highest, and
+    /// else the newest of the class's longest lane for one of a lane that has fewer: who asks most fills it for himself only.
     pub fn enter(&mut self, class: Class, lane: u8, waiter: Waiter, room: Room) -> Entered {
         let mut left = None;
         if self.waiting(class) >= room.requests {
-            left = if class == Class::High { self.low.pop_newest() } else { None };
+            let low = if class == Class::High { self.low.pop_newest() } else { None };
+            left = low.or_else(|| self.lanes(class).pop_for(lane));
             if left.is_none() {
                 return Entered::Full;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::controller::Bounds;
 use super::gate::{Decision, Enter, Gate, Terms};
-use super::queue::{Class, Room};
+use super::queue::{Class, Entered, Queue, Room, Waiter};
 use crate::chance;
 use crate::host::{CasMismatch, SharedData};
 use crate::time::Timestamp;
@@ -274,6 +274,23 @@ fn tenants_of_one_class_share_evenly_and_the_lowest_class_has_its_part() {
     let (first, second) = (seen.served[&(Class::Normal, 1)], seen.served[&(Class::Low, 0)]);
     let part = second as f64 / (first + second) as f64;
     assert!(part >= 0.15, "{part:.3}");
+}
+
+#[test]
+fn a_queue_that_one_lane_has_filled_makes_room_for_the_others() {
+    let (mut queue, room) = (Queue::default(), Room { requests: 4, low_share: 5 });
+    let waiter =
+        |ticket| Waiter { ticket, since: Timestamp::from_millis(1), until: Timestamp::from_millis(1_000) };
+    let mut enter = |ticket, lane| queue.enter(Class::Normal, lane, waiter(ticket), room);
+    for ticket in 0..4 {
+        assert_eq!(enter(ticket, 1), Entered::Waits);
+    }
+    assert_eq!(enter(4, 1), Entered::Full);
+    assert_eq!((enter(5, 2), enter(6, 2)), (Entered::InPlaceOf(3), Entered::InPlaceOf(2)));
+    // Both have two: neither takes from the other.
+    assert_eq!((enter(7, 2), enter(8, 1)), (Entered::Full, Entered::Full));
+    assert_eq!(enter(9, 3), Entered::InPlaceOf(6));
+    assert_eq!(queue.waiting(Class::Normal), 4);
 }
 
 #[test]
