@@ -144,7 +144,9 @@ pub fn judge(
     if silent && !directives.public && !firewall::heuristically_storable_status(status) {
         return Err(Refusal::NoFreshness);
     }
-    if lifetime.length.is_zero() && !validator && directives.stale_while_revalidate.is_none() {
+    // Stale use may still be allowed (RFC 5861).
+    let never_stale = directives.stale_while_revalidate.is_none() && directives.stale_if_error.is_none();
+    if lifetime.length.is_zero() && !validator && never_stale {
         return Err(Refusal::NoFreshness);
     }
     Ok(())

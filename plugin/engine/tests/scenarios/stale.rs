@@ -238,3 +238,14 @@ fn s_maxage_with_a_window_of_the_origins_own_is_served_stale_while_revalidating(
     gateway.get("/a").at(11).hit().detail("stale-while-revalidate").content("old");
     gateway.get("/a").at(12).validates(origin(304)).content("old");
 }
+
+#[test]
+fn what_is_never_fresh_and_has_no_validator_stands_in_where_the_origin_allows_it() {
+    let mut gateway = Gateway::with("{}");
+    let response = || origin(200).header("cache-control", "max-age=0, stale-if-error=60").body("old");
+    gateway.get("/a").at(0).miss(response()).stored();
+    gateway.get("/a").at(10).forwarded(origin(503)).status(200).content("old").detail("stale-if-error");
+    gateway.get("/a").at(70).forwarded(origin(503)).status(503);
+    // Without the window it could never help.
+    gateway.get("/b").at(0).miss(origin(200).header("cache-control", "max-age=0")).detail("no-freshness");
+}
