@@ -19,7 +19,7 @@ mod slices;
 pub mod told;
 mod ways;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "limits"))]
 mod tests;
 
 use bucket::Rate;

@@ -48,7 +48,7 @@ pub(super) fn keyed(limit: &Limit, asking: &mut Asking<'_>, address: &mut Option
     Keyed { hash: xxh3_128(&text).max(1), limit: limit_hash, rate: Rate::new(quota, window_ms, burst) }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "limits"))]
 mod tests {
     use super::*;
     use crate::config::Config;
