@@ -19,7 +19,8 @@ mod slices;
 pub mod told;
 mod ways;
 
-#[cfg(all(test, feature = "limits"))]
+#[cfg(feature = "limits")]
+#[cfg(test)]
 mod tests;
 
 use bucket::Rate;

@@ -48,7 +48,8 @@ pub(super) fn keyed(limit: &Limit, asking: &mut Asking<'_>, address: &mut Option
     Keyed { hash: xxh3_128(&text).max(1), limit: limit_hash, rate: Rate::new(quota, window_ms, burst) }
 }
 
-#[cfg(all(test, feature = "limits"))]
+#[cfg(feature = "limits")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Config;
