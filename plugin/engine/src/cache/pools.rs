@@ -1,7 +1,5 @@
 //! The pools of this worker: which request may go to its origin, and who waits for that.
 
-use std::rc::Rc;
-
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Cache, Moment, PoolFigures};
@@ -60,9 +58,20 @@ pub(crate) enum Admit {
 
 impl Pools {
     pub(super) fn new(policy: &Policy) -> Self {
-        let gate =
-            |pool: &Pool| Gate::new(terms(pool), format!("sv1/p/{:016x}/{}", policy.namespace, pool.name), 0);
-        Self { gates: policy.pools.iter().map(gate).collect(), series: 0 }
+        Self::seeded(policy, 0)
+    }
+
+    fn seeded(policy: &Policy, series: u64) -> Self {
+        let gate = |pool: &Pool| {
+            let key = format!("sv1/p/{:016x}/{}", policy.namespace, pool.name);
+            Gate::new(terms(pool), key, series ^ u64::from(pool.max))
+        };
+        Self { gates: policy.pools.iter().map(gate).collect(), series }
+    }
+
+    /// The gate that a slot is of; `None` once another configuration has followed.
+    fn gate_of(&mut self, slot: &Slot) -> Option<&mut Gate> {
+        self.gates.get_mut(slot.pool).filter(|_| slot.series == self.series)
     }
 }
 
@@ -104,12 +113,7 @@ fn lane_of(request: &Request<'_>, rule: &Rule, fair_by: &[By], moment: &mut Mome
 impl Cache {
     /// Makes the gates of this worker others than those of the other workers.
     pub fn seed_pools(&mut self, random: u64) {
-        let policy = Rc::clone(&self.policy);
-        self.pools.series = random;
-        for (gate, pool) in self.pools.gates.iter_mut().zip(&policy.pools) {
-            let key = format!("sv1/p/{:016x}/{}", policy.namespace, pool.name);
-            *gate = Gate::new(terms(pool), key, random ^ u64::from(pool.max));
-        }
+        self.pools = Pools::seeded(&self.policy, random);
     }
 
     /// A request wants to go to its origin.
@@ -159,9 +163,7 @@ impl Cache {
 
     /// A request is done at its origin.
     pub(crate) fn free_slot(&mut self, slot: &Slot, now: Timestamp) {
-        if slot.series == self.pools.series
-            && let Some(gate) = self.pools.gates.get_mut(slot.pool)
-        {
+        if let Some(gate) = self.pools.gate_of(slot) {
             gate.free(now);
         }
     }
@@ -169,8 +171,7 @@ impl Cache {
     /// The origin has begun to answer, or ended, whichever its pool times.
     pub(crate) fn time_answer(&mut self, slot: &mut Slot, micros: u64) {
         if !std::mem::replace(&mut slot.timed, true)
-            && slot.series == self.pools.series
-            && let Some(gate) = self.pools.gates.get_mut(slot.pool)
+            && let Some(gate) = self.pools.gate_of(slot)
         {
             gate.note_answer(micros.saturating_sub(slot.went));
         }
@@ -180,16 +181,14 @@ impl Cache {
     pub(crate) fn note_origin_failure(&mut self, slot: &mut Slot) {
         // What it says at once is no measure of what its answers take.
         slot.timed = true;
-        if slot.series == self.pools.series
-            && let Some(gate) = self.pools.gates.get_mut(slot.pool)
-        {
+        if let Some(gate) = self.pools.gate_of(slot) {
             gate.note_failure();
         }
     }
 
     /// The origin says that it has too much to do.
     pub(crate) fn note_origin_strain(&mut self, slot: &Slot) {
-        if let Some(gate) = self.pools.gates.get_mut(slot.pool) {
+        if let Some(gate) = self.pools.gate_of(slot) {
             gate.note_strain();
         }
     }

@@ -5,12 +5,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::deciding::stands_in;
-use super::reply::{self, Shape};
+use super::lookup;
 use super::{Directive, LOAD, Plan, Purpose, RequestEdit, State};
 use crate::admission::marked;
 use crate::cache::{self, Admit, AnsweredBy, Cache, Entry, Failure, FillEnd, Moment, StaleResponse};
-use crate::cache_status::{Detail, Outcome, Ttl};
+use crate::cache_status::{Detail, Outcome};
 use crate::fields::{Fields, status_of};
 use crate::policy::{Policy, Rule, Until};
 use crate::reply::Reply;
@@ -267,19 +266,11 @@ impl Plan {
         cache: &mut Cache,
         moment: &Moment<'_>,
     ) -> Option<Reply> {
-        let StaleResponse { stored, .. } = stale;
         if self.purpose != Purpose::Client || rule.shadow {
             return None;
         }
-        let (by, _) = stands_in(stored, failure, rule, moment.now)?;
         let request = marked(Request::read(Fields::parse(&self.head)?, false), rule);
-        let form = cache.form_of(stored, &request)?;
-        let (ttl, detail) = (Some(Ttl::Stale(by)), Some(Detail::Overload));
-        let outcome = Outcome { hit: true, ttl, detail, ..Outcome::under(rule) };
-        let shape = Shape::for_request(&request, stored, &form);
-        let reply = reply::from_store(stored, &form, shape, &outcome, &[], cache, moment.now);
-        cache.stats.record_reply(&outcome, reply::sent(&reply, &request));
-        Some(reply)
+        lookup::stand_in(&stale.stored, failure, Detail::Overload, (&request, rule), cache, moment.now)
     }
 }
 

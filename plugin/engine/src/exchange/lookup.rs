@@ -21,9 +21,11 @@ use crate::cache_status::{Detail, Forward, Outcome, Source, Ttl};
 use crate::key::{self, Changed};
 use crate::policy::{RequestDirectives as Obey, Rule};
 use crate::precondition;
+use crate::reply::Reply;
 use crate::request::Request;
 use crate::stats::SAMPLED_OF;
 use crate::store::form::{Form, View};
+use crate::store::response::StoredResponse;
 use crate::store::response::Terms;
 use crate::time::Timestamp;
 
@@ -404,19 +406,35 @@ fn refuse(
     cache.stats.count("origin", "refused");
     let failure = Failure { status: 503, answered_by: AnsweredBy::Host };
     let detail = Some(Detail::OriginOpen);
-    if let Some(StaleResponse { stored, .. }) = stale
-        && let Some((by, _)) = stands_in(stored, failure, keyed.rule, moment.now)
-        && let Some(form) = cache.form_of(stored, keyed.request)
-    {
-        let outcome = Outcome { hit: true, ttl: Some(Ttl::Stale(by)), detail, ..Outcome::under(keyed.rule) };
-        let shape = Shape::for_request(keyed.request, stored, &form);
-        let reply = reply::from_store(stored, &form, shape, &outcome, &[], cache, moment.now);
-        cache.stats.record_reply(&outcome, reply::sent(&reply, keyed.request));
+    let reply = stale.and_then(|stale| {
+        stand_in(&stale.stored, failure, Detail::OriginOpen, (keyed.request, keyed.rule), cache, moment.now)
+    });
+    if let Some(reply) = reply {
         return (State::Finished, Directive::Respond(reply));
     }
     let outcome = Outcome { detail, ..Outcome::under(keyed.rule) };
     cache.stats.record(&outcome);
     (State::Finished, Directive::Respond(reply::origin_open(&outcome, open.retry_after, cache)))
+}
+
+/// What is stored, stale, in the place of a refusal, if it may stand in for a failure; `detail` says why the origin is not
+/// asked.
+pub(super) fn stand_in(
+    stored: &StoredResponse,
+    failure: Failure,
+    detail: Detail,
+    (request, rule): (&Request<'_>, &Rule),
+    cache: &mut Cache,
+    now: Timestamp,
+) -> Option<Reply> {
+    let (by, _) = stands_in(stored, failure, rule, now)?;
+    let form = cache.form_of(stored, request)?;
+    let (ttl, detail) = (Some(Ttl::Stale(by)), Some(detail));
+    let outcome = Outcome { hit: true, ttl, detail, ..Outcome::under(rule) };
+    let shape = Shape::for_request(request, stored, &form);
+    let reply = reply::from_store(stored, &form, shape, &outcome, &[], cache, now);
+    cache.stats.record_reply(&outcome, reply::sent(&reply, request));
+    Some(reply)
 }
 
 /// A leader stays one for what it will bring. Once it is known to be another variant than was thought, those who wait are

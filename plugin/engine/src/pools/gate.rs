@@ -71,8 +71,6 @@ pub struct Gate {
     to_wake: Vec<u64>,
     next_ticket: u64,
     random: u64,
-    /// A request that neither waits nor has gone yet.
-    wants: usize,
     untold: Untold,
     told_at: Timestamp,
     /// When it last had something to do.
@@ -142,7 +140,6 @@ impl Gate {
             to_wake: Vec::new(),
             next_ticket: chance::mixed(id) >> 8,
             random: id,
-            wants: 0,
             untold: Untold::default(),
             told_at: Timestamp::default(),
             used_at: Timestamp::default(),
@@ -171,7 +168,7 @@ impl Gate {
         }
         // Whoever waits is worth a slot, if all others are taken.
         if self.heard.share == 0 {
-            self.tell(data, now);
+            self.tell(data, now, 0);
             self.hand_on(now);
             if self.settle(ticket).is_some() {
                 self.to_wake.retain(|waking| *waking != ticket);
@@ -188,9 +185,7 @@ impl Gate {
         }
         let full = |gate: &Self| gate.in_flight >= gate.slots_for(class, now);
         if full(self) && self.queue.is_empty() && (self.heard.free > 0 || now.since(self.told_at) >= RUSH) {
-            self.wants = 1;
-            self.tell(data, now);
-            self.wants = 0;
+            self.tell(data, now, 1);
         }
         let goes = !full(self);
         if goes {
@@ -273,7 +268,7 @@ impl Gate {
         let due = if tells { TELL_EVERY } else { SHOW_EVERY };
         if since >= due && self.told_at > Timestamp::default() {
             if self.is_active() || now.since(self.used_at) < IDLE {
-                self.tell(data, now);
+                self.tell(data, now, 0);
             } else {
                 shared::leave(data, &self.key, self.id);
                 (self.heard.share, self.heard.free) = (0, 1);
@@ -283,13 +278,14 @@ impl Gate {
         self.hand_on(now);
     }
 
-    fn tell(&mut self, data: &mut dyn SharedData, now: Timestamp) {
+    /// Tells the others and hears this worker's share. `more` requests neither wait nor have gone yet.
+    fn tell(&mut self, data: &mut dyn SharedData, now: Timestamp, more: usize) {
         let random = chance::next(&mut self.random);
         let own = Own {
             id: self.id,
             in_flight: self.in_flight,
             busiest: self.untold.busiest.max(self.in_flight),
-            waiting: u32::try_from(self.queue.len().saturating_add(self.wants)).unwrap_or(u32::MAX),
+            waiting: u32::try_from(self.queue.len().saturating_add(more)).unwrap_or(u32::MAX),
         };
         let told = self.untold.told(self.queue.waiting(Class::High) > 0);
         let since = now.since(self.told_at).as_secs_f64();

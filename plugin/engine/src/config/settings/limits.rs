@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::by::By;
 use super::kinds::{Words, duration, switch, text, whole, word};
-use super::nested::{by_name, list, nullable, object, required};
+use super::nested::{by_name, list, nullable, object, refuse_unknown_name, required};
 use super::section;
 use super::texts::{Caller, Field, LimitName};
 use crate::config::limits::{LIMIT_COST, LIMIT_QUOTA, LIMIT_WINDOW, LIST};
@@ -216,14 +216,7 @@ pub(crate) fn named_limit(place: Place<'_>, written: &Written, limits: &mut Vec<
 /// Refuses the names in a rule's `limits` that no limit has.
 pub(crate) fn refuse_unknown(names: &[Box<str>], limits: &[Limit], place: &Place<'_>) {
     for (index, name) in names.iter().enumerate() {
-        if !limits.iter().any(|limit| limit.name == *name) {
-            let known: Vec<String> = limits.iter().map(|limit| quote(&limit.name)).collect();
-            let allowed = if known.is_empty() {
-                "a name from `limits`, which has none".into()
-            } else {
-                known.join(" or ")
-            };
-            place.item(index).refuse::<()>(quote(name), allowed);
-        }
+        let known = limits.iter().map(|limit| &*limit.name);
+        refuse_unknown_name(place.item(index), name, known, "limits");
     }
 }

@@ -224,6 +224,21 @@ impl<T: Ord, K: Kind<Value = Vec<T>>> Kind for Ascending<K> {
     }
 }
 
+/// Refuses a name that none of the named things has; `list` is the member that they stand in.
+pub(crate) fn refuse_unknown_name<'n>(
+    place: Place<'_>,
+    name: &str,
+    known: impl Iterator<Item = &'n str> + Clone,
+    list: &str,
+) {
+    if known.clone().any(|known| known == name) {
+        return;
+    }
+    let known: Vec<String> = known.map(quote).collect();
+    let none = || format!("a name from `{list}`, which has none");
+    place.refuse::<()>(quote(name), if known.is_empty() { none() } else { known.join(" or ") });
+}
+
 /// An object from status to duration, at most [`LIST`] of them, kept in ascending order of status.
 pub(crate) struct ByStatus(Time);
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::by::By;
 use super::kinds::{Words, duration, switch, text, whole, word};
-use super::nested::{list, nullable, object, required};
+use super::nested::{list, nullable, object, refuse_unknown_name, required};
 use super::texts::{Caller, Field, PoolName};
 use super::{Section, section};
 use crate::config::limits::{PERCENT, POOL_REQUESTS, POOL_SLOTS, POOL_WAIT};
@@ -169,10 +169,6 @@ pub(crate) fn named_pool(place: Place<'_>, written: &Written, pools: &mut Vec<Po
 /// Refuses a name of a pool that there is not.
 pub(crate) fn refuse_unknown_pool(admission: Option<&Admission>, pools: &[Pool], place: Place<'_>) {
     let Some(admission) = admission.filter(|admission| !admission.pool.is_empty()) else { return };
-    if !pools.iter().any(|pool| pool.name == admission.pool) {
-        let known: Vec<String> = pools.iter().map(|pool| quote(&pool.name)).collect();
-        let allowed =
-            if known.is_empty() { "a name from `pools`, which has none".into() } else { known.join(" or ") };
-        place.member("pool").refuse::<()>(quote(&admission.pool), allowed);
-    }
+    let known = pools.iter().map(|pool| &*pool.name);
+    refuse_unknown_name(place.member("pool"), &admission.pool, known, "pools");
 }
