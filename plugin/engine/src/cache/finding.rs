@@ -7,6 +7,7 @@ use super::purging::Judged;
 use super::{Cache, Moment, Usable, usable};
 use crate::admission::asks_of;
 use crate::credentials::identity_of;
+use crate::fields::Fields;
 use crate::policy::Rule;
 use crate::request::Request;
 use crate::storability::{Refusal, names_switches};
@@ -250,21 +251,24 @@ impl Cache {
         }
     }
 
-    /// Whether something of another form has taken the place of a stored response: responses that are selected by fields, or
-    /// one for all under the key where that was selected.
+    /// Whether something of another form has taken the place of a stored response that a request selected: responses that are
+    /// selected by fields, by others than it was, or one for all under the key where it was selected.
     pub(crate) fn is_displaced(
         &mut self,
         (key_hash, key): (u128, &[u8]),
+        request: Fields<'_>,
         hash: u128,
         old: &StoredResponse,
         moment: &mut Moment<'_>,
     ) -> bool {
-        let under = self.shared(hash, &old.key, moment).or_else(|| self.local(hash, &old.key));
-        if hash == key_hash {
-            return matches!(under, Some(Slot::Index(_)));
+        match self.shared(key_hash, key, moment).or_else(|| self.local(key_hash, key)) {
+            // Whatever the request selects now, or if it selects nothing, the old one would not be found again.
+            Some(Slot::Index(index)) => index.select(request, &mut self.scratch.variant) != Ok(hash),
+            Some(Slot::Response(new)) => {
+                hash != key_hash && new.schedule.received > old.schedule.received
+            }
+            None => false,
         }
-        let plain = self.shared(key_hash, key, moment).or_else(|| self.local(key_hash, key));
-        matches!(plain, Some(Slot::Response(new)) if new.schedule.received > old.schedule.received)
     }
 
     pub(super) fn local(&mut self, hash: u128, key: &[u8]) -> Option<Slot> {

@@ -66,8 +66,10 @@ impl Plan {
             hash: candidate.hash,
             conditional: candidate.conditional,
         };
+        let request = Fields::parse(&self.head).unwrap_or_default();
+        let key = (self.hash, self.key.as_slice());
         if self.is_gone(candidate, cache)
-            || cache.is_displaced((self.hash, &self.key), candidate.hash, &candidate.stored, moment)
+            || cache.is_displaced(key, request, candidate.hash, &candidate.stored, moment)
         {
             return Validated::Nothing;
         }

@@ -122,6 +122,37 @@ fn what_is_selected_by_fields_now_is_not_hidden_by_what_was_for_all() {
 }
 
 #[test]
+fn what_is_selected_by_other_fields_now_is_not_hidden_by_what_was_selected_before() {
+    let mut gateway = Gateway::with("{}");
+    let german = |gateway: &mut Gateway, at: u64, response: Origin| {
+        gateway.get("/a").header("accept-language", "de").at(at).forwarded(response);
+    };
+    german(&mut gateway, 0, version("old").header("vary", "accept-language"));
+    let flight = gateway.get("/a").header("accept-language", "de").at(20).leaves();
+    let reload = gateway.get("/a").header("accept-language", "de").header("cache-control", "no-cache");
+    reload.at(21).forwarded(version("newer").header("vary", "x-device"));
+    german(&mut gateway, 40, gone());
+    gateway.answers(flight, 41, failure()).content("failure");
+}
+
+#[test]
+fn what_was_selected_by_a_lost_index_does_not_stand_in_for_what_is_gone_by_another() {
+    for config in ["{}", r#"{"remote":{"enabled":true}}"#] {
+        let mut gateway = Gateway::of_workers(2, config);
+        let varies = |text: &str| version(text).header("vary", "accept-language");
+        gateway.get("/a").worker(0).header("accept-language", "de").at(0).forwarded(varies("old"));
+        let flight = gateway.get("/a").worker(0).header("accept-language", "de").at(20).leaves();
+        gateway.shared.spoil_records();
+        gateway.redis.dead = true;
+        let french = gateway.get("/a").worker(1).header("accept-language", "fr").at(21);
+        french.forwarded(varies("francais"));
+        gateway.get("/a").worker(1).header("accept-language", "de").at(22).forwarded(varies("newer"));
+        gateway.get("/a").worker(1).header("accept-language", "de").at(40).forwarded(gone()).content("gone");
+        gateway.answers(flight, 41, failure()).content("failure");
+    }
+}
+
+#[test]
 fn what_is_gone_is_gone_by_whatever_fields_it_was_selected() {
     let mut gateway = Gateway::with("{}");
     let german = |gateway: &mut Gateway, at: u64, response: Origin| {
