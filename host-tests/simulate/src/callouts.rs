@@ -207,7 +207,10 @@ impl World {
         self.note(|_| format!("{vm:?} refreshes ({id}): {asked:?}"));
         let page = asked.page;
         let over = false;
-        let turn = self.renewed(vm, page, headers);
+        // One that asks once more, in full, goes on with its turn, whatever is stored by now.
+        let turn = self
+            .renewed(vm, page, headers)
+            .and_then(|_| self.nodes[vm.node].workers[vm.worker].vm.brings(token));
         let identified = asked.user > 0;
         let (version, fetch) = (0, None);
         self.refreshes.push(Refresh { vm, token, asked, sent: self.now, timeout, version, fetch, over });
@@ -274,6 +277,8 @@ impl World {
         if let (Some(fetch), false) = (fetch, failed) {
             self.came[fetch] = Some(self.now);
         }
+        // What it asks for once more is a fetch of its own.
+        self.fetch_ended(vm.node, page, By::Refresh(id));
         self.storing(vm.node, &[page], |world| world.answered(vm, token, reply));
         if !failed && status != "304" && asked.user == 0 {
             let class = Class { language: asked.language, theme: asked.theme, user: 0, authorization: false };
@@ -281,6 +286,5 @@ impl World {
             let stored = kept && !cookie && self.pages[page].bytes <= self.setting.policy.worker.object_bytes;
             self.replace(vm, page, class, sent, stored);
         }
-        self.fetch_ended(vm.node, page, By::Refresh(id));
     }
 }

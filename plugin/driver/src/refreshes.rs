@@ -41,6 +41,11 @@ impl<H> Default for Refreshes<H> {
 }
 
 impl<H: Calls> Refreshes<H> {
+    /// The hash of what a call brings.
+    pub fn brings(&self, token: u32) -> Option<u128> {
+        self.pending.get(&token).map(|(refresh, _)| refresh.brings())
+    }
+
     /// Sends those that wait, as far as calls may be under way.
     pub fn send(&mut self, cache: &mut Cache, now: Timestamp) {
         while self.pending.len() < MOST_UNDER_WAY {

@@ -232,6 +232,11 @@ impl<H: Calls> Vm<H> {
         self.roots.iter().find_map(|root| root.fetches.get(&token).copied())
     }
 
+    /// The hash of what a call of the cache's own to the origin brings.
+    pub fn brings(&self, token: u32) -> Option<u128> {
+        self.roots.iter().find_map(|root| root.refreshes.brings(token))
+    }
+
     /// The caches of the roots.
     pub fn caches(&mut self) -> impl Iterator<Item = &mut Cache> {
         self.roots.iter_mut().map(|root| &mut root.cache)

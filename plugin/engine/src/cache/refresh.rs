@@ -153,6 +153,11 @@ impl Version {
 }
 
 impl Refresh {
+    /// The hash of what it brings.
+    pub const fn brings(&self) -> u128 {
+        self.hash
+    }
+
     /// Whether it has waited so long that it is not worth sending any more.
     pub fn is_late(&self, now: Timestamp) -> bool {
         now >= self.until
