@@ -10,8 +10,11 @@
 //! | `start` | how long until the first answer, and do others wait for it? | `host-tests/start` |
 //! | `soak` | does anything grow that should not? | `host-tests/soak` |
 //! | `overload` | who is served when the origin is asked for too much, and what does that cost? | `host-tests/overload` |
+//! | `limits` | is as much admitted as was meant, by one Envoy, by four, and without Redis? | `host-tests/limits` |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
 pub mod crowd;
 pub mod forged;
 pub mod measured;
+pub mod open_loop;
+pub mod targets;

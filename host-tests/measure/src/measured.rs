@@ -102,6 +102,18 @@ pub fn late(samples: &[Sample]) -> Duration {
     late.get(late.len() * 99 / 100).copied().unwrap_or_default()
 }
 
+/// In milliseconds.
+pub fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// So large a part of the values is no larger; 0 without values.
+pub fn quantile(values: &mut [f64], part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len() as f64 * part) as usize;
+    values.get(at).or(values.last()).copied().unwrap_or_default()
+}
+
 /// The counters that grew, and by how much.
 pub fn moved(early: &BTreeMap<String, u64>, late: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let by = |(name, value): (&String, &u64)| {

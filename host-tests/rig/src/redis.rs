@@ -187,6 +187,17 @@ impl Bridge {
         lines.nth(usize::from(!password.is_empty())).unwrap()
     }
 
+    /// How often Redis has run a command, by its name in lower case.
+    pub fn calls(&self, command: &str) -> u64 {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.redis_port)).unwrap();
+        stream.write_all(b"INFO commandstats\r\nQUIT\r\n").unwrap();
+        let begin = format!("cmdstat_{command}:calls=");
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        let count =
+            lines.find_map(|line| Some(line.strip_prefix(&begin)?.split(',').next()?.parse().unwrap()));
+        count.unwrap_or_default()
+    }
+
     /// The keys that fit a pattern of Redis's.
     pub fn keys(&self, pattern: &str) -> Vec<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.redis_port)).unwrap();

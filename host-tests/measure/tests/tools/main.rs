@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
 mod forging;
+mod limits;
 mod load;
 mod overload;

@@ -6,11 +6,12 @@ use std::{
 };
 
 use selvage_measure::crowd::{Finished, Origin, Swarm, get};
-use selvage_measure::measured::reloaded;
+use selvage_measure::measured::{quantile, reloaded};
 
-use crate::report::{Report, Row};
+use selvage_measure::targets::Row;
+
+use crate::report::Report;
 use crate::run::left;
-use crate::seen::quantile;
 use crate::servers::answer;
 use crate::subjects::Subject;
 

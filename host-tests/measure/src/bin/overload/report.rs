@@ -2,38 +2,26 @@
 
 use std::fmt::Write;
 
+use selvage_measure::targets::{Row, Targets};
+
 use crate::run::Run;
 use crate::seen::Seen;
 use crate::servers::{SERVERS, SERVICE, SPREAD};
 use crate::traffic::DEADLINE;
 
-/// A target and what was measured.
-pub struct Row {
-    pub scenario: &'static str,
-    pub what: String,
-    pub target: String,
-    pub measured: String,
-    /// What others make of the same.
-    pub peer: String,
-    pub met: bool,
-}
-
 /// All that was measured.
 #[derive(Default)]
 pub struct Report {
-    rows: Vec<Row>,
+    targets: Targets,
     runs: String,
     /// Of the pools' gauges at the end of each run.
     left: Vec<u64>,
-    unsound: Vec<String>,
 }
 
 impl Report {
     /// Adds a target.
     pub fn row(&mut self, row: Row) {
-        let word = if row.met { "ok" } else { "missed" };
-        eprintln!("selvage: {}: {}: {} ({}): {word}", row.scenario, row.what, row.measured, row.target);
-        self.rows.push(row);
+        self.targets.row(row);
     }
 
     /// Adds a run, with the figures of each group of kinds by name.
@@ -48,12 +36,12 @@ impl Report {
     /// Notes what was left at a run's end.
     pub fn close(&mut self, title: &str, left: Option<u64>, unsound: Option<String>) {
         self.left.extend(left);
-        self.unsound.extend(unsound.map(|problem| format!("{title}: {problem}")));
+        self.targets.unsound(title, unsound);
     }
 
     /// Whether nothing was missed.
     pub fn all_met(&self) -> bool {
-        self.rows.iter().all(|row| row.met) && self.nothing_left() && self.unsound.is_empty()
+        self.targets.all_met() && self.nothing_left()
     }
 
     fn nothing_left(&self) -> bool {
@@ -67,17 +55,13 @@ impl Report {
              The origin has {SERVERS} servers that take {} ms ± {:.0} % for a request each, first come first served: {:.0}/s. Requests come\n\
              as an open loop (Poisson); an answer after more than {} ms is of no use. In time: 200 within that. All answers are\n\
              `no-store` and all paths distinct, unless stored ones are spoken of. `adaptive_concurrency` is Envoy's own, with its least\n\
-             latency measured every 10 s.\n\n\
-             | | what | target | measured | others | |\n|---|---|---|---|---|---|\n",
+             latency measured every 10 s.\n\n{}",
             SERVICE.as_millis(),
             SPREAD * 100.0,
             SERVERS as f64 / SERVICE.as_secs_f64(),
             DEADLINE.as_millis(),
+            self.targets.render(),
         );
-        for Row { scenario, what, target, measured, peer, met } in &self.rows {
-            let verdict = if *met { "ok" } else { "**missed**" };
-            let _ = writeln!(out, "| {scenario} | {what} | {target} | {measured} | {peer} | {verdict} |");
-        }
         let sum: u64 = self.left.iter().sum();
         let verdict = if self.nothing_left() { "ok" } else { "**missed**" };
         let _ = writeln!(
@@ -85,9 +69,6 @@ impl Report {
             "| all | pools' gauges in flight and waiting, after each of {} runs | 0 | {sum} | – | {verdict} |",
             self.left.len()
         );
-        for problem in &self.unsound {
-            let _ = writeln!(out, "| all | Envoy is sound | yes | {problem} | – | **missed** |");
-        }
         out.push_str(
             "\n| run | offered/s | in time/s | worst second | p50, p99 of 200, ms | 200 | other status | no answer | limit | sent late p99, ms |\n\
              |---|---|---|---|---|---|---|---|---|---|\n",

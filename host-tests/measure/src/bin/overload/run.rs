@@ -7,12 +7,13 @@ use std::{
 };
 
 use selvage_measure::measured::reloaded;
+use selvage_measure::open_loop::Sample;
 use selvage_rig::envoy::Gateway;
 
 use crate::seen::Seen;
 use crate::servers::Servers;
 use crate::subjects::Subject;
-use crate::traffic::{Kind, STORED, Sample, offer};
+use crate::traffic::{Kind, STORED, offer};
 
 /// What is offered, and for how long.
 pub struct Offer<'a> {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use selvage_measure::targets::Row;
+
 use crate::cost;
-use crate::report::{Report, Row};
+use crate::report::Report;
 use crate::run::{Offer, Run, WARM_UP};
 use crate::seen::settled;
 use crate::subjects::Subject;

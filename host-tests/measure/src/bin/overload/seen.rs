@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::traffic::Sample;
+use selvage_measure::measured::{millis, quantile};
+use selvage_measure::open_loop::Sample;
+
+use crate::traffic::{is_in_time, is_served};
 
 /// Figures of the requests that were due in a stretch of time.
 #[derive(Clone, Copy, Default)]
@@ -37,17 +40,17 @@ impl Seen {
             |what: &dyn Fn(&Sample) -> bool| chosen.iter().filter(|sample| what(sample)).count() as f64;
         let percent = |part: f64| 100.0 * part / (chosen.len() as f64).max(1.0);
         let mut latencies: Vec<f64> =
-            chosen.iter().filter(|sample| sample.is_served()).map(|sample| millis(sample.latency)).collect();
+            chosen.iter().filter(|sample| is_served(sample)).map(|sample| millis(sample.latency)).collect();
         let mut late: Vec<f64> = chosen.iter().map(|sample| millis(sample.late)).collect();
         let by_second = in_time_by_second(&chosen, from, to);
         Self {
             offered: chosen.len() as f64 / seconds,
-            in_time: count(&Sample::is_in_time) / seconds,
+            in_time: count(&is_in_time) / seconds,
             worst: by_second.into_iter().min().unwrap_or_default() as f64,
             p50: quantile(&mut latencies, 0.5),
             p99: quantile(&mut latencies, 0.99),
-            served: percent(count(&Sample::is_served)),
-            refused: percent(count(&|sample| !sample.is_served() && sample.status != 0)),
+            served: percent(count(&is_served)),
+            refused: percent(count(&|sample| !is_served(sample) && sample.status != 0)),
             unanswered: percent(count(&|sample| sample.status == 0)),
             late: quantile(&mut late, 0.99),
         }
@@ -57,7 +60,7 @@ impl Seen {
 /// How many were answered in time, for each whole second in which they were due.
 pub fn in_time_by_second(samples: &[&Sample], from: Duration, to: Duration) -> Vec<usize> {
     let mut seconds = vec![0; (to - from).as_secs() as usize];
-    for sample in samples.iter().filter(|sample| sample.is_in_time() && sample.due >= from) {
+    for sample in samples.iter().filter(|sample| is_in_time(sample) && sample.due >= from) {
         if let Some(count) = seconds.get_mut((sample.due - from).as_secs() as usize) {
             *count += 1;
         }
@@ -71,17 +74,6 @@ pub fn settled(samples: &[Sample], from: Duration, to: Duration, wanted: f64) ->
     let seconds = in_time_by_second(&all, from, to);
     let reached = |three: &[usize]| three.iter().sum::<usize>() as f64 / 3.0 >= wanted;
     seconds.windows(3).position(reached).map(|at| at as f64)
-}
-
-pub fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
-}
-
-/// So large a part of the values is no larger; 0 without values.
-pub fn quantile(values: &mut [f64], part: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let at = (values.len() as f64 * part) as usize;
-    values.get(at).or(values.last()).copied().unwrap_or_default()
 }
 
 #[cfg(test)]
