@@ -153,8 +153,10 @@ pub fn leave(counter: impl Fn(&str) -> bool) -> Left {
 }
 
 impl Hosts {
-    pub fn new(now: u64, shared: Vec<Shared>, refused: u64) -> Self {
-        Self { now, shared, refused, ..Self::default() }
+    /// Those of another run. Metrics stay: VMs of one thread know their ids from the run before.
+    pub fn renew(&mut self, now: u64, shared: Vec<Shared>, refused: u64) {
+        let metrics = std::mem::take(&mut self.metrics);
+        *self = Self { now, shared, refused, metrics, ..Self::default() };
     }
 
     fn push(&mut self, effect: Effect) {

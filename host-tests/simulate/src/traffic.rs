@@ -6,6 +6,7 @@ use crate::client::{Ask, Asked, block, text_block};
 use crate::events::Event;
 use crate::host::{self, Given};
 use crate::invariants::ONCE;
+use crate::limits::QUOTA_LEFT;
 use crate::node::{By, Invalidation};
 use crate::origin::{Answer, Stamp};
 use crate::purges::{Purge, STRIPPED, TAGS, tags};
@@ -20,6 +21,9 @@ impl World {
             let version = self.dice.below(self.pages[page].published.len() as u64) as usize;
             let stamp = self.stamp_for(page, version, ask.language, ask.user);
             ask.tag = Some(stamp.etag());
+        }
+        if self.setting.crowd.any() {
+            ask.introduce(&mut self.dice);
         }
         let (node, worker) = self.any_worker();
         self.begin_with(ask, None, Vec::new(), (node, worker));
@@ -81,6 +85,9 @@ impl World {
             let given = Given { context, body, ..Given::default() };
             action = self.enter(vm, given, |vm| vm.request_body(context, size, true));
         }
+        if !self.streams[id].limited {
+            self.note_counted(id, false);
+        }
         match (action, self.streams[id].phase) {
             (Action::Continue, Phase::Held) => self.forward(id),
             (Action::Pause, _) => {
@@ -96,6 +103,10 @@ impl World {
     /// A held request goes on.
     pub fn forward(&mut self, id: usize) {
         self.check_one_fetch(id);
+        self.note_counted(id, true);
+        if self.setting.crowd.pool.is_some() {
+            self.take_place(id, self.streams[id].placed);
+        }
         let stream = &mut self.streams[id];
         stream.phase = Phase::AtOrigin;
         stream.sent = self.now;
@@ -184,6 +195,12 @@ impl World {
         } else {
             self.dice.below(self.setting.origin_delay / 2)
         };
+        if !self.setting.crowd.limits.is_empty() {
+            // What it says to one client is no other's.
+            let nth = self.sent.len();
+            answer.fields.push((QUOTA_LEFT, nth.to_string()));
+            answer.fields.push(("ratelimit", format!("\"origin\";r={nth}")));
+        }
         (version, answer, delay)
     }
 
@@ -302,6 +319,7 @@ impl World {
         let action = self.storing(vm.node, &[page], |world| {
             world.enter(vm, given, |vm| vm.response_headers(context, ends))
         });
+        self.place_after_head(id);
         self.check_made(id);
         self.note_storable(id);
         self.note_replaced(id, &answer);
@@ -396,6 +414,7 @@ impl World {
         }
         self.note(|_| format!("stream {id} is over"));
         let slow = self.is_slow(id);
+        self.leave_place(id);
         self.streams[id].phase = Phase::Over;
         let (vm, context) = (self.streams[id].vm, context_of(id));
         host::with(|hosts| hosts.streams.remove(&context));

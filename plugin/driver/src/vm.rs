@@ -209,6 +209,13 @@ impl<H: Calls> Vm<H> {
         self.roots.iter().find_map(|root| root.waiters.awaits(context))
     }
 
+    /// The streams that wait for a place in a pool, in order.
+    pub fn queued(&self) -> Vec<u32> {
+        let mut queued: Vec<u32> = self.roots.iter().flat_map(|root| root.waiters.queued()).collect();
+        queued.sort_unstable();
+        queued
+    }
+
     /// The hash of what a stream fetches for all that wait for it.
     pub fn leads(&self, context: u32) -> Option<u128> {
         match self.streams.get(&context)? {

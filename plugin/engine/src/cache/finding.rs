@@ -264,9 +264,7 @@ impl Cache {
         match self.shared(key_hash, key, moment).or_else(|| self.local(key_hash, key)) {
             // Whatever the request selects now, or if it selects nothing, the old one would not be found again.
             Some(Slot::Index(index)) => index.select(request, &mut self.scratch.variant) != Ok(hash),
-            Some(Slot::Response(new)) => {
-                hash != key_hash && new.schedule.received > old.schedule.received
-            }
+            Some(Slot::Response(new)) => hash != key_hash && new.schedule.received > old.schedule.received,
             None => false,
         }
     }
