@@ -199,9 +199,12 @@ impl<H: Calls> Vm<H> {
 
 /// For leak watches: the simulation of the host tests asks.
 impl<H: Calls> Vm<H> {
-    /// Whether anything is kept of a stream.
+    /// Whether anything is kept of a stream, but for its place at the origin.
     pub fn keeps(&self, context: u32) -> bool {
-        self.streams.contains_key(&context)
+        match self.streams.get(&context) {
+            Some(Stream::Exchange(exchange)) => !exchange.is_settled(),
+            kept => kept.is_some(),
+        }
     }
 
     /// The fetch that a stream waits for; `Some(None)` if it waits to ask the remote store again.
