@@ -315,11 +315,12 @@ impl World {
             self.index_known.retain(|(_, known), _| *known != page);
             self.summary.invalidated += 1;
         }
+        // Another may have it at once.
+        self.place_after_head(id);
         self.streams[id].made = (None, None);
         let action = self.storing(vm.node, &[page], |world| {
             world.enter(vm, given, |vm| vm.response_headers(context, ends))
         });
-        self.place_after_head(id);
         self.check_made(id);
         self.note_storable(id);
         self.note_replaced(id, &answer);
