@@ -7,6 +7,9 @@ use selvage_rig::chance::Dice;
 pub struct Crowd {
     pub pool: Option<Pool>,
     pub limits: Vec<Limit>,
+    /// So far apart are the clocks of a node's workers. They are one clock in Envoy, and limits are to bear more; of what is
+    /// invalidated nothing could be said then.
+    pub apart: u64,
 }
 
 /// A pool, which all requests go through.
@@ -48,7 +51,8 @@ impl Crowd {
                 limits.push(Limit::random(dice, false));
             }
         }
-        Self { pool, limits }
+        let apart = if limits.is_empty() { 0 } else { dice.of(&[0, 0, 0, 4, 30]) };
+        Self { pool, limits, apart }
     }
 
     /// The members that the configuration has for it: of the whole, and of its rule.

@@ -95,6 +95,8 @@ pub struct Hosts {
     pub now: u64,
     /// One for each node.
     pub shared: Vec<Shared>,
+    /// By so much the clock of a worker is behind that of the one before it.
+    pub apart: u64,
     /// Calls of a thousand that cannot be made.
     pub refused: u64,
     /// Streams that exist.
@@ -177,7 +179,10 @@ impl Calls for Simulated {
     }
 
     fn nanoseconds() -> u64 {
-        with(|hosts| hosts.now.saturating_mul(1_000_000))
+        with(|hosts| {
+            let behind = hosts.apart * hosts.given.worker as u64;
+            hosts.now.saturating_sub(behind).saturating_mul(1_000_000)
+        })
     }
 
     fn memory_bytes() -> usize {

@@ -35,7 +35,10 @@ impl World {
             if limit.forwarded != forwarded {
                 continue;
             }
-            let (window, most) = (limit.window, (limit.quota + limit.burst) as usize);
+            // What comes in while one clock is still where another has been is everybody's.
+            let apart = self.setting.crowd.apart * self.setting.workers as u64;
+            let window = limit.window;
+            let most = (limit.burst + limit.quota + (limit.quota * apart).div_ceil(window)) as usize;
             let asked = self.quotas.asked.entry((at, node, if limit.by_key { key } else { 0 })).or_default();
             asked.admitted.push(self.now);
             asked.last = Some(self.now);

@@ -116,7 +116,7 @@ impl Setting {
             refresh_timeout,
             disconnects: dice.of(&[0, 50, 250]),
             restarts: if dice.chance(300) { dice.between(1, 3) as usize } else { 0 },
-            purges: if dice.chance(500) { dice.between(1, 12) as usize } else { 0 },
+            purges: if dice.chance(500) && crowd.apart == 0 { dice.between(1, 12) as usize } else { 0 },
             edits: dice.between(0, most_edits) as usize,
             moods: if dice.chance(600) { dice.between(1, 6) as usize } else { 0 },
             flushes: usize::from(dice.chance(200)),

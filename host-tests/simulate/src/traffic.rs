@@ -24,6 +24,9 @@ impl World {
         }
         if self.setting.crowd.any() {
             ask.introduce(&mut self.dice);
+            if self.setting.crowd.apart > 0 && ask.method == "POST" {
+                ask.method = "GET";
+            }
         }
         let (node, worker) = self.any_worker();
         self.begin_with(ask, None, Vec::new(), (node, worker));

@@ -89,6 +89,7 @@ impl World {
     ) -> Self {
         let shared = (0..setting.nodes).map(|_| Shared::new(dice.number(), setting.contention)).collect();
         host::with(|hosts| hosts.renew(START, shared, setting.refused));
+        host::with(|hosts| hosts.apart = setting.crowd.apart);
         let pages = (0..setting.pages).map(|_| page(&mut dice)).collect();
         let mut world = Self {
             redis: Redis::new(setting.old_redis, setting.sharded_redis),

@@ -112,8 +112,9 @@ fn what_was_invalidated_while_a_request_waited_is_not_served_in_the_place_of_its
     gateway.get("/a").at(0).miss(fresh_for(10).body("old")).stored();
     let busy = gateway.get("/b").at(20).leaves();
     let change = gateway.post("/a").chunk("x").at(20).leaves();
-    let next = gateway.get("/c").at(20).waits();
     let reader = gateway.get("/a").at(20).waits();
+    // When others have waited for long, who came last goes first.
+    let next = gateway.get("/c").at(20).waits();
     gateway.answers(change, 21, origin(204));
     let next = decided(&mut gateway, next, 21).left();
     at(&mut gateway, 30_000);
