@@ -23,6 +23,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken run must stop loudly.
 
+mod answers;
 mod callouts;
 mod client;
 mod crowd;
