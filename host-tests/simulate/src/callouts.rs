@@ -29,6 +29,8 @@ pub struct Refresh {
     asked: Asked,
     sent: u64,
     timeout: u64,
+    /// A client's response is held for it, and so it has no place of its own.
+    held: bool,
     /// The version that the origin answered with, and the number of the fetch.
     version: usize,
     fetch: Option<usize>,
@@ -180,7 +182,7 @@ impl World {
         self.redis_said_fetching = false;
         for stream in askers.into_iter().flatten() {
             let awaited = self.nodes[vm.node].workers[vm.worker].vm.awaits(context_of(stream));
-            self.streams[stream].polls = awaited == Some(None);
+            self.streams[stream].polls = awaited == Some(None) && !self.waits_for_place(stream);
         }
     }
 
@@ -201,6 +203,8 @@ impl World {
         let held = self.nodes[vm.node].workers[vm.worker].vm.held_for(token).and_then(stream_of);
         if let Some(held) = held {
             self.streams[held].refetching = true;
+        } else {
+            self.hold(vm);
         }
         let id = self.refreshes.len();
         self.summary.refreshed += 1;
@@ -213,7 +217,17 @@ impl World {
             .and_then(|_| self.nodes[vm.node].workers[vm.worker].vm.brings(token));
         let identified = asked.user > 0;
         let (version, fetch) = (0, None);
-        self.refreshes.push(Refresh { vm, token, asked, sent: self.now, timeout, version, fetch, over });
+        self.refreshes.push(Refresh {
+            vm,
+            token,
+            asked,
+            sent: self.now,
+            timeout,
+            held: held.is_some(),
+            version,
+            fetch,
+            over,
+        });
         if let Some(turn) = turn {
             self.nodes[vm.node].turns.insert(turn, self.now);
         }
@@ -262,7 +276,10 @@ impl World {
         }
         let (vm, token, version, sent, fetch) =
             (refresh.vm, refresh.token, refresh.version, refresh.sent, refresh.fetch);
-        let (asked, page) = (refresh.asked.clone(), refresh.asked.page);
+        let (asked, page, held) = (refresh.asked.clone(), refresh.asked.page, refresh.held);
+        if !held {
+            self.let_go(vm);
+        }
         let status = reply.fields.first().map_or("nothing", |(_, status)| status).to_owned();
         self.note(|_| format!("refresh {id} gets {status}"));
         self.nodes[vm.node].received.entry(page).or_default().push((self.now, version));

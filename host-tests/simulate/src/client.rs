@@ -24,6 +24,10 @@ pub struct Ask {
     pub tag: Option<String>,
     /// It comes from a cache of the same key space.
     pub nested: bool,
+    /// How much it matters, if it says so.
+    pub priority: Option<&'static str>,
+    /// Whose it is, by its key. 0: it has none.
+    pub key: u64,
 }
 
 impl Ask {
@@ -44,6 +48,8 @@ impl Ask {
             range: dice.chance(25),
             tag: None,
             nested: false,
+            priority: None,
+            key: 0,
         }
     }
 
@@ -51,7 +57,21 @@ impl Ask {
     pub const fn plain(page: usize) -> Self {
         let (method, language, theme, user) = ("GET", 0, 0, 0);
         let (authorization, no_cache, range, tag, nested) = (false, false, false, None, false);
-        Self { method, page, language, theme, user, authorization, no_cache, range, tag, nested }
+        let (priority, key) = (None, 0);
+        Self {
+            method,
+            page,
+            language,
+            theme,
+            user,
+            authorization,
+            no_cache,
+            range,
+            tag,
+            nested,
+            priority,
+            key,
+        }
     }
 
     /// It may lead others or wait for them.
@@ -67,6 +87,21 @@ impl Ask {
     /// It tells who sends it.
     pub const fn is_identified(&self) -> bool {
         self.user > 0
+    }
+
+    /// Its class in a pool: 0 goes first.
+    pub fn rank(&self) -> usize {
+        match self.priority {
+            Some("high") => 0,
+            Some("low") => 2,
+            _ => 1,
+        }
+    }
+
+    /// Says whose it is, and how much it matters.
+    pub fn introduce(&mut self, dice: &mut Dice) {
+        self.priority = dice.of(&[None, None, Some("normal"), Some("high"), Some("low")]);
+        self.key = dice.below(4);
     }
 
     /// What of it may select among stored responses.
@@ -93,6 +128,10 @@ impl Ask {
             fields.push(("authorization", format!("Bearer {}", self.user)));
         } else if self.user > 0 {
             fields.push(("cookie", format!("id={}", self.user)));
+        }
+        fields.extend(self.priority.map(|priority| ("x-class", priority.to_owned())));
+        if self.key > 0 {
+            fields.push(("x-key", self.key.to_string()));
         }
         if self.no_cache {
             fields.push(("cache-control", "no-cache".to_owned()));

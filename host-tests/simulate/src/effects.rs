@@ -21,6 +21,7 @@ impl World {
     pub fn enter<R>(&mut self, id: VmId, given: Given, call: impl FnOnce(&mut Vm) -> R) -> R {
         let VmId { node, worker, .. } = id;
         let (context, during_response) = (given.context, !given.response.is_empty());
+        let before_call = self.before_call(id);
         host::enter(Given { node, worker, ..given });
         let vm = &mut self.nodes[node].workers[worker].vm;
         let metered = self.fleet.is_some();
@@ -44,11 +45,16 @@ impl World {
             self.streams[stream].alone |= alone;
         }
         self.check_budgets(node, worker);
+        let since = before_call.map(|before| self.after_call(id, &before));
         self.depth += 1;
         for effect in left.effects {
+            self.note_through(since.as_ref());
             self.happened(id, effect, alone, during_response);
         }
         self.depth -= 1;
+        if let Some(since) = since {
+            self.begin_to_queue(since);
+        }
         if self.depth > 0 {
             return result;
         }
@@ -119,7 +125,13 @@ impl World {
                 let asked = std::mem::take(&mut stream.gathered);
                 let polled = stream.polls_since.is_some() || stream.polls || asked;
                 stream.alone |= alone;
-                if stream.phase == Phase::Held && !self.redis_answering && !polled {
+                let queued = stream.queued.take();
+                stream.placed |= queued.is_some();
+                let held = stream.phase == Phase::Held;
+                if let Some(since) = queued {
+                    self.placed(id, since);
+                } else if held && !self.redis_answering && !polled {
+                    let stream = &mut self.streams[id];
                     stream.wakes += 1;
                     stream.turn = None;
                     self.summary.waited += 1;
@@ -157,6 +169,7 @@ impl World {
         let given = Given { context: ROOT, ..Given::default() };
         self.enter(vm, given, |vm| vm.tick(ROOT));
         self.check_waiters(vm);
+        self.check_queue(vm);
         if is_of_now(self) {
             self.next_tick(vm);
         }

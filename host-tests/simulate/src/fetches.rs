@@ -79,8 +79,13 @@ impl World {
     }
 
     fn check_other(&mut self, node: usize, page: usize, fetch: Fetch) {
+        // To a worker whose clock is ahead it has ended earlier.
+        let apart = self.setting.crowd.apart * self.setting.workers as u64;
+        let overlap = |one: &Fetch, other: &Fetch| one.since + apart < other.since + other.lasts;
+        // One that waited for a place at the origin may have begun long before the other, and have had no lease any more.
+        let meets =
+            |other: &&Fetch| other.turn == fetch.turn && overlap(&fetch, other) && overlap(other, &fetch);
         let fetches = self.nodes[node].fetches.entry(page).or_default();
-        let meets = |other: &&Fetch| other.turn == fetch.turn && fetch.since < other.since + other.lasts;
         let other = fetches.iter().find(meets).copied();
         self.nodes[node].turns.insert(fetch.turn, self.now);
         // Of two keys that meet in a place for leases one is fetched without.

@@ -20,6 +20,7 @@ use selvage_engine::config::Config;
 use selvage_rig::chance::{Dice, Zipf};
 
 use crate::client::Ask;
+use crate::crowd::Crowd;
 use crate::events::Event;
 use crate::invariants::Violation;
 use crate::origin::Page;
@@ -212,6 +213,7 @@ impl Setting {
             contention: 0,
             nested: 0,
             even: true,
+            crowd: Crowd::default(),
             ..setting
         }
     }

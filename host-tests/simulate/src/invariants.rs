@@ -42,6 +42,8 @@ impl World {
         if fields.get(TAGS.as_bytes()).is_some() {
             self.violate(STRIPPED, format!("stream {id} got {TAGS} from the cache"));
         }
+        let refused = self.check_refusal(id, status, &fields, &line);
+        self.check_told(id, was, &fields);
         match fields.get(b"x-stamp").and_then(Stamp::parse) {
             _ if self.streams[id].purge.is_some() => self.purged(id, status),
             Some(stamp) => {
@@ -49,7 +51,7 @@ impl World {
                 self.check_owner(id, &stamp, status, Some(body));
                 self.check_valid(id, &stamp, &line, validated);
             }
-            None if matches!(status, 304 | 416) => {}
+            None if refused || matches!(status, 304 | 416) => {}
             None if status == 503 && self.setting.breaker && line.contains("origin-open") => {}
             // The origin has confirmed what is not there any more, and cannot be asked for it.
             None if status == 503 && validated_or_held && line.contains("fwd-status=304") => {}
@@ -241,6 +243,14 @@ impl World {
             if let Some(lease) = leases.first().filter(|_| node.restarted.is_none()) {
                 let found = format!("node {at}: the lease {lease:x?}");
                 return Err(Violation { invariant: LEFT, found });
+            }
+        }
+        for node in 0..self.setting.nodes {
+            for worker in 0..self.setting.workers {
+                let vm = self.nodes[node].vm(node, worker);
+                if let Some(found) = self.check_pools_at_end(vm) {
+                    return Err(Violation { invariant: LEFT, found: format!("{vm:?}: {found}") });
+                }
             }
         }
         Ok(())

@@ -9,7 +9,7 @@
 //!
 //! `cargo run --release -p selvage-simulate -- --seeds 10000` runs seeds 0 to 9,999; `--from N` begins
 //! elsewhere. It ends with 1 at the first seed that fails: the last line says which invariant did not hold (they are in
-//! `invariants`, `fetches` and `purges`), the lines above it what happened before.
+//! `invariants`, `fetches`, `purges`, `pools` and `limits`), the lines above it what happened before.
 //!
 //! To read a failing seed: `--seed N --events 1000` replays it with more of the past. Everything random comes from the
 //! seed, so it fails again and in the same way, until the code or the order of the dice changes. Streams are numbered in
@@ -23,8 +23,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken run must stop loudly.
 
+mod answers;
 mod callouts;
 mod client;
+mod crowd;
 mod effects;
 mod events;
 mod fetches;
@@ -32,8 +34,10 @@ mod fleet;
 mod host;
 mod indices;
 mod invariants;
+mod limits;
 mod node;
 mod origin;
+mod pools;
 mod purges;
 mod redis;
 mod replaced;
@@ -106,6 +110,10 @@ fn main() -> ExitCode {
     println!(
         "{} began to wait, {} nested, {} full answers in the place of what was stored",
         all.parked, all.nested, all.replaced
+    );
+    println!(
+        "{} waited for a place at the origin, {} refused for want of one, {} by limits",
+        all.queued, all.overloaded, all.limited
     );
     println!(
         "{} answered by the cache, {} woken after another's fetch, {} requests at the origin ({} of them the cache's own), \

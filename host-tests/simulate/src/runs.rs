@@ -48,6 +48,12 @@ pub struct Summary {
     pub restarted: u64,
     /// How often Redis was emptied.
     pub flushed: u64,
+    /// Requests that waited for a place at the origin.
+    pub queued: u64,
+    /// Requests that were refused since there was none.
+    pub overloaded: u64,
+    /// Requests that a limit refused.
+    pub limited: u64,
     /// Events.
     pub events: u64,
 }
@@ -70,6 +76,9 @@ impl Summary {
         self.purged += other.purged;
         self.restarted += other.restarted;
         self.flushed += other.flushed;
+        self.queued += other.queued;
+        self.overloaded += other.overloaded;
+        self.limited += other.limited;
         self.events += other.events;
     }
 }

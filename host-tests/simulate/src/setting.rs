@@ -7,6 +7,8 @@ use selvage_engine::policy::Policy;
 use selvage_engine::store::node::NodeLimits;
 use selvage_rig::chance::Dice;
 
+use crate::crowd::Crowd;
+
 /// The circumstances of one run. Times in milliseconds, chances of a thousand.
 pub struct Setting {
     /// The configuration as the filter gets it.
@@ -51,6 +53,7 @@ pub struct Setting {
     pub nested: u64,
     /// Timers are a little late, as in Envoy, and never early.
     pub even: bool,
+    pub crowd: Crowd,
 }
 
 impl Setting {
@@ -69,13 +72,16 @@ impl Setting {
         let refresh_timeout = dice.of(&[300, 1000, 3000]);
         let breaker = dice.chance(300);
         let most_edits = dice.of(&[12, 12, 60]);
+        // Dice of their own: a run without it is what it would be if there were none.
+        let crowd = Crowd::random(&mut Dice::new(dice.clone().number() ^ CROWD));
+        let (bounds, bounded) = crowd.config();
         let config = format!(
-            r#"{{"admin":{{"open":true,"hosts":["example.com"]}},"worker":{{"bytes":"{worker_bytes}","object_bytes":"8KiB","filling_bytes":"64KiB",
+            r#"{{{bounds}"admin":{{"open":true,"hosts":["example.com"]}},"worker":{{"bytes":"{worker_bytes}","object_bytes":"8KiB","filling_bytes":"64KiB",
             "waiters":{waiters},"variants":{variants}}},
             "node":{{"bytes":"{node_bytes}","buckets":16,"object_bytes":"8KiB","poll":"{poll}ms"}},
             "remote":{{"enabled":{remote},"timeout":"{remote_timeout}ms","object_bytes":"8KiB",
             "breaker":{{"pause":"200ms","longest_pause":"2s"}}}},
-            "defaults":{{"coalesce":{{"wait":"{wait}ms","body_wait":"{body_wait}ms","waiters":{waiters}}},"compression":{{"enabled":false}},
+            "defaults":{{{bounded}"coalesce":{{"wait":"{wait}ms","body_wait":"{body_wait}ms","waiters":{waiters}}},"compression":{{"enabled":false}},
             "refresh":{{{refresh},"timeout":"{refresh_timeout}ms","early":{early}}},
             "origin_breaker":{{"enabled":{breaker},"least_calls":{least_calls}}},
             "ttl":{{"jitter":{jitter}}},"stale":{{"disconnected":"{disconnected}ms"}}}}}}"#,
@@ -110,7 +116,7 @@ impl Setting {
             refresh_timeout,
             disconnects: dice.of(&[0, 50, 250]),
             restarts: if dice.chance(300) { dice.between(1, 3) as usize } else { 0 },
-            purges: if dice.chance(500) { dice.between(1, 12) as usize } else { 0 },
+            purges: if dice.chance(500) && crowd.apart == 0 { dice.between(1, 12) as usize } else { 0 },
             edits: dice.between(0, most_edits) as usize,
             moods: if dice.chance(600) { dice.between(1, 6) as usize } else { 0 },
             flushes: usize::from(dice.chance(200)),
@@ -118,6 +124,7 @@ impl Setting {
             contention: dice.of(&[0, 0, 20]),
             nested: 60,
             even: false,
+            crowd,
         }
     }
 
@@ -139,7 +146,7 @@ impl Setting {
     }
 
     /// No request takes longer, whatever happens.
-    pub const fn longest_request(&self) -> u64 {
+    pub fn longest_request(&self) -> u64 {
         // A few calls may be lost one after the other, and many waiters are woken by many calls.
         self.wait
             + self.refresh_timeout
@@ -147,8 +154,11 @@ impl Setting {
             + self.longest_answer()
             + 20 * self.poll
             + 40 * self.call_delay
+            + self.crowd.longest_wait()
     }
 }
 
 /// The slowest tick of the adapter: a worker looks at the first tick after its time to look.
 const TICK: u64 = 100;
+/// Any number will do.
+const CROWD: u64 = 0x6372_6f77_6400;

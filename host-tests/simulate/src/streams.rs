@@ -69,6 +69,18 @@ pub struct Stream {
     pub purge: Option<Purge>,
     /// Its response has lost the field with its tags.
     pub stripped: bool,
+    /// Since when it waits for a place at the origin, until it is woken.
+    pub queued: Option<u64>,
+    /// It has waited for one.
+    pub placed: bool,
+    /// It has one.
+    pub place: bool,
+    /// The highest class of those who went on waiting when it was decided, if that is higher than its own.
+    pub through: Option<usize>,
+    /// Limits have counted it as one for the origin.
+    pub counted: bool,
+    /// A limit has refused it.
+    pub limited: bool,
 }
 
 impl Stream {
@@ -102,6 +114,12 @@ impl Stream {
             published: None,
             purge: None,
             stripped: false,
+            queued: None,
+            placed: false,
+            place: false,
+            through: None,
+            counted: false,
+            limited: false,
         }
     }
 }

@@ -108,7 +108,8 @@ impl World {
             return;
         }
         let Some(awaited) = self.nodes[vm.node].workers[vm.worker].vm.awaits(context_of(id)) else { return };
-        if ask.nested {
+        // For a place at the origin it may.
+        if ask.nested && self.streams[id].queued.is_none() && !self.waits_for_place(id) {
             return self.violate(NESTED, format!("stream {id} waits"));
         }
         let Some(awaited) = awaited else { return };

@@ -7,10 +7,12 @@ use selvage_rig::chance::Dice;
 use crate::callouts::{Call, Refresh};
 use crate::events::{Event, Events, VmId};
 use crate::fleet::Fleet;
-use crate::host::{self, Given, Hosts, Vm};
+use crate::host::{self, Given, Vm};
 use crate::invariants::Violation;
+use crate::limits::Quotas;
 use crate::node::{Node, Worker};
 use crate::origin::Page;
+use crate::pools::Watch;
 use crate::purges::Purge;
 use crate::redis::{Command, Mood, Redis};
 use crate::runs::{Options, Summary};
@@ -56,6 +58,9 @@ pub struct World {
     /// VMs that are called while what another call has asked for is being done.
     pub depth: usize,
     pub redis_said_fetching: bool,
+    /// What is known of pools and limits.
+    pub watch: Watch,
+    pub quotas: Quotas,
     pub summary: Summary,
     /// What is measured, if this is a fleet that is.
     pub fleet: Option<Box<Fleet>>,
@@ -83,7 +88,8 @@ impl World {
         traced: bool,
     ) -> Self {
         let shared = (0..setting.nodes).map(|_| Shared::new(dice.number(), setting.contention)).collect();
-        host::with(|hosts| *hosts = Hosts::new(START, shared, setting.refused));
+        host::with(|hosts| hosts.renew(START, shared, setting.refused));
+        host::with(|hosts| hosts.apart = setting.crowd.apart);
         let pages = (0..setting.pages).map(|_| page(&mut dice)).collect();
         let mut world = Self {
             redis: Redis::new(setting.old_redis, setting.sharded_redis),
@@ -110,6 +116,8 @@ impl World {
             redis_answering: false,
             depth: 0,
             redis_said_fetching: false,
+            watch: Watch::default(),
+            quotas: Quotas::default(),
             summary: Summary::default(),
             fleet,
             violation: None,
@@ -231,6 +239,7 @@ impl World {
             host::with(|hosts| hosts.now = START + time);
             self.summary.events += 1;
             self.happens(event);
+            self.check_slots();
             if let Some(violation) = self.violation.take() {
                 return Err(violation);
             }
@@ -309,6 +318,7 @@ impl World {
         self.nodes[node].restarted = Some(self.now);
         self.trouble.push(self.now);
         self.forget_fetches(dead);
+        self.pool_of_ended(dead);
         self.start(VmId { life: dead.life + 1, ..dead });
     }
 }

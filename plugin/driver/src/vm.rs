@@ -199,14 +199,24 @@ impl<H: Calls> Vm<H> {
 
 /// For leak watches: the simulation of the host tests asks.
 impl<H: Calls> Vm<H> {
-    /// Whether anything is kept of a stream.
+    /// Whether anything is kept of a stream, but for its place at the origin.
     pub fn keeps(&self, context: u32) -> bool {
-        self.streams.contains_key(&context)
+        match self.streams.get(&context) {
+            Some(Stream::Exchange(exchange)) => !exchange.is_settled(),
+            kept => kept.is_some(),
+        }
     }
 
     /// The fetch that a stream waits for; `Some(None)` if it waits to ask the remote store again.
     pub fn awaits(&self, context: u32) -> Option<Option<u128>> {
         self.roots.iter().find_map(|root| root.waiters.awaits(context))
+    }
+
+    /// The streams that wait for a place in a pool, in order.
+    pub fn queued(&self) -> Vec<u32> {
+        let mut queued: Vec<u32> = self.roots.iter().flat_map(|root| root.waiters.queued()).collect();
+        queued.sort_unstable();
+        queued
     }
 
     /// The hash of what a stream fetches for all that wait for it.

@@ -63,6 +63,11 @@ impl Waiters {
         }
     }
 
+    /// The streams that wait for a place in a pool.
+    pub fn queued(&self) -> impl Iterator<Item = u32> {
+        self.queued.keys().copied()
+    }
+
     /// Whether a stream is to ask the remote store again.
     pub fn any_polling(&self) -> bool {
         !self.polling.is_empty()

@@ -627,6 +627,11 @@ impl Exchange {
         }
     }
 
+    /// Whether nothing is left to do but to give a slot back, and to tell the client something. For leak watches.
+    pub const fn is_settled(&self) -> bool {
+        matches!(self.state, State::Relaying | State::Finished)
+    }
+
     /// Whether it has a slot of a pool, which is free again when the stream ends.
     pub fn holds_slot(&self) -> bool {
         self.aside.holds_slot()

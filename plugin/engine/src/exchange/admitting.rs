@@ -5,6 +5,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::forwarding::ttl;
 use super::lookup;
 use super::{Directive, LOAD, Plan, Purpose, RequestEdit, State};
 use crate::admission::marked;
@@ -264,13 +265,23 @@ impl Plan {
         failure: Failure,
         rule: &Rule,
         cache: &mut Cache,
-        moment: &Moment<'_>,
+        moment: &mut Moment<'_>,
     ) -> Option<Reply> {
         if self.purpose != Purpose::Client || rule.shadow {
             return None;
         }
+        // It may have waited for long.
+        let (StaleResponse { stored, .. }, is_new) = self.still_served(stale, cache, moment)?;
+        if is_new && !stored.freshness(moment.now).is_stale() {
+            let (ttl, detail) = (Some(ttl(&stored, moment)), Some(Detail::Overload));
+            let outcome = Outcome { hit: true, ttl, detail, ..Outcome::under(rule) };
+            return match self.respond(&stored, &outcome, &[], cache, moment)? {
+                Directive::Respond(reply) => Some(reply),
+                _ => None,
+            };
+        }
         let request = marked(Request::read(Fields::parse(&self.head)?, false), rule);
-        lookup::stand_in(&stale.stored, failure, Detail::Overload, (&request, rule), cache, moment.now)
+        lookup::stand_in(&stored, failure, Detail::Overload, (&request, rule), cache, moment.now)
     }
 }
 

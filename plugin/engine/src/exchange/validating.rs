@@ -55,24 +55,9 @@ impl Plan {
             return Validated::Nothing;
         }
         let failure = Failure { status, answered_by: answered_by(moment) };
-        // Invalidated or replaced while the origin was asked, here or by another worker: nobody is served it any more.
-        cache.learn(moment);
-        let now_stored = cache.still_stored(candidate.hash, &candidate.stored, moment);
-        let received = candidate.stored.schedule.received;
-        let is_new = now_stored.as_ref().is_some_and(|stored| stored.schedule.received > received);
-        let candidate = &StaleResponse {
-            found: if now_stored.is_some() { cache.known_invalidations() } else { candidate.found },
-            stored: now_stored.unwrap_or_else(|| Rc::clone(&candidate.stored)),
-            hash: candidate.hash,
-            conditional: candidate.conditional,
-        };
-        let request = Fields::parse(&self.head).unwrap_or_default();
-        let key = (self.hash, self.key.as_slice());
-        if self.is_gone(candidate, cache)
-            || cache.is_displaced(key, request, candidate.hash, &candidate.stored, moment)
-        {
+        let Some((candidate, is_new)) = self.still_served(candidate, cache, moment) else {
             return Validated::Nothing;
-        }
+        };
         let (use_of, detail) = match stands_in(&candidate.stored, failure, rule, now) {
             Some((by, detail)) => (Ttl::Stale(by), Some(detail)),
             None if is_new && !candidate.stored.freshness(now).is_stale() => {
@@ -91,6 +76,31 @@ impl Plan {
             Some(directive) => Validated::Answer(directive, FillEnd::Abandoned),
             None => Validated::Nothing,
         }
+    }
+
+    /// A stored response as it is served a while after it was found, and whether it is a newer one. `None` if it was
+    /// invalidated or replaced meanwhile, here or by another worker: nobody is served it any more.
+    pub(super) fn still_served(
+        &self,
+        candidate: &StaleResponse,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Option<(StaleResponse, bool)> {
+        cache.learn(moment);
+        let now_stored = cache.still_stored(candidate.hash, &candidate.stored, moment);
+        let received = candidate.stored.schedule.received;
+        let is_new = now_stored.as_ref().is_some_and(|stored| stored.schedule.received > received);
+        let candidate = StaleResponse {
+            found: if now_stored.is_some() { cache.known_invalidations() } else { candidate.found },
+            stored: now_stored.unwrap_or_else(|| Rc::clone(&candidate.stored)),
+            hash: candidate.hash,
+            conditional: candidate.conditional,
+        };
+        let request = Fields::parse(&self.head).unwrap_or_default();
+        let key = (self.hash, self.key.as_slice());
+        let is_gone = self.is_gone(&candidate, cache)
+            || cache.is_displaced(key, request, candidate.hash, &candidate.stored, moment);
+        (!is_gone).then_some((candidate, is_new))
     }
 
     /// Whether a stored response was invalidated or purged since it was received.

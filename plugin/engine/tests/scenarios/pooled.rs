@@ -102,6 +102,31 @@ fn an_answer_that_must_be_validated_is_not_served_in_its_place() {
 }
 
 #[test]
+fn what_was_invalidated_while_a_request_waited_is_not_served_in_the_place_of_its_refusal() {
+    let rule = r#"},"stale":{"if_error":"1h""#;
+    let pool = r#""queue":{"requests":8,"wait":{"normal":"10s"}}"#;
+    let config = format!(
+        r#"{{"pools":[{{"name":"api","fixed":2,{pool}}}],"defaults":{{"admission":{{"pool":"api"{rule}}}}}}}"#
+    );
+    let mut gateway = Gateway::with(&config);
+    gateway.get("/a").at(0).miss(fresh_for(10).body("old")).stored();
+    let busy = gateway.get("/b").at(20).leaves();
+    let change = gateway.post("/a").chunk("x").at(20).leaves();
+    let reader = gateway.get("/a").at(20).waits();
+    // When others have waited for long, who came last goes first.
+    let next = gateway.get("/c").at(20).waits();
+    gateway.answers(change, 21, origin(204));
+    let next = decided(&mut gateway, next, 21).left();
+    at(&mut gateway, 30_000);
+    let answer = decided(&mut gateway, reader, 30).answered();
+    assert_eq!(answer.cache_status(), "Selvage; detail=overload");
+    answer.status(503);
+    gateway.goes_away(busy, 31);
+    gateway.goes_away(next, 31);
+    gateway.assert_no_room_is_taken();
+}
+
+#[test]
 pub fn a_client_that_leaves_while_it_waits_leaves_nothing_behind() {
     let mut gateway = gateway(ONE_WAITS, "");
     let first = gateway.get("/a").at(0).leaves();
