@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::lookup;
 use super::{Directive, LOAD, Plan, Purpose, RequestEdit, State};
 use crate::admission::marked;
-use crate::cache::{self, Admit, AnsweredBy, Cache, Entry, Failure, FillEnd, Moment, StaleResponse};
+use crate::cache::{self, Admit, AnsweredBy, Cache, Entry, Failure, FillEnd, Moment, Shed, StaleResponse};
 use crate::cache_status::{Detail, Outcome};
 use crate::fields::{Fields, status_of};
 use crate::policy::{Policy, Rule, Until};
@@ -114,9 +114,11 @@ impl Admitting {
             }
             Some(Admit::Waits(ticket)) => {
                 cache.give_ticket_back(self.entry.pool, ticket, moment.now);
-                return self.refuse(state, "full", 1, cache, moment);
+                return self.refuse(state, Shed::Memory, 1, cache, moment);
             }
-            Some(Admit::Full(retry_after)) => return self.refuse(state, "full", retry_after, cache, moment),
+            Some(Admit::Full(retry_after)) => {
+                return self.refuse(state, Shed::Full, retry_after, cache, moment);
+            }
             None => {}
         }
         (state, Directive::Forward(edits))
@@ -147,7 +149,7 @@ impl Admitting {
                 }
                 (next, Directive::Forward(edits))
             }
-            Err(retry_after) => self.refuse(next, "refused", retry_after, cache, moment),
+            Err((why, retry_after)) => self.refuse(next, why, retry_after, cache, moment),
         }
     }
 
@@ -165,7 +167,7 @@ impl Admitting {
     fn refuse(
         &self,
         state: State,
-        word: &'static str,
+        why: Shed,
         retry_after: u64,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
@@ -176,7 +178,15 @@ impl Admitting {
             State::Forwarding(plan) => plan.give_way(rule, cache, moment),
             _ => None,
         };
-        self.count(if stale.is_some() { "stale" } else { word }, cache);
+        let word = match why {
+            _ if stale.is_some() => "stale",
+            Shed::Full | Shed::Memory => "full",
+            Shed::Waited | Shed::Displaced => "refused",
+        };
+        self.count(word, cache);
+        cache.count_shed(self.entry, why);
+        let status = if stale.is_some() { 200 } else { 503 };
+        cache.scratch.refused = Some((Detail::Overload, status));
         let reply = stale.unwrap_or_else(|| {
             let outcome = Outcome { detail: Some(Detail::Overload), ..Outcome::under(rule) };
             cache.stats.record(&outcome);
