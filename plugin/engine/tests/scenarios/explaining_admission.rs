@@ -115,8 +115,8 @@ fn a_limit_of_what_goes_to_the_origin_is_told_where_the_request_goes_there() {
 #[test]
 fn a_pool_is_told_with_the_class_and_where_that_comes_from() {
     let mut gateway = guarded();
-    let pool = |told: &Value| of(told, "request", "pool").into_iter().cloned().next().unwrap();
-    let verdict = |told: &Value| of(told, "verdict", "pool").into_iter().cloned().next().unwrap();
+    let pool = |told: &Value| of(told, "request", "pool").into_iter().next().cloned().unwrap();
+    let verdict = |told: &Value| of(told, "verdict", "pool").into_iter().next().cloned().unwrap();
     let told = asked(&mut gateway, 0, "/pooled/a", &json!({ "x-class": "high", "x-tenant": "t" }));
     let of_pool = pool(&told);
     assert_eq!(
