@@ -51,8 +51,8 @@ impl<H: Calls> Metrics<H> {
         for (word, count) in stats.words {
             self.add(word, count);
         }
-        for ((rule, word), count) in stats.by_rule {
-            if let Some(id) = of_rule::<H>(&cache.policy().rule(rule).name, word) {
+        for ((owner, word), count) in stats.by_owner {
+            if let Some(id) = of_owner::<H>(cache.owner_of(owner, word), word) {
                 H::increment(id, i64::try_from(count).unwrap_or(i64::MAX));
             }
         }
@@ -150,12 +150,14 @@ fn define_of<H: Calls>(plugin: &str, word: Word) -> Option<u32> {
     H::define_metric(Metric::Gauge, &format!("selvage.{family}.{plugin}.{word}"))
 }
 
-/// The id of a rule's counter.
-fn of_rule<H: Calls>(rule: &str, word: Word) -> Option<u32> {
+/// The id of what a rule, a pool or a limit has its own of.
+fn of_owner<H: Calls>(owner: &str, word: Word) -> Option<u32> {
+    let is_gauge = list::family(word.0).is_some_and(|family| family.kind == Kind::Gauge);
+    let kind = if is_gauge { Metric::Gauge } else { Metric::Counter };
     OWNED.with_borrow_mut(|ids| {
-        id_of(ids, (rule.into(), word), || {
+        id_of(ids, (owner.into(), word), || {
             let (family, word) = word;
-            H::define_metric(Metric::Counter, &format!("selvage.{family}.{rule}.{word}"))
+            H::define_metric(kind, &format!("selvage.{family}.{owner}.{word}"))
         })
     })
 }
@@ -168,12 +170,12 @@ fn id_of<K: Ord>(ids: &mut BTreeMap<K, u32>, key: K, define: impl FnOnce() -> Op
     }
 }
 
-/// The value of a rule's counter or a plugin's gauge, of all workers together.
+/// The value of what a rule, a pool, a limit or a plugin has its own of, of all workers together.
 pub fn read_of<H: Calls>(owner: &str, word: Word) -> u64 {
     let is_plugins = list::family(word.0).is_some_and(list::Family::by_plugin);
     let id = match is_plugins {
         true => OWNED.with_borrow_mut(|ids| id_of(ids, (owner.into(), word), || define_of::<H>(owner, word))),
-        false => of_rule::<H>(owner, word),
+        false => of_owner::<H>(owner, word),
     };
     id.and_then(H::metric).unwrap_or_default()
 }
@@ -193,7 +195,7 @@ pub fn read<H: Calls>(word: Word) -> u64 {
 thread_local! {
     /// The ids of what this VM has read. Envoy gives every definition an id of its own.
     static READ: RefCell<BTreeMap<Word, u32>> = const { RefCell::new(BTreeMap::new()) };
-    /// The ids of what each rule or plugin has its own of, by its name.
+    /// The ids of what each rule, pool, limit or plugin has its own of, by its name.
     static OWNED: RefCell<BTreeMap<(Box<str>, Word), u32>> = const { RefCell::new(BTreeMap::new()) };
 }
 

@@ -16,6 +16,8 @@ mod invalidations;
 mod kept;
 mod limiting;
 mod origins;
+#[cfg(feature = "limits")]
+mod peeking;
 #[cfg(feature = "pools")]
 mod pools;
 mod purging;
@@ -48,7 +50,7 @@ pub use holdings::Holdings;
 pub use kept::Kept;
 pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 #[cfg(feature = "pools")]
-pub(crate) use pools::{Admit, Entry, Slot as OriginSlot, entry_of};
+pub(crate) use pools::{Admit, Entry, Shed, Slot as OriginSlot, entry_of};
 pub use purging::Telling;
 pub use refresh::Refresh;
 pub use remote::Under;
@@ -66,7 +68,9 @@ pub(crate) use warmable::{head_to_warm, unfit_to_warm};
 pub(crate) use warming::Warmed;
 
 use crate::breaker::Latency;
+use crate::cache_status::Detail;
 use crate::host::Host;
+pub use crate::insight::admission::PoolFigures;
 use crate::limits::{self, Limits};
 use crate::lines::Lines;
 use crate::policy::Policy;
@@ -83,27 +87,6 @@ use crate::store::inflated::Inflated;
 use crate::store::node::{NodeLimits, NodeStore};
 use crate::store::table::Table;
 use crate::time::Timestamp;
-
-/// What one worker knows of a pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolFigures {
-    /// Its name.
-    pub name: Box<str>,
-    /// Requests that all workers together may have at the origin.
-    pub limit: u32,
-    /// This worker's part of that.
-    pub share: u32,
-    /// Requests that this worker has there.
-    pub in_flight: u32,
-    /// Those of all workers, when it last heard of them.
-    pub in_flight_of_all: u32,
-    /// Requests that wait in this worker: high, normal and low.
-    pub waiting: [usize; 3],
-    /// What an answer takes when nobody waits at the origin, as far as that is known.
-    pub base: Option<Duration>,
-    /// What answers took lately.
-    pub latency: Option<Duration>,
-}
 
 /// The surroundings of one event.
 pub struct Moment<'a> {
@@ -189,6 +172,8 @@ pub(crate) struct Scratch {
     pub variant: Vec<u8>,
     pub status: Vec<u8>,
     pub reply: Vec<u8>,
+    /// With which word and status the request at hand was refused, for who wants it explained.
+    pub refused: Option<(Detail, u16)>,
     /// What the limits have said of the request at hand, until its exchange takes it.
     pub limited: Option<Box<limits::Admitted>>,
 }

@@ -3,6 +3,8 @@
 //! Nothing is decided here. Each answer comes from the function that the exchange asks; this only asks them all, and
 //! goes on where the exchange would have stopped.
 
+#[cfg(any(feature = "limits", feature = "pools"))]
+mod admission;
 mod answered;
 mod asking;
 mod keyed;
@@ -17,7 +19,6 @@ use serde_json::{Map, Value};
 
 use crate::admission::{rule_of, stays_out};
 use crate::cache::{Cache, Moment};
-#[cfg(feature = "maintenance")]
 use crate::cache_status::Detail;
 use crate::fields::Fields;
 use crate::policy::Rule;
@@ -34,6 +35,20 @@ pub struct Subject<'a> {
     pub body: Option<&'a [u8]>,
     /// The response.
     pub response: Option<Answer<'a>>,
+    /// How far it has come.
+    pub passage: Passage,
+}
+
+/// How far a request has come that is explained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Passage {
+    /// It has passed nothing: what would become of it now is told.
+    #[default]
+    Ahead,
+    /// It has passed what stands before the cache and the origin.
+    Behind,
+    /// It was answered there, with this word and status.
+    Refused(Detail, u16),
 }
 
 /// The origin's response.
@@ -184,6 +199,15 @@ impl Explanation {
         self.notes.iter().filter(move |note| note.part == part)
     }
 
+    /// The outcomes of the verdicts about something.
+    fn outcomes(&self, about: &'static str) -> impl Iterator<Item = &'static str> {
+        let notes = self.of(Part::Verdict).filter(move |note| note.about == about);
+        notes.flat_map(|note| &note.facts).filter_map(|(name, fact)| match fact {
+            Fact::Word(word) if *name == "outcome" => Some(*word),
+            _ => None,
+        })
+    }
+
     /// As JSON: a list of notes for each part.
     pub fn to_json(&self) -> Value {
         let mut json = Map::new();
@@ -260,26 +284,33 @@ pub fn explain(subject: &Subject<'_>, cache: &mut Cache, moment: &mut Moment<'_>
         explanation.verdict("request", "answered with 503", &reasons::of_detail(Detail::Maintenance));
         return explanation;
     }
+    let case = Case { subject, rule_index, rule };
+    #[cfg(feature = "limits")]
+    if limited(&case, admission::Place::BeforeCache, "request", cache, moment, &mut explanation) {
+        return explanation;
+    }
     let key = match entered {
         Ok(body_keyed) => keyed::find(subject, rule_index, rule, body_keyed, &policy, &mut explanation),
         Err((forward, detail)) => {
             Err(detail.map_or_else(|| reasons::of_forward(forward), reasons::of_detail))
         }
     };
-    let case = Case { subject, rule_index, rule };
     match key {
         Ok(Some(key)) => {
             stored::note(&case, &key, cache, moment, &mut explanation);
+            note_way_to_origin(&case, cache, moment, &mut explanation);
             answered::note(&case, Some(&key), cache, moment, &mut explanation);
         }
         // Without its body nothing more can be said about where it is, only about the response.
         Ok(None) => {
             let text = "depends on its body, which is in the key and not known here".into();
             explanation.note(Part::Verdict, "request", text).word("outcome", "not known");
+            note_way_to_origin(&case, cache, moment, &mut explanation);
             answered::note(&case, None, cache, moment, &mut explanation);
         }
         Err(reason) => {
             explanation.verdict("request", "goes to the origin", &reason);
+            note_way_to_origin(&case, cache, moment, &mut explanation);
             if subject.response.is_some() {
                 let text = format!("not stored: {}, as above", reason.word);
                 explanation.note(Part::Verdict, "response", text).reason("not stored", &reason);
@@ -287,6 +318,43 @@ pub fn explain(subject: &Subject<'_>, cache: &mut Cache, moment: &mut Moment<'_>
         }
     }
     explanation
+}
+
+/// Notes what stands between the cache and the origin, if the request comes there.
+fn note_way_to_origin(
+    case: &Case<'_>,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+    explanation: &mut Explanation,
+) {
+    let stays = ["answered from the store", "answered with 504", "kept from the origin"];
+    let goes = !explanation.outcomes("request").any(|outcome| stays.contains(&outcome));
+    #[cfg(feature = "limits")]
+    let goes = goes && !limited(case, admission::Place::BeforeOrigin, "limit", cache, moment, explanation);
+    #[cfg(feature = "pools")]
+    if goes {
+        admission::note_pool(case, cache, moment, explanation);
+    }
+}
+
+/// Notes the limits that count the request there, and a verdict if one refuses it or has refused it.
+#[cfg(feature = "limits")]
+fn limited(
+    case: &Case<'_>,
+    place: admission::Place,
+    about: &'static str,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+    explanation: &mut Explanation,
+) -> bool {
+    let refuses = admission::note_limits(case, place, cache, moment, explanation);
+    let status = match case.subject.passage {
+        Passage::Ahead if refuses => 429,
+        Passage::Refused(Detail::Limited, status) if refuses => status,
+        _ => return false,
+    };
+    admission::refused(about, status, explanation);
+    true
 }
 
 /// What is explained, and under which rule.

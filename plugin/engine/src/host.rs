@@ -40,7 +40,7 @@ pub trait Host: SharedData {
         0
     }
 
-    /// The same for a metric that each rule has its own of ([`by_rule`](crate::stats::list::Family::by_rule)), or each plugin
+    /// The same for a metric that each rule, pool or limit has its own of ([`is_owned`](crate::stats::list::Family::is_owned)), or each plugin
     /// with a name ([`by_plugin`](crate::stats::list::Family::by_plugin)). An empty name is that of a plugin without.
     fn metric_of(&mut self, _owner: &str, _word: Word) -> u64 {
         0

@@ -3,6 +3,7 @@
 //! [`Host::metric`](crate::host::Host::metric) gives the sum over all workers of a metric of [`stats::list`](crate::stats::list),
 //! so that any worker answers for the node. What is of one worker says `"of": "worker"`.
 
+pub mod admission;
 pub mod advice;
 pub mod busiest;
 pub mod health;
@@ -10,6 +11,7 @@ pub mod held;
 pub mod history;
 pub mod mismatches;
 pub mod numbers;
+pub mod refusals;
 pub mod shadow;
 pub mod speaker;
 pub mod worth;

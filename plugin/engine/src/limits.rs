@@ -15,6 +15,7 @@ pub mod bucket;
 mod keys;
 pub mod lease;
 mod node;
+mod peek;
 mod slices;
 pub mod told;
 mod ways;
@@ -27,6 +28,7 @@ use bucket::Rate;
 pub use keys::Keyed;
 use keys::keyed;
 use node::{Ask, Given, NodePool, pause_ms};
+pub use peek::Peeked;
 use slices::Slices;
 
 use crate::callers::Asking;
@@ -43,6 +45,7 @@ pub struct Limits {
     lent: Vec<Keyed>,
     counts: Counts,
     by_rule: Vec<Tally>,
+    by_limit: Vec<Tally>,
 }
 
 /// What happened since it was last asked.
@@ -58,7 +61,7 @@ pub struct Counts {
     pub returned: u64,
 }
 
-/// Requests of a rule.
+/// Requests of a rule, or those that a limit was asked about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Admitted.
@@ -159,6 +162,7 @@ impl Limits {
             lent: Vec::new(),
             counts: Counts::default(),
             by_rule: Vec::new(),
+            by_limit: Vec::new(),
         }
     }
 
@@ -201,14 +205,23 @@ impl Limits {
                         admitted.owing.push(Owing { limit: *at, keyed: *keyed });
                     }
                 }
-                Err(_) if limit.shadow => shadowed = true,
+                Err(_) if limit.shadow => {
+                    shadowed = true;
+                    count(&mut self.by_limit, *at, |tally| tally.shadowed += 1);
+                }
                 Err(refusal) => refused = Some(refusal),
             }
         }
-        if let Some(tally) = self.tally(rule_index) {
+        count(&mut self.by_rule, rule_index, |tally| {
             tally.refused += u64::from(refused.is_some());
             tally.admitted += u64::from(refused.is_none());
             tally.shadowed += u64::from(refused.is_none() && shadowed);
+        });
+        match &refused {
+            Some(refused) => count(&mut self.by_limit, refused.limit, |tally| tally.refused += 1),
+            None => {
+                asked.iter().for_each(|(at, ..)| count(&mut self.by_limit, *at, |tally| tally.admitted += 1))
+            }
         }
         let Some(refused) = refused else { return Ok(()) };
         for (keyed, cost, took) in taken {
@@ -357,11 +370,10 @@ impl Limits {
         (counts, tallies.filter(|(_, tally)| *tally != Tally::default()))
     }
 
-    fn tally(&mut self, rule_index: usize) -> Option<&mut Tally> {
-        if self.by_rule.len() <= rule_index {
-            self.by_rule.resize(rule_index.saturating_add(1), Tally::default());
-        }
-        self.by_rule.get_mut(rule_index)
+    /// What became of the requests that each limit was asked about since the last time, by its index.
+    pub fn take_by_limit(&mut self) -> impl Iterator<Item = (usize, Tally)> {
+        let tallies = self.by_limit.iter_mut().map(std::mem::take).enumerate();
+        tallies.filter(|(_, tally)| *tally != Tally::default())
     }
 
     fn note_lent(&mut self, keyed: &Keyed, held: u32) {
@@ -370,6 +382,14 @@ impl Limits {
             self.lent.push(*keyed);
         }
     }
+}
+
+/// Counts for one of the rules or limits, by its index.
+fn count(tallies: &mut Vec<Tally>, index: usize, how: impl FnOnce(&mut Tally)) {
+    if tallies.len() <= index {
+        tallies.resize(index.saturating_add(1), Tally::default());
+    }
+    tallies.get_mut(index).map(how);
 }
 
 impl Refused {

@@ -84,6 +84,7 @@ pub(crate) fn answer(
 ) -> Then {
     let outcome = Outcome { detail: Some(detail), ..Outcome::under(rule) };
     cache.stats.record(&outcome);
+    cache.scratch.refused = Some((detail, status));
     let name = cache.policy().cache_status_name.as_bytes();
     Then::Respond(Reply::saying(status, &outcome, name, fields, content))
 }

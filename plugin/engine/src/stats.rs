@@ -20,8 +20,8 @@ pub struct Stats {
     pub worker_bytes: u64,
     /// All other requests and events. Complete once [taken](Stats::take).
     pub words: BTreeMap<Word, u64>,
-    /// What is counted for each rule by its index: families of which [`list::Family::by_rule`] says so.
-    pub by_rule: BTreeMap<(usize, Word), u64>,
+    /// What is counted for each rule, pool or limit by its index: families of which [`list::Family::is_owned`] says so.
+    pub by_owner: BTreeMap<(usize, Word), u64>,
     /// What was measured.
     pub samples: Vec<(Word, u64)>,
     /// What has become of the last requests alike that no store answered, and how many they are: to find the words for it once
@@ -98,9 +98,14 @@ impl Stats {
 
     /// Adds to a counter of a rule. Nothing leaves no trace.
     pub fn add_for_rule(&mut self, rule: usize, word: Word, amount: u64) {
+        self.add_for_owner(rule, word, amount);
+    }
+
+    /// Adds to a counter of a rule, pool or limit, whichever the family is by. Nothing leaves no trace.
+    pub fn add_for_owner(&mut self, owner: usize, word: Word, amount: u64) {
         debug_assert!(list::has(Kind::Counter, word.0, word.1), "{word:?} is not in the list");
         if amount > 0 {
-            let counter = self.by_rule.entry((rule, word)).or_default();
+            let counter = self.by_owner.entry((owner, word)).or_default();
             *counter = counter.saturating_add(amount);
         }
     }

@@ -19,7 +19,7 @@ use std::{fs, io};
 use clap::Parser;
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::config::Config;
-use selvage_engine::explain::{Answer, Explanation, Subject, explain};
+use selvage_engine::explain::{Answer, Explanation, Passage, Subject, explain};
 use selvage_engine::freshness::date_of;
 use selvage_engine::host::NullHost;
 use selvage_engine::policy::Policy;
@@ -109,7 +109,7 @@ fn explained(config: Config, request: &Message, response: Option<&Message>) -> E
     });
     let mut cache = Cache::new(Rc::new(Policy::from(config)));
     let request = Request::read(request.head.fields(), !body.is_empty());
-    let subject = Subject { request: &request, body: Some(body), response: answer };
+    let subject = Subject { request: &request, body: Some(body), response: answer, passage: Passage::Ahead };
     explain(&subject, &mut cache, &mut Moment { now, host: &mut NullHost })
 }
 

@@ -45,7 +45,10 @@ fn assert_as_described(operation: &Operation<'_>, status: u16, answer: &Response
 #[test]
 fn every_answer_is_as_the_openapi_document_says() {
     let origin = origin();
-    let gateway = start(&origin, r#", "defaults": { "refresh": { "cluster": "origin" } }"#);
+    let more = r#", "pools": [ { "name": "api" } ],
+        "limits": [ { "name": "all", "by": [], "quota": 60, "window": "1h", "burst": 60 } ],
+        "defaults": { "refresh": { "cluster": "origin" }, "admission": { "pool": "api" }, "limits": ["all"] }"#;
+    let gateway = start(&origin, more);
     for n in 0..100 {
         gateway.get(&format!("/{}", n % 7)).send();
     }

@@ -3,6 +3,7 @@
 //   node page.mjs CHROMIUM URL TOKEN use PATH                    logs in, looks, purges PATH, logs out; prints what was seen as JSON
 //   node page.mjs CHROMIUM URL TOKEN everything                  logs in and purges everything
 //   node page.mjs CHROMIUM URL TOKEN watched                     logs in and prints what rules that only watch have seen
+//   node page.mjs CHROMIUM URL TOKEN admission PATH              logs in and prints what pools and limits do, and what is explained of PATH
 //   node page.mjs CHROMIUM URL TOKEN picture FILE [WIDTH HEIGHT [dark]]   logs in and writes a PNG
 //
 // PAUSE_MS is how long the page is left alone before its picture is taken: the plot of the latency grows meanwhile.
@@ -33,6 +34,18 @@ const actions = {
     await enter(browser)
     await browser.until(shown('d-shadow'))
     return { watched: await browser.evaluate(text('shadow')) }
+  },
+
+  async admission(browser, path) {
+    await browser.open(url)
+    await enter(browser)
+    await browser.until(shown('d-pools'))
+    await browser.until(shown('d-limits'))
+    await browser.type('e-url', path)
+    const explained = await submit(browser, 'explain')
+    await browser.evaluate("document.getElementById('d-resources').open = true")
+    await browser.until(`${text('resources')}.includes('in_flight')`)
+    return { pools: await browser.evaluate(text('pools')), limits: await browser.evaluate(text('limits')), resources: await browser.evaluate(text('resources')), explained }
   },
 
   async use(browser, path) {

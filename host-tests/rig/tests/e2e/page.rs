@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use selvage_rig::envoy::{Gateway, Response, repository};
-use selvage_rig::scripted::{Answer, Origin};
+use selvage_rig::scripted::{Answer, Gate, Origin};
 use serde_json::Value;
 
 use super::becomes;
@@ -114,5 +114,71 @@ fn an_operator_logs_in_sees_the_figures_and_purges() {
     becomes(get, |answer| answer.text() == "answer 2");
     assert_eq!(origin.count("/favicon.ico"), 0);
     assert_eq!(origin.count("/.selvage/"), 0);
+    gateway.assert_sound();
+}
+
+const TOKEN: &str = "a-token-of-some-length";
+/// One place at the origin and nobody waits; two requests of a key.
+const ADMISSION: &str = r#"{ "admin": { "token_env": "SELVAGE_ADMIN_TOKEN" },
+    "pools": [ { "name": "api", "fixed": 1, "queue": { "requests": 0 } } ],
+    "limits": [ { "name": "per-key", "by": ["header:x-key"], "quota": 2, "window": "1h", "burst": 2 } ],
+    "rules": [ { "name": "slow", "match": { "paths": ["/slow/*"] }, "admission": { "pool": "api", "priority": "high" } },
+               { "name": "limited", "match": { "paths": ["/limited"] }, "limits": ["per-key"] } ] }"#;
+
+#[test]
+fn an_operator_sees_what_pools_and_limits_do() {
+    let (origin, gate) = (Origin::start(), Gate::new());
+    let waits = gate.clone();
+    origin.on("/slow/a", move |_| Answer::ok("slow").waits_for(&waits));
+    origin.on("/limited", |_| Answer::fresh("limited"));
+    let gateway = Gateway::with(ADMISSION).origin(origin.url()).environment("SELVAGE_ADMIN_TOKEN", TOKEN);
+    let gateway = gateway.workers(1).start();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| gateway.get("/slow/a").send());
+        becomes(|| gateway.stat("pool.api.in-flight"), |there| *there == 1);
+        for _ in 0..2 {
+            assert_eq!(gateway.get("/slow/b").send().status, 503);
+        }
+        let ask = || gateway.get("/limited").header("x-key", "one").send().status;
+        let answers: Vec<u16> = (0..5).map(|_| ask()).collect();
+        assert_eq!(answers, [200, 200, 429, 429, 429]);
+        becomes(|| gateway.stat("limit_requests.per-key.refused"), |counted| *counted == 3);
+        becomes(|| gateway.stat("pool_shed.api.high"), |counted| *counted == 2);
+
+        let seen =
+            browse(&format!("http://{}/.selvage/", gateway.address()), TOKEN, &["admission", "/limited"]);
+        let of = |panel: &str| seen[panel].as_str().unwrap().to_owned();
+        let (pools, limits) = (of("pools"), of("limits"));
+        assert!(pools.contains("api\t") && pools.contains("1 of 1"), "{pools}");
+        // Of the highest class two, for a full queue.
+        assert_eq!(pools.matches("\t2").count(), 2, "{pools}");
+        assert!(limits.contains("per-key\t2\t3\t0\t"), "{limits}");
+        let key = limits.split("\t").find_map(|cell| cell.trim().split_once(" (3)")).unwrap().0.to_owned();
+        let key = key.lines().next_back().unwrap();
+        assert!(key.len() == 16 && key.bytes().all(|byte| byte.is_ascii_hexdigit()), "{limits}");
+        assert!(
+            of("resources").contains("api share 1 in_flight 1 high 0 normal 0 low 0"),
+            "{}",
+            of("resources")
+        );
+        assert!(of("explained").contains("\"per-key\": 2 in 3600 s"), "{}", of("explained"));
+        assert_eq!(seen["complaints"], Value::Array(Vec::new()));
+        gate.open();
+        assert_eq!(slow.join().unwrap().text(), "slow");
+    });
+    // Prometheus has them by pool and by limit.
+    let text = gateway.admin("/stats/prometheus");
+    for (name, labels, value) in [
+        ("selvage_pool_shed", ["class=\"high\"", "pool=\"api\""], 2),
+        ("selvage_pool_shed_for", ["reason=\"full\"", "pool=\"api\""], 2),
+        ("selvage_limit_requests", ["limit=\"per-key\"", "result=\"refused\""], 3),
+    ] {
+        let fits = |line: &&str| {
+            line.starts_with(&format!("{name}{{"))
+                && labels.iter().all(|label| line.contains(label))
+                && line.ends_with(&format!(" {value}"))
+        };
+        assert!(text.lines().any(|line| fits(&line)), "no {name} in\n{text}");
+    }
     gateway.assert_sound();
 }

@@ -8,8 +8,11 @@ use crate::insight::busiest::{Busiest, Key};
 use crate::insight::held::{AdapterUsage, EngineUsage, Held};
 use crate::insight::history::History;
 use crate::insight::mismatches::{Mismatch, Mismatches};
+use crate::insight::refusals::Refusals;
 use crate::insight::worth::Worth;
+use crate::limits::Keyed;
 use crate::request::Request;
+use crate::stats::{Word, list};
 use crate::time::Timestamp;
 
 /// See [`crate::insight`].
@@ -20,11 +23,34 @@ pub(super) struct Insight {
     history: History,
     outside: AdapterUsage,
     mismatches: Mismatches,
+    refusals: Refusals,
     /// The remote store's breaker is to be reset.
     reset_wanted: bool,
 }
 
+impl Insight {
+    /// A limit has refused a key.
+    pub(super) fn note_refused(&mut self, limit: usize, keyed: &Keyed) {
+        self.refusals.note(limit, (keyed.hash >> 64) as u64);
+    }
+}
+
 impl Cache {
+    /// The name of what a counter is of: a rule, a pool or a limit with this index, whichever the family is by.
+    pub fn owner_of(&self, index: usize, (family, _): Word) -> &str {
+        let policy = &self.policy;
+        match list::family(family).and_then(|family| family.labels.first().copied()) {
+            #[cfg(feature = "pools")]
+            Some("pool") => policy.pools.get(index).map_or("", |pool| &pool.name),
+            Some("limit") => policy.limits.get(index).map_or("", |limit| &limit.name),
+            _ => &policy.rule(index).name,
+        }
+    }
+
+    pub(crate) const fn refusals(&self) -> &Refusals {
+        &self.insight.refusals
+    }
+
     /// By tick: sees to the node's history.
     pub fn keep_history(&mut self, moment: &mut Moment<'_>) {
         self.insight.history.keep(moment.host, moment.now);
@@ -86,6 +112,7 @@ impl Cache {
         Seen {
             wide: self.insight.busiest.wide().collect(),
             idle: self.insight.worth.idle(now).collect(),
+            pools: self.pool_figures(),
             origin_us: self.origin_latency.mean().map(micros),
             remote_us: self.insight.outside.remote_latency.map(micros),
         }

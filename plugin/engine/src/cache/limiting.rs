@@ -35,7 +35,14 @@ impl Cache {
         if keys.is_empty() {
             return Ok(());
         }
-        self.limits.admit(limits, rule_index, &keys, admitted, moment.now, moment.host)
+        let asked = self.limits.admit(limits, rule_index, &keys, admitted, moment.now, moment.host);
+        #[cfg(feature = "operators")]
+        if let Err(refused) = &asked
+            && let Some((_, keyed)) = keys.iter().find(|(at, _)| *at == refused.limit)
+        {
+            self.insight.note_refused(refused.limit, keyed);
+        }
+        asked
     }
 
     /// Settles what a request has cost with the response that says so.
@@ -87,6 +94,11 @@ impl Cache {
             self.stats.add_for_rule(rule, ("limits", "admitted"), tally.admitted);
             self.stats.add_for_rule(rule, ("limits", "refused"), tally.refused);
             self.stats.add_for_rule(rule, ("limits", "shadow"), tally.shadowed);
+        }
+        for (limit, tally) in self.limits.take_by_limit() {
+            self.stats.add_for_owner(limit, ("limit_requests", "admitted"), tally.admitted);
+            self.stats.add_for_owner(limit, ("limit_requests", "refused"), tally.refused);
+            self.stats.add_for_owner(limit, ("limit_requests", "shadow"), tally.shadowed);
         }
         self.stats.add("limit_events", "asked", counts.asked);
         self.stats.add("limit_events", "returned", counts.returned);

@@ -6,7 +6,7 @@ use super::{Cache, Moment, PoolFigures};
 use crate::callers::{Asking, value_of};
 use crate::policy::{Admission, By, Policy, Pool, Rule};
 use crate::pools::controller::Bounds;
-use crate::pools::gate::{Decision, Enter, Gate, Terms};
+use crate::pools::gate::{Decision, Enter, Gate, Outlook, Terms};
 use crate::pools::queue::{Class, LANES, Room};
 use crate::pools::shared::Heard;
 use crate::request::Request;
@@ -54,6 +54,31 @@ pub(crate) enum Admit {
     Waits(u64),
     /// The queue is full. Shown what to tell the client: after how many seconds it may come again.
     Full(u64),
+}
+
+/// Why a request does not go to its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shed {
+    /// The queue is full.
+    Full,
+    /// What waits keeps as many bytes as it may.
+    Memory,
+    /// It has waited enough.
+    Waited,
+    /// Another had its place.
+    Displaced,
+}
+
+impl Shed {
+    /// As metrics call it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Memory => "memory",
+            Self::Waited => "waited",
+            Self::Displaced => "displaced",
+        }
+    }
 }
 
 impl Pools {
@@ -127,6 +152,11 @@ impl Cache {
         Some(admit)
     }
 
+    /// What would become of a request that wanted to go to its origin now.
+    pub(crate) fn outlook(&self, entry: Entry, now: Timestamp) -> Option<Outlook> {
+        Some(self.pools.gates.get(entry.pool)?.outlook(entry.class, now))
+    }
+
     /// A slot for a request that would have one at this moment, if any is free. Nobody waits for it.
     pub(crate) fn try_admit(&mut self, entry: Entry, moment: &mut Moment<'_>) -> Option<Slot> {
         let gate = self.pools.gates.get_mut(entry.pool)?;
@@ -137,21 +167,28 @@ impl Cache {
         Slot { pool, series: self.pools.series, went: moment.host.micros(), timed: false }
     }
 
-    /// What became of a ticket. `Err` has the seconds after which its client may come again; `Ok(None)`: nothing is known of
+    /// What became of a ticket. `Err` has the reason and the seconds after which its client may come again; `Ok(None)`: nothing is known of
     /// it, since another configuration has followed.
     pub(crate) fn settle_ticket(
         &mut self,
         pool: usize,
         ticket: u64,
         moment: &mut Moment<'_>,
-    ) -> Result<Option<Slot>, u64> {
+    ) -> Result<Option<Slot>, (Shed, u64)> {
         let Some(gate) = self.pools.gates.get_mut(pool) else { return Ok(None) };
         match gate.settle(ticket) {
             Some(Decision::Goes) => Ok(Some(self.slot(pool, moment))),
-            Some(Decision::WaitedEnough | Decision::GaveWay) => Err(gate.retry_after()),
-            None if gate.give_back(ticket, moment.now) => Err(gate.retry_after()),
+            Some(Decision::WaitedEnough) => Err((Shed::Waited, gate.retry_after())),
+            Some(Decision::GaveWay) => Err((Shed::Displaced, gate.retry_after())),
+            None if gate.give_back(ticket, moment.now) => Err((Shed::Waited, gate.retry_after())),
             None => Ok(None),
         }
+    }
+
+    /// A request of a pool was not let go to its origin.
+    pub(crate) fn count_shed(&mut self, entry: Entry, why: Shed) {
+        self.stats.add_for_owner(entry.pool, ("pool_shed", entry.class.word()), 1);
+        self.stats.add_for_owner(entry.pool, ("pool_shed_for", why.word()), 1);
     }
 
     /// A request that waited is gone.

@@ -56,7 +56,7 @@ pub(super) const WARM_URLS: usize = 256;
 pub(super) const LIFETIME: Millis = 0..=3650 * 86_400_000;
 pub(super) const PERCENT: RangeInclusive<u64> = 0..=100;
 /// Requests of a pool at an origin.
-pub(super) const POOL_SLOTS: RangeInclusive<u64> = 1..=100_000;
+pub(crate) const POOL_SLOTS: RangeInclusive<u64> = 1..=100_000;
 /// Requests of a class that wait in a worker.
 pub(super) const POOL_REQUESTS: RangeInclusive<u64> = 0..=10_000;
 pub(super) const POOL_WAIT: Millis = 1..=60_000;

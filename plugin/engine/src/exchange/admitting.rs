@@ -9,7 +9,7 @@ use super::forwarding::ttl;
 use super::lookup;
 use super::{Directive, LOAD, Plan, Purpose, RequestEdit, State};
 use crate::admission::marked;
-use crate::cache::{self, Admit, AnsweredBy, Cache, Entry, Failure, FillEnd, Moment, StaleResponse};
+use crate::cache::{self, Admit, AnsweredBy, Cache, Entry, Failure, FillEnd, Moment, Shed, StaleResponse};
 use crate::cache_status::{Detail, Outcome};
 use crate::fields::{Fields, status_of};
 use crate::policy::{Policy, Rule, Until};
@@ -115,9 +115,11 @@ impl Admitting {
             }
             Some(Admit::Waits(ticket)) => {
                 cache.give_ticket_back(self.entry.pool, ticket, moment.now);
-                return self.refuse(state, "full", 1, cache, moment);
+                return self.refuse(state, Shed::Memory, 1, cache, moment);
             }
-            Some(Admit::Full(retry_after)) => return self.refuse(state, "full", retry_after, cache, moment),
+            Some(Admit::Full(retry_after)) => {
+                return self.refuse(state, Shed::Full, retry_after, cache, moment);
+            }
             None => {}
         }
         (state, Directive::Forward(edits))
@@ -148,7 +150,7 @@ impl Admitting {
                 }
                 (next, Directive::Forward(edits))
             }
-            Err(retry_after) => self.refuse(next, "refused", retry_after, cache, moment),
+            Err((why, retry_after)) => self.refuse(next, why, retry_after, cache, moment),
         }
     }
 
@@ -166,7 +168,7 @@ impl Admitting {
     fn refuse(
         &self,
         state: State,
-        word: &'static str,
+        why: Shed,
         retry_after: u64,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
@@ -177,7 +179,15 @@ impl Admitting {
             State::Forwarding(plan) => plan.give_way(rule, cache, moment),
             _ => None,
         };
-        self.count(if stale.is_some() { "stale" } else { word }, cache);
+        let word = match why {
+            _ if stale.is_some() => "stale",
+            Shed::Full | Shed::Memory => "full",
+            Shed::Waited | Shed::Displaced => "refused",
+        };
+        self.count(word, cache);
+        cache.count_shed(self.entry, why);
+        let status = if stale.is_some() { 200 } else { 503 };
+        cache.scratch.refused = Some((Detail::Overload, status));
         let reply = stale.unwrap_or_else(|| {
             let outcome = Outcome { detail: Some(Detail::Overload), ..Outcome::under(rule) };
             cache.stats.record(&outcome);

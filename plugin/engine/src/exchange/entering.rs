@@ -35,9 +35,20 @@ pub(super) fn begin(
     };
     let mut request = Request::read(fields, !end_of_stream);
     let (rule_index, rule) = rule_of(&policy, &request);
+    // What is there is another's.
+    #[cfg(feature = "operators")]
+    if request.explain.is_some() {
+        cache.scratch.refused = None;
+    }
     if let Some(said) =
         stages::enter(&Seen { request: &request, end_of_stream, rule, rule_index }, cache, moment)
     {
+        #[cfg(feature = "operators")]
+        if let Some(token) = request.explain
+            && cache.scratch.refused.is_some()
+        {
+            aside.explaining = Explaining::begin(token, &request, &head, cache, moment);
+        }
         return then(said);
     }
     aside.begin(cache);

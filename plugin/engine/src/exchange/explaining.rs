@@ -2,7 +2,7 @@
 
 use super::{Directive, Event, RequestEdit};
 use crate::cache::{Cache, Moment};
-use crate::explain::{Answer, Subject, explain};
+use crate::explain::{Answer, Passage, Subject, explain};
 use crate::fields::{Fields, status_of};
 use crate::request::Request;
 use crate::stages::operators;
@@ -58,6 +58,7 @@ impl Explaining {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> Option<Vec<u8>> {
+        cache.scratch.refused = None;
         let Event::Response { head, .. } = event else { return None };
         // A 304 confirms what is stored, which is explained when it is sent.
         if status_of(*head) == 304 {
@@ -65,7 +66,7 @@ impl Explaining {
         }
         let by_origin = moment.host.origin_answered();
         let answer = Answer { head: *head, length: None, requested: self.requested, by_origin };
-        self.line(Some(answer), cache, moment)
+        self.line(Some(answer), Passage::Behind, cache, moment)
     }
 
     /// Adds to a directive what is to be said, and takes the token off what goes to the origin.
@@ -81,7 +82,11 @@ impl Explaining {
             Directive::Forward(edits) => edits.push(RequestEdit::Remove("selvage-explain")),
             Directive::Relay { add, .. } => add.extend(said.map(|line| ("selvage-explanation", line))),
             Directive::Respond(reply) => {
-                if let Some(line) = self.line(None, cache, moment) {
+                let passage = match cache.scratch.refused.take() {
+                    Some((detail, status)) => Passage::Refused(detail, status),
+                    None => Passage::Behind,
+                };
+                if let Some(line) = self.line(None, passage, cache, moment) {
                     reply.add(b"selvage-explanation", &line);
                 }
             }
@@ -92,12 +97,13 @@ impl Explaining {
     fn line(
         &self,
         response: Option<Answer<'_>>,
+        passage: Passage,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> Option<Vec<u8>> {
         let fields = Fields::parse(self.head.as_deref()?)?;
         let request = Request::read(fields, self.has_body);
-        let subject = Subject { request: &request, body: None, response };
+        let subject = Subject { request: &request, body: None, response, passage };
         Some(explain(&subject, cache, moment).to_line(LONGEST_LINE))
     }
 }

@@ -17,10 +17,6 @@ pub(super) fn note(
     explanation: &mut Explanation,
 ) {
     note_rule(request, rule_index, rule, policy, explanation);
-    #[cfg(feature = "limits")]
-    if !rule.limits.is_empty() {
-        explanation.note(Part::Request, "limits", rule.limits.join(", "));
-    }
     let view = view_of(request, rule);
     let (text, word) = match refusal(request, rule) {
         None => ("nothing to object to".into(), None),

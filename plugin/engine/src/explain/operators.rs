@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Answer, Subject, explain};
+use super::{Answer, Passage, Subject, explain};
 use crate::cache::{Cache, Moment};
 use crate::fields::FieldBlock;
 use crate::purge::request::Fault;
@@ -85,7 +85,9 @@ impl Question {
             requested: moment.now,
             by_origin: true,
         });
-        explain(&Subject { request: &request, body: Some(&self.body), response }, cache, moment).to_json()
+        let passage = Passage::Ahead;
+        let subject = Subject { request: &request, body: Some(&self.body), response, passage };
+        explain(&subject, cache, moment).to_json()
     }
 }
 

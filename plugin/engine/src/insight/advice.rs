@@ -2,11 +2,15 @@
 //!
 //! A rule says something only where there is enough to judge by; counters are those since Envoy started.
 
+#[cfg(any(feature = "limits", feature = "pools"))]
+mod admission;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::admission::PoolFigures;
 use super::busiest::Wide;
 use super::numbers::{Requests, Tier, share};
 use super::shadow::Shadow;
@@ -28,6 +32,8 @@ pub struct Seen {
     pub wide: Vec<Wide>,
     /// Rules to which the cache of this worker is of hardly any use.
     pub idle: Vec<Idle>,
+    /// What this worker knows of each pool.
+    pub pools: Vec<PoolFigures>,
     /// How long the origin takes on average, in microseconds, of this worker.
     pub origin_us: Option<u64>,
     /// The same of the remote store.
@@ -64,6 +70,10 @@ pub fn recommendations(host: &mut dyn Host, policy: &Policy, seen: &Seen) -> Vec
     remote(host, policy, seen, &mut list);
     budget(host, policy, &mut list);
     shadows(host, policy, &mut list);
+    #[cfg(feature = "pools")]
+    admission::pools(host, policy, seen, &mut list);
+    #[cfg(feature = "limits")]
+    admission::limits(host, policy, &mut list);
     list
 }
 

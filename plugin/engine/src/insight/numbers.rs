@@ -149,8 +149,7 @@ pub fn gauges(host: &mut dyn Host, plugin: &str) -> impl Iterator<Item = (Word, 
 }
 
 fn words(kind: list::Kind) -> impl Iterator<Item = Word> {
-    let owned = |family: &list::Family| family.by_rule() || family.by_pool();
-    let families = list::FAMILIES.iter().filter(move |family| family.kind == kind && !owned(family));
+    let families = list::FAMILIES.iter().filter(move |family| family.kind == kind && !family.is_owned());
     families.flat_map(|family| family.words.iter().map(|word| (family.name, *word)))
 }
 

@@ -119,6 +119,17 @@ impl NodePool {
         false
     }
 
+    /// What a key's bucket holds, without taking anything. One that is not there is full.
+    pub fn peek(&mut self, hash: u128, rate: &Rate, now_ms: u64, data: &mut dyn SharedData) -> i64 {
+        let (ways, _) = self.look(hash, data);
+        let known = ways.ways.iter().find(|way| way.hash == hash);
+        known.map_or(rate.full(), |way| {
+            let mut way = *way;
+            way.advance(rate, 1, now_ms);
+            way.bucket.level
+        })
+    }
+
     /// Where the key is, or a way for it. One that was crowded out begins with what its overflow bucket holds.
     fn way_of(
         &mut self,

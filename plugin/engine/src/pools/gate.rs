@@ -45,6 +45,17 @@ pub enum Enter {
     Full,
 }
 
+/// What would become of a request that came now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// It would go at once.
+    Goes,
+    /// It would wait.
+    Waits,
+    /// It would be refused.
+    Full,
+}
+
 /// What became of one who waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -73,6 +84,8 @@ pub struct Gate {
     random: u64,
     untold: Untold,
     told_at: Timestamp,
+    /// When it last looked what the others have found, having nothing to do itself.
+    looked_at: Timestamp,
     /// When it last had something to do.
     used_at: Timestamp,
     /// When a request of the highest class last came.
@@ -142,6 +155,7 @@ impl Gate {
             random: id,
             untold: Untold::default(),
             told_at: Timestamp::default(),
+            looked_at: Timestamp::default(),
             used_at: Timestamp::default(),
             high_at: Timestamp::default(),
             pace: 0.0,
@@ -192,6 +206,20 @@ impl Gate {
             self.begin();
         }
         goes
+    }
+
+    /// What would become of a request of this class, as far as this worker knows. Nothing is taken.
+    pub fn outlook(&self, class: Class, now: Timestamp) -> Outlook {
+        let first = !Class::ALL.iter().any(|other| *other <= class && self.queue.waiting(*other) > 0);
+        let room = self.in_flight < self.slots_for(class, now);
+        // Where nobody waits, a slot that no worker has is taken in that moment.
+        if first && (room || self.queue.is_empty() && self.heard.free > 0) {
+            Outlook::Goes
+        } else if self.queue.waiting(class) >= self.terms.room.requests {
+            Outlook::Full
+        } else {
+            Outlook::Waits
+        }
     }
 
     /// The slots that a class may fill. One is kept for the highest class while its requests come.
@@ -273,6 +301,13 @@ impl Gate {
                 shared::leave(data, &self.key, self.id);
                 (self.heard.share, self.heard.free) = (0, 1);
                 self.told_at = Timestamp::default();
+            }
+        }
+        if self.told_at == Timestamp::default() && now.since(self.looked_at) >= SHOW_EVERY {
+            self.looked_at = now;
+            if let Some(seen) = shared::look(data, &self.key, &self.terms.bounds) {
+                let Heard { share, free, .. } = self.heard;
+                self.heard = Heard { share, free, ..seen };
             }
         }
         self.hand_on(now);

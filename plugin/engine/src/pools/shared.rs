@@ -175,6 +175,15 @@ pub fn exchange(
     None
 }
 
+/// What the workers of a pool have found out, for one that is not among them: it has no share.
+pub fn look(data: &mut dyn SharedData, key: &str, bounds: &Bounds) -> Option<Heard> {
+    let (bytes, _) = data.get(key)?;
+    let Record { controller, workers } = Record::decode(&bytes)?;
+    let in_flight = workers.iter().map(|worker| worker.in_flight).fold(0, u32::saturating_add);
+    let (limit, base, latency) = (controller.limit(bounds), controller.base(), controller.latency());
+    Some(Heard { share: 0, free: 1, limit, in_flight, base, latency })
+}
+
 /// Takes a worker out that has nothing left to do.
 pub fn leave(data: &mut dyn SharedData, key: &str, id: u64) {
     for _ in 0..TRIES {

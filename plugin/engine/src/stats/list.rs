@@ -58,9 +58,19 @@ impl Family {
         self.labels.first() == Some(&"pool")
     }
 
+    /// Whether each limit has its own: Envoy calls one `wasmcustom.selvage.<family>.<limit>.<word>`.
+    pub fn by_limit(&self) -> bool {
+        self.labels.first() == Some(&"limit")
+    }
+
+    /// Whether each rule, pool or limit has its own.
+    pub fn is_owned(&self) -> bool {
+        self.by_rule() || self.by_pool() || self.by_limit()
+    }
+
     /// The labels that stand in the words.
     pub fn labels_of_words(&self) -> &'static [&'static str] {
-        let owned = self.by_rule() || self.by_plugin() || self.by_pool();
+        let owned = self.is_owned() || self.by_plugin();
         self.labels.get(usize::from(owned)..).unwrap_or_default()
     }
 
@@ -93,9 +103,7 @@ pub fn has_name(kind: Kind, name: &str) -> bool {
     let Some((first, word)) = name.split_once('.') else { return false };
     let last = word.rsplit_once('.').map(|(_, last)| last);
     match family(first) {
-        Some(family) if family.by_rule() || family.by_pool() => {
-            last.is_some_and(|word| has(kind, first, word))
-        }
+        Some(family) if family.is_owned() => last.is_some_and(|word| has(kind, first, word)),
         Some(family) if family.by_plugin() => has(kind, first, last.unwrap_or(word)),
         _ => has(kind, first, word),
     }

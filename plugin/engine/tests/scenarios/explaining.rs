@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use selvage_engine::cache::Moment;
-use selvage_engine::explain::{Answer, Explanation, Subject, explain};
+use selvage_engine::explain::{Answer, Explanation, Passage, Subject, explain};
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::purge::admin_auth::AdminAuth;
 use selvage_engine::request::Request;
@@ -41,7 +41,7 @@ fn explained(
         requested: now,
         by_origin: true,
     });
-    let subject = Subject { request: &request, body: None, response: answer };
+    let subject = Subject { request: &request, body: None, response: answer, passage: Passage::Ahead };
     let mut moment = Moment { now, host: &mut gateway.shared };
     explain(&subject, &mut gateway.workers[0], &mut moment)
 }

@@ -402,9 +402,9 @@ impl Gateway {
             for (word, count) in stats.words.into_iter().chain(hits).chain(bytes) {
                 *self.shared.metrics.entry(word).or_default() += count;
             }
-            for ((rule, word), count) in stats.by_rule {
-                let rule = worker.policy().rule(rule).name.clone();
-                *self.shared.rule_metrics.entry((rule, word)).or_default() += count;
+            for ((owner, word), count) in stats.by_owner {
+                let owner = worker.owner_of(owner, word).into();
+                *self.shared.rule_metrics.entry((owner, word)).or_default() += count;
             }
         }
     }

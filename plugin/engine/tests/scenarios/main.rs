@@ -25,10 +25,14 @@ mod coherence;
 mod credentials;
 mod directives;
 mod explaining;
+#[cfg(all(feature = "limits", feature = "pools"))]
+mod explaining_admission;
 mod firewall;
 mod fleet;
 mod freshness;
 mod informing;
+#[cfg(all(feature = "limits", feature = "pools"))]
+mod informing_admission;
 mod invalidating;
 mod keys;
 #[cfg(feature = "limits")]

@@ -28,7 +28,7 @@ pub struct Shared {
     pub notes: Vec<String>,
     /// What all workers have counted, and gauges that a test sets.
     pub metrics: BTreeMap<Word, u64>,
-    /// What all workers have counted for each rule, by its name.
+    /// What all workers have counted for each rule, pool or limit, by its name.
     pub rule_metrics: BTreeMap<(Box<str>, Word), u64>,
 }
 

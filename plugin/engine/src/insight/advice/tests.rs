@@ -288,3 +288,64 @@ fn a_rule_that_only_watches_is_judged_by_its_comparisons() {
     assert!(advised(watches, &metrics(1000, 9), &Seen::default()).is_empty(), "too few to say either");
     assert!(advised("{}", &metrics(1000, 0), &Seen::default()).is_empty(), "no rule watches");
 }
+
+#[cfg(feature = "pools")]
+#[test]
+fn a_pool_is_saturated_if_most_requests_find_no_place_and_unused_if_none_ever_waited() {
+    let config = |more: &str| {
+        format!(r#"{{"pools":[{{"name":"api"{more}}}],"defaults":{{"admission":{{"pool":"api"}}}}}}"#)
+    };
+    let metrics = |went, waited, refused| {
+        [
+            (("pool_requests", "went"), went),
+            (("pool_requests", "waited"), waited),
+            (("pool_requests", "refused"), refused),
+        ]
+    };
+    let fixed = config(r#","fixed":20"#);
+    let advice = begins(&fixed, &metrics(100, 99, 0), &metrics(100, 100, 0), "pool-saturated");
+    assert_eq!(advice["change"], r#""pools": [ { "name": "api", "fixed": 40 } ]"#);
+    assert_eq!((&advice["figures"]["pool"], &advice["figures"]["waited"]), (&json!("api"), &json!(100)));
+    begins(&fixed, &metrics(201, 100, 100), &metrics(200, 100, 100), "pool-saturated");
+    // One whose limit could grow is of an origin that can do no more.
+    let advice = begins(&config(""), &metrics(100, 200, 99), &metrics(100, 200, 100), "pool-saturated");
+    assert_eq!(advice["change"], r#""stale": { "if_error": "1h" }"#);
+    let most = config(r#","max":20"#);
+    let advice = begins(&most, &metrics(100, 99, 0), &metrics(100, 100, 0), "pool-saturated");
+    assert_eq!(advice["change"], r#""pools": [ { "name": "api", "max": 40 } ]"#);
+    let largest = config(r#","fixed":100000"#);
+    assert!(advised(&largest, &metrics(0, 1000, 0), &Seen::default()).is_empty());
+
+    let advice = begins(&fixed, &metrics(9_999, 0, 0), &metrics(10_000, 0, 0), "pool-queue-unused");
+    assert_eq!(advice["change"], r#""pools": [ { "name": "api", "fixed": 10 } ]"#);
+    let advice = begins(&config(""), &metrics(10_000, 1, 0), &metrics(10_000, 0, 0), "pool-queue-unused");
+    assert_eq!(advice["change"], r#""pools": [ { "name": "api", "max": 10 } ]"#);
+    let least = config(r#","fixed":1"#);
+    assert!(advised(&least, &metrics(10_000, 0, 0), &Seen::default()).is_empty());
+    assert!(advised("{}", &metrics(10_000, 10_000, 0), &Seen::default()).is_empty(), "there is none");
+}
+
+#[cfg(feature = "limits")]
+#[test]
+fn a_limit_is_never_reached_or_its_tenants_crowd() {
+    let limited =
+        r#"{"limits":[{"name":"per-key","quota":600,"window":"1m"}],"defaults":{"limits":["per-key"]}}"#;
+    let metrics = |admitted, refused, crowded| {
+        [
+            (("limit_requests", "admitted"), admitted),
+            (("limit_requests", "refused"), refused),
+            (("limit_events", "crowded"), crowded),
+        ]
+    };
+    let advice = begins(limited, &metrics(9_999, 0, 0), &metrics(10_000, 0, 0), "limit-never-reached");
+    assert_eq!(advice["change"], r#""limits": [ { "name": "per-key", "quota": 300, "window": "60000ms" } ]"#);
+    begins(limited, &metrics(10_000, 1, 0), &metrics(10_000, 0, 0), "limit-never-reached");
+    let one = r#"{"limits":[{"name":"l","quota":1,"window":"1m"}],"defaults":{"limits":["l"]}}"#;
+    assert!(advised(one, &metrics(10_000, 0, 0), &Seen::default()).is_empty());
+    let advice = begins(limited, &metrics(1_000, 1, 99), &metrics(1_000, 1, 100), "limits-crowded");
+    assert_eq!(advice["change"], r#""node": { "limit_keys": 262144 }"#);
+    begins(limited, &metrics(10_000, 1, 100), &metrics(9_999, 1, 100), "limits-crowded");
+    let largest = limited.replacen('{', r#"{"node":{"limit_keys":8388608},"#, 1);
+    assert!(advised(&largest, &metrics(1_000, 1, 1_000), &Seen::default()).is_empty());
+    assert!(advised("{}", &metrics(10_000, 0, 1_000), &Seen::default()).is_empty(), "there are none");
+}

@@ -8,7 +8,7 @@ use crate::config::refusal;
 use crate::insight::health::{self, Status};
 use crate::insight::history::Point;
 use crate::insight::numbers::{self, Requests, Tier, share};
-use crate::insight::{advice, held, history, shadow};
+use crate::insight::{admission, advice, held, history, shadow};
 use crate::members::{Members, members};
 use crate::policy::effective;
 use crate::remote::writes::{self, Reason};
@@ -55,6 +55,7 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
         .collect();
     let points = history::points(host).iter().map(point).collect();
     let writes = writes::read(host, &cache.policy().remote);
+    let figures = cache.pool_figures();
     let useful = requests.all() - requests.bypass - requests.refused;
     let body = members! {
         "hit_rate": share(requests.from_store(), requests.all()),
@@ -94,6 +95,8 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
         },
         "origin" => members! { "open": numbers::origins_open(host, plugin) },
         "shadow" => shadow::show(host, cache.policy(), cache.mismatches()),
+        "pools" => admission::pools(host, &figures),
+        "limits" => admission::limits(host, cache.policy(), cache.refusals()),
         "history" => members! { "resolution_ms": history::RESOLUTION_MS; "points" => points }
     };
     told(200, body, moment)
@@ -130,6 +133,9 @@ pub(super) fn resources(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let mut body = held::show(&held, &own, &leaks);
     if let Some(body) = body.as_object_mut() {
         body.insert("version".into(), VERSION.into());
+        body.insert("pools".into(), admission::pools_here(&cache.pool_figures()));
+        let (keys, bytes) = cache.limit_usage();
+        body.insert("limits".into(), members! { "keys": keys, "bytes": bytes });
     }
     Answer { status: 200, body }
 }

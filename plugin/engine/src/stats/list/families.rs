@@ -118,6 +118,35 @@ pub const FAMILIES: &[Family] = &[
         words: &["limit", "in-flight", "waiting-high", "waiting-normal", "waiting-low"],
         meaning: "Of each pool: how many requests may be at its origin, how many are, and how many of each class wait.",
     },
+    #[cfg(feature = "pools")]
+    Family {
+        name: "pool_shed",
+        kind: Counter,
+        unit: "requests",
+        labels: &["pool", "class"],
+        words: &["high", "normal", "low"],
+        meaning: "Requests that a pool did not let go to its origin, by their class: refused, or answered `stale` instead.",
+    },
+    #[cfg(feature = "pools")]
+    Family {
+        name: "pool_shed_for",
+        kind: Counter,
+        unit: "requests",
+        labels: &["pool", "reason"],
+        words: &["full", "memory", "waited", "displaced"],
+        meaning: "The same requests by the reason: the queue was `full`, those who wait keep as many bytes as they may \
+                  (`worker.waiting_bytes`), they had `waited` enough, or made way for others (`displaced`).",
+    },
+    #[cfg(feature = "limits")]
+    Family {
+        name: "limit_requests",
+        kind: Counter,
+        unit: "requests",
+        labels: &["limit", "result"],
+        words: &["admitted", "refused", "shadow"],
+        meaning: "Requests by what each limit made of them. Where one refuses, the others count nothing. `shadow`: admitted, though \
+                  this limit would have refused them, did it not only watch.",
+    },
     #[cfg(feature = "limits")]
     Family {
         name: "limits",
