@@ -32,6 +32,8 @@ mod informing;
 mod invalidating;
 mod keys;
 #[cfg(feature = "limits")]
+mod leasing;
+#[cfg(feature = "limits")]
 mod limits;
 #[cfg(feature = "maintenance")]
 mod maintenance;
