@@ -5,7 +5,7 @@
 
 NODES=6
 # What the user of Redis may run: what the filter needs, and nothing else.
-USED_COMMANDS="-@all +get +set +setex +del +eval +evalsha +ping"
+USED_COMMANDS="-@all +get +set +setex +del +eval +evalsha +time +ping"
 
 # What `tell` prints of what was started here.
 redis_lines=()

@@ -33,8 +33,23 @@ impl Step {
     }
 }
 
-/// Does what a directive about a request says, and keeps the exchange if more events are to come.
+/// Does what a directive about a request says, and keeps the exchange if more events are to come. Then what limits want to know
+/// is asked.
 pub fn apply<H: Calls>(
+    root: &mut Root<H>,
+    breakers: &mut Breakers<H>,
+    streams: &mut HashMap<u32, Stream, BuildIdHasher>,
+    context: u32,
+    exchange: Exchange,
+    directive: Directive,
+    now: Timestamp,
+) -> Step {
+    let step = act(root, breakers, streams, context, exchange, directive, now);
+    root.remote.send_leases(breakers, &mut root.cache, now);
+    step
+}
+
+fn act<H: Calls>(
     root: &mut Root<H>,
     breakers: &mut Breakers<H>,
     streams: &mut HashMap<u32, Stream, BuildIdHasher>,

@@ -2,6 +2,7 @@
 
 mod batches;
 mod gathering;
+mod leases;
 mod lookups;
 mod purges;
 mod secrets;
@@ -32,6 +33,7 @@ use crate::host::{Calls, Envoy, Level};
 use crate::stream::BuildIdHasher;
 use batches::Batch;
 use gathering::Gathering;
+use leases::Lease;
 
 pub use batches::Told;
 pub use secrets::seal;
@@ -60,6 +62,12 @@ pub struct Remote<H> {
     window: Window,
     /// Calls about purges and probes of writes among the pending ones, which do not count for `in_flight`.
     aside: usize,
+    /// Calls about limits, which do not count for `in_flight` either, and are no more than it says.
+    leases: HashMap<u32, Lease, BuildIdHasher>,
+    /// Redis knows their script.
+    lease_script_is_known: bool,
+    /// When the operator is told next that they are refused.
+    tells_of_leases_at: Timestamp,
     host: PhantomData<H>,
 }
 
@@ -153,6 +161,9 @@ impl<H: Calls> Remote<H> {
             // Lookups go first: half of the calls are theirs.
             window: Window::new(settings.in_flight.div_ceil(2)),
             aside: 0,
+            leases: HashMap::default(),
+            lease_script_is_known: false,
+            tells_of_leases_at: Timestamp::default(),
             host: PhantomData,
         })
     }
@@ -161,6 +172,7 @@ impl<H: Calls> Remote<H> {
     pub fn take_over(&mut self, before: Self) {
         self.pending.extend(before.pending);
         self.batches.extend(before.batches);
+        self.leases.extend(before.leases);
         self.batched = self.batched.saturating_add(before.batched);
         self.gathering.take_over(before.gathering);
         self.aside = self.aside.saturating_add(before.aside);
@@ -211,7 +223,7 @@ impl<H: Calls> Remote<H> {
 
     /// Calls that have not been answered, and lookups that wait to be sent.
     pub fn calls(&self) -> usize {
-        self.pending.len() + self.batches.len() + self.gathering.len()
+        self.pending.len() + self.batches.len() + self.gathering.len() + self.leases.len()
     }
 
     /// The call that a token stands for, if it is one of ours.
@@ -228,8 +240,9 @@ impl<H: Calls> Remote<H> {
     /// Calls under way and since when the oldest is.
     pub fn held(&self, now: Timestamp) -> Held {
         let since = self.pending.values().map(|call| call.since);
-        let oldest = since.chain(self.batches.values().map(|batch| batch.since)).min();
-        Held::since(self.pending.len() + self.batches.len(), oldest, now)
+        let since = since.chain(self.batches.values().map(|batch| batch.since));
+        let oldest = since.chain(self.leases.values().map(|lease| lease.sent)).min();
+        Held::since(self.pending.len() + self.batches.len() + self.leases.len(), oldest, now)
     }
 
     /// How long the store takes to answer, on average.

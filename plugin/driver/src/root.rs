@@ -61,6 +61,7 @@ impl<H: Calls> Root<H> {
         cache.set_seal(seal);
         cache.seed_purges(breakers.random());
         cache.seed_pools(breakers.random());
+        cache.seed_limits(breakers.random());
         // A VM that starts knows what was purged before its first request.
         cache.learn_purges(&mut Moment { now: H::now(), host: &mut Envoy::<H>::new() });
         // How long ago they were is no measure of how long purges take to get about.
@@ -161,14 +162,18 @@ impl<H: Calls> Root<H> {
         if self.cache.refreshes_queued() > 0 {
             self.refreshes.send(&mut self.cache, H::now());
         }
-        if !self.pace.is_quick() && (self.cache.has_bodies_coming() || self.cache.has_active_pools()) {
+        if !self.pace.is_quick()
+            && (self.cache.has_bodies_coming()
+                || self.cache.has_active_pools()
+                || self.cache.has_waiting_leases())
+        {
             self.pace.quicken(H::now());
         }
         self.wake.tell_others(&mut self.cache);
         if self.cache.has_ended_fills() {
             self.note_ended_fills();
         }
-        if self.cache.has_decided_tickets() {
+        if self.cache.has_decided_tickets() || self.cache.has_decided_leases() {
             self.note_decided_tickets();
         }
         // One call at a time: each wakes some, and asks for the next.
@@ -179,7 +184,7 @@ impl<H: Calls> Root<H> {
 
     /// The streams whose tickets have been decided are to be woken.
     fn note_decided_tickets(&mut self) {
-        for ticket in self.cache.take_decided_tickets() {
+        for ticket in self.cache.take_decided_tickets().into_iter().chain(self.cache.take_decided_leases()) {
             self.waiters.wake_queued(ticket);
         }
     }

@@ -106,9 +106,12 @@ impl<H: Calls> Vm<H> {
         }
         let Some(root) = root_of(&mut self.roots, id) else { return };
         root.waiters.poll_due(now);
-        let quick =
-            root.waiters.any_polling() || root.cache.has_bodies_coming() || root.cache.has_active_pools();
+        let quick = root.waiters.any_polling()
+            || root.cache.has_bodies_coming()
+            || root.cache.has_active_pools()
+            || root.cache.has_waiting_leases();
         root.look_after_pools(now);
+        root.cache.look_after_leases(now);
         if !root.pace.is_ordinary(quick, now) {
             root.cache.look_after_bodies(&mut Moment { now, host: &mut Envoy::<H>::new() });
             self.wake_some(id, now);
@@ -146,6 +149,7 @@ impl<H: Calls> Vm<H> {
         }
         if let Some(root) = root_of(&mut self.roots, id) {
             root.learn(now);
+            root.cache.look_after_leases(now);
             self.wake_some(id, now);
         }
     }

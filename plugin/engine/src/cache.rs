@@ -176,6 +176,8 @@ pub(crate) struct Scratch {
     pub refused: Option<(Detail, u16)>,
     /// What the limits have said of the request at hand, until its exchange takes it.
     pub limited: Option<Box<limits::Admitted>>,
+    /// How long the request at hand may yet wait for them, if it has waited.
+    pub patience: Option<Timestamp>,
 }
 
 impl Cache {

@@ -128,8 +128,8 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
     #[cfg(feature = "limits")]
     {
         use settings::limits::{LIMITS, named_limit, refuse_unknown};
-        let Config { defaults, limits, .. } = config;
-        object.each("limits", LIMITS, |place, written| named_limit(place, written, limits));
+        let Config { defaults, limits, remote, .. } = config;
+        object.each("limits", LIMITS, |place, written| named_limit(place, written, remote, limits));
         refuse_unknown(&defaults.limits, limits, &object.place_of("defaults").member("limits"));
     }
     let Config { defaults, rules, .. } = config;

@@ -15,6 +15,8 @@ mod explaining;
 mod filling;
 mod forwarding;
 mod invalidating;
+#[cfg(feature = "limits")]
+mod leasing;
 mod looking_up;
 mod lookup;
 mod passing;
@@ -50,6 +52,8 @@ use crate::time::Timestamp;
 use admitting::Queued;
 use aside::Aside;
 use awaiting_body::AwaitingBody;
+#[cfg(feature = "limits")]
+use leasing::Leasing;
 use looking_up::LookingUp;
 use lookup::LookupRequest;
 use polling::Polling;
@@ -158,7 +162,8 @@ pub enum Directive {
         /// The moment.
         at: Timestamp,
     },
-    /// Hold the request until its ticket is decided (see [`Cache::take_decided_tickets`]), and wake it with [`Wake::Slot`].
+    /// Hold the request until its ticket is decided (see [`Cache::take_decided_tickets`] and
+    /// [`Cache::take_decided_leases`]), and wake it with [`Wake::Slot`].
     AwaitSlot {
         /// The ticket.
         ticket: u64,
@@ -209,6 +214,9 @@ fn then(said: Then) -> (State, Directive) {
         Then::Respond(reply) => (State::Finished, Directive::Respond(reply)),
         Then::Await(held, Until::Body) => (State::Held(Box::new(held)), Directive::AwaitBody),
         Then::Await(held, Until::Moment(at)) => (State::Held(Box::new(held)), Directive::AwaitMoment { at }),
+        // Its state is made where what it waits with is known.
+        #[cfg(feature = "limits")]
+        Then::Wait { .. } => (State::Relaying, Directive::Pass),
     }
 }
 
@@ -235,6 +243,9 @@ enum State {
     /// It waits for its turn to go to the origin.
     #[cfg(feature = "pools")]
     Queued(Box<Queued>),
+    /// It waits for what Redis says of a quota.
+    #[cfg(feature = "limits")]
+    Leasing(Box<Leasing>),
     Forwarding(Box<Plan>),
     /// The request went on, and nothing of its response need be read.
     Passing(Box<Passing>),
@@ -259,6 +270,8 @@ impl State {
             Self::Held(held) => held.kept_bytes(),
             #[cfg(feature = "pools")]
             Self::Queued(queued) => queued.kept_bytes(),
+            #[cfg(feature = "limits")]
+            Self::Leasing(leasing) => leasing.kept_bytes(),
             Self::Forwarding(plan) => of_plan(plan),
             Self::Refetching(waiting) => of_plan(waiting.plan()),
             Self::Storing(storing) => of_plan(storing.plan()),
@@ -407,6 +420,17 @@ impl Exchange {
             (State::Queued(queued), Event::RequestBody { .. }) => {
                 (State::Queued(queued), Directive::AwaitBody)
             }
+            #[cfg(feature = "limits")]
+            (State::Leasing(leasing), Event::Woken(_)) => leasing.on_wake(&mut self.aside, cache, moment),
+            #[cfg(feature = "limits")]
+            (State::Leasing(leasing), Event::RequestBody { .. }) => {
+                (State::Leasing(leasing), Directive::AwaitBody)
+            }
+            #[cfg(feature = "limits")]
+            (State::Leasing(leasing), Event::Ended) => {
+                leasing.abandon(cache, moment);
+                (State::Finished, Directive::Pass)
+            }
             (State::AwaitingBody(waiting), Event::RequestBody { chunk, end_of_stream }) => {
                 waiting.on_chunk(chunk, end_of_stream, cache, moment)
             }
@@ -493,6 +517,8 @@ impl Exchange {
                     State::Queued(queued) => {
                         self.aside.wake(*queued, true, cache, moment);
                     }
+                    #[cfg(feature = "limits")]
+                    State::Leasing(leasing) => leasing.abandon(cache, moment),
                     _ => {}
                 }
                 (State::Relaying, Directive::Pass)
@@ -524,6 +550,8 @@ impl Exchange {
             State::Held(held) => held.name(),
             #[cfg(feature = "pools")]
             State::Queued(_) => "queued",
+            #[cfg(feature = "limits")]
+            State::Leasing(_) => "leasing",
             State::Forwarding(_) => "forwarding",
             State::Passing(_) => "passing",
             State::Refetching(_) => "refetching",
@@ -594,12 +622,22 @@ impl Exchange {
         matches!(self.state, State::LookingUp(_))
     }
 
+    /// Whether the request is held for what Redis says of a quota.
+    pub const fn awaits_lease(&self) -> bool {
+        #[cfg(feature = "limits")]
+        return matches!(self.state, State::Leasing(_));
+        #[cfg(not(feature = "limits"))]
+        false
+    }
+
     /// Whether the request is held for another's fetch, of this Envoy or of the fleet, or by a stage until a moment.
     pub fn awaits_fill(&self) -> bool {
         match &self.state {
             State::Waiting(_) | State::Polling(_) => true,
             #[cfg(feature = "pools")]
             State::Queued(_) => true,
+            #[cfg(feature = "limits")]
+            State::Leasing(_) => true,
             State::Held(held) => !held.awaits_body(),
             _ => false,
         }

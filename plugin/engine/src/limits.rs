@@ -6,33 +6,47 @@
 //!
 //! - [`bucket`]: the arithmetic, in whole numbers
 //! - `keys`: who a request is from
-//! - `slices`: what a worker holds; `ways` and `node`: the pool of the node; [`lease`]: the fleet's bucket
+//! - `slices`: what a worker holds; `ways` and `node`: the pool of the node
+//! - [`lease`]: the fleet's bucket; `stock`, `drawing` and `fleet`: what the node holds of it; `tickets`: who waits for Redis; `leasing`: all that
 //! - [`told`]: what a client reads of it
 //!
 //! A slice counts against the burst until it is spent, so no window of time admits more than quota and burst, to the token.
 
 pub mod bucket;
+mod drawing;
+mod fleet;
 mod keys;
 pub mod lease;
+mod leasing;
 mod node;
+mod outcome;
 mod peek;
 mod slices;
+mod stock;
+mod tickets;
 pub mod told;
 mod ways;
 
 #[cfg(feature = "limits")]
 #[cfg(test)]
+mod fleet_tests;
+#[cfg(feature = "limits")]
+#[cfg(test)]
 mod tests;
 
-use bucket::Rate;
+use fleet::{Correction, FleetPool};
 pub use keys::Keyed;
 use keys::keyed;
+pub use leasing::{NoAnswer, Patience};
 use node::{Ask, Given, NodePool, pause_ms};
+pub use outcome::{Admitted, Counts, Denied, Refused, Standing, Tally};
+use outcome::{Not, Owing, Took};
 pub use peek::Peeked;
 use slices::Slices;
+use tickets::Tickets;
 
 use crate::callers::Asking;
-use crate::config::{Limit, LimitCounts, LimitHeaders, LimitOnFailure, LimitScope};
+use crate::config::{Limit, LimitCounts, LimitHeaders, LimitScope};
 use crate::host::SharedData;
 use crate::time::Timestamp;
 
@@ -41,103 +55,22 @@ use crate::time::Timestamp;
 pub struct Limits {
     slices: Slices,
     pool: NodePool,
+    fleet: FleetPool,
+    tickets: Tickets,
+    /// Redis is not asked before.
+    unreachable_until: Timestamp,
     /// Keys that hold tokens, which are given back if they are not spent.
-    lent: Vec<Keyed>,
+    lent: Vec<Lent>,
     counts: Counts,
     by_rule: Vec<Tally>,
     by_limit: Vec<Tally>,
 }
 
-/// What happened since it was last asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Questions to the node's pool.
-    pub asked: u64,
-    /// Requests whose key shares a bucket with others, since there is no room for one of its own.
-    pub crowded: u64,
-    /// Requests that were refused because other workers were first again and again.
-    pub contended: u64,
-    /// Keys whose tokens were given back.
-    pub returned: u64,
-}
-
-/// Requests of a rule, or those that a limit was asked about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Admitted.
-    pub admitted: u64,
-    /// Refused.
-    pub refused: u64,
-    /// Admitted, though a limit that only watches would have refused them.
-    pub shadowed: u64,
-}
-
-/// What a client has left of the tightest of its quotas.
+/// A key of which this worker holds tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Which limit of the policy.
-    pub limit: usize,
-    /// Its rate.
-    pub rate: Rate,
-    /// Tokens that are left, as far as this worker knows.
-    pub left: u64,
-    /// Milliseconds until none is missing.
-    pub full_in: u64,
-}
-
-/// Why a request is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Which limit of the policy.
-    pub limit: usize,
-    /// Its rate.
-    pub rate: Rate,
-    /// Milliseconds until it would be admitted.
-    pub wait: u64,
-    /// What counts for the fleet cannot be asked.
-    pub unavailable: bool,
-}
-
-/// What a request was admitted on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Admitted {
-    /// The tightest quota of which clients are told.
-    pub standing: Option<Standing>,
-    /// Limits that wait for what the response says it has cost.
-    owing: Vec<Owing>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Owing {
-    limit: usize,
+struct Lent {
     keyed: Keyed,
-}
-
-impl Admitted {
-    /// Whether there is nothing to do with the response.
-    pub const fn is_over(&self) -> bool {
-        self.standing.is_none() && self.owing.is_empty()
-    }
-
-    /// The same after further limits.
-    fn note(&mut self, standing: Standing) {
-        // By the time that is missing to the full burst, compared by parts of it.
-        let missing = |standing: &Standing| {
-            u128::from(standing.rate.burst().saturating_sub(standing.left)) * 1_000_000
-                / u128::from(standing.rate.burst())
-        };
-        if self.standing.is_none_or(|other| missing(&standing) > missing(&other)) {
-            self.standing = Some(standing);
-        }
-    }
-}
-
-/// How tokens were taken, to give them back.
-#[derive(Clone, Copy)]
-enum Took {
-    Slice,
-    Pool,
-    Nothing,
+    scope: LimitScope,
 }
 
 /// The keys that a request has for those of a rule's limits that count it so. Empty for most rules.
@@ -159,6 +92,9 @@ impl Limits {
         Self {
             slices: Slices::new(worker_keys),
             pool: NodePool::new(node_keys),
+            fleet: FleetPool::new(node_keys),
+            tickets: Tickets::default(),
+            unreachable_until: Timestamp::default(),
             lent: Vec::new(),
             counts: Counts::default(),
             by_rule: Vec::new(),
@@ -170,47 +106,70 @@ impl Limits {
     /// Adds to `admitted` what they say.
     ///
     /// # Errors
-    /// The limit that refuses.
+    /// The limit that refuses, or what is to be waited for.
     pub fn admit(
         &mut self,
         limits: &[Limit],
-        rule_index: usize,
-        asked: &[(usize, Keyed)],
+        (rule_index, asked): (usize, &[(usize, Keyed)]),
+        patience: Patience,
         admitted: &mut Admitted,
         now: Timestamp,
         data: &mut dyn SharedData,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Denied> {
         let now_ms = now.as_millis();
         let asked = asked.iter().filter_map(|(at, keyed)| Some((*at, limits.get(*at)?, *keyed)));
         let asked: Vec<(usize, &Limit, Keyed)> = asked.collect();
         // Who is refused by one takes nothing from the others, and costs nobody a call.
-        let known = asked.iter().filter(|(_, limit, _)| !limit.shadow).filter_map(|(at, _, keyed)| {
-            let until = self.slices.get(keyed.hash)?.refused_until;
+        let known = asked.iter().filter(|(_, limit, _)| !limit.shadow).filter_map(|(at, limit, keyed)| {
+            let slice = self.slices.get(keyed.hash)?;
+            let until = slice.refused_until;
+            if until > now_ms && limit.scope == LimitScope::Fleet {
+                // What is asked for in vain is asked for all the same: a node gets its part of what there is by it.
+                slice.demand = slice.demand.saturating_add(limit.cost);
+            }
             (until > now_ms).then(|| Refused::new(*at, keyed, until - now_ms))
         });
         let mut refused = known.max_by_key(|refused| refused.wait);
-        let mut shadowed = false;
+        let (mut shadowed, mut shadowed_by, mut waits) = (false, Vec::new(), Vec::new());
         let mut taken: Vec<(Keyed, u32, Took)> = Vec::with_capacity(asked.len());
+        let owing = admitted.owing.len();
         for (at, limit, keyed) in &asked {
             if refused.is_some() {
                 break;
             }
-            match self.take(*at, limit, keyed, now_ms, data) {
+            let took = match limit.scope {
+                LimitScope::Node => self.take(*at, limit, keyed, now_ms, data).map_err(Not::from),
+                LimitScope::Fleet => self.take_of_fleet((*at, limit, keyed), patience, now, data),
+            };
+            match took {
                 Ok((standing, took)) => {
                     taken.push((*keyed, limit.cost, took));
                     if limit.headers == LimitHeaders::All && !limit.shadow && !matches!(took, Took::Nothing) {
                         admitted.note(standing);
                     }
                     if limit.cost_header.is_some() {
-                        admitted.owing.push(Owing { limit: *at, keyed: *keyed });
+                        let scope = limit.scope;
+                        admitted.owing.push(Owing { limit: *at, keyed: *keyed, scope });
                     }
                 }
-                Err(_) if limit.shadow => {
+                // What is to be known of the other limits is asked meanwhile.
+                Err(Not::Yet(key)) => waits.push((key, limit.cost)),
+                Err(Not::Refused(_)) if limit.shadow => {
                     shadowed = true;
-                    count(&mut self.by_limit, *at, |tally| tally.shadowed += 1);
+                    shadowed_by.push(*at);
                 }
-                Err(refusal) => refused = Some(refusal),
+                Err(Not::Refused(refusal)) => refused = Some(refusal),
             }
+        }
+        if refused.is_none() && !waits.is_empty() {
+            for (keyed, cost, took) in taken {
+                self.untake(&keyed, cost, took, now_ms, data);
+            }
+            admitted.owing.truncate(owing);
+            return Err(self.wait(waits, patience, now));
+        }
+        for at in shadowed_by {
+            count(&mut self.by_limit, at, |tally| tally.shadowed += 1);
         }
         count(&mut self.by_rule, rule_index, |tally| {
             tally.refused += u64::from(refused.is_some());
@@ -227,7 +186,7 @@ impl Limits {
         for (keyed, cost, took) in taken {
             self.untake(&keyed, cost, took, now_ms, data);
         }
-        Err(refused)
+        Err(Denied::Refused(refused))
     }
 
     /// Takes the tokens of one request.
@@ -240,18 +199,7 @@ impl Limits {
         data: &mut dyn SharedData,
     ) -> Result<(Standing, Took), Refused> {
         let rate = keyed.rate;
-        let standing = |left: u64| {
-            let missing = rate.full().saturating_sub(rate.units(left));
-            Standing { limit: at, rate, left, full_in: rate.time_for(missing) }
-        };
-        if limit.scope == LimitScope::Fleet && limit.on_failure != LimitOnFailure::Share {
-            return match limit.on_failure {
-                LimitOnFailure::Closed => {
-                    Err(Refused { unavailable: true, ..Refused::new(at, keyed, UNAVAILABLE_MS) })
-                }
-                _ => Ok((standing(rate.burst()), Took::Nothing)),
-            };
-        }
+        let standing = |left| Standing::of(at, rate, left);
         let (mut wish, mut back) = (0, None);
         if let Some(slice) = self.slices.entry(keyed.hash, now_ms) {
             if slice.refused_until > now_ms {
@@ -270,7 +218,7 @@ impl Limits {
             Given::Lent { held, left } => {
                 if let Some(slice) = slice {
                     slice.take(held, left, now_ms);
-                    self.note_lent(keyed, held);
+                    self.note_lent(Lent { keyed: *keyed, scope: LimitScope::Node }, held);
                 }
                 Ok((standing(left.saturating_add(held.into())), Took::Pool))
             }
@@ -295,6 +243,8 @@ impl Limits {
                 let ask = Ask { hash: keyed.hash, limit: keyed.limit, need: 0, wish: 0, back: None };
                 self.pool.correct(&ask, keyed.rate.units(cost.into()), &keyed.rate, now_ms, data);
             }
+            (Took::Stock, _) => self.fleet.correct(keyed, Correction::Untaken(cost), now_ms, data),
+            (Took::Share, _) => self.fleet.correct(keyed, Correction::Unshared(cost), now_ms, data),
             _ => {}
         }
     }
@@ -309,7 +259,7 @@ impl Limits {
         now: Timestamp,
         data: &mut dyn SharedData,
     ) {
-        for Owing { limit, keyed } in std::mem::take(&mut admitted.owing) {
+        for Owing { limit, keyed, scope } in std::mem::take(&mut admitted.owing) {
             let Some(limit) = limits.get(limit) else { continue };
             let cost = limit.cost_header.as_ref().and_then(|name| cost_in(name));
             let owed = cost.unwrap_or_default().min(MOST_COST).saturating_sub(limit.cost.into());
@@ -317,6 +267,11 @@ impl Limits {
                 continue;
             }
             let back = self.slices.get(keyed.hash).and_then(|slice| slice.give_back(now.as_millis()));
+            if scope == LimitScope::Fleet {
+                let tokens = u32::try_from(owed).unwrap_or(u32::MAX);
+                self.fleet.correct(&keyed, Correction::Owed { tokens, back }, now.as_millis(), data);
+                continue;
+            }
             let ask = Ask { hash: keyed.hash, limit: keyed.limit, need: 0, wish: 0, back };
             let units = keyed.rate.units(owed);
             self.pool.correct(&ask, units.saturating_neg(), &keyed.rate, now.as_millis(), data);
@@ -327,7 +282,7 @@ impl Limits {
     pub fn tidy(&mut self, now: Timestamp, data: &mut dyn SharedData) {
         let now_ms = now.as_millis();
         let (mut at, mut returned) = (0, 0);
-        while let Some(keyed) = self.lent.get(at).copied() {
+        while let Some(Lent { keyed, scope }) = self.lent.get(at).copied() {
             let slice = self.slices.get(keyed.hash);
             if let Some(slice) = slice {
                 if now_ms.saturating_sub(slice.asked_at) < IDLE_MS {
@@ -342,7 +297,12 @@ impl Limits {
                 {
                     let ask =
                         Ask { hash: keyed.hash, limit: keyed.limit, need: 0, wish: 0, back: Some(back) };
-                    self.pool.correct(&ask, 0, &keyed.rate, now_ms, data);
+                    match scope {
+                        LimitScope::Node => {
+                            self.pool.correct(&ask, 0, &keyed.rate, now_ms, data);
+                        }
+                        LimitScope::Fleet => self.fleet.correct(&keyed, Correction::Back(back), now_ms, data),
+                    }
                     returned += 1;
                     self.counts.returned += 1;
                 }
@@ -353,18 +313,18 @@ impl Limits {
 
     /// Keys that this worker remembers, and the bytes that it takes.
     pub const fn usage(&self) -> (usize, usize) {
-        let bytes = self.slices.bytes() + self.lent.capacity() * size_of::<Keyed>();
+        let bytes = self.slices.bytes() + self.lent.capacity() * size_of::<Lent>();
         (self.slices.len(), bytes)
     }
 
     /// Bytes that it may take.
     pub const fn budget(&self) -> usize {
-        self.slices.most_bytes() + MOST_LENT * size_of::<Keyed>()
+        self.slices.most_bytes() + MOST_LENT * size_of::<Lent>()
     }
 
     /// What happened since the last time, and what became of the requests of each rule by its index.
     pub fn take_counts(&mut self) -> (Counts, impl Iterator<Item = (usize, Tally)>) {
-        let crowded = std::mem::take(&mut self.pool.crowded);
+        let crowded = std::mem::take(&mut self.pool.crowded) + std::mem::take(&mut self.fleet.crowded);
         let counts = Counts { crowded, ..std::mem::take(&mut self.counts) };
         let tallies = self.by_rule.iter_mut().map(std::mem::take).enumerate();
         (counts, tallies.filter(|(_, tally)| *tally != Tally::default()))
@@ -376,10 +336,10 @@ impl Limits {
         tallies.filter(|(_, tally)| *tally != Tally::default())
     }
 
-    fn note_lent(&mut self, keyed: &Keyed, held: u32) {
+    fn note_lent(&mut self, lent: Lent, held: u32) {
         // Past the bound what is not spent is forgotten instead of given back.
-        if held > 0 && self.lent.len() < MOST_LENT && self.lent.last() != Some(keyed) {
-            self.lent.push(*keyed);
+        if held > 0 && self.lent.len() < MOST_LENT && self.lent.last() != Some(&lent) {
+            self.lent.push(lent);
         }
     }
 }
@@ -392,12 +352,6 @@ fn count(tallies: &mut Vec<Tally>, index: usize, how: impl FnOnce(&mut Tally)) {
     tallies.get_mut(index).map(how);
 }
 
-impl Refused {
-    const fn new(limit: usize, keyed: &Keyed, wait: u64) -> Self {
-        Self { limit, rate: keyed.rate, wait, unavailable: false }
-    }
-}
-
 /// After so long without a question to the node a worker gives back what it holds.
 const IDLE_MS: u64 = 100;
 /// Keys whose tokens are given back.
@@ -406,5 +360,3 @@ const MOST_LENT: usize = 1024;
 const MOST_RETURNED: usize = 64;
 /// The most that a response can say it has cost.
 const MOST_COST: u64 = 1_000_000_000;
-/// When to come again where nothing is known.
-const UNAVAILABLE_MS: u64 = 1_000;

@@ -41,6 +41,14 @@ pub(crate) enum Then {
     Respond(Reply),
     /// It waits, and keeps this.
     Await(Held, Until),
+    /// It goes through the stages again once its ticket has been decided.
+    #[cfg(feature = "limits")]
+    Wait {
+        /// The ticket.
+        ticket: u64,
+        /// When it has waited enough.
+        until: Timestamp,
+    },
 }
 
 /// What a stage waits for.

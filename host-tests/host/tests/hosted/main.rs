@@ -10,6 +10,7 @@ mod explaining;
 mod failing;
 mod hostile;
 mod informing;
+mod leasing;
 mod pooled;
 mod purging;
 mod recasting;

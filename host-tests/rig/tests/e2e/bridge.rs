@@ -176,7 +176,7 @@ fn a_redis_with_tls_and_a_user_is_used_and_emptied() {
             &format!("tls-ca-cert-file {}", certificates.authority()),
             "tls-auth-clients no",
             "user default off",
-            "user fleet on >secret ~selvage:* resetchannels -@all +get +set +setex +del +eval +evalsha +ping +scan +unlink",
+            "user fleet on >secret ~selvage:* resetchannels -@all +get +set +setex +del +eval +evalsha +time +ping +scan +unlink",
         ];
         lines.join("\n")
     });

@@ -18,6 +18,7 @@ mod examples;
 mod explaining;
 mod failing;
 mod fleet;
+mod fleet_limits;
 mod fuzz;
 mod gauges;
 mod informing;

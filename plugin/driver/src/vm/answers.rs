@@ -28,6 +28,14 @@ impl<H: Calls> Vm<H> {
         if let Some((id, context)) = self.roots.iter_mut().find_map(held) {
             return self.fetched(context, id, headers, size);
         }
+        let lease = |root: &mut Root<H>| root.remote.take_lease(token).map(|lease| (root.id, lease));
+        if let Some((id, lease)) = self.roots.iter_mut().find_map(lease) {
+            let ((head, body), breakers) = (at_hand::<H>(headers, size), &mut self.breakers);
+            let Some(root) = root_of(&mut self.roots, id) else { return };
+            root.remote.judge_lease(lease, head, body, breakers, &mut root.cache, now);
+            // Those who have waited for it go on at once.
+            return self.wake_some(id, now);
+        }
         let batch = |root: &mut Root<H>| root.remote.take_batch(token).map(|batch| (root.id, batch));
         if let Some((id, batch)) = self.roots.iter_mut().find_map(batch) {
             let ((head, body), breakers) = (at_hand::<H>(headers, size), &mut self.breakers);

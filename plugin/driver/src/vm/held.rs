@@ -10,7 +10,11 @@ use crate::stream::{BuildIdHasher, Stream};
 
 /// The streams that are held.
 #[derive(Default)]
-pub(super) struct HeldBodies(Vec<HeldBody>);
+pub(super) struct HeldBodies {
+    held: Vec<HeldBody>,
+    /// Streams that wait for something else first, with the bytes of the body that have come, and whether it is whole.
+    arrived: Vec<(u32, (usize, bool))>,
+}
 
 /// A stream held for its request's body.
 struct HeldBody {
@@ -23,28 +27,41 @@ struct HeldBody {
 impl HeldBodies {
     /// A stream is held from now on.
     pub fn add(&mut self, context: u32, now: Timestamp) {
-        self.0.push(HeldBody { context, since: now, seen: 0 });
+        self.held.push(HeldBody { context, since: now, seen: 0 });
     }
 
     /// Bytes of the body taken in so far, if the stream is held.
     pub fn seen(&mut self, context: u32) -> Option<&mut usize> {
-        self.0.iter_mut().find(|held| held.context == context).map(|held| &mut held.seen)
+        self.held.iter_mut().find(|held| held.context == context).map(|held| &mut held.seen)
     }
 
     /// A stream is not held any more.
     pub fn forget(&mut self, context: u32) {
-        self.0.retain(|held| held.context != context);
+        self.held.retain(|held| held.context != context);
+        self.take_arrived(context);
+    }
+
+    /// So much of the body has come of a stream that waits for something else.
+    pub fn note_arrived(&mut self, context: u32, size: usize, is_whole: bool) {
+        self.take_arrived(context);
+        self.arrived.push((context, (size, is_whole)));
+    }
+
+    /// What has come of the body of a stream that waited for something else, if any has.
+    pub fn take_arrived(&mut self, context: u32) -> Option<(usize, bool)> {
+        let at = self.arrived.iter().position(|(known, _)| *known == context)?;
+        Some(self.arrived.swap_remove(at).1)
     }
 
     /// How many are held.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.held.len()
     }
 
     /// Lets requests go whose bodies never came: Envoy shows bodies of held requests only where the plugin's
     /// `allow_on_headers_stop_iteration` is true.
     pub fn release<H: Calls>(&mut self, streams: &mut HashMap<u32, Stream, BuildIdHasher>, now: Timestamp) {
-        self.0.retain(|held| {
+        self.held.retain(|held| {
             if held.seen > 0 || now.since(held.since) < HELD_AT_MOST {
                 return true;
             }

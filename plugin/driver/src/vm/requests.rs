@@ -34,6 +34,9 @@ impl<H: Calls> Vm<H> {
     pub fn request_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
         match self.streams.get(&context) {
             Some(Stream::Exchange(exchange)) if exchange.awaits_remote() || exchange.awaits_fill() => {
+                if exchange.awaits_lease() {
+                    self.held.note_arrived(context, size, end_of_stream);
+                }
                 return Action::Pause;
             }
             Some(Stream::Exchange(exchange)) if exchange.awaits_request_body() => {}
@@ -77,6 +80,7 @@ impl<H: Calls> Vm<H> {
     /// Lets a few of the streams go on that need not wait any more. The next ones go on in another call.
     pub(super) fn wake_some(&mut self, id: u32, now: Timestamp) {
         let Some(root) = root_of(&mut self.roots, id) else { return };
+        let mut bodies = Vec::new();
         for (context, wake) in root.next_awake() {
             // A stream that has ended is not in the table any more.
             let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else { continue };
@@ -86,12 +90,25 @@ impl<H: Calls> Vm<H> {
                 continue;
             }
             let directive = exchange.on(Event::Woken(wake), &mut root.cache, &mut moment);
-            if apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now)
-                == Step::Goes
-            {
-                H::resume_request();
+            let step = apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
+            match step {
+                Step::Goes => H::resume_request(),
+                // Its body is part of its key, and may have come while it waited for something else.
+                Step::AwaitsBody => {
+                    self.held.add(context, now);
+                    bodies.extend(self.held.take_arrived(context).map(|arrived| (context, arrived)));
+                }
+                _ => {}
+            }
+            if step != Step::AwaitsFill {
+                self.held.take_arrived(context);
             }
         }
         root.after_event();
+        for (context, (size, end_of_stream)) in bodies {
+            if H::act_for(context) && self.request_body(context, size, end_of_stream) == Action::Continue {
+                H::resume_request();
+            }
+        }
     }
 }

@@ -2,14 +2,20 @@
 
 use super::{Cache, Moment};
 use crate::callers::Asking;
-use crate::limits::{Admitted, Limits, Refused, keys_of, told};
+use crate::limits::lease::{LeaseAnswer, LeaseRequest};
+use crate::limits::{Admitted, Denied, Limits, NoAnswer, Patience, Refused, keys_of, told};
 use crate::policy::{LimitCounts, Policy, Rule};
 use crate::request::Request;
+use crate::time::Timestamp;
 
 /// Room for the keys that the policy lets there be; none is taken before it is used.
 pub(super) fn limits(policy: &Policy) -> Limits {
     #[cfg(feature = "limits")]
-    return Limits::new(policy.worker.limit_keys, policy.node.limit_keys);
+    {
+        let mut limits = Limits::new(policy.worker.limit_keys, policy.node.limit_keys);
+        limits.begin_leasing(0, policy.remote.timeout);
+        limits
+    }
     #[cfg(not(feature = "limits"))]
     Limits::new(0, 0)
 }
@@ -18,16 +24,16 @@ impl Cache {
     /// Asks the limits of a rule that count such requests.
     ///
     /// # Errors
-    /// The limit that refuses.
+    /// The limit that refuses, or what is to be waited for.
     #[inline(never)]
     pub(crate) fn ask_limits(
         &mut self,
         request: &Request<'_>,
         (rule_index, rule): (usize, &Rule),
-        counts: LimitCounts,
+        (counts, patience): (LimitCounts, Patience),
         admitted: &mut Admitted,
         moment: &mut Moment<'_>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Denied> {
         let limits = &self.policy.limits;
         let mut peer = || moment.host.peer();
         let mut asking = Asking { request, rule: &rule.name, peer: &mut peer };
@@ -35,9 +41,10 @@ impl Cache {
         if keys.is_empty() {
             return Ok(());
         }
-        let asked = self.limits.admit(limits, rule_index, &keys, admitted, moment.now, moment.host);
+        let asked =
+            self.limits.admit(limits, (rule_index, &keys), patience, admitted, moment.now, moment.host);
         #[cfg(feature = "operators")]
-        if let Err(refused) = &asked
+        if let Err(Denied::Refused(refused)) = &asked
             && let Some((_, keyed)) = keys.iter().find(|(at, _)| *at == refused.limit)
         {
             self.insight.note_refused(refused.limit, keyed);
@@ -65,6 +72,67 @@ impl Cache {
     pub(crate) fn told_of_refusal(&self, refused: &Refused) -> (u16, Vec<told::Line>, Vec<u8>) {
         let (status, content) = told::problem(&self.policy.limits, refused);
         (status, told::of_refusal(&self.policy.limits, refused), content)
+    }
+
+    /// Makes the numbers of this worker's questions others than those of the other workers.
+    pub fn seed_limits(&mut self, random: u64) {
+        self.limits.begin_leasing(random, self.policy.remote.timeout);
+    }
+
+    /// What is to be asked of Redis next. To be given back with [`Cache::lease_answered`].
+    #[inline]
+    pub fn next_lease(&mut self) -> Option<LeaseRequest> {
+        if cfg!(feature = "limits") && self.limits.has_questions() {
+            self.limits.next_question()
+        } else {
+            None
+        }
+    }
+
+    /// Redis has answered, or has not.
+    pub fn lease_answered(
+        &mut self,
+        request: &LeaseRequest,
+        answer: Result<LeaseAnswer, NoAnswer>,
+        moment: &mut Moment<'_>,
+    ) {
+        // Workers that wait for it are called as for a change.
+        self.changes_to_tell |= self.limits.answered(request, answer, moment.now, moment.host);
+    }
+
+    /// Redis is not to be asked for leases before this moment.
+    pub fn leave_leases_alone(&mut self, until: Timestamp) {
+        self.limits.leave_redis_alone(until);
+    }
+
+    /// Requests that wait for answers of other workers look whether these have come; who has waited enough goes on.
+    #[inline]
+    pub fn look_after_leases(&mut self, now: Timestamp) {
+        if self.limits.waiting() > 0 {
+            self.limits.look_again(now);
+        }
+    }
+
+    /// Whether requests wait for Redis to say what is left of a quota.
+    #[inline]
+    pub const fn has_waiting_leases(&self) -> bool {
+        self.limits.waiting() > 0
+    }
+
+    /// A request that waited for Redis is gone.
+    pub(crate) fn leave_lease(&mut self, ticket: u64) {
+        self.limits.leave(ticket);
+    }
+
+    /// Tickets that were decided since this was last asked.
+    pub fn take_decided_leases(&mut self) -> Vec<u64> {
+        self.limits.take_decided()
+    }
+
+    /// Whether there are tickets whose holders are to be woken.
+    #[inline]
+    pub const fn has_decided_leases(&self) -> bool {
+        self.limits.has_decided()
     }
 
     /// Keys of limits that this worker remembers, and the bytes that it takes.
@@ -104,5 +172,9 @@ impl Cache {
         self.stats.add("limit_events", "returned", counts.returned);
         self.stats.add("limit_events", "crowded", counts.crowded);
         self.stats.add("limit_events", "contended", counts.contended);
+        self.stats.add("limit_events", "fleet-asked", counts.fleet_asked);
+        self.stats.add("limit_events", "fleet-granted", counts.fleet_granted);
+        self.stats.add("limit_events", "fleet-failed", counts.fleet_failed);
+        self.stats.add("limit_events", "fleet-waited", counts.fleet_waited);
     }
 }

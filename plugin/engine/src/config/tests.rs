@@ -162,6 +162,9 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
         }
         limit.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
         json = json!({ "limits": [limit] });
+        if member.path == "scope" {
+            json["remote"] = json!({ "enabled": true });
+        }
     } else if let Some(listed) = listed {
         if json.get("name").is_none() {
             json["name"] = json!("r");
@@ -373,6 +376,9 @@ fn every_described_default_is_the_codes_and_every_member_changes_something() {
             }
             "rules[]" => parse(r#"{"rules":[{"name":"r"}]}"#),
             "pools[]" => parse(r#"{"pools":[{"name":"r"}]}"#),
+            "limits[]" if member.path == "scope" => {
+                parse(&written(&member, place, json!("node")).to_string())
+            }
             "limits[]" if member.path == "cost" => parse(&written(&member, place, json!(1)).to_string()),
             "limits[]" => parse(&json!({ "limits": [a_limit("l")] }).to_string()),
             _ => Config::default(),

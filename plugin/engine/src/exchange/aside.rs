@@ -7,6 +7,8 @@
 use super::admitting::{Admitting, Queued};
 #[cfg(feature = "operators")]
 use super::explaining::Explaining;
+#[cfg(feature = "limits")]
+use super::leasing::Leasing;
 use super::{Added, Directive, Event, State};
 #[cfg(feature = "limits")]
 use crate::cache::FillEnd;
@@ -15,7 +17,7 @@ use crate::fields::Fields;
 use crate::policy::{Policy, Rule};
 use crate::request::Request;
 #[cfg(feature = "limits")]
-use crate::{policy::LimitCounts, stages::limits};
+use crate::{limits::Patience, policy::LimitCounts, stages::Then, stages::limits, time::Timestamp};
 
 /// What is kept of a request in every state: nothing, for most.
 #[derive(Default)]
@@ -43,9 +45,11 @@ struct Kept {
 
 /// A request that limits count if it goes to the origin.
 #[cfg(feature = "limits")]
-struct Counted {
+pub(super) struct Counted {
     rule: usize,
-    head: Vec<u8>,
+    pub(super) head: Vec<u8>,
+    /// How long it may yet wait for Redis, if it has waited.
+    until: Option<Timestamp>,
 }
 
 impl Aside {
@@ -78,10 +82,17 @@ impl Aside {
                 policy.limits.get(*index).is_some_and(|limit| limit.counts == LimitCounts::Forwarded)
             };
             if rule.limited.iter().any(forwarded) {
-                let counted = Counted { rule: rule_index, head: head.to_vec() };
+                let counted = Counted { rule: rule_index, head: head.to_vec(), until: None };
                 self.kept.get_or_insert_default().counted = Some(Box::new(counted));
             }
         }
+    }
+
+    /// It has waited on its way to the origin: the limits are asked again.
+    #[cfg(feature = "limits")]
+    pub(super) fn count_again(&mut self, mut counted: Box<Counted>, until: Timestamp) {
+        counted.until = Some(until);
+        self.kept.get_or_insert_default().counted = Some(counted);
     }
 
     /// Whether capabilities keep anything of it.
@@ -205,7 +216,7 @@ impl Kept {
     fn count(
         &mut self,
         state: State,
-        directive: Directive,
+        mut directive: Directive,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
@@ -213,13 +224,23 @@ impl Kept {
             return (state, directive);
         }
         let Some(counted) = self.counted.take() else { return (state, directive) };
+        let patience = match counted.until {
+            Some(until) => Patience::Until(until),
+            None if cache.has_room_to_wait(state.kept_bytes() + counted.head.len()) => Patience::New,
+            None => Patience::None,
+        };
         let Some(fields) = Fields::parse(&counted.head) else { return (state, directive) };
         let policy = std::rc::Rc::clone(cache.policy());
         let (request, rule) = (Request::read(fields, false), policy.rule(counted.rule));
         let asked = (counted.rule, rule);
-        let Some(then) = limits::after_cache(&request, asked, &mut self.limited, cache, moment) else {
+        let Some(then) = limits::after_cache(&request, asked, patience, &mut self.limited, cache, moment)
+        else {
             return (state, directive);
         };
+        if let (Then::Wait { ticket, until }, Directive::Forward(edits)) = (&then, &mut directive) {
+            let edits = std::mem::take(edits);
+            return Leasing::before_origin((state, edits), counted, *ticket, *until);
+        }
         // The refusal says all there is to say.
         self.limited = None;
         if let State::Forwarding(plan) = state {

@@ -6,6 +6,8 @@ use super::aside::Aside;
 use super::awaiting_body::AwaitingBody;
 #[cfg(feature = "operators")]
 use super::explaining::Explaining;
+#[cfg(feature = "limits")]
+use super::leasing::Leasing;
 use super::lookup::{self, Fetch, LookupRequest, RemoteUse, settle, with_head};
 use super::passing::stay_out;
 use super::shadowing::Would;
@@ -43,6 +45,10 @@ pub(super) fn begin(
     if let Some(said) =
         stages::enter(&Seen { request: &request, end_of_stream, rule, rule_index }, cache, moment)
     {
+        #[cfg(feature = "limits")]
+        if let stages::Then::Wait { ticket, until } = said {
+            return Leasing::before_cache(head, end_of_stream, ticket, until);
+        }
         #[cfg(feature = "operators")]
         if let Some(token) = request.explain
             && cache.scratch.refused.is_some()

@@ -2,7 +2,8 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local quota, window, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local need, wish = tonumber(ARGV[4]), tonumber(ARGV[5])
-local held, lent, epoch, node = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
+local held, lent, epoch, owed = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local node, question = ARGV[10], ARGV[11]
 local full, this = burst * window, math.floor(now / 500)
 local level, at, young, old, seen = full, now, 0, 0, ''
 local kept = redis.call('GET', KEYS[1])
@@ -12,20 +13,25 @@ if kept then
 end
 local past = this - math.floor(at / 500)
 if past == 1 then young, old = 0, young elseif past > 1 then young, old = 0, 0 end
-if epoch == this and young >= lent then young = young - lent + held
-elseif epoch == this - 1 and old >= lent then old = old - lent; young = young + held end
+if epoch == this and young >= lent then young = young - lent
+elseif epoch == this - 1 and old >= lent then old = old - lent end
+young = young + held
 if now >= at then
   level = math.max(level, math.min(level + (now - at) * quota, full - (young + old) * window))
   at = now
 elseif at - now > 1000 then at = now end
-local left = math.floor(level / window)
+level = math.max(level - owed * window, -9007199254740992)
+local left, least = math.floor(level / window), math.max(need, 1)
 local granted, retry = 0, 0
-if left >= math.max(need, 1) then
-  granted = need + math.min(wish, math.floor((left - need) / 2))
-  level = level - granted * window
-  young = young + granted - need
-else
-  retry = math.max(math.ceil((math.max(need, 1) * window - level) / quota), 1)
+if need + wish > 0 then
+  if left >= least then
+    granted = need + math.min(wish, math.ceil((left - need) / 2))
+    level = level - granted * window
+    young = young + granted - need
+    left = left - granted
+  else
+    retry = math.max(math.ceil((least * window - level) / quota), 1)
+  end
 end
 local nodes, list = 1, node .. '=' .. string.format('%.0f', now)
 for id, when in string.gmatch(seen, '([^=,]+)=(%d+)') do
@@ -35,5 +41,5 @@ for id, when in string.gmatch(seen, '([^=,]+)=(%d+)') do
   end
 end
 local back = math.max(math.ceil((full - level) / quota), 10000) + 1000
-redis.call('SET', KEYS[1], string.format('%.0f %.0f %d %d %s', level, at, young, old, list), 'PX', string.format('%.0f', back))
-return {granted, retry, nodes, this}
+redis.call('SET', KEYS[1], string.format('%.0f %.0f %.0f %.0f %s', level, at, young, old, list), 'PX', string.format('%.0f', back))
+return string.format('%.0f %.0f %d %.0f %.0f %s', granted, retry, nodes, this, math.max(left, 0), question)

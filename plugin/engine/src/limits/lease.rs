@@ -1,15 +1,19 @@
 //! The fleet's bucket in Redis: what a node asks it for, and what it answers.
 //!
-//! One script does all of it, by the clock of Redis, on one key with a hash tag, so that a cluster takes it too. It counts in
-//! doubles, which are exact up to [`MOST_UNITS`](super::bucket::MOST_UNITS). What it answers is flat: webdis loses lists in lists.
+//! One script does all of it, by the clock of Redis, on one key, so that a cluster takes it too. It counts in doubles, which are
+//! exact up to [`MOST_UNITS`](super::bucket::MOST_UNITS). What it answers is one flat string: webdis dies of a list of numbers.
 //!
 //! What a node holds counts against the burst, in the epoch of Redis in which it was lent, until the node says what became of it or
 //! the next epoch has ended. The node itself forgets it sooner, [`VALID_MS`] after it has asked, so the clocks of the two need not agree.
+//! Tokens that requests wait for count as spent at once.
 
 use super::bucket::Rate;
 
 /// The script. Its key is [`key`], its arguments are [`LeaseRequest::arguments`].
 pub const SCRIPT: &str = include_str!("lease.lua");
+
+/// Its SHA-1, by which Redis knows it once it has run it.
+pub const DIGEST: &str = "9848a6ea590d7c5677ae48282d66a0d0b38b7798";
 
 /// How long a node spends what it was lent, from the moment on at which it asked.
 pub const VALID_MS: u64 = 500;
@@ -19,6 +23,8 @@ pub const VALID_MS: u64 = 500;
 pub struct LeaseRequest {
     /// The key.
     pub key: u128,
+    /// Where the node has its pool of it: what all limits of that name have in common, for a key that shares a bucket.
+    pub limit: u128,
     /// Its rate.
     pub rate: Rate,
     /// Tokens that requests wait for: all of them or none.
@@ -27,18 +33,24 @@ pub struct LeaseRequest {
     pub wish: u32,
     /// What the node holds of earlier ones.
     pub held: u32,
-    /// What it was lent then.
+    /// What Redis counts as lent to it.
     pub lent: u32,
-    /// The epoch in which that was.
+    /// The epoch in which that was; 0: Redis is to forget it by itself.
     pub epoch: u64,
+    /// Tokens that were spent without being asked for.
+    pub owed: u32,
     /// A number for the node, that no other has.
     pub node: u64,
+    /// A number for the question, which the answer repeats: webdis gives some answers to the wrong caller.
+    pub question: u64,
+    /// When it was asked, by the node's clock.
+    pub asked_at: u64,
 }
 
 impl LeaseRequest {
-    /// The arguments of the script.
-    pub fn arguments(&self) -> [String; 9] {
-        let Self { rate, need, wish, held, lent, epoch, node, .. } = self;
+    /// The arguments of the script: letters and digits.
+    pub fn arguments(&self) -> [String; 11] {
+        let Self { rate, need, wish, held, lent, epoch, owed, node, question, .. } = self;
         let numbers = [
             rate.quota(),
             rate.window_ms(),
@@ -48,15 +60,23 @@ impl LeaseRequest {
             u64::from(*held),
             u64::from(*lent),
             *epoch,
+            u64::from(*owed),
         ];
-        let [quota, window, burst, need, wish, held, lent, epoch] = numbers.map(|number| number.to_string());
-        [quota, window, burst, need, wish, held, lent, epoch, format!("{node:x}")]
+        let [quota, window, burst, need, wish, held, lent, epoch, owed] =
+            numbers.map(|number| number.to_string());
+        let [node, question] = [*node, *question].map(|number| format!("{number:x}"));
+        [quota, window, burst, need, wish, held, lent, epoch, owed, node, question]
+    }
+
+    /// The most that may be granted.
+    pub const fn most(&self) -> u32 {
+        self.need.saturating_add(self.wish)
     }
 }
 
-/// The key in Redis, below the prefix of the fleet.
-pub fn key(prefix: &str, namespace: &str, hash: u128) -> String {
-    format!("{prefix}:{{{namespace}:limit:{hash:032x}}}")
+/// The key in Redis below what all keys of the fleet begin with. It is alone in its call, so a cluster takes it wherever it lies.
+pub fn key(prefix: &str, namespace: u64, hash: u128) -> String {
+    format!("{prefix}:limit:{namespace:016x}:{hash:032x}")
 }
 
 /// What Redis answers.
@@ -70,24 +90,34 @@ pub struct LeaseAnswer {
     pub nodes: u32,
     /// The epoch of Redis.
     pub epoch: u64,
+    /// Tokens that are left in Redis.
+    pub left: u64,
 }
 
 impl LeaseAnswer {
-    /// From the numbers of the script's answer; `None` if they are no such answer to this request.
-    pub fn read(numbers: &[i64], request: &LeaseRequest) -> Option<Self> {
-        let [granted, retry, nodes, epoch] = *numbers else { return None };
+    /// From the script's answer; `None` if it is no answer to this request.
+    pub fn read(text: &[u8], request: &LeaseRequest) -> Option<Self> {
+        let mut words = std::str::from_utf8(text).ok()?.trim_ascii_end().split(' ');
+        let mut number = || words.next()?.parse::<u64>().ok();
+        let (granted, retry_after_ms, nodes, epoch, left) =
+            (number()?, number()?, number()?, number()?, number()?);
+        let question = u64::from_str_radix(words.next()?, 16).ok()?;
         let granted = u32::try_from(granted).ok()?;
-        let most = request.need.saturating_add(request.wish);
-        // More than was asked for is somebody else's answer, or a lie.
-        let fits = granted <= most && (granted == 0 || granted >= request.need);
-        fits.then_some(Self {
-            granted,
-            retry_after_ms: u64::try_from(retry).ok()?,
-            nodes: u32::try_from(nodes).ok()?.max(1),
-            epoch: u64::try_from(epoch).ok()?,
-        })
+        // More than was asked for, or than a bucket holds, is somebody else's answer, or a lie.
+        let fits = words.next().is_none()
+            && question == request.question
+            && granted <= request.most()
+            && (granted == 0 || granted >= request.need)
+            && left <= request.rate.burst()
+            && epoch > 0
+            && (1..=MOST_NODES).contains(&nodes);
+        let nodes = u32::try_from(nodes).ok()?;
+        fits.then_some(Self { granted, retry_after_ms, nodes, epoch, left })
     }
 }
+
+/// Nodes that the script counts.
+const MOST_NODES: u64 = 256;
 
 #[cfg(test)]
 mod tests {
@@ -95,22 +125,53 @@ mod tests {
 
     fn request() -> LeaseRequest {
         let rate = Rate::new(100, 60_000, 10);
-        LeaseRequest { key: 1, rate, need: 1, wish: 10, held: 2, lent: 3, epoch: 4, node: 0xabc }
+        LeaseRequest {
+            key: 1,
+            limit: 1,
+            rate,
+            need: 1,
+            wish: 10,
+            held: 2,
+            lent: 3,
+            epoch: 4,
+            owed: 5,
+            node: 0xabc,
+            question: 0xdef,
+            asked_at: 0,
+        }
     }
 
     #[test]
-    fn the_script_is_asked_with_plain_numbers_on_one_slot_of_a_cluster() {
-        assert_eq!(request().arguments().join(" "), "100 60000 10 1 10 2 3 4 abc");
-        assert_eq!(key("selvage", "main", 0xff), "selvage:{main:limit:000000000000000000000000000000ff}");
+    fn the_script_is_asked_with_plain_numbers_about_one_key() {
+        use sha1::{Digest, Sha1};
+        assert_eq!(request().arguments().join(" "), "100 60000 10 1 10 2 3 4 5 abc def");
+        assert_eq!(key("selvage:v1", 7, 0xff), format!("selvage:v1:limit:{:016x}:{:032x}", 7, 0xff));
         assert!(SCRIPT.is_ascii() && !SCRIPT.contains("KEYS[2]"));
+        let digest: String = Sha1::digest(SCRIPT).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digest, DIGEST);
     }
 
     #[test]
-    fn an_answer_that_gives_more_than_was_asked_for_is_none() {
-        let read = |numbers: &[i64]| LeaseAnswer::read(numbers, &request()).map(|answer| answer.granted);
-        assert_eq!(read(&[11, 0, 4, 7]), Some(11));
-        assert_eq!(read(&[0, 12, 4, 7]), Some(0));
-        for bad in [&[12, 0, 4, 7][..], &[-1, 0, 4, 7], &[1, -1, 4, 7], &[1, 0, 4], &[1, 0, 4, 7, 9], &[]] {
+    fn an_answer_that_gives_more_than_was_asked_for_or_is_anothers_is_none() {
+        let read = |text: &str| LeaseAnswer::read(text.as_bytes(), &request()).map(|answer| answer.granted);
+        assert_eq!(read("11 0 4 7 9 def"), Some(11));
+        assert_eq!(read("11 0 4 7 9 def\r\n"), Some(11));
+        assert_eq!(read("0 12 4 7 0 def"), Some(0));
+        for bad in [
+            "12 0 4 7 9 def",
+            "-1 0 4 7 9 def",
+            "1 -1 4 7 9 def",
+            "1 0 4 7 9 dee",
+            "1 0 4 7 9",
+            "1 0 4 7 9 def 1",
+            "1 0 0 7 9 def",
+            "1 0 257 7 9 def",
+            "1 0 4 0 9 def",
+            "1 0 4 7 11 def",
+            "1  0 4 7 9 def",
+            "",
+            "\u{e4}",
+        ] {
             assert_eq!(read(bad), None, "{bad:?}");
         }
     }

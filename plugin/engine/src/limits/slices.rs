@@ -23,12 +23,18 @@ pub(super) struct Slice {
     pub demand: u32,
     /// What the node had left then, for clients to know.
     pub left: u32,
+    /// Until when they may be spent, of what counts for the fleet.
+    until: u64,
 }
 
 impl Slice {
     /// Tokens that may be spent.
     pub const fn valid(&self, now_ms: u64) -> u32 {
-        if is_valid(epoch(self.asked_at), now_ms) { self.held } else { 0 }
+        if self.is_valid(now_ms) { self.held } else { 0 }
+    }
+
+    const fn is_valid(&self, now_ms: u64) -> bool {
+        if self.until > 0 { now_ms < self.until } else { is_valid(epoch(self.asked_at), now_ms) }
     }
 
     /// Spends tokens, if it has them.
@@ -51,7 +57,7 @@ impl Slice {
     /// What the node is told of the tokens that it lent; it is told once.
     pub const fn give_back(&mut self, now_ms: u64) -> Option<Back> {
         let back = Back { lent: self.lent, epoch: epoch(self.asked_at), left: self.held };
-        let known = self.lent > 0 && is_valid(back.epoch, now_ms);
+        let known = self.lent > 0 && self.is_valid(now_ms);
         self.held = 0;
         self.lent = 0;
         if known { Some(back) } else { None }
@@ -60,7 +66,20 @@ impl Slice {
     /// The node was asked.
     pub fn take(&mut self, held: u32, left: u64, now_ms: u64) {
         let left = u32::try_from(left).unwrap_or(u32::MAX);
-        *self = Self { asked_at: now_ms, held, lent: held, demand: 0, left, refused_until: 0, ..*self };
+        *self =
+            Self { asked_at: now_ms, held, lent: held, demand: 0, left, refused_until: 0, until: 0, ..*self };
+    }
+
+    /// The same of what counts for the fleet, which may be spent until a moment.
+    pub fn take_until(&mut self, held: u32, left: u64, until: u64, now_ms: u64) {
+        self.take(held, left, now_ms);
+        self.until = until;
+    }
+
+    /// What it was asked for since the node last heard of it.
+    pub const fn take_demand(&mut self, now_ms: u64) -> u32 {
+        self.asked_at = now_ms;
+        std::mem::replace(&mut self.demand, 0)
     }
 
     /// Whether nothing is lost with it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bucket::Bucket;
+use super::bucket::Rate;
 use super::*;
 use crate::config::Config;
 use crate::fields::FieldBlock;
@@ -39,7 +40,11 @@ fn ask_all(
     let mut admitted = Admitted::default();
     let now = Timestamp::from_millis(now);
     let keys = keys_of(limits, limited, LimitCounts::Requests, &mut asking);
-    worker.admit(limits, 0, &keys, &mut admitted, now, data).map(|()| admitted)
+    match worker.admit(limits, (0, &keys), Patience::New, &mut admitted, now, data) {
+        Ok(()) => Ok(admitted),
+        Err(Denied::Refused(refused)) => Err(refused),
+        Err(waits @ Denied::Waits { .. }) => panic!("{waits:?}"),
+    }
 }
 
 fn random(seed: &mut u64) -> u64 {

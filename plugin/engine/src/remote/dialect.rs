@@ -15,6 +15,7 @@ pub use webdis::WebdisOptions;
 
 use crate::breaker::CallResult;
 use crate::fields::Fields;
+use crate::limits::lease::{self, LeaseRequest};
 use crate::policy;
 use crate::remote::readiness::Outcome;
 
@@ -58,6 +59,15 @@ pub enum Command<'a> {
         /// Seconds to keep it; 0 counts as 1.
         ttl_seconds: u64,
     },
+    /// Lease tokens of a limit: [`Answer::Value`], for [`LeaseAnswer::read`](crate::limits::lease::LeaseAnswer::read).
+    Lease {
+        /// The key, see [`limit_key`].
+        key: &'a str,
+        /// What is asked for.
+        request: &'a LeaseRequest,
+        /// The script is named by its digest: Redis is believed to know it.
+        by_digest: bool,
+    },
     /// Ask whether the store is there and what it can do.
     Probe,
 }
@@ -75,6 +85,8 @@ pub enum Kind {
     Delete,
     /// Of [`Command::Add`].
     Add,
+    /// Of [`Command::Lease`].
+    Lease,
     /// Of [`Command::Probe`].
     Probe,
 }
@@ -95,6 +107,7 @@ impl Command<'_> {
             Self::Set { .. } => Kind::Set,
             Self::Delete { .. } => Kind::Delete,
             Self::Add { .. } => Kind::Add,
+            Self::Lease { .. } => Kind::Lease,
             Self::Probe => Kind::Probe,
         }
     }
@@ -187,7 +200,7 @@ impl DialectError {
             // Who may not write may still look up.
             (Self::Unauthorized, Kind::Set | Kind::Delete | Kind::Add) => CallResult::Dropped,
             // A plain question will tell.
-            (Self::RedisError(_) | Self::Unauthorized, Kind::Claim) => CallResult::Dropped,
+            (Self::RedisError(_) | Self::Unauthorized, Kind::Claim | Kind::Lease) => CallResult::Dropped,
             _ => CallResult::Failure,
         }
     }
@@ -317,6 +330,11 @@ pub fn last_purge_key(prefix: &str) -> String {
 /// The key of the entry of purges of a number.
 pub fn purge_key(prefix: &str, number: u64) -> String {
     format!("{}:{SCHEMA}:purge:{number}", safe(prefix))
+}
+
+/// The key of what the fleet counts for a limit.
+pub fn limit_key(prefix: &str, namespace: u64, hash: u128) -> String {
+    lease::key(&format!("{}:{SCHEMA}", safe(prefix)), namespace, hash)
 }
 
 /// The key of what is written to see whether writes are taken.

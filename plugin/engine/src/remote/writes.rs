@@ -178,7 +178,7 @@ impl Reason {
 /// says nothing either: Redis before 7.0 knows no such command, and is asked plainly.
 pub fn evidence(kind: Kind, answer: &Result<Answer, DialectError>) -> Option<(Sort, State)> {
     let sort = match kind {
-        Kind::Get | Kind::Probe => return None,
+        Kind::Get | Kind::Lease | Kind::Probe => return None,
         Kind::Set | Kind::Delete => Sort::Records,
         Kind::Add | Kind::Claim => Sort::Entries,
     };

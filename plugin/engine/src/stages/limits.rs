@@ -4,9 +4,10 @@ use super::{Seen, Then, answer};
 use crate::cache::{Cache, Moment};
 use crate::cache_status::Detail;
 use crate::fields::Fields;
-use crate::limits::{Admitted, Refused, told};
+use crate::limits::{Admitted, Denied, Patience, Refused, told};
 use crate::policy::{LimitCounts, Rule};
 use crate::request::Request;
+use crate::time::Timestamp;
 
 /// What is kept of a request for its response: hand it to [`fields`] and [`settle`].
 pub(crate) type Limited = Admitted;
@@ -20,13 +21,24 @@ pub(super) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
     }
     let mut limited = Limited::default();
     let asked = (seen.rule_index, seen.rule);
-    match cache.ask_limits(seen.request, asked, LimitCounts::Requests, &mut limited, moment) {
+    let patience = match cache.scratch.patience.take() {
+        Some(until) => Patience::Until(until),
+        None if cache.has_room_to_wait(seen.request.fields.block_bytes()) => Patience::New,
+        None => Patience::None,
+    };
+    match cache.ask_limits(seen.request, asked, (LimitCounts::Requests, patience), &mut limited, moment) {
         Ok(()) => {
             cache.scratch.limited = (!limited.is_over()).then(|| Box::new(limited));
             None
         }
-        Err(refused) => Some(refuse(&refused, seen.rule, cache)),
+        Err(Denied::Refused(refused)) => Some(refuse(&refused, seen.rule, cache)),
+        Err(Denied::Waits { ticket, until }) => Some(Then::Wait { ticket, until }),
     }
+}
+
+/// The request at hand has waited, and may do so until then; for [`enter`].
+pub(crate) const fn has_waited(until: Timestamp, cache: &mut Cache) {
+    cache.scratch.patience = Some(until);
 }
 
 /// What the limits have said of the request that has just passed the stages; `None` for most. An exchange keeps it.
@@ -40,6 +52,7 @@ pub(crate) const fn take(cache: &mut Cache) -> Option<Box<Limited>> {
 pub(crate) fn after_cache(
     request: &Request<'_>,
     (rule_index, rule): (usize, &Rule),
+    patience: Patience,
     limited: &mut Option<Box<Limited>>,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
@@ -49,9 +62,13 @@ pub(crate) fn after_cache(
     }
     let mut kept = limited.take().unwrap_or_default();
     let asked = (rule_index, rule);
-    let refused = cache.ask_limits(request, asked, LimitCounts::Forwarded, &mut kept, moment).err();
+    let counts = (LimitCounts::Forwarded, patience);
+    let denied = cache.ask_limits(request, asked, counts, &mut kept, moment).err();
     *limited = (!kept.is_over()).then_some(kept);
-    refused.map(|refused| refuse(&refused, rule, cache))
+    denied.map(|denied| match denied {
+        Denied::Refused(refused) => refuse(&refused, rule, cache),
+        Denied::Waits { ticket, until } => Then::Wait { ticket, until },
+    })
 }
 
 /// The fields that the head of a response gets on its way to the client, whoever made it. No call of the host.

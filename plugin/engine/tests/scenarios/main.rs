@@ -36,6 +36,8 @@ mod informing_admission;
 mod invalidating;
 mod keys;
 #[cfg(feature = "limits")]
+mod leasing;
+#[cfg(feature = "limits")]
 mod limits;
 #[cfg(feature = "maintenance")]
 mod maintenance;

@@ -89,5 +89,5 @@ fn scripts(bridge: &Bridge) -> u64 {
 
 /// Requests that waited for a lease, over the fleet.
 fn waited(gateways: &[Gateway]) -> u64 {
-    gateways.iter().map(|gateway| gateway.stat("limit_lease.waited")).sum()
+    gateways.iter().map(|gateway| gateway.stat("limit_events.fleet-waited")).sum()
 }

@@ -199,7 +199,12 @@ const LIMIT_HEADERS: Words<LimitHeaders> =
 pub(crate) const LIMITS: usize = LIST;
 
 /// Reads one of `limits` and adds it to those before it.
-pub(crate) fn named_limit(place: Place<'_>, written: &Written, limits: &mut Vec<Limit>) {
+pub(crate) fn named_limit(
+    place: Place<'_>,
+    written: &Written,
+    remote: &super::remote::Remote,
+    limits: &mut Vec<Limit>,
+) {
     let limit = Object::walk(place, written, |object| {
         let mut limit = Limit::default();
         super::Section::fill(&mut limit, object);
@@ -207,6 +212,10 @@ pub(crate) fn named_limit(place: Place<'_>, written: &Written, limits: &mut Vec<
         if !limit.name.is_empty() && limits.iter().any(|earlier| earlier.name == limit.name) {
             let place = object.place_of("name");
             place.refuse::<()>(format!("{} again", quote(&limit.name)), "a name that no other limit has");
+        }
+        if limit.scope == LimitScope::Fleet && !remote.enabled {
+            let allowed = "\"node\", or \"fleet\" with `remote.enabled`: the fleet counts in Redis";
+            object.place_of("scope").refuse::<()>("\"fleet\" without `remote`", allowed);
         }
         limit
     });

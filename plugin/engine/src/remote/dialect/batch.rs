@@ -6,6 +6,7 @@
 //! them; then every command goes alone.
 
 use super::{Answer, Command, DialectError, Kind};
+use crate::limits::lease;
 
 /// A script, and its SHA-1, by which Redis knows it once it has run it.
 pub(super) struct Script {
@@ -37,6 +38,9 @@ pub(super) const WRITE: Script = Script {
     digest: "5d037b41864646fd0e0639727e89150f3eb6d1cd",
 };
 
+/// What leases tokens of a limit.
+pub(super) const LEASE: Script = Script { text: lease::SCRIPT, digest: lease::DIGEST };
+
 impl DialectError {
     /// Whether this, as the answer to several commands in one call, may mean that they can only be sent one by one: the keys
     /// are in several slots, the user may not run scripts, the bridge knows no pipeline.
@@ -55,9 +59,8 @@ impl DialectError {
     }
 }
 
-/// The path of a call that runs a script, by its text or its digest, and answers as bytes.
-#[inline(never)]
-pub(super) fn script_path(script: &Script, is_known: bool, commands: &[Command<'_>]) -> String {
+/// The begin of such a path: the command, and the script by its text or its digest.
+pub(super) fn script_words(script: &Script, is_known: bool) -> String {
     let mut path = String::from(if is_known { "/EVALSHA/" } else { "/EVAL/" });
     for byte in if is_known { script.digest } else { script.text }.bytes() {
         if byte.is_ascii_alphanumeric() {
@@ -69,6 +72,13 @@ pub(super) fn script_path(script: &Script, is_known: bool, commands: &[Command<'
             }
         }
     }
+    path
+}
+
+/// The path of a call that runs a script, by its text or its digest, and answers as bytes.
+#[inline(never)]
+pub(super) fn script_path(script: &Script, is_known: bool, commands: &[Command<'_>]) -> String {
+    let mut path = script_words(script, is_known);
     let mut digits = itoa::Buffer::new();
     let mut add = |word: &str| {
         path.push('/');
@@ -119,6 +129,7 @@ pub(super) const fn key<'a>(command: &Command<'a>) -> &'a str {
         | Command::Set { key, .. }
         | Command::Claim { key, .. }
         | Command::Delete { key }
+        | Command::Lease { key, .. }
         | Command::Add { key, .. } => key,
         Command::Probe => "",
     }
@@ -251,7 +262,7 @@ mod tests {
     #[test]
     fn scripts_are_known_by_their_digests() {
         use sha1::{Digest, Sha1};
-        for script in [LOOK_UP, WRITE] {
+        for script in [LOOK_UP, WRITE, LEASE] {
             let digest: String = Sha1::digest(script.text).iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(digest, script.digest);
         }

@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64, present};
+use crate::limits::lease::{self, LeaseRequest};
 
 /// Options of Upstash. Not `Debug`: they hold a token.
 #[derive(Clone, Default)]
@@ -27,12 +28,18 @@ impl UpstashOptions {
             Command::Add { key, text, ttl_seconds } => {
                 ("POST", format!("/set/{key}/{text}/NX/EX/{}", (*ttl_seconds).max(1)), Vec::new())
             }
+            Command::Lease { key, request, by_digest } => {
+                ("POST", "/".to_owned(), script_call(key, request, *by_digest))
+            }
             // With an argument the answer is a string like any value, not a status that some leave as it is.
             Command::Probe => ("GET", format!("/ping/{PROBE}"), Vec::new()),
         };
         let mut headers = self.headers();
         if matches!(command, Command::Get { .. } | Command::Claim { .. } | Command::Probe) {
             headers.push(("upstash-encoding", "base64".to_owned()));
+        }
+        if matches!(command, Command::Lease { .. }) {
+            headers.push(("content-type", "application/json".to_owned()));
         }
         Call { method, path, headers, body }
     }
@@ -113,6 +120,14 @@ pub(super) fn answer(kind: Kind, status: u16, body: &[u8], max_bytes: usize) -> 
     }
 }
 
+/// The command that runs the script of leases, as JSON.
+fn script_call(key: &str, request: &LeaseRequest, by_digest: bool) -> Vec<u8> {
+    let (command, script) = if by_digest { ("EVALSHA", lease::DIGEST) } else { ("EVAL", lease::SCRIPT) };
+    let arguments = request.arguments();
+    let words = [command, script, "1", key].into_iter().chain(arguments.iter().map(String::as_str));
+    serde_json::to_vec(&words.collect::<Vec<&str>>()).unwrap_or_default()
+}
+
 /// What the answer to a deletion says.
 fn deleted(result: Option<u64>) -> Result<Answer, DialectError> {
     result.map(|_| Answer::Done).ok_or(DialectError::Malformed)
@@ -127,6 +142,7 @@ fn read(kind: Kind, result: Option<String>, max_bytes: usize) -> Result<Answer, 
             Some(value) if value.len() > max_bytes => Err(DialectError::TooLarge),
             Some(value) => Ok(Answer::Value(value)),
         },
+        (Kind::Lease, Some(text)) => Ok(Answer::Value(text.as_bytes().to_vec())),
         // Some compatible servers encode the status too.
         (Kind::Set | Kind::Add, Some("OK" | "T0s=")) => Ok(Answer::Done),
         (Kind::Probe, Some(PROBE)) => Ok(Answer::Ready(Capabilities { binary_reads: false })),

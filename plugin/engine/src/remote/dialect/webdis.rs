@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::batch::{LOOK_UP, WRITE, packed, script_path};
+use super::batch::{LEASE, LOOK_UP, WRITE, packed, script_path, script_words};
 use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64, present};
 
 /// Options of webdis. Not `Debug`: they hold a password.
@@ -29,6 +29,11 @@ impl WebdisOptions {
             Command::Delete { key } => ("GET", format!("/DEL/{key}"), Vec::new()),
             Command::Add { key, text, ttl_seconds } => {
                 ("GET", format!("/SET/{key}/{text}/NX/EX/{}", (*ttl_seconds).max(1)), Vec::new())
+            }
+            // A script's string comes as bytes, as a value does.
+            Command::Lease { key, request, by_digest } => {
+                let words = request.arguments().join("/");
+                ("GET", format!("{}/1/{key}/{words}.bin", script_words(&LEASE, *by_digest)), Vec::new())
             }
             Command::Probe => ("GET", "/PING".to_owned(), Vec::new()),
         };
@@ -63,6 +68,10 @@ pub(super) fn answer(
             None => Ok(Answer::Value(body)),
         },
         (_, 200) if body.len() > MAX_REPLY => Err(DialectError::Malformed),
+        (Kind::Lease, 200) => match error_text(&body) {
+            Some(text) => Err(DialectError::of_redis(text.trim_end())),
+            None => Ok(Answer::Value(body)),
+        },
         (_, 200) => match (kind, serde_json::from_slice(&body).map_err(|_| DialectError::Malformed)?) {
             (
                 _,

@@ -163,10 +163,20 @@ pub const FAMILIES: &[Family] = &[
         kind: Counter,
         unit: "events",
         labels: &["event"],
-        words: &["asked", "returned", "crowded", "contended"],
+        words: &[
+            "asked",
+            "returned",
+            "crowded",
+            "contended",
+            "fleet-asked",
+            "fleet-granted",
+            "fleet-failed",
+            "fleet-waited",
+        ],
         meaning: "What workers did about limits: questions to the node's pool, and tokens given back to it unspent. `crowded`: requests \
                   whose key shares a quota with others, since `node.limit_keys` are in use; `contended`: refused because other \
-                  workers were first 16 times.",
+                  workers were first 16 times. Of the fleet: questions to Redis, those to which it lent tokens, those to which \
+                  no answer came that could be used, and requests that waited for one.",
     },
     #[cfg(feature = "limits")]
     Family {

@@ -1,0 +1,146 @@
+//! Calls about limits that count for the fleet.
+
+use std::time::Duration;
+
+use selvage_engine::breaker::{Admit, CallResult, State};
+use selvage_engine::cache::{Cache, Moment};
+use selvage_engine::fields::Fields;
+use selvage_engine::limits::NoAnswer;
+use selvage_engine::limits::lease::{LeaseAnswer, LeaseRequest};
+use selvage_engine::remote::dialect::{Answer, Command, DialectError, Kind, Response, limit_key};
+use selvage_engine::time::Timestamp;
+
+use super::Remote;
+use crate::breakers::Breakers;
+use crate::host::{Calls, Envoy, Level};
+
+/// A call that has not been answered.
+pub struct Lease {
+    request: LeaseRequest,
+    /// It names the script by its digest.
+    by_digest: bool,
+    admitted: Admit,
+    /// Since when requests may wait for it.
+    since: Timestamp,
+    /// When it was sent.
+    pub(super) sent: Timestamp,
+}
+
+impl<H: Calls> Remote<H> {
+    /// Asks what limits want to know. Called after each event: where there is nothing to ask it costs one comparison.
+    #[inline]
+    pub fn send_leases(&mut self, breakers: &mut Breakers<H>, cache: &mut Cache, now: Timestamp) {
+        while let Some(request) = cache.next_lease() {
+            self.send_lease(request, now, breakers, cache, now);
+        }
+    }
+
+    #[inline(never)]
+    fn send_lease(
+        &mut self,
+        request: LeaseRequest,
+        since: Timestamp,
+        breakers: &mut Breakers<H>,
+        cache: &mut Cache,
+        now: Timestamp,
+    ) {
+        let timeout = self.settings.timeout.saturating_sub(now.since(since));
+        let of_no_use = !self.settings.enabled || self.dialect.is_ruled_out(self.readiness.outcome());
+        if of_no_use || timeout.is_zero() || self.leases.len() >= self.settings.in_flight {
+            return end::<H>(&request, Err(NoAnswer::NotAsked), cache, now);
+        }
+        let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
+        if admitted == Admit::Refused {
+            cache.leave_leases_alone(match self.state(breakers, now) {
+                State::Open { until } => until,
+                // Another call finds out.
+                _ => now.plus(A_MOMENT),
+            });
+            return end::<H>(&request, Err(NoAnswer::NotAsked), cache, now);
+        }
+        let key = limit_key(&self.settings.prefix, cache.policy().namespace, request.key);
+        let by_digest = self.lease_script_is_known;
+        let command = Command::Lease { key: &key, request: &request, by_digest };
+        match self.dispatch(self.dialect.call(&command), timeout) {
+            Some(token) => {
+                self.leases.insert(token, Lease { request, by_digest, admitted, since, sent: now });
+            }
+            None => {
+                self.not_called(admitted, breakers, cache, now);
+                end::<H>(&request, Err(NoAnswer::NotAsked), cache, now);
+            }
+        }
+    }
+
+    /// The call that a token stands for, if it is one about limits.
+    pub fn take_lease(&mut self, token: u32) -> Option<Lease> {
+        if self.leases.is_empty() { None } else { self.leases.remove(&token) }
+    }
+
+    /// A call was answered.
+    pub fn judge_lease(
+        &mut self,
+        lease: Lease,
+        head: Option<Vec<u8>>,
+        body: Vec<u8>,
+        breakers: &mut Breakers<H>,
+        cache: &mut Cache,
+        now: Timestamp,
+    ) {
+        let Lease { request, by_digest, admitted, since, sent } = lease;
+        let head = head.as_deref().and_then(Fields::parse).unwrap_or_default();
+        let latency = now.since(sent);
+        let success = CallResult::Success { latency };
+        let answer = match self.dialect.answer(Kind::Lease, Response { head, body }, LONGEST) {
+            Ok(Answer::Value(text)) => LeaseAnswer::read(&text, &request).ok_or(DialectError::Malformed),
+            Ok(_) => Err(DialectError::Malformed),
+            Err(error) => Err(error),
+        };
+        let result = match &answer {
+            Ok(_) => success,
+            Err(error) if error.is_forgotten_script() && by_digest => {
+                self.lease_script_is_known = false;
+                breakers.record(&self.settings.cluster, admitted, success, now);
+                return self.send_lease(request, since, breakers, cache, now);
+            }
+            Err(error) => error.call_result(Kind::Lease, latency),
+        };
+        breakers.record(&self.settings.cluster, admitted, result, now);
+        let answer = answer.map_err(|error| {
+            cache.stats.count("remote", error.as_str());
+            if !error.is_refusal() {
+                return NoAnswer::Lost;
+            }
+            // It would refuse the next one too.
+            cache.leave_leases_alone(now.plus(REFUSED_FOR));
+            if now >= self.tells_of_leases_at {
+                self.tells_of_leases_at = now.plus(TOLD_EVERY);
+                let why = match &error {
+                    DialectError::RedisError(text) => text.as_str(),
+                    other => other.as_str(),
+                };
+                self.tell(Level::Warn, &format!("refuses what limits ask for ({why:?}); on_failure holds"));
+            }
+            NoAnswer::NotAsked
+        });
+        self.lease_script_is_known |= answer.is_ok();
+        end::<H>(&request, answer, cache, now);
+    }
+}
+
+fn end<H: Calls>(
+    request: &LeaseRequest,
+    answer: Result<LeaseAnswer, NoAnswer>,
+    cache: &mut Cache,
+    now: Timestamp,
+) {
+    cache.lease_answered(request, answer, &mut Moment { now, host: &mut Envoy::<H>::new() });
+}
+
+/// Bytes of an answer at most.
+const LONGEST: usize = 200;
+/// How long another call's answer may take to say whether the store is back.
+const A_MOMENT: Duration = Duration::from_millis(20);
+/// How long a store that refused is not asked.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
+const TOLD_EVERY: Duration = Duration::from_secs(60);
