@@ -13,6 +13,7 @@
 use std::fmt::Write;
 
 use super::bucket::Rate;
+use super::drawing::is_strict;
 use super::ways::{Back, Way, Ways, epoch};
 use crate::host::{ABSENT, SharedData};
 
@@ -227,8 +228,9 @@ fn draw(way: &mut Way, ask: &Ask, rate: &Rate, now_ms: u64) -> Given {
         way.note_full_at(rate, 1);
         return Given::Empty { wait: way.bucket.wait_for(rate, need).max(1) };
     }
-    // Half of what is there: the other workers want some as well.
-    let spare = rate.tokens(left) / 2;
+    // Half of what is there: the other workers want some as well. Of what comes back slowly nothing, or one of them would be
+    // refused while another holds the last ones.
+    let spare = if is_strict(rate, 1) { 0 } else { rate.tokens(left) / 2 };
     let held = u64::from(ask.wish).min(spare);
     let held = u32::try_from(held).unwrap_or(u32::MAX);
     way.bucket.level = left - rate.units(held.into());

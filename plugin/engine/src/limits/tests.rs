@@ -71,6 +71,21 @@ fn densest(admitted: &[u64], window: u64) -> usize {
 }
 
 #[test]
+fn of_what_comes_back_slowly_nobody_is_refused_while_another_worker_holds_the_last_ones() {
+    let limits = limits(r#"{"name":"l","by":["header:x-key"],"quota":5,"window":"1h","burst":5}"#);
+    for order in 0..32u32 {
+        let (mut data, mut now) = (Fake::default(), START);
+        let mut fleet = [(); 2].map(|()| Limits::new(1_024, 1_024));
+        for nth in 0..5 {
+            let worker = &mut fleet[(order >> nth & 1) as usize];
+            assert!(ask(worker, &limits, "a", now, &mut data).is_ok(), "{nth} of {order:05b}");
+            now += 1;
+        }
+        assert!(fleet.iter_mut().all(|worker| ask(worker, &limits, "a", now, &mut data).is_err()));
+    }
+}
+
+#[test]
 fn no_window_admits_more_than_quota_and_burst_whoever_dies_and_no_less_than_one_bucket_would() {
     for seed in 1..=24u64 {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
