@@ -264,7 +264,8 @@ impl World {
 
     /// A page is purged at any worker.
     pub fn somebody_purges(&mut self) {
-        let purge = Purge { what: What::Url(0), soft: false, node: 0, worker: 0, at: self.now };
+        let fetches = self.sent.len();
+        let purge = Purge { what: What::Url(0), soft: false, node: 0, worker: 0, at: self.now, fetches };
         let ask = Ask { method: "PURGE", ..Ask::plain(0) };
         let body = purge.what.body(purge.soft).into_bytes();
         let place = self.any_worker();

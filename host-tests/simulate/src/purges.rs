@@ -13,6 +13,8 @@ pub struct Purge {
     pub node: usize,
     pub worker: usize,
     pub at: u64,
+    /// How many requests the origin had seen by then: of two things in one millisecond one is the first.
+    pub fetches: usize,
 }
 
 /// What is to be gone.
@@ -89,7 +91,7 @@ impl World {
             _ => What::All,
         };
         let soft = self.dice.chance(400);
-        let purge = Purge { what, soft, node: 0, worker: 0, at: self.now };
+        let purge = Purge { what, soft, node: 0, worker: 0, at: self.now, fetches: self.sent.len() };
         self.note(|_| format!("an operator purges: {what:?}, soft: {soft}"));
         let ask = Ask { method: "PURGE", ..Ask::plain(page) };
         let body = what.body(soft).into_bytes();
@@ -128,7 +130,7 @@ impl World {
         let fresh = fresh.into_iter().any(|seconds| seconds >= 1);
         let covers = |purge: &&Purge| {
             purge.what.covers(stamp.page)
-                && sent <= purge.at
+                && (sent < purge.at || sent == purge.at && stamp.fetch < purge.fetches)
                 && (fresh || !purge.soft)
                 && self.is_due(id, purge)
         };
