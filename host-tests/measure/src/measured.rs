@@ -167,6 +167,12 @@ pub fn machine(command: &str) -> String {
     format!("`{words}`: {cores} cores ({processor}) for everything, {envoy} with 2 workers")
 }
 
+/// The load average of the last minute, as text.
+pub fn load_average() -> String {
+    let busy = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    busy.split(' ').next().unwrap_or_default().to_owned()
+}
+
 /// `Redis 7.0.15`.
 pub fn redis_version() -> String {
     let redis = version("redis-server");

@@ -68,7 +68,7 @@ impl Rate {
 pub const MOST_UNITS: u64 = 1 << 53;
 
 /// A bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
     /// Units in it. Below 0 something is owed.
     pub level: i64,

@@ -9,7 +9,7 @@
 
 use super::bucket::{Bucket, Rate};
 use super::lease::VALID_MS;
-use super::ways::{Back, EPOCH_MS, epoch};
+use super::ways::{Back, EPOCH_MS, forget, take_back};
 use crate::host::wire::{framed, take, take_u32, take_u64, take_u128, unframed};
 
 /// What is held of one key.
@@ -17,7 +17,7 @@ use crate::host::wire::{framed, take, take_u32, take_u64, take_u128, unframed};
 pub(super) struct Stock {
     pub hash: u128,
     /// The node's share, by its own clock.
-    pub share: Share,
+    pub share: Bucket,
     /// When nothing is lost with it.
     pub full_at: u64,
     /// When what is held was asked for: it is forgotten [`VALID_MS`] later.
@@ -54,13 +54,6 @@ pub(super) struct Stock {
     pub flags: u32,
 }
 
-/// The level of the share and when it was filled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Share {
-    pub level: i64,
-    pub at_ms: u64,
-}
-
 /// Redis gave less than was wished for.
 pub(super) const SCARCE: u32 = 1;
 /// Other workers wait for the answer.
@@ -69,7 +62,7 @@ pub(super) const AWAITED: u32 = 2;
 impl Stock {
     /// A key of which nothing is known.
     pub fn new(hash: u128, rate: &Rate, now_ms: u64, nodes: u32) -> Self {
-        let share = Share { level: part(rate, nodes), at_ms: now_ms };
+        let share = Bucket { level: part(rate, nodes), at_ms: now_ms };
         Self { hash, share, full_at: now_ms, demand_at: now_ms, changed_at: now_ms, ..Self::default() }
     }
 
@@ -78,31 +71,20 @@ impl Stock {
         if !is_valid(self.asked_at, now_ms) {
             (self.held, self.lot) = (0, 0);
         }
-        let [now, before] = self.lent;
-        self.lent = match epoch(now_ms).saturating_sub(epoch(self.changed_at)) {
-            0 => [now, before],
-            1 => [0, now],
-            _ => [0; 2],
-        };
+        forget(&mut self.lent, self.changed_at, now_ms);
         self.changed_at = self.changed_at.max(now_ms);
         if self.changed_at > now_ms.saturating_add(APART_MS) {
             self.changed_at = now_ms;
         }
-        let Share { level, at_ms } = self.share;
-        let mut bucket = Bucket { level, at_ms };
-        bucket.fill(rate, part(rate, nodes), u64::from(nodes.max(1)), now_ms);
-        self.share = Share { level: bucket.level.min(part(rate, nodes)), at_ms: bucket.at_ms };
+        let most = part(rate, nodes);
+        self.share.fill(rate, most, u64::from(nodes.max(1)), now_ms);
+        // Of more nodes than before each has less.
+        self.share.level = self.share.level.min(most);
     }
 
     /// Some of what a worker was lent was spent, and the rest came back.
     pub fn settle(&mut self, back: Back) {
-        let age = epoch(self.changed_at).checked_sub(back.epoch);
-        let lent = age.and_then(|age| self.lent.get_mut(usize::try_from(age).unwrap_or(usize::MAX)));
-        // What was forgotten is no longer anybody's to give back.
-        if let Some(lent) = lent.filter(|lent| **lent >= back.lent) {
-            *lent -= back.lent;
-            self.held = self.held.saturating_add(back.left.min(back.lent));
-        }
+        self.held = self.held.saturating_add(take_back(&mut self.lent, self.changed_at, back));
     }
 
     /// Lends tokens of the stock to a worker, at most half of them.
@@ -246,6 +228,7 @@ const STOCK_BYTES: usize = 16 + 10 * 8 + 10 * 4;
 
 #[cfg(test)]
 mod tests {
+    use super::super::ways::epoch;
     use super::*;
 
     #[test]

@@ -40,12 +40,7 @@ impl Way {
 
     /// The same for one that no time fills.
     pub fn forget(&mut self, now_ms: u64) {
-        let [now, before] = self.lent;
-        self.lent = match epoch(now_ms).saturating_sub(epoch(self.bucket.at_ms)) {
-            0 => [now, before],
-            1 => [0, now],
-            _ => [0; 2],
-        };
+        forget(&mut self.lent, self.bucket.at_ms, now_ms);
     }
 
     /// Tokens that workers may hold.
@@ -64,15 +59,29 @@ impl Way {
 
     /// Some of what was lent in `epoch` was spent, and the rest came back.
     pub fn settle(&mut self, back: Back, rate: &Rate) {
-        let age = epoch(self.bucket.at_ms).checked_sub(back.epoch);
-        let lent = age.and_then(|age| self.lent.get_mut(usize::try_from(age).unwrap_or(usize::MAX)));
-        // What was forgotten is no longer anybody's to give back.
-        if let Some(lent) = lent.filter(|lent| **lent >= back.lent) {
-            *lent -= back.lent;
-            self.bucket.level =
-                self.bucket.level.saturating_add(rate.units(u64::from(back.left.min(back.lent))));
-        }
+        let tokens = take_back(&mut self.lent, self.bucket.at_ms, back);
+        self.bucket.level = self.bucket.level.saturating_add(rate.units(tokens.into()));
     }
+}
+
+/// Forgets what was lent too long ago: of the tokens lent in the epoch of `at_ms` and in the one before.
+pub(super) fn forget(lent: &mut [u32; 2], at_ms: u64, now_ms: u64) {
+    let [now, before] = *lent;
+    *lent = match epoch(now_ms).saturating_sub(epoch(at_ms)) {
+        0 => [now, before],
+        1 => [0, now],
+        _ => [0; 2],
+    };
+}
+
+/// Settles what became of some of them. Gives those that come back unspent.
+pub(super) fn take_back(lent: &mut [u32; 2], at_ms: u64, back: Back) -> u32 {
+    let age = epoch(at_ms).checked_sub(back.epoch);
+    let lent = age.and_then(|age| lent.get_mut(usize::try_from(age).unwrap_or(usize::MAX)));
+    // What was forgotten is no longer anybody's to give back.
+    let Some(lent) = lent.filter(|lent| **lent >= back.lent) else { return 0 };
+    *lent -= back.lent;
+    back.left.min(back.lent)
 }
 
 /// What becomes of what a worker was lent.

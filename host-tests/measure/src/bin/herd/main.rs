@@ -18,7 +18,7 @@ mod subjects;
 use std::{fs, process::ExitCode};
 
 use clap::{Parser, value_parser};
-use selvage_measure::measured::{machine, redis_version};
+use selvage_measure::measured::{load_average, machine, redis_version};
 use selvage_rig::arguments::ended;
 use selvage_rig::envoy::repository;
 use subjects::Subject;
@@ -45,8 +45,7 @@ fn main() -> ExitCode {
 
 /// Runs it; whether all was as it should be.
 fn run(arguments: &Arguments) -> bool {
-    let busy = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let busy = busy.split(' ').next().unwrap_or_default();
+    let busy = load_average();
     let mut text = format!(
         "# The bad minutes\n\n{}, {}. Load average before: {busy}.\nClients, origin and caches share the cores.\n",
         machine("./host-tests/herd"),

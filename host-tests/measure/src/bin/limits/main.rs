@@ -14,7 +14,7 @@ mod site;
 use std::{fs, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use selvage_measure::measured::machine;
+use selvage_measure::measured::{load_average, machine};
 use selvage_measure::targets::Targets;
 use selvage_rig::arguments::{ended, seconds};
 use selvage_rig::envoy::repository;
@@ -52,8 +52,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
-    let busy = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let busy = busy.split(' ').next().unwrap_or_default().to_owned();
+    let busy = load_average();
     let mut report = Report::default();
     for name in NAMES {
         if arguments.scenarios.is_empty() || arguments.scenarios.iter().any(|wanted| wanted == name) {

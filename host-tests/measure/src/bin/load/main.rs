@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use selvage_measure::measured::load_average;
 use selvage_rig::process::{Ticks, processor_time};
 use serde_json::Value;
 
@@ -49,8 +50,7 @@ fn load(arguments: &Arguments) -> Result<Vec<String>, String> {
     let plan = &arguments.plan;
     let baseline = arguments.baseline.as_deref().map(|file| earlier(file, plan)).transpose()?;
     let instance = Instance::new(arguments)?;
-    let busy = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let busy = busy.split(' ').next().unwrap_or_default().to_owned();
+    let busy = load_average();
     let (ramp, seconds) = (plan.ramp.as_secs_f64(), plan.lasting.as_secs_f64());
     eprintln!("selvage: {} users within {ramp} s, then {seconds} s that count", plan.connections);
     let ticks = Ticks::now();
