@@ -208,7 +208,7 @@ const FENCED: &str = "an Envoy ends its own claims only";
 const MOST_WAITS: u32 = 3;
 /// See `exchange/polling.rs` of the engine: one that would ask again after its time goes at once.
 const LONGEST_POLL: u64 = 90;
-/// See `exchange/forwarding.rs` of the engine.
+/// See `remote/claim.rs` of the engine.
 const CLAIM_MARGIN: u64 = 100;
 /// Longer than any claim, its fetch and the deletion.
 const CLAIMED_FOR: u64 = 10_000;

@@ -112,7 +112,7 @@ pub struct Pending {
     /// What is asked about; 0 for a probe.
     pub hash: u128,
     kind: Kind,
-    /// When the claim ends that the call leaves if it finds nothing.
+    /// When the claim ends that the call leaves if it finds nothing, or that it takes back.
     claim: Option<Timestamp>,
     /// What it is for, if it is about purges.
     step: Option<Step>,

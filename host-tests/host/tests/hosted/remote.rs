@@ -442,6 +442,50 @@ fn a_claim_that_was_not_answered_is_taken_back_if_its_fetch_comes_to_nothing() {
 }
 
 #[test]
+fn a_claim_that_could_not_be_taken_back_in_its_time_is_left_to_end_by_itself() {
+    for (later, again) in [(1, true), (20, false)] {
+        let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
+        let stream = waiting(&gateway, "/a");
+        only(calls(&gateway)).respond(404, Headers::new(), "");
+        stream.disconnect();
+        gateway.tick();
+        let deletion = only(calls(&gateway));
+        let path = deletion.path().to_owned();
+        gateway.advance(later);
+        deletion.fail();
+        gateway.tick();
+        let repeated: Vec<String> = calls(&gateway).iter().map(|call| call.path().to_owned()).collect();
+        assert_eq!(repeated.contains(&path), again, "after {later} s: {repeated:?}");
+    }
+}
+
+#[test]
+fn what_was_invalidated_is_deleted_however_late_and_before_what_takes_its_place() {
+    let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
+    let (_, key) = record(&gateway, "/a");
+    gateway.post("/a").body("change").send(0);
+    gateway.tick();
+    let deletion = only(calls(&gateway));
+    assert_eq!(deletion.path(), format!("/DEL/{key}"));
+    gateway.advance(1);
+    let stream = waiting(&gateway, "/a");
+    gateway.node().run();
+    let lookup = calls(&gateway).into_iter().find(|call| !call.path().starts_with("/DEL/")).unwrap();
+    lookup.respond(404, Headers::new(), "");
+    stream.respond_with_body(Headers::from([(":status", "200"), ("cache-control", "max-age=60")]));
+    stream.last_body("new");
+    gateway.advance(20);
+    // The new record waits until the deletion of the old one is known to be done.
+    deletion.fail();
+    gateway.tick();
+    let deletion = only(calls(&gateway));
+    assert_eq!(deletion.path(), format!("/DEL/{key}"));
+    deletion.respond(200, Headers::new(), "1");
+    gateway.tick();
+    assert!(only(calls(&gateway)).path().starts_with(&format!("/SETEX/{key}")));
+}
+
+#[test]
 fn a_refresh_is_claimed_for_the_fleet_before_the_origin_is_called() {
     let configuration = r#"{"remote":{"enabled":true},"defaults":{"refresh":{"cluster":"origin"},
         "stale":{"while_revalidate":"1h"}}}"#;

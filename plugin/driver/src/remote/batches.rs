@@ -29,7 +29,7 @@ pub(super) struct Item {
     /// What is looked up, and for whom; of a write only its hash.
     pub asked: Asked,
     pub kind: Kind,
-    /// When the claim ends that it leaves if it finds nothing.
+    /// When the claim ends that it leaves if it finds nothing, or that it takes back.
     pub claim: Option<Timestamp>,
     /// What is written, as long as it is not known whether the store takes several at once.
     pub task: Option<Task>,
@@ -256,11 +256,13 @@ impl<H: Calls> Remote<H> {
             );
         }
         let mut told = Vec::new();
-        for Item { asked, kind, task, .. } in batch.items {
+        for Item { asked, kind, claim, task } in batch.items {
             if kind.writes() {
                 match task {
                     Some(task) => cache.requeue_remote_task(task),
-                    None if kind == Kind::Delete => cache.drop_claim(asked.hash),
+                    None if kind == Kind::Delete => {
+                        cache.requeue_remote_task(Task::Delete { hash: asked.hash, until: claim });
+                    }
                     None => cache.stats.count("remote", "dropped"),
                 }
                 continue;

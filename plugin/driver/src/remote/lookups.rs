@@ -163,7 +163,7 @@ impl<H: Calls> Remote<H> {
                     self.claims.note(kind, error, now);
                 }
                 let verdict = Verdict::of(kind, &answer, latency);
-                let claimed = claim.filter(|_| verdict.leaves_claim);
+                let claimed = claim.filter(|_| verdict.leaves_claim && !kind.writes());
                 let found = claimed.map(|until| RemoteAnswer::Claimed { until });
                 (verdict, found.unwrap_or(RemoteAnswer::Nothing))
             }
@@ -173,7 +173,7 @@ impl<H: Calls> Remote<H> {
         }
         cache.stats.count("remote", verdict.word);
         if kind == Kind::Delete && verdict.repeats_deletion(self.holds_deletions()) {
-            cache.requeue_remote_task(Task::Delete { hash });
+            cache.requeue_remote_task(Task::Delete { hash, until: claim });
         }
         (verdict.result, found)
     }

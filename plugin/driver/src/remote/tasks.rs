@@ -45,14 +45,14 @@ impl<H: Calls> Remote<H> {
             }
             // What becomes of one decides whether the breaker closes.
             let most = if admitted == Admit::Pass { most } else { 1 };
-            let tasks = self.next_tasks(most, cache, &mut later);
+            let tasks = self.next_tasks(most, cache, &mut later, now);
             if tasks.is_empty() {
                 breakers.record(&self.settings.cluster, admitted, CallResult::Dropped, now);
                 break;
             }
             self.write(tasks, admitted, breakers, cache, now);
         }
-        for task in later {
+        for task in later.into_iter().rev() {
             cache.requeue_remote_task(task);
         }
     }
@@ -88,7 +88,11 @@ impl<H: Calls> Remote<H> {
         let timeout = self.settings.timeout;
         let sent = match (commands.as_slice(), tasks.as_slice()) {
             ([command], [task]) => {
-                let sent = self.call(Asker::Nobody, task.hash(), command, admitted, timeout, now);
+                let (kind, claim) = about(task);
+                let (asker, hash, step, probes_writes) = (Asker::Nobody, task.hash(), None, false);
+                let (since, sent) = (now, H::micros());
+                let write = Pending { asker, hash, kind, claim, step, probes_writes, admitted, since, sent };
+                let sent = self.keep(self.dispatch(self.dialect.call(command), timeout), write);
                 self.writing += usize::from(sent);
                 sent
             }
@@ -109,17 +113,17 @@ impl<H: Calls> Remote<H> {
     }
 
     fn item_of(&self, task: Task, now: Timestamp) -> Item {
-        let (asker, hash, claim, since) = (Asker::Nobody, task.hash(), None, now);
-        let kind = if matches!(task, Task::Delete { .. }) { Kind::Delete } else { Kind::Set };
+        let asked = Asked { asker: Asker::Nobody, hash: task.hash(), claim: None, since: now };
+        let (kind, claim) = about(&task);
         let task = Some(task).filter(|_| !self.gathering.is_proven());
-        Item { asked: Asked { asker, hash, claim, since }, kind, claim: None, task }
+        Item { asked, kind, claim, task }
     }
 
     /// The next tasks for one call, at most so many, and no more bytes than are worth waiting for.
-    fn next_tasks(&self, most: usize, cache: &mut Cache, later: &mut Vec<Task>) -> Vec<Task> {
+    fn next_tasks(&self, most: usize, cache: &mut Cache, later: &mut Vec<Task>, now: Timestamp) -> Vec<Task> {
         let (mut tasks, mut bytes) = (Vec::new(), 0usize);
         while tasks.len() < most && bytes < TARGET_BYTES {
-            let Some(task) = self.next_task(cache, later) else { break };
+            let Some(task) = self.next_task(&tasks, cache, later, now) else { break };
             if let Task::Replicate { record, .. } = &task {
                 bytes = bytes.saturating_add(record.len());
             }
@@ -128,16 +132,23 @@ impl<H: Calls> Remote<H> {
         tasks
     }
 
-    /// The next task whose key nothing is being written to: calls of one key may arrive in any order.
-    fn next_task(&self, cache: &mut Cache, later: &mut Vec<Task>) -> Option<Task> {
+    /// The next task whose key nothing is being written to, in this call or another: they may arrive in any order.
+    fn next_task(
+        &self,
+        with: &[Task],
+        cache: &mut Cache,
+        later: &mut Vec<Task>,
+        now: Timestamp,
+    ) -> Option<Task> {
         while later.len() < self.settings.in_flight {
             let task = match self.writes().reason() {
                 // Records wait, as for a store that is left alone; a full one takes deletions.
-                Some(_) => cache.next_remote_deletion()?,
-                None => cache.next_remote_task()?,
+                Some(_) => cache.next_remote_deletion(now)?,
+                None => cache.next_remote_task(now)?,
             };
             let hash = task.hash();
-            let free = self.pending.values().all(|call| call.hash != hash || !call.kind.writes());
+            let free = with.iter().all(|other| other.hash() != hash)
+                && self.pending.values().all(|call| call.hash != hash || !call.kind.writes());
             if free && !self.batches.values().any(|batch| batch.writes_to(hash)) {
                 return Some(task);
             }
@@ -201,6 +212,14 @@ impl<H: Calls> Remote<H> {
         };
         let level = if state == WriteState::Ok { Level::Info } else { Level::Warn };
         self.tell(level, &state.told());
+    }
+}
+
+/// What a task asks for, and until when what it deletes is this Envoy's claim.
+const fn about(task: &Task) -> (Kind, Option<Timestamp>) {
+    match task {
+        Task::Replicate { .. } => (Kind::Set, None),
+        Task::Delete { until, .. } => (Kind::Delete, *until),
     }
 }
 

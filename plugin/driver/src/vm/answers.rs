@@ -136,7 +136,7 @@ fn at_hand<H: Calls>(headers: u32, size: usize) -> (Option<Vec<u8>>, Vec<u8>) {
 
 /// Nobody fetches what this claim was for.
 fn drop_claim(answer: RemoteAnswer, hash: u128, cache: &mut Cache) {
-    if let RemoteAnswer::Claimed { .. } = answer {
-        cache.drop_claim(hash);
+    if let RemoteAnswer::Claimed { until } = answer {
+        cache.drop_claim(hash, until);
     }
 }

@@ -262,7 +262,7 @@ impl Cache {
         self.stats.count("coalesce", "slow-body");
         self.end_fill(id, FillEnd::TakesLong, moment);
         if let Some(claim) = claim {
-            self.end_claim(claim, FillEnd::TakesLong, moment.now < claim.until);
+            self.end_claim(claim, FillEnd::TakesLong, moment.now);
         }
     }
 

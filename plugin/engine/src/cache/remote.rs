@@ -11,7 +11,7 @@ use crate::breaker::Latency;
 use crate::freshness::Freshness;
 use crate::key;
 use crate::policy::{RequestDirectives, Rule};
-use crate::remote::claim::{CLAIM_NOT_STORABLE, Claim};
+use crate::remote::claim::{self, CLAIM_NOT_STORABLE, Claim};
 use crate::remote::queue::Task;
 use crate::request::Request;
 use crate::store::Slot;
@@ -131,8 +131,9 @@ impl Cache {
 
     /// The fetch that another Envoy may wait for has ended: what it brought takes the claim's place, or the claim goes. If
     /// the claim does not hold any more, another Envoy may have stored what is newer, and nothing is sent.
-    pub(crate) fn end_claim(&mut self, claim: FleetClaim, end: FillEnd, holds: bool) {
-        let FleetClaim { hash, of, .. } = claim;
+    pub(crate) fn end_claim(&mut self, claim: FleetClaim, end: FillEnd, now: Timestamp) {
+        let FleetClaim { hash, of, until } = claim;
+        let holds = claim::holds(until, now);
         if of == ClaimOf::Version && (!holds || end == FillEnd::Stored) {
             // Those who wait look at the record before the claim, so they need not be told. The claim keeps off who has
             // seen the old record a moment ago, and ends by itself: nobody asks for it once there is a new version.
@@ -154,7 +155,7 @@ impl Cache {
                 self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds });
             }
             // What one client was refused, others may have.
-            FillEnd::NotShared(_) | FillEnd::Stored | FillEnd::Abandoned => self.drop_claim(hash),
+            FillEnd::NotShared(_) | FillEnd::Stored | FillEnd::Abandoned => self.drop_claim(hash, until),
         }
     }
 
@@ -166,9 +167,9 @@ impl Cache {
         }
     }
 
-    /// Takes back a claim whose fetch comes to nothing.
-    pub fn drop_claim(&mut self, hash: u128) {
-        self.remote_queue.push(Task::Delete { hash });
+    /// Takes back a claim that lasts until then, for its fetch comes to nothing.
+    pub fn drop_claim(&mut self, hash: u128, until: Timestamp) {
+        self.remote_queue.push(Task::Delete { hash, until: Some(until) });
     }
 
     /// How long the origin takes, for comparison with the remote store. Nothing is known without such a store.
@@ -209,19 +210,19 @@ impl Cache {
         self.stats.add("remote", "dropped", dropped);
     }
 
-    /// The next task for the remote store.
-    pub fn next_remote_task(&mut self) -> Option<Task> {
-        self.remote_queue.pop()
+    /// The next task for the remote store that is still of use.
+    pub fn next_remote_task(&mut self, now: Timestamp) -> Option<Task> {
+        self.remote_queue.pop(now)
     }
 
-    /// The next deletion for the remote store.
-    pub fn next_remote_deletion(&mut self) -> Option<Task> {
-        self.remote_queue.pop_deletion()
+    /// The next deletion for the remote store that is still of use.
+    pub fn next_remote_deletion(&mut self, now: Timestamp) -> Option<Task> {
+        self.remote_queue.pop_deletion(now)
     }
 
-    /// Puts a task back that could not be sent.
+    /// Puts a task back that could not be sent. What was asked for later goes before it.
     pub fn requeue_remote_task(&mut self, task: Task) {
-        self.remote_queue.push(task);
+        self.remote_queue.put_back(task);
     }
 }
 

@@ -1,7 +1,6 @@
 //! The response to a request that was sent on: which of the paths it takes.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::refetching::Refetching;
 use super::shadowing::{Comparing, Would};
@@ -166,7 +165,7 @@ impl Plan {
             cache.end_fill(id, end, moment);
         }
         if let Some(claim) = self.claim {
-            cache.end_claim(claim, end, moment.now.plus(CLAIM_MARGIN) < claim.until);
+            cache.end_claim(claim, end, moment.now);
         }
     }
 
@@ -194,9 +193,6 @@ pub(super) fn is_full_answer(status: u16, rule: &Rule) -> bool {
     let partial = matches!(status, 206 | 304 | 416);
     !(failure || partial)
 }
-
-/// What a write may take to arrive: later it might meet another Envoy's claim, or what that has stored.
-const CLAIM_MARGIN: Duration = Duration::from_millis(100);
 
 pub(super) fn answered_by(moment: &mut Moment<'_>) -> AnsweredBy {
     if moment.host.origin_answered() { AnsweredBy::Origin } else { AnsweredBy::Host }

@@ -454,7 +454,7 @@ fn give_up_lead(fetch: Fetch, end: FillEnd, cache: &mut Cache, moment: &mut Mome
     let Fetch::Leads { id, claim, .. } = fetch else { return };
     cache.end_fill(id, end, moment);
     if let Some(claim) = claim {
-        cache.end_claim(claim, FillEnd::Abandoned, moment.now < claim.until);
+        cache.end_claim(claim, FillEnd::Abandoned, moment.now);
     }
 }
 

@@ -52,6 +52,15 @@ const NONE_FOR: Duration = Duration::from_secs(60);
 /// The same of a Redis that takes no writes at all for now.
 const FEW_FOR: Duration = Duration::from_secs(2);
 
+/// Whether a claim that Redis lets go at `until` still stands when a write that is sent now has arrived. A later write
+/// might meet another Envoy's claim, or what that has stored.
+pub fn holds(until: Timestamp, now: Timestamp) -> bool {
+    now.plus(MARGIN) < until
+}
+
+/// What a write may take to arrive.
+const MARGIN: Duration = Duration::from_millis(100);
+
 /// A claim with a number that no other has in practice.
 pub fn claim(number: u64) -> String {
     format!("claim:{number:016x}")

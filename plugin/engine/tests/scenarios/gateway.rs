@@ -110,7 +110,7 @@ impl Gateway {
     /// What waits to be sent to the remote store is sent.
     pub fn sends(&mut self) {
         for worker in &mut self.workers {
-            while let Some(mut task) = worker.next_remote_task() {
+            while let Some(mut task) = worker.next_remote_task(moment(0)) {
                 if let Task::Replicate { hash, record, .. } = &mut task {
                     *record = worker.signed(*hash, record).into_owned();
                 }

@@ -43,7 +43,7 @@ impl Redis {
                 assert!(record.first().is_some_and(|first| *first != b'-'));
                 self.records.insert(hash, record);
             }
-            Task::Delete { hash } => {
+            Task::Delete { hash, .. } => {
                 self.records.remove(&hash);
             }
         }

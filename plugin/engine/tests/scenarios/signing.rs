@@ -149,7 +149,7 @@ fn members_without_the_secret_miss_what_is_signed_and_store_it_anew() {
 fn without_a_secret_what_is_written_is_as_it_was() {
     let mut gateway = with_secrets("");
     gateway.get("/a").at(0).miss(fresh_for(60).body("content"));
-    let task = gateway.workers[0].next_remote_task().unwrap();
+    let task = gateway.workers[0].next_remote_task(moment(0)).unwrap();
     let selvage_engine::remote::queue::Task::Replicate { hash, record, .. } = task else {
         panic!("{task:?}")
     };
