@@ -187,6 +187,7 @@ impl World {
                 // What empties Redis or deletes the key lets another Envoy claim before the first has done.
                 let invalidated = self.headed.contains(&ask.page)
                     || self.nodes.iter().any(|node| node.invalidated.contains_key(&ask.page))
+                    || self.nodes[vm.node].denied.contains(&ask.page)
                     // What is gone goes under all the hashes that a request may find it by.
                     || self.nodes[vm.node].replaced.get(&ask.page).into_iter().flatten().any(|done| !done.stored);
                 let unsure = self.unsure.get(key).is_some_and(|until| self.now < *until);

@@ -1,6 +1,6 @@
 //! One simulated Envoy: its VMs, and what the simulation knows about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use selvage_engine::store::node::NodeStore;
 
@@ -32,6 +32,8 @@ pub struct Node {
     pub not_storable: BTreeMap<(usize, bool), u64>,
     /// By page: full answers of the origin, which have taken the place of what was stored.
     pub replaced: BTreeMap<usize, Vec<Replacement>>,
+    /// Pages of which a 304 was about something else than what was stored.
+    pub denied: BTreeSet<usize>,
     /// By page: versions that came from the origin, and when.
     pub received: BTreeMap<usize, Vec<(u64, usize)>>,
     /// The last restart of one of its workers.

@@ -65,7 +65,13 @@ impl World {
         let streams = |contexts: Vec<u32>| contexts.into_iter().filter_map(stream_of).collect::<Vec<_>>();
         let stay = before.queued.iter().copied().filter(|context| after.contains(context)).collect();
         let decided = before.queued.iter().copied().filter(|context| !after.contains(context)).collect();
-        let begun = after.into_iter().filter(|context| !before.queued.contains(context)).collect();
+        // Some have their place before the call is over, and are told in another.
+        let placed = self.nodes[vm.node].workers[vm.worker].vm.placed();
+        let is_new = |context: &u32| {
+            !before.queued.contains(context)
+                && stream_of(*context).is_some_and(|id| self.streams[id].queued.is_none())
+        };
+        let begun = after.into_iter().chain(placed).filter(is_new).collect();
         let ranks: Vec<usize> = streams(stay).into_iter().map(|id| self.streams[id].ask.rank()).collect();
         let through = ranks.iter().min().copied();
         let decided: Vec<usize> =

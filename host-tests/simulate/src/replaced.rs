@@ -17,7 +17,13 @@ impl World {
 
     /// The head of a response has come. If that is not stored, it has removed what the request had found.
     pub fn note_replaced(&mut self, id: usize, answer: &Answer) {
-        let stored = self.streams[id].cache_status.split("; ").any(|part| part == "stored");
+        let Stream { ask, vm, cache_status, .. } = &self.streams[id];
+        let stored = cache_status.split("; ").any(|part| part == "stored");
+        // One that is about something else than what is stored removes that too (RFC 9111 §4.3.4).
+        if answer.status == 304 && cache_status.contains("fwd=stale") {
+            let (node, page) = (vm.node, ask.page);
+            self.nodes[node].denied.insert(page);
+        }
         if !stored {
             self.full_answer(id, answer, false);
         }

@@ -223,6 +223,11 @@ impl<H: Calls> Vm<H> {
         queued
     }
 
+    /// The streams that need not wait for a place any more, and are not yet told.
+    pub fn placed(&self) -> Vec<u32> {
+        self.roots.iter().flat_map(|root| root.waiters.placed()).collect()
+    }
+
     /// The hash of what a stream fetches for all that wait for it.
     pub fn leads(&self, context: u32) -> Option<u128> {
         match self.streams.get(&context)? {

@@ -68,6 +68,11 @@ impl Waiters {
         self.queued.keys().copied()
     }
 
+    /// The streams that need not wait for a place any more, and are not yet told.
+    pub fn placed(&self) -> impl Iterator<Item = u32> {
+        self.awake.iter().filter(|(_, wake)| matches!(wake, Wake::Slot)).map(|(context, _)| *context)
+    }
+
     /// Whether a stream is to ask the remote store again.
     pub fn any_polling(&self) -> bool {
         !self.polling.is_empty()
