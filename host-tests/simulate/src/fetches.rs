@@ -188,8 +188,9 @@ impl World {
                 let invalidated = self.headed.contains(&ask.page)
                     || self.nodes.iter().any(|node| node.invalidated.contains_key(&ask.page))
                     || self.nodes[vm.node].denied.contains(&ask.page)
-                    // What is gone goes under all the hashes that a request may find it by.
-                    || self.nodes[vm.node].replaced.get(&ask.page).into_iter().flatten().any(|done| !done.stored);
+                    // What is gone goes under all the hashes that a request may find it by, and not all that takes its place
+                    // is sent to Redis.
+                    || self.nodes[vm.node].replaced.contains_key(&ask.page);
                 let unsure = self.unsure.get(key).is_some_and(|until| self.now < *until);
                 if of.node != vm.node && !invalidated && !unsure && self.summary.flushed == 0 {
                     let text =

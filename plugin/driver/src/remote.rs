@@ -114,6 +114,8 @@ pub struct Pending {
     kind: Kind,
     /// When the claim ends that the call leaves if it finds nothing, or that it takes back.
     claim: Option<Timestamp>,
+    /// Whether what lies there is invalid until the call has written something else.
+    over_invalid: bool,
     /// What it is for, if it is about purges.
     step: Option<Step>,
     /// Whether it only finds out what becomes of writes.
@@ -311,9 +313,10 @@ impl<H: Calls> Remote<H> {
             _ => None,
         };
         let kind = command.kind();
-        let (step, since, probes_writes) = (None, now, false);
+        let (over_invalid, step, probes_writes) = (false, None, false);
+        let (since, sent) = (now, H::micros());
         let pending =
-            Pending { asker, hash, kind, claim, step, probes_writes, admitted, since, sent: H::micros() };
+            Pending { asker, hash, kind, claim, over_invalid, step, probes_writes, admitted, since, sent };
         self.keep(self.dispatch(self.dialect.call(command), timeout), pending)
     }
 

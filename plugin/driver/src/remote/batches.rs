@@ -10,7 +10,7 @@ use selvage_engine::remote::dialect::{Call, Command, DialectError, Kind, Respons
 use selvage_engine::remote::queue::Task;
 use selvage_engine::time::Timestamp;
 
-use super::lookups::{claim_for, note_duration};
+use super::lookups::{About, claim_for, note_duration};
 use super::{Asked, Asker, Remote};
 use crate::breakers::Breakers;
 use crate::host::{Calls, Level};
@@ -31,6 +31,8 @@ pub(super) struct Item {
     pub kind: Kind,
     /// When the claim ends that it leaves if it finds nothing, or that it takes back.
     pub claim: Option<Timestamp>,
+    /// Whether what lies there is invalid until the command has written something else.
+    pub over_invalid: bool,
     /// What is written, as long as it is not known whether the store takes several at once.
     pub task: Option<Task>,
 }
@@ -117,6 +119,7 @@ impl<H: Calls> Remote<H> {
             .map(|(asked, (_, claim))| Item {
                 kind: if claim.is_some() { Kind::Claim } else { Kind::Get },
                 claim: claim.as_ref().map(|(_, millis)| now.plus(Duration::from_millis(*millis))),
+                over_invalid: false,
                 task: None,
                 asked,
             })
@@ -219,7 +222,9 @@ impl<H: Calls> Remote<H> {
         let mut result = None;
         for (item, answer) in batch.items.into_iter().zip(answers) {
             self.note_writes(item.kind, batch.sent, &answer, cache, now);
-            let about = (item.kind, item.asked.hash, item.claim);
+            let (kind, hash, claim, over_invalid) =
+                (item.kind, item.asked.hash, item.claim, item.over_invalid);
+            let about = About { kind, hash, claim, over_invalid };
             let (one, found) = self.settle(about, answer, latency, cache, now);
             // One that failed says more than many that came.
             result = Some(match result {
@@ -256,14 +261,19 @@ impl<H: Calls> Remote<H> {
             );
         }
         let mut told = Vec::new();
-        for Item { asked, kind, claim, task } in batch.items {
+        for Item { asked, kind, claim, over_invalid, task } in batch.items {
             if kind.writes() {
                 match task {
                     Some(task) => cache.requeue_remote_task(task),
                     None if kind == Kind::Delete => {
                         cache.requeue_remote_task(Task::Delete { hash: asked.hash, until: claim });
                     }
-                    None => cache.stats.count("remote", "dropped"),
+                    None => {
+                        cache.stats.count("remote", "dropped");
+                        if over_invalid {
+                            cache.requeue_remote_task(Task::invalidate(asked.hash));
+                        }
+                    }
                 }
                 continue;
             }

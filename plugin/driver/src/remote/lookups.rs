@@ -117,8 +117,9 @@ impl<H: Calls> Remote<H> {
             None => {
                 note_duration::<H>(pending.kind.writes(), pending.sent, cache);
                 let latency = now.since(pending.since);
-                let Pending { kind, hash, claim, .. } = *pending;
-                let (result, found) = self.settle((kind, hash, claim), answer, latency, cache, now);
+                let Pending { kind, hash, claim, over_invalid, .. } = *pending;
+                let about = About { kind, hash, claim, over_invalid };
+                let (result, found) = self.settle(about, answer, latency, cache, now);
                 breakers.record(&self.settings.cluster, pending.admitted, result, now);
                 found
             }
@@ -147,12 +148,13 @@ impl<H: Calls> Remote<H> {
     #[inline(never)]
     pub(super) fn settle(
         &mut self,
-        (kind, hash, claim): (Kind, u128, Option<Timestamp>),
+        About { kind, hash, claim, over_invalid }: About,
         answer: Result<Answer, DialectError>,
         latency: Duration,
         cache: &mut Cache,
         now: Timestamp,
     ) -> (CallResult, RemoteAnswer) {
+        let failed = answer.is_err();
         let (verdict, found) = match answer {
             Ok(Answer::Value(value)) => {
                 self.gathering.found(value.len());
@@ -175,8 +177,21 @@ impl<H: Calls> Remote<H> {
         if kind == Kind::Delete && verdict.repeats_deletion(self.holds_deletions()) {
             cache.requeue_remote_task(Task::Delete { hash, until: claim });
         }
+        if over_invalid && failed {
+            cache.requeue_remote_task(Task::invalidate(hash));
+        }
         (verdict.result, found)
     }
+}
+
+/// What a command was about.
+pub(super) struct About {
+    pub kind: Kind,
+    pub hash: u128,
+    /// When the claim ends that it leaves if it finds nothing, or that it takes back.
+    pub claim: Option<Timestamp>,
+    /// Whether what lies there is invalid until it has written something else.
+    pub over_invalid: bool,
 }
 
 /// A claim that no other Envoy leaves, and for how many milliseconds.

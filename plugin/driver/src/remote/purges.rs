@@ -39,7 +39,8 @@ impl<H: Calls> Remote<H> {
             };
             let (kind, call) = (command.kind(), self.dialect.call(&command));
             drop(text);
-            let (asker, hash, claim, since, sent) = (Asker::Nobody, 0, None, now, H::micros());
+            let (asker, hash, claim, over_invalid) = (Asker::Nobody, 0, None, false);
+            let (since, sent) = (now, H::micros());
             let (probes_writes, token) = (false, self.dispatch(call, self.settings.timeout));
             let Some(token) = token else {
                 failed(cache);
@@ -48,7 +49,18 @@ impl<H: Calls> Remote<H> {
             };
             self.aside += 1;
             let step = Some(step);
-            let pending = Pending { asker, hash, kind, claim, step, probes_writes, admitted, since, sent };
+            let pending = Pending {
+                asker,
+                hash,
+                kind,
+                claim,
+                over_invalid,
+                step,
+                probes_writes,
+                admitted,
+                since,
+                sent,
+            };
             self.pending.insert(token, pending);
         }
     }

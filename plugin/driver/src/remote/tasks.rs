@@ -11,6 +11,7 @@ use selvage_engine::time::Timestamp;
 
 use super::batches::Item;
 use super::gathering::TARGET_BYTES;
+use super::lookups::About;
 use super::{Asked, Asker, Pending, Remote};
 use crate::breakers::Breakers;
 use crate::host::{Calls, Envoy, Level};
@@ -88,10 +89,21 @@ impl<H: Calls> Remote<H> {
         let timeout = self.settings.timeout;
         let sent = match (commands.as_slice(), tasks.as_slice()) {
             ([command], [task]) => {
-                let (kind, claim) = about(task);
-                let (asker, hash, step, probes_writes) = (Asker::Nobody, task.hash(), None, false);
+                let About { kind, hash, claim, over_invalid } = about(task);
+                let (asker, step, probes_writes) = (Asker::Nobody, None, false);
                 let (since, sent) = (now, H::micros());
-                let write = Pending { asker, hash, kind, claim, step, probes_writes, admitted, since, sent };
+                let write = Pending {
+                    asker,
+                    hash,
+                    kind,
+                    claim,
+                    over_invalid,
+                    step,
+                    probes_writes,
+                    admitted,
+                    since,
+                    sent,
+                };
                 let sent = self.keep(self.dispatch(self.dialect.call(command), timeout), write);
                 self.writing += usize::from(sent);
                 sent
@@ -114,16 +126,16 @@ impl<H: Calls> Remote<H> {
 
     fn item_of(&self, task: Task, now: Timestamp) -> Item {
         let asked = Asked { asker: Asker::Nobody, hash: task.hash(), claim: None, since: now };
-        let (kind, claim) = about(&task);
+        let About { kind, claim, over_invalid, .. } = about(&task);
         let task = Some(task).filter(|_| !self.gathering.is_proven());
-        Item { asked, kind, claim, task }
+        Item { asked, kind, claim, over_invalid, task }
     }
 
     /// The next tasks for one call, at most so many, and no more bytes than are worth waiting for.
     fn next_tasks(&self, most: usize, cache: &mut Cache, later: &mut Vec<Task>, now: Timestamp) -> Vec<Task> {
         let (mut tasks, mut bytes) = (Vec::new(), 0usize);
         while tasks.len() < most && bytes < TARGET_BYTES {
-            let Some(task) = self.next_task(&tasks, cache, later, now) else { break };
+            let Some(task) = self.next_task(cache, later, now) else { break };
             if let Task::Replicate { record, .. } = &task {
                 bytes = bytes.saturating_add(record.len());
             }
@@ -132,14 +144,8 @@ impl<H: Calls> Remote<H> {
         tasks
     }
 
-    /// The next task whose key nothing is being written to, in this call or another: they may arrive in any order.
-    fn next_task(
-        &self,
-        with: &[Task],
-        cache: &mut Cache,
-        later: &mut Vec<Task>,
-        now: Timestamp,
-    ) -> Option<Task> {
+    /// The next task whose key nothing is being written to: calls of one key may arrive in any order.
+    fn next_task(&self, cache: &mut Cache, later: &mut Vec<Task>, now: Timestamp) -> Option<Task> {
         while later.len() < self.settings.in_flight {
             let task = match self.writes().reason() {
                 // Records wait, as for a store that is left alone; a full one takes deletions.
@@ -147,8 +153,7 @@ impl<H: Calls> Remote<H> {
                 None => cache.next_remote_task(now)?,
             };
             let hash = task.hash();
-            let free = with.iter().all(|other| other.hash() != hash)
-                && self.pending.values().all(|call| call.hash != hash || !call.kind.writes());
+            let free = self.pending.values().all(|call| call.hash != hash || !call.kind.writes());
             if free && !self.batches.values().any(|batch| batch.writes_to(hash)) {
                 return Some(task);
             }
@@ -182,8 +187,19 @@ impl<H: Calls> Remote<H> {
             }
             let (timeout, since, sent) = (self.settings.timeout, now, H::micros());
             let (asker, hash, kind, claim, step) = (Asker::Nobody, 0, command.kind(), None, None);
-            let probes_writes = true;
-            let probe = Pending { asker, hash, kind, claim, step, probes_writes, admitted, since, sent };
+            let (over_invalid, probes_writes) = (false, true);
+            let probe = Pending {
+                asker,
+                hash,
+                kind,
+                claim,
+                over_invalid,
+                step,
+                probes_writes,
+                admitted,
+                since,
+                sent,
+            };
             if !self.keep(self.dispatch(self.dialect.call(&command), timeout), probe) {
                 return breakers.record(&self.settings.cluster, admitted, CallResult::Failure, now);
             }
@@ -215,11 +231,15 @@ impl<H: Calls> Remote<H> {
     }
 }
 
-/// What a task asks for, and until when what it deletes is this Envoy's claim.
-const fn about(task: &Task) -> (Kind, Option<Timestamp>) {
+/// What a task asks for.
+const fn about(task: &Task) -> About {
     match task {
-        Task::Replicate { .. } => (Kind::Set, None),
-        Task::Delete { until, .. } => (Kind::Delete, *until),
+        Task::Replicate { hash, over_invalid, .. } => {
+            About { kind: Kind::Set, hash: *hash, claim: None, over_invalid: *over_invalid }
+        }
+        Task::Delete { hash, until } => {
+            About { kind: Kind::Delete, hash: *hash, claim: *until, over_invalid: false }
+        }
     }
 }
 

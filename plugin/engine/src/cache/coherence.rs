@@ -39,7 +39,7 @@ impl Cache {
         self.forget(hash, moment);
         self.invalidations.remember(hash, moment.now);
         if self.policy.remote.enabled {
-            self.remote_queue.push(Task::Delete { hash, until: None });
+            self.remote_queue.push(Task::invalidate(hash));
         }
         self.stats.count("event", "invalidated");
         self.tell(hash, Change::Invalidated, moment);

@@ -152,7 +152,7 @@ impl Cache {
             FillEnd::NotShared(Extent::Everybody) | FillEnd::TakesLong => {
                 let record = CLAIM_NOT_STORABLE.to_vec();
                 let ttl_seconds = UNSHARED_FOR.as_secs();
-                self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds });
+                self.remote_queue.push(Task::replicate(hash, record, ttl_seconds));
             }
             // What one client was refused, others may have.
             FillEnd::NotShared(_) | FillEnd::Stored | FillEnd::Abandoned => self.drop_claim(hash, until),
@@ -163,7 +163,7 @@ impl Cache {
     pub(crate) fn refuse_in_remote(&mut self, hash: u128) {
         if self.policy.remote.enabled {
             let record = CLAIM_NOT_STORABLE.to_vec();
-            self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds: UNSHARED_FOR.as_secs() });
+            self.remote_queue.push(Task::replicate(hash, record, UNSHARED_FOR.as_secs()));
         }
     }
 

@@ -307,7 +307,7 @@ impl Cache {
             let record = record::encode(&slot);
             let ttl_seconds = expires.since(moment.now).as_secs().max(1);
             if record.len() <= self.policy.remote.object_bytes {
-                self.remote_queue.push(Task::Replicate { hash, record, ttl_seconds });
+                self.remote_queue.push(Task::replicate(hash, record, ttl_seconds));
             }
         }
     }

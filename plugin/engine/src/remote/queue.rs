@@ -16,6 +16,8 @@ pub enum Task {
         record: Vec<u8>,
         /// How long it is of use, in seconds; at least 1.
         ttl_seconds: u64,
+        /// Whether it takes the place of what was invalidated, which has to be deleted if this does not get there.
+        over_invalid: bool,
     },
     /// Delete what is stored under a hash.
     Delete {
@@ -35,9 +37,28 @@ impl Task {
         }
     }
 
-    /// Whether it deletes what was invalidated.
-    const fn invalidates(&self) -> bool {
-        matches!(self, Self::Delete { until: None, .. })
+    /// A record that takes the place of nothing, or of what is still good.
+    pub const fn replicate(hash: u128, record: Vec<u8>, ttl_seconds: u64) -> Self {
+        Self::Replicate { hash, record, ttl_seconds, over_invalid: false }
+    }
+
+    /// The deletion of what was invalidated.
+    pub const fn invalidate(hash: u128) -> Self {
+        Self::Delete { hash, until: None }
+    }
+
+    /// Whether what was invalidated lies in the store until this is done.
+    const fn ends_invalid(&self) -> bool {
+        matches!(self, Self::Delete { until: None, .. } | Self::Replicate { over_invalid: true, .. })
+    }
+
+    const fn is_record(&self) -> bool {
+        matches!(self, Self::Replicate { .. })
+    }
+
+    /// Whether something is to be deleted, by itself or by what takes its place.
+    fn deletes(&self) -> bool {
+        !self.is_record() || self.ends_invalid()
     }
 
     fn is_over(&self, now: Timestamp) -> bool {
@@ -52,8 +73,8 @@ impl Task {
     }
 }
 
-/// Tasks in the order in which they came, of each hash at most two: the deletion of what was invalidated, and after it a
-/// record. When there is no room the oldest records go: deletions keep others from being served what is invalid.
+/// Tasks in the order in which they came, at most one for a hash. When there is no room the oldest records go: deletions keep
+/// others from being served what is invalid.
 #[derive(Debug, Default)]
 pub struct Queue {
     tasks: VecDeque<Task>,
@@ -69,55 +90,63 @@ impl Queue {
         Self { most_bytes, most_entries, ..Self::default() }
     }
 
-    /// Adds a task. It takes the place of what waits for its hash, except that a record comes after the deletion of
-    /// what was invalidated, and that the end of a claim is not needed where anything else waits. A record larger than
-    /// the whole budget is dropped at once.
-    pub fn push(&mut self, task: Task) {
-        let hash = task.hash();
-        match &task {
-            Task::Replicate { .. } => self.remove(|other| other.hash() == hash && !other.invalidates()),
-            Task::Delete { until: None, .. } => self.remove(|other| other.hash() == hash),
-            Task::Delete { until: Some(_), .. } => {
-                if self.awaits(hash) {
-                    return;
-                }
+    /// Adds a task. It takes the place of the one that waits for its hash, except that the end of a claim is not needed where
+    /// anything else waits. A record larger than the whole budget is dropped at once.
+    pub fn push(&mut self, mut task: Task) {
+        let earlier = self.position(task.hash());
+        if let Some(at) = earlier {
+            if matches!(task, Task::Delete { until: Some(_), .. }) {
+                return;
+            }
+            let ends_invalid = self.remove(at).is_some_and(|earlier| earlier.ends_invalid());
+            if let Task::Replicate { over_invalid, .. } = &mut task {
+                *over_invalid |= ends_invalid;
             }
         }
-        if self.makes_room(&task) {
+        if let Some(task) = self.fit(task) {
             self.tasks.push_back(task);
         }
     }
 
-    /// Puts a task back that came to nothing. What waits for its hash was asked for later: it goes on waiting, and
-    /// replaces the task, unless that is the deletion of what was invalidated, which comes first.
+    /// Puts a task back that came to nothing. If one waits for its hash, that was asked for later: it goes on waiting, and
+    /// does what this one should have.
     pub fn put_back(&mut self, task: Task) {
-        let hash = task.hash();
-        let replaced = if task.invalidates() {
-            self.tasks.iter().any(|other| other.hash() == hash && other.invalidates())
-        } else {
-            self.awaits(hash)
+        let Some(at) = self.position(task.hash()) else {
+            if let Some(task) = self.fit(task) {
+                self.tasks.push_front(task);
+            }
+            return;
         };
-        if !replaced && self.makes_room(&task) {
-            self.tasks.push_front(task);
+        if !task.ends_invalid() {
+            return;
+        }
+        match self.tasks.get_mut(at) {
+            Some(Task::Replicate { over_invalid, .. }) => *over_invalid = true,
+            Some(Task::Delete { until, .. }) => *until = None,
+            None => {}
         }
     }
 
     /// Takes the oldest task that is still of use.
     pub fn pop(&mut self, now: Timestamp) -> Option<Task> {
         loop {
-            let task = self.tasks.pop_front()?;
-            self.bytes = self.bytes.saturating_sub(task.bytes());
+            let task = self.remove(0)?;
             if !task.is_over(now) {
                 return Some(task);
             }
         }
     }
 
-    /// Takes the oldest deletion that is still of use.
+    /// Takes the oldest deletion that is still of use, for a store that takes nothing else. A record that is to replace
+    /// something invalid goes on waiting after that is deleted.
     pub fn pop_deletion(&mut self, now: Timestamp) -> Option<Task> {
         loop {
-            let at = self.tasks.iter().position(|task| matches!(task, Task::Delete { .. }))?;
-            let task = self.tasks.remove(at)?;
+            let at = self.tasks.iter().position(Task::deletes)?;
+            if let Some(Task::Replicate { hash, over_invalid, .. }) = self.tasks.get_mut(at) {
+                *over_invalid = false;
+                return Some(Task::invalidate(*hash));
+            }
+            let task = self.remove(at)?;
             if !task.is_over(now) {
                 return Some(task);
             }
@@ -149,45 +178,60 @@ impl Queue {
         self.tasks.iter().any(|task| matches!(task, Task::Replicate { .. }) && task.hash() == hash)
     }
 
-    /// Takes back the record that waits for the hash. A deletion stays.
+    /// Takes back the record that waits for the hash. What was invalidated is deleted all the same.
     pub fn take_back(&mut self, hash: u128) {
-        self.remove(|task| matches!(task, Task::Replicate { .. }) && task.hash() == hash);
+        if let Some(at) = self.position(hash).filter(|_| self.contains(hash)) {
+            self.give_up(at);
+        }
     }
 
-    fn awaits(&self, hash: u128) -> bool {
-        self.tasks.iter().any(|task| task.hash() == hash)
+    fn position(&self, hash: u128) -> Option<usize> {
+        self.tasks.iter().position(|task| task.hash() == hash)
     }
 
-    fn remove(&mut self, which: impl Fn(&Task) -> bool) {
-        let bytes = &mut self.bytes;
-        self.tasks.retain(|task| {
-            let gone = which(task);
-            if gone {
-                *bytes = bytes.saturating_sub(task.bytes());
+    fn remove(&mut self, at: usize) -> Option<Task> {
+        let task = self.tasks.remove(at)?;
+        self.bytes = self.bytes.saturating_sub(task.bytes());
+        Some(task)
+    }
+
+    /// Removes a task, or leaves the deletion that it stands for.
+    fn give_up(&mut self, at: usize) {
+        let Some(task) = self.tasks.get_mut(at) else { return };
+        self.bytes = self.bytes.saturating_sub(task.bytes());
+        match task {
+            Task::Replicate { hash, over_invalid: true, .. } => *task = Task::invalidate(*hash),
+            _ => {
+                self.tasks.remove(at);
             }
-            !gone
-        });
+        }
     }
 
-    /// Counts a task in, and drops others for it. `false` if it is larger than the whole budget.
-    fn makes_room(&mut self, task: &Task) -> bool {
+    /// Counts a task in, and drops others for it. Of a record that is larger than the whole budget the deletion is left
+    /// that it stands for, if any.
+    fn fit(&mut self, task: Task) -> Option<Task> {
+        let mut task = task;
         if task.bytes() > self.most_bytes {
             self.dropped += 1;
-            return false;
+            match task {
+                Task::Replicate { hash, over_invalid: true, .. } => task = Task::invalidate(hash),
+                _ => return None,
+            }
         }
-        while self.tasks.len() >= self.most_entries.max(1)
-            || self.bytes.saturating_add(task.bytes()) > self.most_bytes
-        {
-            let oldest = |which: fn(&Task) -> bool| self.tasks.iter().position(which);
-            let at = oldest(|task| matches!(task, Task::Replicate { .. }))
-                .or_else(|| oldest(|task| !task.invalidates()))
-                .unwrap_or(0);
-            let Some(gone) = self.tasks.remove(at) else { break };
-            self.bytes = self.bytes.saturating_sub(gone.bytes());
+        while self.bytes.saturating_add(task.bytes()) > self.most_bytes {
+            let Some(oldest) = self.tasks.iter().position(Task::is_record) else { break };
+            self.give_up(oldest);
+            self.dropped += 1;
+        }
+        while self.tasks.len() >= self.most_entries.max(1) {
+            let least = self.tasks.iter().position(|task| !task.ends_invalid()).unwrap_or(0);
+            if self.remove(least).is_none() {
+                break;
+            }
             self.dropped += 1;
         }
         self.bytes = self.bytes.saturating_add(task.bytes());
-        true
+        Some(task)
     }
 }
 
@@ -196,11 +240,15 @@ mod tests {
     use super::*;
 
     fn record(hash: u128, bytes: usize) -> Task {
-        Task::Replicate { hash, record: vec![0; bytes], ttl_seconds: 60 }
+        Task::replicate(hash, vec![0; bytes], 60)
+    }
+
+    fn over_invalid(hash: u128, bytes: usize) -> Task {
+        Task::Replicate { hash, record: vec![0; bytes], ttl_seconds: 60, over_invalid: true }
     }
 
     fn invalidated(hash: u128) -> Task {
-        Task::Delete { hash, until: None }
+        Task::invalidate(hash)
     }
 
     fn claimed(hash: u128, until: u64) -> Task {
@@ -234,18 +282,30 @@ mod tests {
     }
 
     #[test]
-    fn what_was_invalidated_is_deleted_before_what_takes_its_place() {
-        let mut queue = Queue::new(100, 10);
-        queue.push(invalidated(1));
-        queue.push(record(1, 40));
+    fn what_was_invalidated_is_deleted_if_what_takes_its_place_does_not_get_there() {
+        let replaced = || {
+            let mut queue = Queue::new(100, 10);
+            queue.push(invalidated(1));
+            queue.push(record(1, 40));
+            queue.push(record(1, 30));
+            queue
+        };
+        assert_eq!(all(replaced(), 0), [over_invalid(1, 30)]);
         // There is no room for both records.
+        let mut queue = replaced();
         queue.push(record(2, 90));
         assert_eq!(all(queue, 0), [invalidated(1), record(2, 90)]);
-        let mut queue = Queue::new(100, 10);
-        queue.push(invalidated(1));
-        queue.push(record(1, 40));
+        let mut queue = replaced();
+        queue.push(record(1, 101));
+        assert_eq!(all(queue, 0), [invalidated(1)]);
+        let mut queue = replaced();
         queue.take_back(1);
         assert_eq!(all(queue, 0), [invalidated(1)]);
+        // The store is full, and takes deletions only.
+        let mut queue = replaced();
+        assert_eq!(queue.pop_deletion(NOW), Some(invalidated(1)));
+        assert_eq!(queue.pop_deletion(NOW), None);
+        assert_eq!(all(queue, 0), [record(1, 30)]);
     }
 
     #[test]
@@ -281,8 +341,10 @@ mod tests {
         queue.push(record(2, 30));
         queue.put_back(record(2, 20));
         queue.put_back(claimed(2, 1_000));
-        queue.put_back(invalidated(2));
-        assert_eq!(all(queue, 0), [invalidated(2), invalidated(1), record(2, 30)]);
+        queue.push(record(3, 30));
+        queue.put_back(invalidated(3));
+        queue.put_back(record(4, 10));
+        assert_eq!(all(queue, 0), [record(4, 10), invalidated(1), record(2, 30), over_invalid(3, 30)]);
     }
 
     #[test]

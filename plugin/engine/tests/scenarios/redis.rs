@@ -37,7 +37,7 @@ impl Redis {
 
     pub fn take(&mut self, task: Task) {
         match task {
-            Task::Replicate { hash, record, ttl_seconds } => {
+            Task::Replicate { hash, record, ttl_seconds, .. } => {
                 assert_ne!(ttl_seconds, 0);
                 // webdis drops an empty value, and a leading `-` is how it shows an error.
                 assert!(record.first().is_some_and(|first| *first != b'-'));
