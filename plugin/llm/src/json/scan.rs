@@ -1,0 +1,66 @@
+//! Finds the next byte that matters, eight at a time.
+
+/// How many bytes of a text mean themselves: up to a quote, a `\` or a control character.
+pub(super) fn text_end(bytes: &[u8]) -> usize {
+    first(
+        bytes,
+        |word| equal(word, b'"') | equal(word, b'\\') | below_space(word),
+        |byte| matches!(byte, b'"' | b'\\' | 0..0x20),
+    )
+}
+
+/// How many bytes come before a CR or LF.
+pub(crate) fn line_end(bytes: &[u8]) -> usize {
+    first(bytes, |word| equal(word, b'\n') | equal(word, b'\r'), |byte| matches!(byte, b'\n' | b'\r'))
+}
+
+/// How many bytes come before the first that `is`. `may_be` says of eight whether one is; it may err towards yes.
+#[inline(always)]
+fn first(bytes: &[u8], may_be: impl Fn(u64) -> u64, is: impl Fn(u8) -> bool) -> usize {
+    let mut before = 0_usize;
+    let mut rest = bytes;
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        if may_be(u64::from_le_bytes(*word)) != 0 {
+            if let Some(place) = word.iter().position(|byte| is(*byte)) {
+                return before.saturating_add(place);
+            }
+        }
+        before = before.saturating_add(8);
+        rest = after;
+    }
+    before.saturating_add(rest.iter().position(|byte| is(*byte)).unwrap_or(rest.len()))
+}
+
+/// Not 0 if a byte of `word` is `byte`.
+#[inline(always)]
+fn equal(word: u64, byte: u8) -> u64 {
+    let different = word ^ (ONES.wrapping_mul(byte as u64));
+    different.wrapping_sub(ONES) & !different & HIGHS
+}
+
+/// Not 0 if a byte of `word` is below a space.
+#[inline(always)]
+fn below_space(word: u64) -> u64 {
+    word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word & HIGHS
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_byte_that_matters_is_found_wherever_it_is() {
+        for place in 0..40 {
+            for byte in 0..=255_u8 {
+                let mut bytes = vec![b'a'; 40];
+                bytes[place] = byte;
+                let text = if matches!(byte, b'"' | b'\\' | 0..0x20) { place } else { 40 };
+                let line = if matches!(byte, b'\n' | b'\r') { place } else { 40 };
+                assert_eq!((text_end(&bytes), line_end(&bytes)), (text, line), "{byte} at {place}");
+            }
+        }
+    }
+}

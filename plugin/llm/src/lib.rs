@@ -1,0 +1,6 @@
+//! stub
+pub mod canonical;
+pub mod events;
+pub mod json;
+#[cfg(test)]
+mod chance;
