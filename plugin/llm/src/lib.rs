@@ -1,6 +1,9 @@
 //! stub
 pub mod canonical;
 pub mod events;
+pub mod formats;
 pub mod json;
 #[cfg(test)]
 mod chance;
+#[cfg(test)]
+mod script;
