@@ -11,8 +11,8 @@ use std::rc::Rc;
 
 use crate::json::{Ambiguous, Lexer, Sink, Token};
 use digest::Digester;
-pub use summary::{Input, Summary};
 use summary::Reader;
+pub use summary::{Input, MAX_MODEL, Summary};
 
 #[cfg(doc)]
 use crate::json::normal_number;

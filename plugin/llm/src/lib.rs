@@ -1,11 +1,16 @@
-//! stub
+#![doc = include_str!("../README.md")]
+
 pub mod canonical;
 pub mod embeddings;
-pub mod events;
 pub mod formats;
 pub mod injection;
-pub mod json;
+
+pub mod forecast;
 pub mod money;
+
+pub mod events;
+pub mod json;
+
 #[cfg(test)]
 mod chance;
 #[cfg(test)]

@@ -3,7 +3,12 @@ use crate::chance::Chance;
 
 fn price(input: &str, cached: Option<&str>, cache_write: Option<&str>, output: &str) -> Price {
     let money = |decimal| Money::parse(decimal).unwrap();
-    Price { input: money(input), cached: cached.map(money), cache_write: cache_write.map(money), output: money(output) }
+    Price {
+        input: money(input),
+        cached: cached.map(money),
+        cache_write: cache_write.map(money),
+        output: money(output),
+    }
 }
 
 /// A natural number of any size, by its decimal digits, the lowest first: slow, and nothing like what is tested.
@@ -68,7 +73,13 @@ fn costs_equal_those_of_a_reckoning_with_numbers_of_any_size() {
     for _ in 0..3_000 {
         let mut any = |least: u32| chance.next() >> (least as usize + chance.below(64 - least as usize));
         let bits = if any(0) % 4 == 0 { 0 } else { 30 };
-        let usage = Usage { input: any(bits), cached: any(bits), cache_write: any(bits), output: any(bits), reasoning: 0 };
+        let usage = Usage {
+            input: any(bits),
+            cached: any(bits),
+            cache_write: any(bits),
+            output: any(bits),
+            reasoning: 0,
+        };
         let price = Price {
             input: Money(any(bits)),
             cached: (any(0) % 2 == 0).then(|| Money(any(bits))),
@@ -84,7 +95,9 @@ fn costs_equal_those_of_a_reckoning_with_numbers_of_any_size() {
             (usage.output, price.output),
         ]
         .iter()
-        .fold(Natural::of(0), |sum, (tokens, price)| sum.plus(&Natural::of(*tokens).times(&Natural::of(price.0))));
+        .fold(Natural::of(0), |sum, (tokens, price)| {
+            sum.plus(&Natural::of(*tokens).times(&Natural::of(price.0)))
+        });
         let wanted = sum.per_million().saturated();
         assert_eq!(price.cost(&usage).nanos(), wanted, "{usage:?} {price:?}");
         saturated += usize::from(wanted == u64::MAX);
@@ -163,7 +176,9 @@ fn what_is_written_to_a_cache_is_paid_once() {
 #[test]
 fn a_model_has_its_own_price_or_that_of_the_longest_beginning() {
     let one = |nanos| Price { input: Money(nanos), ..Price::default() };
-    let prices: Prices = [("gpt-4o", one(1)), ("gpt-4o-mini", one(2)), ("gpt-", one(3)), ("claude", one(4))].into_iter().collect();
+    let prices: Prices = [("gpt-4o", one(1)), ("gpt-4o-mini", one(2)), ("gpt-", one(3)), ("claude", one(4))]
+        .into_iter()
+        .collect();
     let of = |model| prices.of(model).map(|price| price.input.nanos());
     assert_eq!(of("gpt-4o"), Some(1));
     assert_eq!(of("gpt-4o-2024-11-20"), Some(1));

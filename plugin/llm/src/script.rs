@@ -48,7 +48,11 @@ impl Script {
             Value::Object(_) if chance.one_in(10) => serde_json::to_string_pretty(data).unwrap(),
             _ => {
                 let mut out = Vec::new();
-                if chance.one_in(2) { chance.spell(data, &mut out) } else { out = data.to_string().into_bytes() }
+                if chance.one_in(2) {
+                    chance.spell(data, &mut out)
+                } else {
+                    out = data.to_string().into_bytes()
+                }
                 String::from_utf8(out).unwrap().replace(['\n', '\r'], " ")
             }
         };
@@ -185,7 +189,11 @@ fn chat(chance: &mut Chance, api: Api) -> Script {
             script.lack = Some(Lack::Error);
         }
         1 => {
-            script.event(chance, None, &object(json!([{"index": 0, "delta": {}, "finish_reason": "content_filter"}]), None));
+            script.event(
+                chance,
+                None,
+                &object(json!([{"index": 0, "delta": {}, "finish_reason": "content_filter"}]), None),
+            );
             script.lack = Some(Lack::Refused);
         }
         2 => {
@@ -203,7 +211,8 @@ fn chat(chance: &mut Chance, api: Api) -> Script {
     } else {
         script.raw_event(chance, None, "[DONE]");
         if chance.one_in(5) {
-            let end = script.bytes.len() - script.bytes.iter().rev().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            let end = script.bytes.len()
+                - script.bytes.iter().rev().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             script.cut(end);
         }
     }
@@ -214,7 +223,7 @@ fn responses(chance: &mut Chance) -> Script {
     let mut script = Script::new(chance);
     let truth = usage(chance);
     let named = chance.one_in(2);
-    let mut tell = |script: &mut Script, chance: &mut Chance, kind: &str, mut data: Value| {
+    let tell = |script: &mut Script, chance: &mut Chance, kind: &str, mut data: Value| {
         data["type"] = json!(kind);
         script.event(chance, named.then_some(kind), &data);
     };
@@ -281,7 +290,12 @@ fn messages(chance: &mut Chance) -> Script {
     tell(&mut script, chance, "message_start", start);
     script.usage = Some(Usage { output: truth.output.min(1), ..truth });
     tell(&mut script, chance, "ping", json!({}));
-    tell(&mut script, chance, "content_block_start", json!({"index": 0, "content_block": {"type": "text", "text": ""}}));
+    tell(
+        &mut script,
+        chance,
+        "content_block_start",
+        json!({"index": 0, "content_block": {"type": "text", "text": ""}}),
+    );
     for _ in 0..chance.below(6) {
         let text = chance.text(30);
         script.content(&text);
@@ -307,7 +321,12 @@ fn messages(chance: &mut Chance) -> Script {
         told["cache_read_input_tokens"] = json!(truth.cached);
     }
     let reason = if end == 1 { "refusal" } else { *chance.of(&["end_turn", "max_tokens", "tool_use"]) };
-    tell(&mut script, chance, "message_delta", json!({"delta": {"stop_reason": reason, "stop_sequence": null}, "usage": told}));
+    tell(
+        &mut script,
+        chance,
+        "message_delta",
+        json!({"delta": {"stop_reason": reason, "stop_sequence": null}, "usage": told}),
+    );
     script.usage = Some(truth);
     script.lack = (end == 1).then_some(Lack::Refused);
     if end == 2 {

@@ -87,11 +87,42 @@ fn change(chance: &mut Chance, value: &mut Value) {
 #[test]
 fn structure_can_not_be_forged() {
     let bodies = [
-        "[]", "{}", "\"\"", "\"[]\"", "0", "\"0\"", "null", "\"null\"", "true", "\"true\"", "[[]]", "[[],[]]",
-        "[\"\"]", "[{}]", "{\"\":\"\"}", "{\"\":{}}", "[1,2]", "[12]", "[[1],2]", "[1,[2]]", "[[1,2]]",
-        "\"1,2\"", "[\"1\",2]", "[\"a\",\"b\"]", "[\"ab\"]", "[\"a\",\"\",\"b\"]", "{\"a\":\"b\"}", "{\"ab\":\"\"}",
-        "{\"a\":1,\"b\":2}", "{\"a\":{\"b\":2},\"b\":1}", "{\"a\":[1,\"b\",2]}", "[\"a\",1,\"b\",2]",
-        "1e999999", "1e999998", "9007199254740992", "9007199254740993",
+        "[]",
+        "{}",
+        "\"\"",
+        "\"[]\"",
+        "0",
+        "\"0\"",
+        "null",
+        "\"null\"",
+        "true",
+        "\"true\"",
+        "[[]]",
+        "[[],[]]",
+        "[\"\"]",
+        "[{}]",
+        "{\"\":\"\"}",
+        "{\"\":{}}",
+        "[1,2]",
+        "[12]",
+        "[[1],2]",
+        "[1,[2]]",
+        "[[1,2]]",
+        "\"1,2\"",
+        "[\"1\",2]",
+        "[\"a\",\"b\"]",
+        "[\"ab\"]",
+        "[\"a\",\"\",\"b\"]",
+        "{\"a\":\"b\"}",
+        "{\"ab\":\"\"}",
+        "{\"a\":1,\"b\":2}",
+        "{\"a\":{\"b\":2},\"b\":1}",
+        "{\"a\":[1,\"b\",2]}",
+        "[\"a\",1,\"b\",2]",
+        "1e999999",
+        "1e999998",
+        "9007199254740992",
+        "9007199254740993",
     ];
     for (index, body) in bodies.iter().enumerate() {
         for other in bodies.iter().skip(index + 1) {
@@ -121,7 +152,8 @@ fn the_length_of_a_text_makes_no_difference_to_how_it_may_be_cut() {
 
 #[test]
 fn a_digest_stays_what_it_is_over_versions() {
-    let hex = |body: &str| -> String { read(body).digest[..4].iter().map(|byte| format!("{byte:02x}")).collect() };
+    let hex =
+        |body: &str| -> String { read(body).digest[..4].iter().map(|byte| format!("{byte:02x}")).collect() };
     let long = format!("[\"{}\"]", "z".repeat(100));
     assert_eq!([hex("{\"a\":[1,true,null,\"x\"]}"), hex(&long)], PINNED);
 }
@@ -157,7 +189,10 @@ fn ambiguous_bodies_are_refused_with_a_reason() {
 #[test]
 fn little_is_kept_of_a_long_body() {
     let text = "word ".repeat(200_000);
-    let body = format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}],"vector":[{}0]}}"#, "0.25,".repeat(50_000));
+    let body = format!(
+        r#"{{"messages":[{{"role":"user","content":"{text}"}}],"vector":[{}0]}}"#,
+        "0.25,".repeat(50_000)
+    );
     let mut canonical = Canonical::new(ignoring(&[]));
     let mut kept = 0;
     for chunk in body.as_bytes().chunks(1000) {
@@ -201,7 +236,10 @@ fn what_is_no_answer_to_the_question_counts_for_nothing() {
     let odd = summary(
         r#"{"model":7,"stream":"true","max_tokens":"9","n":1.5,"temperature":"0","seed":0,"input":{},"stream_options":[true]}"#,
     );
-    assert_eq!(odd, Summary { answers: 1, seed: true, input: Input::Other, bytes: odd.bytes, ..Summary::default() });
+    assert_eq!(
+        odd,
+        Summary { answers: 1, seed: true, input: Input::Other, bytes: odd.bytes, ..Summary::default() }
+    );
     assert!(!summary(r#"{"input":["a"],"stream_options":[true]}"#).include_usage);
     assert!(!summary(r#"{"stream_options":{"include_usage":[true]}}"#).include_usage);
     assert_eq!(summary(&format!(r#"{{"model":"{}"}}"#, "m".repeat(300))).model, None);

@@ -85,7 +85,10 @@ struct Tokens {
 
 impl Tokens {
     fn plus(self, other: Self) -> Self {
-        Self { prompt: self.prompt.saturating_add(other.prompt), total: self.total.saturating_add(other.total) }
+        Self {
+            prompt: self.prompt.saturating_add(other.prompt),
+            total: self.total.saturating_add(other.total),
+        }
     }
 }
 
@@ -104,7 +107,8 @@ impl<'a> Answer<'a> {
         let mut items: Vec<Option<Item>> = std::iter::repeat_with(|| None).take(count).collect();
         for element in elements {
             let whole = shifted(&element, data.start);
-            let inner = members(body.get(whole.clone()).unwrap_or_default(), MAX_MEMBERS)?.ok_or(Unusable::Shape)?;
+            let inner =
+                members(body.get(whole.clone()).unwrap_or_default(), MAX_MEMBERS)?.ok_or(Unusable::Shape)?;
             find(&inner, b"embedding").ok_or(Unusable::Shape)?;
             let index = shifted(&find(&inner, b"index").ok_or(Unusable::Shape)?.value, whole.start);
             let number = number(body, &index).and_then(|index| usize::try_from(index).ok());
@@ -114,11 +118,13 @@ impl<'a> Answer<'a> {
                 _ => return Err(Unusable::Count),
             }
         }
-        let counts = members(body.get(usage.clone()).unwrap_or_default(), MAX_MEMBERS)?.ok_or(Unusable::Shape)?;
+        let counts =
+            members(body.get(usage.clone()).unwrap_or_default(), MAX_MEMBERS)?.ok_or(Unusable::Shape)?;
         let count_of = |name: &[u8]| {
             find(&counts, name).and_then(|member| number(body, &shifted(&member.value, usage.start)))
         };
-        let prompt = count_of(b"prompt_tokens").or_else(|| count_of(b"total_tokens")).ok_or(Unusable::Shape)?;
+        let prompt =
+            count_of(b"prompt_tokens").or_else(|| count_of(b"total_tokens")).ok_or(Unusable::Shape)?;
         let tokens = Tokens { prompt, total: count_of(b"total_tokens").unwrap_or(prompt) };
         let items = items.into_iter().collect::<Option<Vec<Item>>>().ok_or(Unusable::Count)?;
         Ok(Self { body, data, usage, model: place(b"model"), items, tokens })
@@ -131,7 +137,9 @@ impl<'a> Answer<'a> {
     /// This answer with other items, each a part of the body beside it, and another usage.
     fn with(&self, items: &[(&[u8], &Item)], tokens: Tokens) -> Vec<u8> {
         let mut data = Vec::with_capacity(
-            items.iter().fold(2, |sum: usize, (_, item)| sum.saturating_add(item.whole.len()).saturating_add(8)),
+            items
+                .iter()
+                .fold(2, |sum: usize, (_, item)| sum.saturating_add(item.whole.len()).saturating_add(8)),
         );
         let mut before = b'[';
         for (index, (body, item)) in items.iter().enumerate() {
@@ -167,7 +175,8 @@ fn shared(tokens: Tokens, weights: &[usize]) -> Vec<Tokens> {
 fn shares(whole: u64, weights: &[usize]) -> Vec<u64> {
     let wide = |weight: &usize| u64::try_from(*weight).map_or(u128::from(u64::MAX), u128::from);
     let sum = weights.iter().map(wide).fold(0_u128, u128::saturating_add).max(1);
-    let part = |weight: &usize| u64::try_from(u128::from(whole).saturating_mul(wide(weight)) / sum).unwrap_or(0);
+    let part =
+        |weight: &usize| u64::try_from(u128::from(whole).saturating_mul(wide(weight)) / sum).unwrap_or(0);
     let mut shares: Vec<u64> = weights.iter().map(part).collect();
     let rest = shares.iter().fold(whole, |rest, share| rest.saturating_sub(*share));
     if let Some(first) = shares.first_mut() {

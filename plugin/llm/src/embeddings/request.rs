@@ -43,11 +43,7 @@ impl<'a> Request<'a> {
     pub fn read(body: &'a [u8], max: usize) -> Result<Self, Unsplit> {
         let common = canonical(body, Rc::new(["input".into()]))?.digest;
         let top = members(body, MAX_MEMBERS)?.ok_or(Unsplit::Shape)?;
-        let place = top
-            .into_iter()
-            .find(|member| member.name == b"input")
-            .ok_or(Unsplit::Shape)?
-            .value;
+        let place = top.into_iter().find(|member| member.name == b"input").ok_or(Unsplit::Shape)?.value;
         let value = body.get(place.clone()).unwrap_or_default();
         let inputs = match value.first() {
             Some(b'"') => vec![place.clone()],
@@ -120,8 +116,10 @@ pub fn combine(requests: &[Request<'_>], max_inputs: usize, max_bytes: usize) ->
     if others.is_empty() || others.iter().any(|other| other.common != first.common) {
         return None;
     }
-    let inputs: Vec<&[u8]> =
-        requests.iter().flat_map(|request| (0..request.count()).filter_map(|index| request.input(index))).collect();
+    let inputs: Vec<&[u8]> = requests
+        .iter()
+        .flat_map(|request| (0..request.count()).filter_map(|index| request.input(index)))
+        .collect();
     if inputs.len() > max_inputs {
         return None;
     }
@@ -132,12 +130,14 @@ pub fn combine(requests: &[Request<'_>], max_inputs: usize, max_bytes: usize) ->
 /// The inputs of an array: one of tokens is one input.
 fn inputs(body: &[u8], place: Range<usize>, max: usize) -> Result<Vec<Range<usize>>, Unsplit> {
     let array = body.get(place.clone()).unwrap_or_default();
-    let shape = |range: &Range<usize>| array.get(range.start).map(|byte| match byte {
-        b'"' => Shape::Text,
-        b'[' => Shape::Array,
-        b'-' | b'0'..=b'9' => Shape::Number,
-        _ => Shape::Other,
-    });
+    let shape = |range: &Range<usize>| {
+        array.get(range.start).map(|byte| match byte {
+            b'"' => Shape::Text,
+            b'[' => Shape::Array,
+            b'-' | b'0'..=b'9' => Shape::Number,
+            _ => Shape::Other,
+        })
+    };
     // An input of tokens has many more elements than there may be inputs.
     let all = elements(array, MAX_TOKENS)?.ok_or(Unsplit::Shape)?;
     let first = all.first().and_then(shape).ok_or(Unsplit::Shape)?;

@@ -14,7 +14,12 @@ fn keys(body: &str) -> Vec<[u8; 32]> {
 /// The vector that our provider gives an input: its bytes tell which input it is of.
 fn vector(input: &Value) -> String {
     let text = input.to_string();
-    format!("[{}.50,-1.0e-{},0.{:0>5}]", text.len(), text.len() % 7, text.bytes().map(u32::from).sum::<u32>() % 99_999)
+    format!(
+        "[{}.50,-1.0e-{},0.{:0>5}]",
+        text.len(),
+        text.len() % 7,
+        text.bytes().map(u32::from).sum::<u32>() % 99_999
+    )
 }
 
 /// Answers as a provider does, tokens by length; `order` is that of `data`.
@@ -30,7 +35,10 @@ fn provider(chance: &mut Chance, request: &[u8]) -> Vec<u8> {
         .enumerate()
         .map(|(index, input)| match chance.below(3) {
             0 => format!(r#"{{"index":{index}.0,"embedding":{},"object":"embedding"}}"#, vector(input)),
-            1 => format!(r#"{{ "object" : "embedding", "embedding" : {} , "index" : {index} }}"#, vector(input)),
+            1 => format!(
+                r#"{{ "object" : "embedding", "embedding" : {} , "index" : {index} }}"#,
+                vector(input)
+            ),
             _ => format!(r#"{{"object":"embedding","index":{index},"embedding":{}}}"#, vector(input)),
         })
         .collect();
@@ -83,7 +91,7 @@ fn of_mixed_requests_only_what_is_missing_is_asked_and_every_vector_finds_its_in
     let mut stored: std::collections::HashMap<[u8; 32], Vec<u8>> = Default::default();
     let (mut hits, mut misses) = (0, 0);
     for _ in 0..3_000 {
-        if stored.len() > 200 {
+        if stored.len() > 60 {
             stored.clear();
         }
         let inputs: Vec<Value> = (0..1 + chance.below(8)).map(|_| some_input(&mut chance)).collect();
@@ -91,7 +99,8 @@ fn of_mixed_requests_only_what_is_missing_is_asked_and_every_vector_finds_its_in
         let body = body(&mut chance, &inputs, one);
         let request = Request::read(&body, 100).unwrap();
         let keys = request.keys(&[]).unwrap();
-        let missing: Vec<usize> = (0..keys.len()).filter(|index| !stored.contains_key(&keys[*index])).collect();
+        let missing: Vec<usize> =
+            (0..keys.len()).filter(|index| !stored.contains_key(&keys[*index])).collect();
         hits += keys.len() - missing.len();
         misses += missing.len();
         if let Some(asked) = request.asking_for(&missing) {
@@ -118,7 +127,8 @@ fn single_requests_are_asked_as_one_and_each_gets_its_own() {
     let mut chance = Chance::new(62);
     for _ in 0..300 {
         let inputs: Vec<Value> = (0..2 + chance.below(31)).map(|_| some_input(&mut chance)).collect();
-        let bodies: Vec<Vec<u8>> = inputs.iter().map(|input| body(&mut chance, std::slice::from_ref(input), true)).collect();
+        let bodies: Vec<Vec<u8>> =
+            inputs.iter().map(|input| body(&mut chance, std::slice::from_ref(input), true)).collect();
         let requests: Vec<Request<'_>> = bodies.iter().map(|body| Request::read(body, 1).unwrap()).collect();
         let merged = combine(&requests, 32, 1 << 20).unwrap();
         let weights: Vec<usize> = requests.iter().flat_map(Request::weights).collect();
@@ -185,8 +195,13 @@ fn requests_that_differ_are_not_asked_together() {
 
 #[test]
 fn what_is_asked_keeps_its_bytes() {
-    let request = Request::read(br#" { "dimensions" : 2.560e2, "input" : [ "\u0061" , "b", "c" ] ,"x":[ ] }"#, 10).unwrap();
-    assert_eq!(request.asking_for(&[2, 0]).unwrap(), br#" { "dimensions" : 2.560e2, "input" : ["c","\u0061"] ,"x":[ ] }"#);
+    let request =
+        Request::read(br#" { "dimensions" : 2.560e2, "input" : [ "\u0061" , "b", "c" ] ,"x":[ ] }"#, 10)
+            .unwrap();
+    assert_eq!(
+        request.asking_for(&[2, 0]).unwrap(),
+        br#" { "dimensions" : 2.560e2, "input" : ["c","\u0061"] ,"x":[ ] }"#
+    );
     assert_eq!(request.asking_for(&[]), None);
     assert_eq!(request.asking_for(&[3]), None);
 }
@@ -217,7 +232,9 @@ fn an_answer_that_does_not_fit_is_refused() {
 #[test]
 fn a_usage_is_shared_by_length_and_the_rest_goes_to_the_first() {
     let answer = br#"{"data":[{"index":0,"embedding":1},{"index":1,"embedding":2},{"index":2,"embedding":3}],"usage":{"prompt_tokens":11,"total_tokens":11}}"#;
-    let shares = |weights: &[usize]| -> Vec<u64> { split(answer, weights).unwrap().iter().map(|part| tokens(part)).collect() };
+    let shares = |weights: &[usize]| -> Vec<u64> {
+        split(answer, weights).unwrap().iter().map(|part| tokens(part)).collect()
+    };
     assert_eq!(shares(&[1, 1, 1]), [5, 3, 3]);
     assert_eq!(shares(&[10, 30, 60]), [2, 3, 6]);
     assert_eq!(shares(&[0, 0, 0]), [11, 0, 0]);
@@ -227,9 +244,15 @@ fn a_usage_is_shared_by_length_and_the_rest_goes_to_the_first() {
 #[test]
 fn a_vector_from_the_store_between_fresh_ones_has_its_own_index() {
     let answer = |vectors: &[&str]| {
-        let data: Vec<String> =
-            vectors.iter().enumerate().map(|(index, vector)| format!(r#"{{"index":{index},"embedding":{vector}}}"#)).collect();
-        format!(r#"{{"data":[{}],"model":"e","usage":{{"prompt_tokens":3,"total_tokens":3}}}}"#, data.join(","))
+        let data: Vec<String> = vectors
+            .iter()
+            .enumerate()
+            .map(|(index, vector)| format!(r#"{{"index":{index},"embedding":{vector}}}"#))
+            .collect();
+        format!(
+            r#"{{"data":[{}],"model":"e","usage":{{"prompt_tokens":3,"total_tokens":3}}}}"#,
+            data.join(",")
+        )
     };
     let stored = answer(&["[5.0]"]);
     let fresh = split(answer(&["[1.0]", "[2.0]"]).as_bytes(), &[1, 1]).unwrap();
@@ -243,6 +266,9 @@ fn a_vector_from_the_store_between_fresh_ones_has_its_own_index() {
 fn an_answer_out_of_order_is_put_in_order() {
     let answer = br#"{"data":[{"index":1,"embedding":"b"},{"index":0,"embedding":"a"}],"usage":{"prompt_tokens":2,"total_tokens":2}}"#;
     let parts = split(answer, &[1, 1]).unwrap();
-    assert_eq!(parts[0], br#"{"data":[{"index":0,"embedding":"a"}],"usage":{"prompt_tokens":1,"total_tokens":1}}"#);
+    assert_eq!(
+        parts[0],
+        br#"{"data":[{"index":0,"embedding":"a"}],"usage":{"prompt_tokens":1,"total_tokens":1}}"#
+    );
     assert_eq!(merge(&[answer]).unwrap(), br#"{"data":[{"index":0,"embedding":"a"},{"index":1,"embedding":"b"}],"usage":{"prompt_tokens":2,"total_tokens":2}}"#);
 }

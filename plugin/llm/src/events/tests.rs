@@ -78,23 +78,44 @@ fn reference(stream: &[u8]) -> Vec<Seen> {
 fn stream(chance: &mut Chance) -> Vec<u8> {
     let mut out = Vec::new();
     if chance.one_in(8) {
-        out.extend_from_slice([&b"\xef\xbb\xbf"[..], b"\xef\xbb", b"\xef\xbb\xbf\xef\xbb\xbf"][chance.below(3)]);
+        out.extend_from_slice(
+            [&b"\xef\xbb\xbf"[..], b"\xef\xbb", b"\xef\xbb\xbf\xef\xbb\xbf"][chance.below(3)],
+        );
     }
     let all: [&[u8]; 3] = [b"\n", b"\r\n", b"\r"];
     let ends = *chance.of(&[&all[..1], &all[1..2], &all[2..], &all]);
     for _ in 0..chance.below(30) {
         let field = *chance.of(&[
-            "data: ", "data:", "data", "data:  ", "event: ", "event", "id: ", "id:", "id", "retry: ", ":", ": ", "",
-            "dat: ", "datas: ", "Data: ", " data: ", "unknown: ", "",
+            "data: ",
+            "data:",
+            "data",
+            "data:  ",
+            "event: ",
+            "event",
+            "id: ",
+            "id:",
+            "id",
+            "retry: ",
+            ":",
+            ": ",
+            "",
+            "dat: ",
+            "datas: ",
+            "Data: ",
+            " data: ",
+            "unknown: ",
+            "",
         ]);
         out.extend_from_slice(field.as_bytes());
         if field.ends_with([' ', ':']) {
             let text = chance.text(20).replace(['\r', '\n'], " ");
             out.extend_from_slice(text.as_bytes());
         }
-        out.extend_from_slice(*chance.of(ends));
+        let end = *chance.of(ends);
+        out.extend_from_slice(end);
         if chance.one_in(2) {
-            out.extend_from_slice(*chance.of(ends));
+            let end = *chance.of(ends);
+            out.extend_from_slice(end);
         }
     }
     if chance.one_in(2) {
@@ -142,7 +163,11 @@ fn an_event_that_is_too_long_is_counted_and_those_around_it_are_read() {
         assert_eq!(all, [b"a", b"b"]);
         assert_eq!(events.skipped(), 1);
     }
-    let stream = format!("event: {}\ndata: a\n\nid: {}\ndata: b\n\nid:\ndata: c\n\n", "x".repeat(1000), "y".repeat(1000));
+    let stream = format!(
+        "event: {}\ndata: a\n\nid: {}\ndata: b\n\nid:\ndata: c\n\n",
+        "x".repeat(1000),
+        "y".repeat(1000)
+    );
     let mut events = Events::default();
     let mut all = Vec::new();
     events.push(stream.as_bytes(), &mut |event| all.push(event.data.to_vec()));
@@ -155,7 +180,9 @@ fn what_the_fields_say_is_told() {
     let mut all = Vec::new();
     events.push(
         b"retry: 1500\nid: 7\ndata\n\ndata: b\nretry: 1x\n\nid: bad\0\ndata: c\n\nid\ndata: d\n\n",
-        &mut |event| all.push((event.frame.id.to_vec(), event.frame.has_id, event.frame.retry, event.data.to_vec())),
+        &mut |event| {
+            all.push((event.frame.id.to_vec(), event.frame.has_id, event.frame.retry, event.data.to_vec()))
+        },
     );
     assert_eq!(
         all,
@@ -182,7 +209,8 @@ fn an_event_is_told_with_the_chunk_that_ends_it() {
 #[test]
 fn a_replay_begins_behind_the_event_that_was_seen_last() {
     let stream = b"id: 1\ndata: a\n\nid: 2\ndata: b\n\ndata: b2\n\n: ping\n\nid: 3\ndata: c\n\n";
-    let from = |id: &[u8]| replay_from(stream, id).map(|from| String::from_utf8_lossy(&stream[from..]).into_owned());
+    let from =
+        |id: &[u8]| replay_from(stream, id).map(|from| String::from_utf8_lossy(&stream[from..]).into_owned());
     assert_eq!(from(b"2").as_deref(), Some("data: b2\n\n: ping\n\nid: 3\ndata: c\n\n"));
     assert_eq!(from(b"3").as_deref(), Some(""));
     assert_eq!(from(b"4"), None);

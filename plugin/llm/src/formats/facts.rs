@@ -284,14 +284,18 @@ impl Place {
             (Self::Part, b"tool_calls") => Self::Calls,
             (Self::Part, b"function_call") | (Self::Call, b"function") => Self::Function,
             (Self::Function, b"name" | b"arguments") => Self::Written,
-            (Self::Delta | Self::Block, b"text" | b"thinking" | b"partial_json" | b"refusal") => Self::Written,
+            (Self::Delta | Self::Block, b"text" | b"thinking" | b"partial_json" | b"refusal") => {
+                Self::Written
+            }
             (Self::Item, b"content" | b"summary") => Self::Content,
             (Self::Item, b"arguments") => Self::Written,
             (Self::Usage, b"prompt_tokens" | b"input_tokens") => Self::In,
             (Self::Usage, b"completion_tokens" | b"output_tokens") => Self::Out,
             (Self::Usage, b"cache_read_input_tokens") => Self::CacheRead,
             (Self::Usage, b"cache_creation_input_tokens") => Self::CacheCreation,
-            (Self::Usage, b"prompt_cache_hit_tokens") | (Self::InputDetails, b"cached_tokens") => Self::Cached,
+            (Self::Usage, b"prompt_cache_hit_tokens") | (Self::InputDetails, b"cached_tokens") => {
+                Self::Cached
+            }
             (Self::InputDetails, b"cache_write_tokens" | b"cache_creation_tokens") => Self::CacheWrite,
             (Self::OutputDetails, b"reasoning_tokens") => Self::Reasoning,
             (Self::Usage, b"prompt_tokens_details" | b"input_tokens_details") => Self::InputDetails,

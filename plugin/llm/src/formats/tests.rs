@@ -88,11 +88,17 @@ fn answers_as_json_are_read() {
     let chat = r#"{"id":"c","model":"gpt-4o","choices":[{"index":0,"message":{"role":"assistant","content":"Hi \u00e4","tool_calls":[{"function":{"name":"f","arguments":"{}"}}]},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":12,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":3}}}"#;
     let outcome = json(Api::Chat, chat);
     assert_eq!(outcome.usage, Some(Usage { input: 9, cached: 4, cache_write: 0, output: 12, reasoning: 3 }));
-    assert_eq!((outcome.lack, outcome.model.as_deref(), outcome.progress.delta_bytes), (None, Some("gpt-4o"), 8));
+    assert_eq!(
+        (outcome.lack, outcome.model.as_deref(), outcome.progress.delta_bytes),
+        (None, Some("gpt-4o"), 8)
+    );
     let messages = r#"{"type":"message","model":"claude","content":[{"type":"text","text":"Hi"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"cache_read_input_tokens":10,"cache_creation_input_tokens":5,"output_tokens":2}}"#;
     let outcome = json(Api::Messages, messages);
     assert_eq!(outcome.usage, Some(Usage { input: 18, cached: 10, cache_write: 5, output: 2, reasoning: 0 }));
-    assert_eq!((outcome.lack, outcome.model.as_deref(), outcome.progress.delta_bytes), (None, Some("claude"), 2));
+    assert_eq!(
+        (outcome.lack, outcome.model.as_deref(), outcome.progress.delta_bytes),
+        (None, Some("claude"), 2)
+    );
     let embeddings = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1,-2e-5]}],"model":"e","usage":{"prompt_tokens":5,"total_tokens":5}}"#;
     let outcome = json(Api::Embeddings, embeddings);
     assert_eq!((outcome.usage.map(|usage| usage.total()), outcome.lack), (Some(5), None));
@@ -116,8 +122,16 @@ fn what_is_not_complete_as_json_says_why() {
         (Api::Chat, r#"{"choices":[{"index":999,"finish_reason":"stop"}]}"#, Lack::Unfinished),
         (Api::Chat, r#"{"error":{"message":"no"}}"#, Lack::Error),
         (Api::Completions, r#"{"choices":[{"text":"a"}]}"#, Lack::Unfinished),
-        (Api::Responses, r#"{"status":"incomplete","incomplete_details":{"reason":"content_filter"}}"#, Lack::Refused),
-        (Api::Responses, r#"{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"}}"#, Lack::Unfinished),
+        (
+            Api::Responses,
+            r#"{"status":"incomplete","incomplete_details":{"reason":"content_filter"}}"#,
+            Lack::Refused,
+        ),
+        (
+            Api::Responses,
+            r#"{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"}}"#,
+            Lack::Unfinished,
+        ),
         (Api::Responses, r#"{"status":"failed","error":{"code":"x"}}"#, Lack::Error),
         (Api::Responses, r#"{"status":"in_progress"}"#, Lack::Unfinished),
         (Api::Messages, r#"{"type":"message","stop_reason":null}"#, Lack::Unfinished),
@@ -148,9 +162,12 @@ fn the_usage_of_an_event_that_spans_chunks_is_counted() {
 #[test]
 fn a_usage_that_is_told_with_every_event_is_counted_once() {
     let event = |output: u64| {
-        format!(r#"data: {{"choices":[{{"index":0,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":5,"completion_tokens":{output}}}}}"#)
+        format!(
+            r#"data: {{"choices":[{{"index":0,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":5,"completion_tokens":{output}}}}}"#
+        )
     };
-    let outcome = events(Api::Chat, &format!("{}\n\n{}\n\n{}\n\ndata: [DONE]\n\n", event(1), event(2), event(3)));
+    let outcome =
+        events(Api::Chat, &format!("{}\n\n{}\n\n{}\n\ndata: [DONE]\n\n", event(1), event(2), event(3)));
     assert_eq!(outcome.usage, Some(Usage { input: 5, output: 3, ..Usage::default() }));
 }
 
@@ -181,7 +198,9 @@ fn streams_with_carriage_returns_are_read() {
 #[test]
 fn an_event_longer_than_all_that_is_kept_is_read_all_the_same() {
     let text = "word ".repeat(100_000);
-    let stream = format!("data: {{\"type\":\"response.completed\",\"response\":{{\"output\":[{{\"text\":\"{text}\"}}],\"status\":\"completed\",\"usage\":{{\"input_tokens\":5,\"output_tokens\":6}}}}}}\n\n");
+    let stream = format!(
+        "data: {{\"type\":\"response.completed\",\"response\":{{\"output\":[{{\"text\":\"{text}\"}}],\"status\":\"completed\",\"usage\":{{\"input_tokens\":5,\"output_tokens\":6}}}}}}\n\n"
+    );
     let outcome = events(Api::Responses, &stream);
     assert_eq!((outcome.usage.map(|usage| usage.total()), outcome.lack), (Some(11), None));
 }
@@ -222,11 +241,31 @@ fn counts_that_contradict_each_other_stay_in_bounds() {
 #[test]
 fn refusals_have_the_shape_of_the_api() {
     for (provider, why, wanted) in [
-        (Provider::OpenAi, Refusal::Quota, r#"{"error":{"message":"m\"","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#),
-        (Provider::OpenAi, Refusal::RateLimit, r#"{"error":{"message":"m\"","type":"rate_limit_error","param":null,"code":"rate_limit_exceeded"}}"#),
-        (Provider::OpenAi, Refusal::Overload, r#"{"error":{"message":"m\"","type":"service_unavailable_error","param":null,"code":"server_is_overloaded"}}"#),
-        (Provider::Anthropic, Refusal::Quota, r#"{"type":"error","error":{"type":"rate_limit_error","message":"m\""}}"#),
-        (Provider::Anthropic, Refusal::Overload, r#"{"type":"error","error":{"type":"overloaded_error","message":"m\""}}"#),
+        (
+            Provider::OpenAi,
+            Refusal::Quota,
+            r#"{"error":{"message":"m\"","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+        ),
+        (
+            Provider::OpenAi,
+            Refusal::RateLimit,
+            r#"{"error":{"message":"m\"","type":"rate_limit_error","param":null,"code":"rate_limit_exceeded"}}"#,
+        ),
+        (
+            Provider::OpenAi,
+            Refusal::Overload,
+            r#"{"error":{"message":"m\"","type":"service_unavailable_error","param":null,"code":"server_is_overloaded"}}"#,
+        ),
+        (
+            Provider::Anthropic,
+            Refusal::Quota,
+            r#"{"type":"error","error":{"type":"rate_limit_error","message":"m\""}}"#,
+        ),
+        (
+            Provider::Anthropic,
+            Refusal::Overload,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"m\""}}"#,
+        ),
     ] {
         let body = refusal(provider, why, "m\"");
         assert_eq!(String::from_utf8(body).unwrap(), wanted);

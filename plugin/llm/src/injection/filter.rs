@@ -76,7 +76,7 @@ impl UsageFilter {
         }
         let held = mem::take(&mut self.held);
         let mut passing = Vec::with_capacity(held.len().saturating_add(chunk.len()));
-        let mut copy = |range: Range<u64>, to: &mut Vec<u8>| {
+        let copy = |range: Range<u64>, to: &mut Vec<u8>| {
             to.extend_from_slice(part(&held, begin, &range));
             to.extend_from_slice(part(chunk, chunk_begin, &range));
         };

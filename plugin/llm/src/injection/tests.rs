@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use super::*;
 use crate::chance::Chance;
 use crate::events::MAX_EVENT;
-use crate::formats::{Api, Answer, Body};
+use crate::formats::{Answer, Api, Body};
 use crate::script::script;
 
 fn asked(body: &str) -> Option<String> {
@@ -34,10 +34,18 @@ fn a_stream_is_made_to_tell_its_usage() {
         (r#"{"stream":true}"#, Some(r#"{"stream_options":{"include_usage":true},"stream":true}"#)),
         (
             " {\n \"model\" : \"m\\u0061\", \"n\":1.0e0,\"str\\u0065am\": true }\n",
-            Some(" {\"stream_options\":{\"include_usage\":true},\n \"model\" : \"m\\u0061\", \"n\":1.0e0,\"str\\u0065am\": true }\n"),
+            Some(
+                " {\"stream_options\":{\"include_usage\":true},\n \"model\" : \"m\\u0061\", \"n\":1.0e0,\"str\\u0065am\": true }\n",
+            ),
         ),
-        (r#"{"stream":true,"stream_options":null}"#, Some(r#"{"stream":true,"stream_options":{"include_usage":true}}"#)),
-        (r#"{"stream":true,"stream_options":{ }}"#, Some(r#"{"stream":true,"stream_options":{"include_usage":true }}"#)),
+        (
+            r#"{"stream":true,"stream_options":null}"#,
+            Some(r#"{"stream":true,"stream_options":{"include_usage":true}}"#),
+        ),
+        (
+            r#"{"stream":true,"stream_options":{ }}"#,
+            Some(r#"{"stream":true,"stream_options":{"include_usage":true }}"#),
+        ),
         (
             r#"{"stream_options":{"include_obfuscation":false},"stream":true}"#,
             Some(r#"{"stream_options":{"include_usage":true,"include_obfuscation":false},"stream":true}"#),
@@ -58,7 +66,10 @@ fn a_stream_is_made_to_tell_its_usage() {
         let got = asked(body);
         assert_eq!(got.as_deref(), wanted, "{body}");
         if let Some(got) = got {
-            assert!(crate::canonical::canonical(got.as_bytes(), [].into()).unwrap().summary.include_usage, "{got}");
+            assert!(
+                crate::canonical::canonical(got.as_bytes(), [].into()).unwrap().summary.include_usage,
+                "{got}"
+            );
         }
     }
     assert_eq!(ask_for_usage(br#"{"stream":true,"stream":false}"#), Err(Ambiguous::Duplicate));
@@ -67,8 +78,14 @@ fn a_stream_is_made_to_tell_its_usage() {
 
 #[test]
 fn another_model_is_asked_and_nothing_else_changes() {
-    assert_eq!(modelled(r#"{"a":[1.0], "model" : "gpt-4o" ,"b":"\u0061"}"#, "small"), r#"{"a":[1.0], "model" : "small" ,"b":"\u0061"}"#);
-    assert_eq!(modelled(r#"{"x":{"model":"y"},"model":null}"#, "a\"b"), r#"{"x":{"model":"y"},"model":"a\"b"}"#);
+    assert_eq!(
+        modelled(r#"{"a":[1.0], "model" : "gpt-4o" ,"b":"\u0061"}"#, "small"),
+        r#"{"a":[1.0], "model" : "small" ,"b":"\u0061"}"#
+    );
+    assert_eq!(
+        modelled(r#"{"x":{"model":"y"},"model":null}"#, "a\"b"),
+        r#"{"x":{"model":"y"},"model":"a\"b"}"#
+    );
     assert_eq!(modelled("{}", "m"), r#"{"model":"m"}"#);
     assert_eq!(modelled(r#"{"a":1}"#, "m"), r#"{"model":"m","a":1}"#);
     assert_eq!(ask_model(b"[]", "m"), Ok(None));
@@ -114,7 +131,8 @@ fn what_is_no_stream_at_all_passes_as_it_is() {
         let mut bytes: Vec<u8> = chance.text(200).into_bytes();
         for _ in 0..chance.below(20) {
             let place = chance.below(bytes.len() + 1);
-            let noise = [&b"\n\n"[..], b"data: ", b"\r", b"{\"choices\":[", b"]}", b"\xff", b":"][chance.below(7)];
+            let noise =
+                [&b"\n\n"[..], b"data: ", b"\r", b"{\"choices\":[", b"]}", b"\xff", b":"][chance.below(7)];
             bytes.splice(place..place, noise.iter().copied());
         }
         assert_eq!(filtered(&chance.cuts(&bytes)), bytes);

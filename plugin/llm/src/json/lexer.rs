@@ -102,7 +102,9 @@ impl Lexer {
         match (self.state, byte) {
             (State::Value | State::FirstElement, b'{') => self.open(Kind::Object, State::FirstName, sink),
             (State::Value | State::FirstElement, b'[') => self.open(Kind::Array, State::FirstElement, sink),
-            (State::Value | State::FirstElement, b'"') => self.begin(Kind::Text, State::Text(Kind::Text), sink),
+            (State::Value | State::FirstElement, b'"') => {
+                self.begin(Kind::Text, State::Text(Kind::Text), sink)
+            }
             (State::Value | State::FirstElement, b't') => self.begin_literal(Kind::True, b"rue", sink),
             (State::Value | State::FirstElement, b'f') => self.begin_literal(Kind::False, b"alse", sink),
             (State::Value | State::FirstElement, b'n') => self.begin_literal(Kind::Null, b"ull", sink),
@@ -210,12 +212,7 @@ impl Lexer {
     }
 
     /// As much of a text as there is before its end or an escape.
-    fn text<'a>(
-        &mut self,
-        kind: Kind,
-        rest: &'a [u8],
-        sink: &mut dyn Sink,
-    ) -> Result<&'a [u8], Ambiguous> {
+    fn text<'a>(&mut self, kind: Kind, rest: &'a [u8], sink: &mut dyn Sink) -> Result<&'a [u8], Ambiguous> {
         if self.partial_len > 0 {
             return self.complete(kind, rest, sink);
         }

@@ -136,7 +136,13 @@ fn bodies_cut_anywhere_say_the_same() {
         let mut cut = Told::default();
         let mut lexer = Lexer::default();
         for chunk in chance.cuts(&body) {
-            assert_eq!(lexer.push(chunk, &mut cut), Ok(()), "{:?} in {:?}", String::from_utf8_lossy(chunk), String::from_utf8_lossy(&body));
+            assert_eq!(
+                lexer.push(chunk, &mut cut),
+                Ok(()),
+                "{:?} in {:?}",
+                String::from_utf8_lossy(chunk),
+                String::from_utf8_lossy(&body)
+            );
         }
         lexer.finish(&mut cut).unwrap();
         assert_eq!(cut, whole);

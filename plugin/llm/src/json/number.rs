@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn whole_numbers_are_read() {
-        for (normal, whole) in [("0", Some(0)), ("100", Some(100)), ("1.5", None), ("-1", None), ("1e+21", None)]
+        for (normal, whole) in
+            [("0", Some(0)), ("100", Some(100)), ("1.5", None), ("-1", None), ("1e+21", None)]
         {
             assert_eq!(whole_number(normal.as_bytes()), whole);
         }

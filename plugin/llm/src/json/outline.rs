@@ -124,7 +124,12 @@ mod tests {
             .collect();
         assert_eq!(
             seen,
-            [("a", b'"', r#"[1, {"x":2}]"#), ("b", b'"', r#""}""#), ("c", b'"', "-1.5e3"), ("d", b'"', "null")]
+            [
+                ("a", b'"', r#"[1, {"x":2}]"#),
+                ("b", b'"', r#""}""#),
+                ("c", b'"', "-1.5e3"),
+                ("d", b'"', "null")
+            ]
         );
     }
 
@@ -132,7 +137,8 @@ mod tests {
     fn elements_are_slices_of_the_text() {
         let json = br#"[ "a,b" , [1,2],3,{"x":[]} ]"#;
         let elements = elements(json, 4).unwrap().unwrap();
-        let seen: Vec<_> = elements.into_iter().map(|range| std::str::from_utf8(&json[range]).unwrap()).collect();
+        let seen: Vec<_> =
+            elements.into_iter().map(|range| std::str::from_utf8(&json[range]).unwrap()).collect();
         assert_eq!(seen, [r#""a,b""#, "[1,2]", "3", r#"{"x":[]}"#]);
     }
 

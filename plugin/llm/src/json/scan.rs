@@ -20,10 +20,10 @@ fn first(bytes: &[u8], may_be: impl Fn(u64) -> u64, is: impl Fn(u8) -> bool) -> 
     let mut before = 0_usize;
     let mut rest = bytes;
     while let Some((word, after)) = rest.split_first_chunk::<8>() {
-        if may_be(u64::from_le_bytes(*word)) != 0 {
-            if let Some(place) = word.iter().position(|byte| is(*byte)) {
-                return before.saturating_add(place);
-            }
+        if may_be(u64::from_le_bytes(*word)) != 0
+            && let Some(place) = word.iter().position(|byte| is(*byte))
+        {
+            return before.saturating_add(place);
         }
         before = before.saturating_add(8);
         rest = after;
