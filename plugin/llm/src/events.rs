@@ -7,6 +7,7 @@ mod scanner;
 
 use std::ops::Range;
 
+use crate::json::append;
 pub use scanner::{Listener, Scanner};
 
 /// An event that is whole. An event without data is none: the standard says so.
@@ -125,8 +126,7 @@ struct Telling<'a> {
 
 impl Listener for Telling<'_> {
     fn data(&mut self, piece: &[u8]) {
-        let room = self.kept.max.saturating_sub(self.kept.data.len());
-        self.kept.data.extend(piece.iter().take(room));
+        append(&mut self.kept.data, piece, self.kept.max);
     }
 
     fn event(&mut self, frame: &Frame<'_>) {

@@ -1,6 +1,6 @@
 //! What a gateway must know of a request's body, seen while it passes.
 
-use crate::json::{Ambiguous, Kind, Sink, Token, normal_number, whole_number};
+use crate::json::{Ambiguous, Kind, Sink, Token, append, normal_number, whole_number};
 
 /// What a request asks for, as far as a gateway cares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -179,8 +179,7 @@ impl Sink for Reader {
         match token {
             Token::Begin(Kind::Name) => self.name.clear(),
             Token::Piece(Kind::Name, piece) if self.depth <= 2 => {
-                let room = MAX_NAME.saturating_sub(self.name.len());
-                self.name.extend(piece.iter().take(room));
+                append(&mut self.name, piece, MAX_NAME);
             }
             Token::End(Kind::Name) if self.depth == 1 => {
                 self.top = Place::of(&self.name);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use crate::json::{Ambiguous, Member, elements, members, normal_number, whole_number};
+use crate::json::{Ambiguous, Kind, Node, normal_number, outline, whole_number};
 
 /// Why an answer can not be taken apart or be put together with others. It can still be passed on as it is, where it is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -94,40 +94,62 @@ impl Tokens {
 
 impl<'a> Answer<'a> {
     fn read(body: &'a [u8]) -> Result<Self, Unusable> {
-        let top = members(body, MAX_MEMBERS)?.ok_or(Unusable::Shape)?;
-        let place = |name: &[u8]| find(&top, name).map(|member| member.value.clone());
-        if place(b"error").is_some_and(|error| body.get(error) != Some(b"null")) {
-            return Err(Unusable::Shape);
-        }
-        let data = place(b"data").ok_or(Unusable::Shape)?;
-        let usage = place(b"usage").ok_or(Unusable::Shape)?;
-        let array = body.get(data.clone()).unwrap_or_default();
-        let elements = elements(array, MAX_ITEMS)?.ok_or(Unusable::Shape)?;
-        let count = elements.len();
-        let mut items: Vec<Option<Item>> = std::iter::repeat_with(|| None).take(count).collect();
-        for element in elements {
-            let whole = shifted(&element, data.start);
-            let inner =
-                members(body.get(whole.clone()).unwrap_or_default(), MAX_MEMBERS)?.ok_or(Unusable::Shape)?;
-            find(&inner, b"embedding").ok_or(Unusable::Shape)?;
-            let index = shifted(&find(&inner, b"index").ok_or(Unusable::Shape)?.value, whole.start);
-            let number = number(body, &index).and_then(|index| usize::try_from(index).ok());
-            // Each index once, whatever the order: else somebody would get another's vector.
-            match number.and_then(|index| items.get_mut(index)) {
-                Some(place @ None) => *place = Some(Item { whole, index }),
-                _ => return Err(Unusable::Count),
+        let nodes = outline(body, 3, MAX_NODES)?;
+        let mut answer =
+            Self { body, data: 0..0, usage: 0..0, model: None, items: Vec::new(), tokens: Tokens::default() };
+        // By `index`, each once, whatever the order: else somebody would get another's vector.
+        let mut items: Vec<(Option<u64>, bool, Item)> = Vec::new();
+        let (mut prompt, mut total) = (None, None);
+        let mut top: &[u8] = &[];
+        for node in &nodes {
+            let place = || node.value.clone();
+            match node.depth {
+                0 if node.kind == Kind::Object => {}
+                1 => {
+                    top = &node.name;
+                    match (top, node.kind) {
+                        (b"data", Kind::Array) if answer.data.is_empty() => answer.data = place(),
+                        (b"usage", Kind::Object) if answer.usage.is_empty() => answer.usage = place(),
+                        (b"model", _) => answer.model = Some(place()),
+                        (b"data" | b"usage", _) => return Err(Unusable::Shape),
+                        (b"error", kind) if kind != Kind::Null => return Err(Unusable::Shape),
+                        _ => {}
+                    }
+                }
+                2 if top == b"data" => items.push((None, false, Item { whole: place(), index: 0..0 })),
+                2 if top == b"usage" && node.kind == Kind::Number => match &*node.name {
+                    b"prompt_tokens" => prompt = number(body, node),
+                    b"total_tokens" => total = number(body, node),
+                    _ => {}
+                },
+                3 if top == b"data" => {
+                    let Some((index, has_embedding, item)) = items.last_mut() else { continue };
+                    match &*node.name {
+                        b"embedding" => *has_embedding = true,
+                        b"index" => {
+                            *index = number(body, node);
+                            item.index = place();
+                        }
+                        _ => {}
+                    }
+                }
+                _ if node.depth > 0 => {}
+                _ => return Err(Unusable::Shape),
             }
         }
-        let counts =
-            members(body.get(usage.clone()).unwrap_or_default(), MAX_MEMBERS)?.ok_or(Unusable::Shape)?;
-        let count_of = |name: &[u8]| {
-            find(&counts, name).and_then(|member| number(body, &shifted(&member.value, usage.start)))
-        };
-        let prompt =
-            count_of(b"prompt_tokens").or_else(|| count_of(b"total_tokens")).ok_or(Unusable::Shape)?;
-        let tokens = Tokens { prompt, total: count_of(b"total_tokens").unwrap_or(prompt) };
-        let items = items.into_iter().collect::<Option<Vec<Item>>>().ok_or(Unusable::Count)?;
-        Ok(Self { body, data, usage, model: place(b"model"), items, tokens })
+        let prompt = prompt.or(total).ok_or(Unusable::Shape)?;
+        answer.tokens = Tokens { prompt, total: total.unwrap_or(prompt) };
+        if answer.data.is_empty()
+            || items.iter().any(|(_, embedding, item)| !embedding || item.index.is_empty())
+        {
+            return Err(Unusable::Shape);
+        }
+        items.sort_by_key(|(index, ..)| *index);
+        if items.iter().zip(0..).any(|((index, ..), wanted)| *index != Some(wanted)) {
+            return Err(Unusable::Count);
+        }
+        answer.items = items.into_iter().map(|(.., item)| item).collect();
+        Ok(answer)
     }
 
     fn model(&self) -> Option<&'a [u8]> {
@@ -185,24 +207,13 @@ fn shares(whole: u64, weights: &[usize]) -> Vec<u64> {
     shares
 }
 
-fn find<'a>(members: &'a [Member], name: &[u8]) -> Option<&'a Member> {
-    members.iter().find(|member| member.name == name)
-}
-
-fn shifted(range: &Range<usize>, by: usize) -> Range<usize> {
-    range.start.saturating_add(by)..range.end.saturating_add(by)
-}
-
-/// The whole number that stands at a place.
-fn number(body: &[u8], place: &Range<usize>) -> Option<u64> {
-    let lexical = body.get(place.clone())?;
+/// The whole number that a node is.
+fn number(body: &[u8], node: &Node) -> Option<u64> {
+    let lexical = body.get(node.value.clone()).filter(|_| node.kind == Kind::Number)?;
     let mut normal = Vec::new();
-    let digits = lexical.first().is_some_and(|byte| matches!(byte, b'-' | b'0'..=b'9'));
-    normal_number(lexical, &mut normal).ok().filter(|()| digits)?;
+    normal_number(lexical, &mut normal).ok()?;
     whole_number(&normal)
 }
 
-/// More than any answer has at one level.
-const MAX_MEMBERS: usize = 256;
-/// More inputs than any provider takes at once.
-const MAX_ITEMS: usize = 65_536;
+/// More than an answer with as many inputs has as any provider takes.
+const MAX_NODES: usize = 65_536;

@@ -1,7 +1,7 @@
 //! The scanner: lines, fields, events.
 
 use super::Frame;
-use crate::json::line_end;
+use crate::json::{append, line_end};
 
 /// Hears of a stream what the [`Scanner`] sees.
 pub trait Listener {
@@ -306,7 +306,7 @@ impl Kept {
     fn append(&mut self, piece: &[u8]) {
         let room = MAX_KEPT.saturating_sub(self.bytes.len());
         self.cut |= piece.len() > room;
-        self.bytes.extend(piece.iter().take(room));
+        append(&mut self.bytes, piece, MAX_KEPT);
     }
 }
 

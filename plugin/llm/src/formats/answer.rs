@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::facts::{Facts, Said};
+use super::facts::Facts;
 use super::usage::Counts;
 use super::{Api, Usage};
 use crate::events::{Frame, Listener, Scanner};
@@ -204,11 +204,9 @@ impl Story {
     }
 
     /// Takes in what one JSON has said.
-    fn hear(&mut self) -> Said {
-        let said = mem::take(&mut self.facts.said);
-        let counts = *self.facts.counts();
-        self.counts.follow(&counts, self.api);
-        self.facts.clear();
+    fn hear(&mut self) {
+        let said = &self.facts.said;
+        self.counts.follow(self.facts.counts(), self.api);
         if self.model.is_empty() {
             self.model.clone_from(&said.model);
         }
@@ -218,11 +216,11 @@ impl Story {
         self.stopped |= said.stopped;
         self.seen |= said.seen;
         self.finished |= said.finished;
-        said
     }
 
     fn whole_json(&mut self, whole: bool) {
-        let said = self.hear();
+        self.hear();
+        let said = &self.facts.said;
         self.ended = whole;
         self.completed = match self.api {
             Api::Chat | Api::Completions => self.all_finished(),
@@ -240,7 +238,8 @@ impl Story {
     fn event(&mut self, name: &[u8]) {
         // What follows the end is not part of the answer.
         self.unreadable |= self.ended;
-        let said = self.hear();
+        self.hear();
+        let said = &self.facts.said;
         if said.written > 0 {
             self.progress.content_events = self.progress.content_events.saturating_add(1);
         }
@@ -321,14 +320,12 @@ impl Listener for Hearing<'_> {
         story.head_len = 0;
         if is_json {
             story.event(frame.name);
+        } else if done {
+            story.done();
         } else {
-            story.facts.clear();
-            if done {
-                story.done();
-            } else {
-                story.unreadable = true;
-            }
+            story.unreadable = true;
         }
+        story.facts.clear();
     }
 }
 

@@ -3,7 +3,7 @@
 //! The formats do not contradict each other, so one table of places serves all of them.
 
 use super::usage::Counts;
-use crate::json::{Ambiguous, Kind, Sink, Token, normal_number, whole_number};
+use crate::json::{Ambiguous, Kind, Sink, Token, append, normal_number, whole_number};
 
 /// Takes in the tokens of one JSON.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,16 @@ pub(super) struct Said {
     pub(super) written: u64,
 }
 
+impl Said {
+    /// Forgets all and keeps the room.
+    fn clear(&mut self) {
+        let mut texts = [&mut self.event, &mut self.status, &mut self.model].map(std::mem::take);
+        texts.iter_mut().for_each(Vec::clear);
+        let [event, status, model] = texts;
+        *self = Self { event, status, model, ..Self::default() };
+    }
+}
+
 /// What there is of `choices`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Choices {
@@ -72,7 +82,7 @@ impl Facts {
         self.here = Place::Elsewhere;
         self.counts = Counts::default();
         self.choices = Choices::Unknown;
-        self.said = Said::default();
+        self.said.clear();
     }
 
     pub(crate) fn choices(&self) -> Choices {
@@ -124,8 +134,7 @@ impl Facts {
             }
             Place::Elsewhere => {}
             _ => {
-                let room = MAX_SCALAR.saturating_sub(self.scalar.len());
-                self.scalar.extend(piece.iter().take(room));
+                append(&mut self.scalar, piece, MAX_SCALAR);
             }
         }
     }
@@ -196,8 +205,7 @@ impl Sink for Facts {
         match token {
             Token::Begin(Kind::Name) => self.name.clear(),
             Token::Piece(Kind::Name, piece) => {
-                let room = MAX_NAME.saturating_sub(self.name.len());
-                self.name.extend(piece.iter().take(room));
+                append(&mut self.name, piece, MAX_NAME);
             }
             Token::End(Kind::Name) => {
                 let within = self.open.last().map_or(Place::Elsewhere, |(place, _)| *place);

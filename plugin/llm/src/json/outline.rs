@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Ambiguous, Kind, Lexer, Sink, Token};
+use super::{Ambiguous, Kind, Lexer, Sink, Token, append};
 
 /// A member of an object, by its place in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,21 +15,52 @@ pub struct Member {
     pub value: Range<usize>,
 }
 
+/// A value in a body, with what it is a member or element of.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// How many arrays and objects are around it.
+    pub(crate) depth: usize,
+    pub(crate) kind: Kind,
+    /// If it is a member of an object.
+    pub(crate) name: Vec<u8>,
+    pub(crate) name_at: usize,
+    pub(crate) value: Range<usize>,
+}
+
+/// The values of a body with no more than `depth` arrays and objects around them, at most `max`, in the order in which they begin.
+pub(crate) fn outline(json: &[u8], depth: usize, max: usize) -> Result<Vec<Node>, Ambiguous> {
+    let mut outline = Outline {
+        depth: 0,
+        deepest: depth,
+        max,
+        name: Vec::new(),
+        name_at: 0,
+        open: Vec::new(),
+        nodes: Vec::new(),
+    };
+    let mut lexer = Lexer::default();
+    lexer.push(json, &mut outline)?;
+    lexer.finish(&mut outline)?;
+    Ok(outline.nodes)
+}
+
 /// The members of the object that `json` is, at most `max`. None if it is a JSON of another kind.
 ///
 /// # Errors
 /// `json` is ambiguous, or has too many. What is nested in a member is not searched for duplicates.
 pub fn members(json: &[u8], max: usize) -> Result<Option<Vec<Member>>, Ambiguous> {
-    let outline = Outline::of(json, max)?;
-    if outline.kind != Some(Kind::Object) {
+    let mut nodes = outline(json, 1, max.saturating_add(1))?.into_iter();
+    if nodes.next().is_none_or(|top| top.kind != Kind::Object) {
         return Ok(None);
     }
-    let mut names: Vec<&[u8]> = outline.items.iter().map(|member| &*member.name).collect();
+    let members: Vec<Member> =
+        nodes.map(|node| Member { name: node.name, at: node.name_at, value: node.value }).collect();
+    let mut names: Vec<&[u8]> = members.iter().map(|member| &*member.name).collect();
     names.sort_unstable();
     if names.windows(2).any(|pair| pair.first() == pair.last()) {
         return Err(Ambiguous::Duplicate);
     }
-    Ok(Some(outline.items))
+    Ok(Some(members))
 }
 
 /// Where the elements of the array that `json` is are, at most `max`. None if it is a JSON of another kind.
@@ -37,52 +68,58 @@ pub fn members(json: &[u8], max: usize) -> Result<Option<Vec<Member>>, Ambiguous
 /// # Errors
 /// `json` is ambiguous, or has too many.
 pub fn elements(json: &[u8], max: usize) -> Result<Option<Vec<Range<usize>>>, Ambiguous> {
-    let outline = Outline::of(json, max)?;
-    if outline.kind != Some(Kind::Array) {
+    let mut nodes = outline(json, 1, max.saturating_add(1))?.into_iter();
+    if nodes.next().is_none_or(|top| top.kind != Kind::Array) {
         return Ok(None);
     }
-    Ok(Some(outline.items.into_iter().map(|element| element.value).collect()))
+    Ok(Some(nodes.map(|node| node.value).collect()))
 }
 
 struct Outline {
-    kind: Option<Kind>,
     depth: usize,
+    deepest: usize,
     max: usize,
+    /// The last name that was read.
     name: Vec<u8>,
     name_at: usize,
-    from: usize,
-    items: Vec<Member>,
+    /// The nodes that have not ended.
+    open: Vec<usize>,
+    nodes: Vec<Node>,
 }
 
 impl Outline {
-    fn of(json: &[u8], max: usize) -> Result<Self, Ambiguous> {
-        let mut outline =
-            Self { kind: None, depth: 0, max, name: Vec::new(), name_at: 0, from: 0, items: Vec::new() };
-        let mut lexer = Lexer::default();
-        lexer.push(json, &mut outline)?;
-        lexer.finish(&mut outline)?;
-        Ok(outline)
+    fn begin(&mut self, kind: Kind, at: u64) -> Result<(), Ambiguous> {
+        if self.nodes.len() >= self.max {
+            return Err(Ambiguous::Members);
+        }
+        let at = usize::try_from(at).map_err(|_| Ambiguous::Members)?;
+        let name = std::mem::take(&mut self.name);
+        self.open.push(self.nodes.len());
+        self.nodes.push(Node { depth: self.depth, kind, name, name_at: self.name_at, value: at..at });
+        Ok(())
+    }
+
+    fn end(&mut self, at: u64) {
+        if let Some(node) = self.open.pop().and_then(|index| self.nodes.get_mut(index)) {
+            node.value.end = usize::try_from(at).unwrap_or(usize::MAX);
+        }
     }
 }
 
 impl Sink for Outline {
     fn take(&mut self, token: Token<'_>, at: u64) -> Result<(), Ambiguous> {
-        let at = usize::try_from(at).map_err(|_| Ambiguous::Members)?;
         match token {
-            Token::Begin(Kind::Name) if self.depth == 1 => {
+            Token::Begin(Kind::Name) if self.depth <= self.deepest => {
                 self.name.clear();
-                self.name_at = at;
+                self.name_at = usize::try_from(at).unwrap_or(usize::MAX);
             }
-            Token::Piece(Kind::Name, piece) if self.depth == 1 => {
-                let room = MAX_NAME.saturating_sub(self.name.len());
-                self.name.extend(piece.iter().take(room));
+            Token::Piece(Kind::Name, piece) if self.depth <= self.deepest => {
+                append(&mut self.name, piece, MAX_NAME);
             }
             Token::Begin(Kind::Name) | Token::End(Kind::Name) | Token::Piece(..) => {}
             Token::Begin(kind) => {
-                match self.depth {
-                    0 => self.kind = Some(kind),
-                    1 => self.from = at,
-                    _ => {}
+                if self.depth <= self.deepest {
+                    self.begin(kind, at)?;
                 }
                 if matches!(kind, Kind::Object | Kind::Array) {
                     self.depth = self.depth.saturating_add(1);
@@ -92,12 +129,8 @@ impl Sink for Outline {
                 if matches!(kind, Kind::Object | Kind::Array) {
                     self.depth = self.depth.saturating_sub(1);
                 }
-                if self.depth == 1 {
-                    if self.items.len() >= self.max {
-                        return Err(Ambiguous::Members);
-                    }
-                    let name = std::mem::take(&mut self.name);
-                    self.items.push(Member { name, at: self.name_at, value: self.from..at });
+                if self.depth <= self.deepest {
+                    self.end(at);
                 }
             }
         }

@@ -30,6 +30,12 @@ pub fn unescaped(json: &[u8], max: usize) -> Option<String> {
     text.is.then(|| String::from_utf8(text.bytes).ok()).flatten()
 }
 
+/// Appends as much of `piece` as leaves no more than `max` bytes in `kept`.
+pub(crate) fn append(kept: &mut Vec<u8>, piece: &[u8], max: usize) {
+    let room = max.saturating_sub(kept.len());
+    kept.extend_from_slice(piece.get(..room).unwrap_or(piece));
+}
+
 struct Text {
     bytes: Vec<u8>,
     max: usize,
