@@ -76,10 +76,7 @@ impl Lexer {
                     self.unicode(kind, seen, value, byte, sink)?;
                     after
                 }
-                State::Literal(kind, letters) => {
-                    self.literal(kind, letters, byte, sink)?;
-                    after
-                }
+                State::Literal(kind, letters) => self.literal(kind, letters, rest, sink)?,
                 _ if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') => after,
                 State::Value | State::FirstElement if matches!(byte, b'-' | b'0'..=b'9') => {
                     sink.take(Token::Begin(Kind::Number), self.at)?;
@@ -169,18 +166,23 @@ impl Lexer {
         sink.take(Token::End(kind), at)
     }
 
-    fn literal(
+    /// As much of `true`, `false` or `null` as there is.
+    fn literal<'a>(
         &mut self,
         kind: Kind,
         letters: &'static [u8],
-        byte: u8,
+        rest: &'a [u8],
         sink: &mut dyn Sink,
-    ) -> Result<(), Ambiguous> {
-        match letters.split_first() {
-            Some((letter, [])) if *letter == byte => self.end(kind, self.at.saturating_add(1), sink),
-            Some((letter, more)) if *letter == byte => self.go(State::Literal(kind, more)),
-            _ => Err(Ambiguous::Syntax),
+    ) -> Result<&'a [u8], Ambiguous> {
+        let count = letters.len().min(rest.len());
+        let (seen, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+        let more = letters.strip_prefix(seen).ok_or(Ambiguous::Syntax)?;
+        if more.is_empty() {
+            self.end(kind, self.at.saturating_add(length(seen)), sink)?;
+        } else {
+            self.state = State::Literal(kind, more);
         }
+        Ok(after)
     }
 
     /// As much of a number as there is.
@@ -216,8 +218,11 @@ impl Lexer {
         if self.partial_len > 0 {
             return self.complete(kind, rest, sink);
         }
-        let (plain, tail) = rest.split_at_checked(text_end(rest)).unwrap_or((rest, &[]));
-        if !plain.is_empty() {
+        let (end, ascii) = text_end(rest);
+        let (plain, tail) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+        if ascii && self.high == 0 && !plain.is_empty() {
+            sink.take(Token::Piece(kind, plain), self.at)?;
+        } else if !plain.is_empty() {
             self.plain(kind, plain, tail.is_empty(), sink)?;
         }
         let Some((&byte, after)) = tail.split_first() else { return Ok(tail) };
