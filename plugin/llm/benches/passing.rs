@@ -1,4 +1,5 @@
-//! How fast bodies and streams pass, in MB/s: `cargo bench -p selvage-llm`. A word after `--` names one of the rows.
+//! How fast bodies and streams pass, in MB/s: `cargo bench -p selvage-llm --bench passing`. Words after `--` name one of the rows.
+//! A number as the last of them runs it so many times, without a clock: for a counter of instructions.
 #![allow(clippy::unwrap_used, reason = "a bench has nobody to tell")]
 
 use std::hint::black_box;
@@ -12,7 +13,11 @@ use selvage_llm::injection::{UsageFilter, ask_for_usage};
 use selvage_llm::json::Lexer;
 
 fn main() {
-    let only = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let mut only: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let count: Option<u32> =
+        only.pop_if(|last| last.parse::<u32>().is_ok()).and_then(|count| count.parse().ok());
+    let only = only.join(" ");
     let chat = chat(64 * 1024);
     let small = chat_of(1, "What is the capital of France?");
     let stream = stream(2_000);
@@ -68,7 +73,11 @@ fn main() {
         }),
     ];
     for (name, bytes, run) in rows {
-        if only.as_ref().is_some_and(|only| !name.contains(&**only)) {
+        if !name.contains(&only) {
+            continue;
+        }
+        if let Some(count) = count {
+            (0..count).for_each(|_| run());
             continue;
         }
         let best = (0..20).map(|_| timed(run)).min().unwrap_or(Duration::MAX);

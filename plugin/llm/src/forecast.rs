@@ -58,14 +58,19 @@ impl Hours {
 }
 
 impl FromIterator<(u64, u64)> for Hours {
+    /// In any order.
     fn from_iter<I: IntoIterator<Item = (u64, u64)>>(pairs: I) -> Self {
-        let mut pairs: Vec<(u64, u64)> = pairs.into_iter().collect();
-        pairs.sort_unstable();
-        let mut hours = Self::default();
+        let pairs: Vec<(u64, u64)> = pairs.into_iter().collect();
+        let hours = || pairs.iter().map(|(hour, _)| *hour);
+        let (Some(oldest), Some(newest)) = (hours().min(), hours().max()) else { return Self::default() };
+        // The oldest tells how far the history reaches, even if it is too old to be kept.
+        let mut all = Self::default();
+        all.add(oldest, 0);
+        all.add(newest, 0);
         for (hour, spent) in pairs {
-            hours.add(hour, spent);
+            all.add(hour, spent);
         }
-        hours
+        all
     }
 }
 

@@ -11,7 +11,7 @@ use thiserror::Error;
 pub use lexer::{Lexer, MAX_DEPTH};
 pub use number::{normal_number, whole_number};
 pub use outline::{Member, elements, members};
-pub(crate) use outline::{Node, outline};
+pub(crate) use outline::{Node, in_order, outline};
 pub(crate) use scan::line_end;
 pub(crate) use text::append;
 pub use text::{unescaped, write_text};

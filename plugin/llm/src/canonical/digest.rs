@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
-use crate::json::{Ambiguous, Kind, Sink, Token, normal_number};
+use crate::json::{Ambiguous, Kind, Sink, Token, in_order, normal_number};
 
 /// Takes in the tokens of a body.
 #[derive(Clone, Debug)]
@@ -107,20 +107,14 @@ impl Digester {
 
     /// An object has ended: its members, sorted.
     fn object(&mut self, before: usize, names_before: usize) -> Result<Leaf, Ambiguous> {
-        let names = &self.names;
-        let name = |member: &Member| names.get(member.name..member.name_end).unwrap_or_default();
-        let members = self.members.get_mut(before..).unwrap_or_default();
-        members.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        let members = self.members.get(before..).unwrap_or_default();
+        let names =
+            members.iter().map(|member| self.names.get(member.name..member.name_end).unwrap_or_default());
         let top = self.open.is_empty();
         let mut digest = Sha256::new();
         let mut count = 0_u64;
-        let mut last = None;
-        for member in &*members {
-            let name = name(member);
-            if last == Some(name) {
-                return Err(Ambiguous::Duplicate);
-            }
-            last = Some(name);
+        for (name, place) in in_order(names)? {
+            let Some(member) = members.get(place) else { continue };
             if top && self.ignore.iter().any(|ignored| ignored.as_bytes() == name) {
                 continue;
             }

@@ -144,11 +144,15 @@ impl<'a> Answer<'a> {
         {
             return Err(Unusable::Shape);
         }
-        items.sort_by_key(|(index, ..)| *index);
-        if items.iter().zip(0..).any(|((index, ..), wanted)| *index != Some(wanted)) {
-            return Err(Unusable::Count);
+        let mut places: Vec<Option<Item>> = std::iter::repeat_with(|| None).take(items.len()).collect();
+        for (index, _, item) in items {
+            let index = index.and_then(|index| usize::try_from(index).ok());
+            match index.and_then(|index| places.get_mut(index)) {
+                Some(place @ None) => *place = Some(item),
+                _ => return Err(Unusable::Count),
+            }
         }
-        answer.items = items.into_iter().map(|(.., item)| item).collect();
+        answer.items = places.into_iter().collect::<Option<_>>().ok_or(Unusable::Count)?;
         Ok(answer)
     }
 
@@ -174,7 +178,9 @@ impl<'a> Answer<'a> {
         data.push(b']');
         let usage = format!("{{\"prompt_tokens\":{},\"total_tokens\":{}}}", tokens.prompt, tokens.total);
         let mut changes = [(&self.data, &*data), (&self.usage, usage.as_bytes())];
-        changes.sort_unstable_by_key(|(place, _)| place.start);
+        if self.usage.start < self.data.start {
+            changes.reverse();
+        }
         let mut out = Vec::with_capacity(data.len().saturating_add(256));
         let mut from = 0;
         for (place, with) in changes {

@@ -64,7 +64,12 @@ impl UsageFilter {
         // What is being read is held while it is undecided.
         let mut hold = match self.scanner.begin() {
             Some(at) if !self.watch.decided => at.clamp(begin, end),
-            _ => end,
+            Some(_) => end,
+            None => {
+                // One without data has no end that is told.
+                self.watch.decided = false;
+                end
+            }
         };
         if end.saturating_sub(hold) > MAX_EVENT as u64 {
             self.watch.decided = true;
@@ -73,6 +78,10 @@ impl UsageFilter {
         let out = mem::take(&mut self.watch.out);
         if out.is_empty() && self.held.is_empty() && hold == end {
             return Cow::Borrowed(chunk);
+        }
+        if out.is_empty() && hold == begin {
+            self.held.extend_from_slice(chunk);
+            return Cow::Borrowed(&[]);
         }
         let held = mem::take(&mut self.held);
         let mut passing = Vec::with_capacity(held.len().saturating_add(chunk.len()));

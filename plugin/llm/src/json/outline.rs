@@ -55,11 +55,7 @@ pub fn members(json: &[u8], max: usize) -> Result<Option<Vec<Member>>, Ambiguous
     }
     let members: Vec<Member> =
         nodes.map(|node| Member { name: node.name, at: node.name_at, value: node.value }).collect();
-    let mut names: Vec<&[u8]> = members.iter().map(|member| &*member.name).collect();
-    names.sort_unstable();
-    if names.windows(2).any(|pair| pair.first() == pair.last()) {
-        return Err(Ambiguous::Duplicate);
-    }
+    in_order(members.iter().map(|member| &*member.name))?;
     Ok(Some(members))
 }
 
@@ -73,6 +69,18 @@ pub fn elements(json: &[u8], max: usize) -> Result<Option<Vec<Range<usize>>>, Am
         return Ok(None);
     }
     Ok(Some(nodes.map(|node| node.value).collect()))
+}
+
+/// Names in their order, each with its place before.
+///
+/// One sort for the whole crate: each of its own would be some kilobytes of code.
+pub(crate) fn in_order<'a>(
+    names: impl Iterator<Item = &'a [u8]>,
+) -> Result<Vec<(&'a [u8], usize)>, Ambiguous> {
+    let mut names: Vec<(&[u8], usize)> = names.zip(0..).collect();
+    names.sort_unstable();
+    let twice = names.windows(2).any(|pair| matches!(pair, [(one, _), (other, _)] if one == other));
+    if twice { Err(Ambiguous::Duplicate) } else { Ok(names) }
 }
 
 struct Outline {
