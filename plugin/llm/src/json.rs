@@ -55,12 +55,21 @@ pub trait Sink {
     /// # Errors
     /// What was told makes the body ambiguous. Nothing more comes then.
     fn take(&mut self, token: Token<'_>, at: u64) -> Result<(), Ambiguous>;
+
+    /// Whether to tell what is in the object or array that has just begun. It is checked all the same.
+    fn looks_inside(&self) -> bool {
+        true
+    }
 }
 
 /// Checks a body and forgets what it says.
 impl Sink for () {
     fn take(&mut self, _: Token<'_>, _: u64) -> Result<(), Ambiguous> {
         Ok(())
+    }
+
+    fn looks_inside(&self) -> bool {
+        false
     }
 }
 

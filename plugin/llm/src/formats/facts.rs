@@ -217,6 +217,10 @@ impl Sink for Facts {
         }
         Ok(())
     }
+
+    fn looks_inside(&self) -> bool {
+        self.open.last().is_none_or(|(place, _)| *place != Place::Elsewhere)
+    }
 }
 
 /// What a place in an answer means.

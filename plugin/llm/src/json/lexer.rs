@@ -14,6 +14,8 @@ pub struct Lexer {
     depth: u8,
     /// A bit for each level, the innermost lowest: 1 is an object.
     objects: u64,
+    /// The level in which the sink does not look, 0 if it looks everywhere.
+    quiet: u8,
     /// A character of a text of which some bytes are still to come.
     partial: [u8; 4],
     partial_len: usize,
@@ -23,7 +25,16 @@ pub struct Lexer {
 
 impl Default for Lexer {
     fn default() -> Self {
-        Self { at: 0, state: State::Value, depth: 0, objects: 0, partial: [0; 4], partial_len: 0, high: 0 }
+        Self {
+            at: 0,
+            state: State::Value,
+            depth: 0,
+            objects: 0,
+            quiet: 0,
+            partial: [0; 4],
+            partial_len: 0,
+            high: 0,
+        }
     }
 }
 
@@ -47,7 +58,7 @@ impl Lexer {
         match self.state {
             State::Broken(why) => return Err(why),
             State::Number(digits) if digits.may_end() && self.depth == 0 => {
-                sink.take(Token::End(Kind::Number), self.at)?;
+                self.tell(sink, Token::End(Kind::Number), self.at)?;
                 self.state = State::End;
             }
             _ => {}
@@ -79,7 +90,7 @@ impl Lexer {
                 State::Literal(kind, letters) => self.literal(kind, letters, rest, sink)?,
                 _ if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') => after,
                 State::Value | State::FirstElement if matches!(byte, b'-' | b'0'..=b'9') => {
-                    sink.take(Token::Begin(Kind::Number), self.at)?;
+                    self.tell(sink, Token::Begin(Kind::Number), self.at)?;
                     self.state = State::Number(Digits::Start);
                     rest
                 }
@@ -125,7 +136,7 @@ impl Lexer {
 
     fn begin(&mut self, kind: Kind, state: State, sink: &mut dyn Sink) -> Result<(), Ambiguous> {
         self.state = state;
-        sink.take(Token::Begin(kind), self.at)
+        self.tell(sink, Token::Begin(kind), self.at)
     }
 
     fn begin_literal(
@@ -141,12 +152,23 @@ impl Lexer {
         if self.depth >= MAX_DEPTH {
             return Err(Ambiguous::Depth);
         }
+        self.begin(kind, state, sink)?;
         self.depth = self.depth.saturating_add(1);
         self.objects = self.objects << 1 | u64::from(kind == Kind::Object);
-        self.begin(kind, state, sink)
+        if self.quiet == 0 && !sink.looks_inside() {
+            self.quiet = self.depth;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, sink: &mut dyn Sink, token: Token<'_>, at: u64) -> Result<(), Ambiguous> {
+        if self.quiet == 0 { sink.take(token, at) } else { Ok(()) }
     }
 
     fn close(&mut self, kind: Kind, at: u64, sink: &mut dyn Sink) -> Result<(), Ambiguous> {
+        if self.quiet == self.depth {
+            self.quiet = 0;
+        }
         self.depth = self.depth.saturating_sub(1);
         self.objects >>= 1;
         self.end(kind, at, sink)
@@ -163,7 +185,7 @@ impl Lexer {
             (_, 0) => State::End,
             _ => State::After,
         };
-        sink.take(Token::End(kind), at)
+        self.tell(sink, Token::End(kind), at)
     }
 
     /// As much of `true`, `false` or `null` as there is.
@@ -194,13 +216,16 @@ impl Lexer {
     ) -> Result<&'a [u8], Ambiguous> {
         let mut used = 0_usize;
         for byte in rest {
-            let Some(next) = digits.then(*byte) else { break };
-            digits = next;
+            // Most bytes are digits after digits.
+            if !(byte.is_ascii_digit() && digits.goes_on()) {
+                let Some(next) = digits.then(*byte) else { break };
+                digits = next;
+            }
             used = used.saturating_add(1);
         }
         let (piece, after) = rest.split_at_checked(used).unwrap_or((rest, &[]));
         if !piece.is_empty() {
-            sink.take(Token::Piece(Kind::Number, piece), self.at)?;
+            self.tell(sink, Token::Piece(Kind::Number, piece), self.at)?;
         }
         if after.is_empty() {
             self.state = State::Number(digits);
@@ -221,7 +246,7 @@ impl Lexer {
         let (end, ascii) = text_end(rest);
         let (plain, tail) = rest.split_at_checked(end).unwrap_or((rest, &[]));
         if ascii && self.high == 0 && !plain.is_empty() {
-            sink.take(Token::Piece(kind, plain), self.at)?;
+            self.tell(sink, Token::Piece(kind, plain), self.at)?;
         } else if !plain.is_empty() {
             self.plain(kind, plain, tail.is_empty(), sink)?;
         }
@@ -261,7 +286,7 @@ impl Lexer {
             }
             Err(_) => return Err(Ambiguous::Utf8),
         };
-        if whole.is_empty() { Ok(()) } else { sink.take(Token::Piece(kind, whole), self.at) }
+        if whole.is_empty() { Ok(()) } else { self.tell(sink, Token::Piece(kind, whole), self.at) }
     }
 
     /// One more byte of a character that was cut.
@@ -280,7 +305,7 @@ impl Lexer {
         match std::str::from_utf8(character) {
             Ok(_) => {
                 self.partial_len = 0;
-                sink.take(Token::Piece(kind, character), self.at)?;
+                self.tell(sink, Token::Piece(kind, character), self.at)?;
             }
             Err(error) if error.error_len().is_none() => {}
             Err(_) => return Err(Ambiguous::Utf8),
@@ -303,7 +328,7 @@ impl Lexer {
             return Err(Ambiguous::Surrogate);
         }
         self.state = State::Text(kind);
-        sink.take(Token::Piece(kind, &[meant]), self.at)
+        self.tell(sink, Token::Piece(kind, &[meant]), self.at)
     }
 
     /// One of the four digits of `\uXXXX`.
@@ -335,7 +360,7 @@ impl Lexer {
         };
         let mut bytes = [0; 4];
         let piece = character.ok_or(Ambiguous::Surrogate)?.encode_utf8(&mut bytes);
-        sink.take(Token::Piece(kind, piece.as_bytes()), self.at)
+        self.tell(sink, Token::Piece(kind, piece.as_bytes()), self.at)
     }
 }
 
@@ -395,6 +420,11 @@ impl Digits {
             (Self::E | Self::Sign | Self::Power, b'0'..=b'9') => Self::Power,
             _ => return None,
         })
+    }
+
+    /// Whether a digit changes nothing.
+    fn goes_on(self) -> bool {
+        matches!(self, Self::Whole | Self::Fraction | Self::Power)
     }
 
     fn may_end(self) -> bool {

@@ -144,6 +144,10 @@ impl Sink for Outline {
         }
         Ok(())
     }
+
+    fn looks_inside(&self) -> bool {
+        self.depth <= self.deepest
+    }
 }
 
 const MAX_NAME: usize = 256;
