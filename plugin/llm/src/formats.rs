@@ -15,7 +15,7 @@ mod facts;
 mod refusal;
 mod usage;
 
-pub use answer::{Answer, Body, Lack, Outcome, Progress};
+pub use answer::{Answer, Body, Counted, Lack, Outcome, Progress};
 pub(crate) use facts::{Choices, Facts};
 pub use refusal::{Refusal, refusal};
 pub use usage::{Usage, estimate};

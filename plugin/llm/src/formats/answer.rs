@@ -4,7 +4,7 @@ use std::mem;
 
 use super::facts::Facts;
 use super::usage::Counts;
-use super::{Api, Usage};
+use super::{Api, Usage, estimate};
 use crate::events::{Frame, Listener, Scanner};
 use crate::json::Lexer;
 
@@ -61,12 +61,45 @@ enum Reading {
 pub struct Outcome {
     /// What the provider says that it has counted.
     pub usage: Option<Usage>,
+    /// Whether it said so when all was written. Anthropic tells the input before and the output behind.
+    pub settled: bool,
     /// The model that has answered; its first 256 bytes.
     pub model: Option<String>,
     /// Why it must not be stored; `None` if it is complete.
     pub lack: Option<Lack>,
     /// What has passed.
     pub progress: Progress,
+}
+
+/// Tokens, and how they are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// By the provider.
+    Told(Usage),
+    /// By bytes and events, at least in part.
+    Estimated(Usage),
+}
+
+impl Counted {
+    /// The tokens, however they are known.
+    pub const fn usage(&self) -> &Usage {
+        match self {
+            Self::Told(usage) | Self::Estimated(usage) => usage,
+        }
+    }
+}
+
+impl Outcome {
+    /// What was used: what the provider has told, and where it had no time to tell all, at least what has passed.
+    /// `request_bytes` is the length of the request's body.
+    pub fn counted(&self, request_bytes: u64) -> Counted {
+        let passed = || estimate(request_bytes, self.progress.content_events, self.progress.delta_bytes);
+        match self.usage {
+            Some(told) if self.settled => Counted::Told(told),
+            Some(told) => Counted::Estimated(Usage { output: told.output.max(passed().output), ..told }),
+            None => Counted::Estimated(passed()),
+        }
+    }
 }
 
 /// What of an answer has passed.
@@ -282,8 +315,16 @@ impl Story {
         } else {
             None
         };
+        let usage = self.counts.usage(self.api);
+        let settled = usage.is_some()
+            && match self.api {
+                Api::Chat | Api::Completions => self.all_finished(),
+                Api::Messages => self.stopped,
+                Api::Responses | Api::Embeddings => true,
+            };
         Outcome {
-            usage: self.counts.usage(self.api),
+            usage,
+            settled,
             model: String::from_utf8(self.model).ok().filter(|model| !model.is_empty()),
             lack,
             progress: self.progress,

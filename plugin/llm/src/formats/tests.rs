@@ -29,6 +29,9 @@ fn of_streams_cut_anywhere_the_usage_is_right_and_no_incomplete_one_is_complete(
         let text = String::from_utf8_lossy(&script.bytes);
         assert_eq!(outcome.usage, script.usage, "{round} {api:?} {text}");
         assert_eq!(outcome.lack, script.lack, "{round} {api:?} {text}");
+        if let (None, Some(usage)) = (outcome.lack, script.usage) {
+            assert_eq!(outcome.counted(1), Counted::Told(usage), "{round} {api:?} {text}");
+        }
         assert_eq!(outcome.progress.content_events, script.content_events, "{round} {api:?} {text}");
         assert_eq!(outcome.progress.delta_bytes, script.delta_bytes, "{round} {api:?} {text}");
         complete += usize::from(outcome.lack.is_none());
@@ -226,6 +229,24 @@ fn what_was_not_told_is_estimated() {
     assert_eq!(estimate(401, 7, 20), Usage { input: 101, output: 7, ..Usage::default() });
     assert_eq!(estimate(400, 2, 20), Usage { input: 100, output: 5, ..Usage::default() });
     assert_eq!(estimate(0, 0, 0), Usage::default());
+}
+
+/// <https://github.com/BerriAI/litellm/issues/14457>
+#[test]
+fn what_a_client_has_not_waited_for_is_counted_all_the_same() {
+    let told = "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\n";
+    let delta = "data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"some words\"}}\n\n";
+    let left = events(Api::Messages, &format!("{told}{}", delta.repeat(20)));
+    assert_eq!(left.lack, Some(Lack::Cut));
+    assert_eq!(left.counted(400), Counted::Estimated(Usage { input: 9, output: 50, ..Usage::default() }));
+
+    let delta = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let left = events(Api::Chat, &delta.repeat(20));
+    assert_eq!(left.counted(400), Counted::Estimated(Usage { input: 100, output: 20, ..Usage::default() }));
+
+    let end = "data: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3}}\n\n";
+    let left = events(Api::Chat, &format!("{}{end}", delta.repeat(20)));
+    assert_eq!(left.counted(400), Counted::Told(Usage { input: 7, output: 3, ..Usage::default() }));
 }
 
 #[test]
