@@ -118,7 +118,7 @@ impl Digester {
             if top && self.ignore.iter().any(|ignored| ignored.as_bytes() == name) {
                 continue;
             }
-            digest.update(size(name.len()));
+            size(name.len(), &mut digest);
             digest.update(name);
             digest.update(member.leaf.as_bytes());
             count = count.saturating_add(1);
@@ -261,17 +261,26 @@ fn count(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-fn size(length: usize) -> [u8; 8] {
-    u64::try_from(length).unwrap_or(u64::MAX).to_le_bytes()
+/// The length of a name, in one byte where that is enough: a small object then fits one block of the digest.
+fn size(length: usize, digest: &mut Sha256) {
+    match u8::try_from(length) {
+        Ok(short) if short < LONG => digest.update([short]),
+        _ => {
+            digest.update([LONG]);
+            digest.update(u64::try_from(length).unwrap_or(u64::MAX).to_le_bytes());
+        }
+    }
 }
 
-/// Part of every digest, and changed with the form.
-const DOMAIN: &[u8] = b"selvage-llm canonical JSON 1\0";
+/// Part of every digest, and changed with the form. With a leaf behind it, it fits one block.
+const DOMAIN: &[u8] = b"canonical 1\0";
 /// A value of up to this many bytes is in its leaf as it is.
 const INLINE: usize = 32;
 /// Tag, length or [`DIGESTED`], digest, size.
 const LEAF: usize = 2 + 32 + 8;
 const DIGESTED: u8 = 255;
+/// In the place of a length that does not fit one byte.
+const LONG: u8 = 255;
 /// Of all objects that are open at once.
 const MAX_MEMBERS: usize = 32_768;
 /// Bytes of their names.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::events::{Frame, Listener, MAX_EVENT, Scanner};
 use crate::formats::{Choices, Facts};
-use crate::json::Lexer;
+use crate::json::{Ambiguous, Lexer, Sink, Token};
 
 /// Lets a stream through, chunk by chunk, without the events that tell a usage and have no choice: what `include_usage` adds
 /// to a stream of chat completions or completions. All other bytes pass as they are and in their order.
@@ -117,6 +117,20 @@ struct Watch {
     taken: u64,
 }
 
+/// Reads until there is a choice: what comes then decides nothing.
+struct Deciding<'a>(&'a mut Facts);
+
+impl Sink for Deciding<'_> {
+    fn take(&mut self, token: Token<'_>, at: u64) -> Result<(), Ambiguous> {
+        self.0.take(token, at)?;
+        if self.0.choices() == Choices::Some { Err(Ambiguous::Members) } else { Ok(()) }
+    }
+
+    fn looks_inside(&self) -> bool {
+        self.0.looks_inside()
+    }
+}
+
 struct Watching<'a> {
     lexer: &'a mut Lexer,
     watch: &'a mut Watch,
@@ -127,15 +141,14 @@ impl Listener for Watching<'_> {
         if self.watch.decided {
             return;
         }
-        let broken = self.lexer.push(piece, &mut self.watch.facts).is_err();
-        self.watch.decided = broken || self.watch.facts.choices() == Choices::Some;
+        self.watch.decided = self.lexer.push(piece, &mut Deciding(&mut self.watch.facts)).is_err();
     }
 
     fn event(&mut self, frame: &Frame<'_>) {
         let watch = &mut *self.watch;
         let mut lexer = mem::take(self.lexer);
         if !mem::take(&mut watch.decided)
-            && lexer.finish(&mut watch.facts).is_ok()
+            && lexer.finish(&mut ()).is_ok()
             && watch.facts.choices() == Choices::Empty
             && watch.facts.counts().is_some()
         {
