@@ -222,4 +222,4 @@ fn number(body: &[u8], node: &Node) -> Option<u64> {
 }
 
 /// More than an answer with as many inputs has as any provider takes.
-const MAX_NODES: usize = 65_536;
+const MAX_NODES: usize = 16_384;

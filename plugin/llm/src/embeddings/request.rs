@@ -6,7 +6,7 @@ use std::rc::Rc;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::canonical::{canonical, digest};
+use crate::canonical::{Input, Read, canonical, digest};
 use crate::json::{Ambiguous, elements, members};
 
 /// A request for embeddings, by its inputs.
@@ -41,18 +41,19 @@ impl<'a> Request<'a> {
     /// # Errors
     /// It can not be taken apart.
     pub fn read(body: &'a [u8], max: usize) -> Result<Self, Unsplit> {
-        let common = canonical(body, Rc::new(["input".into()]))?.digest;
+        let Read { digest: common, summary } = canonical(body, Rc::new(["input".into()]))?;
         let top = members(body, MAX_MEMBERS)?.ok_or(Unsplit::Shape)?;
         let place = top.into_iter().find(|member| member.name == b"input").ok_or(Unsplit::Shape)?.value;
-        let value = body.get(place.clone()).unwrap_or_default();
-        let inputs = match value.first() {
-            Some(b'"') => vec![place.clone()],
-            Some(b'[') => inputs(body, place.clone(), max)?,
-            _ => return Err(Unsplit::Shape),
+        let inputs = match summary.input {
+            Input::Text | Input::Tokens(_) => vec![place.clone()],
+            Input::Texts(_) | Input::Lists(_) => {
+                let array = body.get(place.clone()).unwrap_or_default();
+                let offset = |at: usize| place.start.saturating_add(at);
+                let elements = elements(array, max).map_err(|_| Unsplit::TooMany)?.ok_or(Unsplit::Shape)?;
+                elements.into_iter().map(|range| offset(range.start)..offset(range.end)).collect()
+            }
+            Input::Absent | Input::Other => return Err(Unsplit::Shape),
         };
-        if inputs.len() > max {
-            return Err(Unsplit::TooMany);
-        }
         Ok(Self { body, place, inputs, common })
     }
 
@@ -127,44 +128,7 @@ pub fn combine(requests: &[Request<'_>], max_inputs: usize, max_bytes: usize) ->
     (body.len() <= max_bytes).then_some(body)
 }
 
-/// The inputs of an array: one of tokens is one input.
-fn inputs(body: &[u8], place: Range<usize>, max: usize) -> Result<Vec<Range<usize>>, Unsplit> {
-    let array = body.get(place.clone()).unwrap_or_default();
-    let shape = |range: &Range<usize>| {
-        array.get(range.start).map(|byte| match byte {
-            b'"' => Shape::Text,
-            b'[' => Shape::Array,
-            b'-' | b'0'..=b'9' => Shape::Number,
-            _ => Shape::Other,
-        })
-    };
-    // An input of tokens has many more elements than there may be inputs.
-    let all = elements(array, MAX_TOKENS)?.ok_or(Unsplit::Shape)?;
-    let first = all.first().and_then(shape).ok_or(Unsplit::Shape)?;
-    if first == Shape::Other || all.iter().any(|element| shape(element) != Some(first)) {
-        return Err(Unsplit::Shape);
-    }
-    if first == Shape::Number {
-        return Ok(vec![place]);
-    }
-    if all.len() > max {
-        return Err(Unsplit::TooMany);
-    }
-    let offset = |at: usize| place.start.saturating_add(at);
-    Ok(all.into_iter().map(|range| offset(range.start)..offset(range.end)).collect())
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Shape {
-    Text,
-    Array,
-    Number,
-    Other,
-}
-
 /// Part of every key.
 const DOMAIN: &[u8] = b"selvage-llm embedding 1\0";
 /// More than any request has.
 const MAX_MEMBERS: usize = 256;
-/// More than any model reads.
-const MAX_TOKENS: usize = 1 << 20;

@@ -106,25 +106,35 @@ impl Lexer {
 
     /// A byte between names and scalars.
     fn structure(&mut self, byte: u8, sink: &mut dyn Sink) -> Result<(), Ambiguous> {
-        let next = self.at.saturating_add(1);
-        match (self.state, byte) {
-            (State::Value | State::FirstElement, b'{') => self.open(Kind::Object, State::FirstName, sink),
-            (State::Value | State::FirstElement, b'[') => self.open(Kind::Array, State::FirstElement, sink),
-            (State::Value | State::FirstElement, b'"') => {
-                self.begin(Kind::Text, State::Text(Kind::Text), sink)
+        match self.state {
+            State::FirstElement if byte == b']' => self.close(Kind::Array, sink),
+            State::FirstName if byte == b'}' => self.close(Kind::Object, sink),
+            State::FirstName | State::Name if byte == b'"' => {
+                self.begin(Kind::Name, State::Text(Kind::Name), sink)
             }
-            (State::Value | State::FirstElement, b't') => self.begin_literal(Kind::True, b"rue", sink),
-            (State::Value | State::FirstElement, b'f') => self.begin_literal(Kind::False, b"alse", sink),
-            (State::Value | State::FirstElement, b'n') => self.begin_literal(Kind::Null, b"ull", sink),
-            (State::FirstName | State::Name, b'"') => self.begin(Kind::Name, State::Text(Kind::Name), sink),
-            (State::Colon, b':') => self.go(State::Value),
-            (State::After, b',') if self.in_object() => self.go(State::Name),
-            (State::After, b',') => self.go(State::Value),
-            (State::FirstElement, b']') => self.close(Kind::Array, next, sink),
-            (State::After, b']') if !self.in_object() => self.close(Kind::Array, next, sink),
-            (State::FirstName, b'}') => self.close(Kind::Object, next, sink),
-            (State::After, b'}') if self.in_object() => self.close(Kind::Object, next, sink),
-            (State::End, _) => Err(Ambiguous::Trailing),
+            State::Colon if byte == b':' => self.go(State::Value),
+            State::Value | State::FirstElement => self.value(byte, sink),
+            State::After => match (byte, self.in_object()) {
+                (b',', true) => self.go(State::Name),
+                (b',', false) => self.go(State::Value),
+                (b'}', true) => self.close(Kind::Object, sink),
+                (b']', false) => self.close(Kind::Array, sink),
+                _ => Err(Ambiguous::Syntax),
+            },
+            State::End => Err(Ambiguous::Trailing),
+            _ => Err(Ambiguous::Syntax),
+        }
+    }
+
+    /// The first byte of a value that is no number.
+    fn value(&mut self, byte: u8, sink: &mut dyn Sink) -> Result<(), Ambiguous> {
+        match byte {
+            b'"' => self.begin(Kind::Text, State::Text(Kind::Text), sink),
+            b'{' => self.open(Kind::Object, State::FirstName, sink),
+            b'[' => self.open(Kind::Array, State::FirstElement, sink),
+            b't' => self.begin(Kind::True, State::Literal(Kind::True, b"rue"), sink),
+            b'f' => self.begin(Kind::False, State::Literal(Kind::False, b"alse"), sink),
+            b'n' => self.begin(Kind::Null, State::Literal(Kind::Null, b"ull"), sink),
             _ => Err(Ambiguous::Syntax),
         }
     }
@@ -137,15 +147,6 @@ impl Lexer {
     fn begin(&mut self, kind: Kind, state: State, sink: &mut dyn Sink) -> Result<(), Ambiguous> {
         self.state = state;
         self.tell(sink, Token::Begin(kind), self.at)
-    }
-
-    fn begin_literal(
-        &mut self,
-        kind: Kind,
-        letters: &'static [u8],
-        sink: &mut dyn Sink,
-    ) -> Result<(), Ambiguous> {
-        self.begin(kind, State::Literal(kind, letters), sink)
     }
 
     fn open(&mut self, kind: Kind, state: State, sink: &mut dyn Sink) -> Result<(), Ambiguous> {
@@ -165,13 +166,13 @@ impl Lexer {
         if self.quiet == 0 { sink.take(token, at) } else { Ok(()) }
     }
 
-    fn close(&mut self, kind: Kind, at: u64, sink: &mut dyn Sink) -> Result<(), Ambiguous> {
+    fn close(&mut self, kind: Kind, sink: &mut dyn Sink) -> Result<(), Ambiguous> {
         if self.quiet == self.depth {
             self.quiet = 0;
         }
         self.depth = self.depth.saturating_sub(1);
         self.objects >>= 1;
-        self.end(kind, at, sink)
+        self.end(kind, self.at.saturating_add(1), sink)
     }
 
     fn in_object(&self) -> bool {
