@@ -1,0 +1,280 @@
+use serde_json::Value;
+
+use super::*;
+use crate::chance::Chance;
+
+fn ignoring(names: &[&str]) -> Rc<[Box<str>]> {
+    names.iter().map(|name| Box::from(*name)).collect()
+}
+
+fn read(body: &str) -> Read {
+    canonical(body.as_bytes(), ignoring(&[])).unwrap()
+}
+
+fn summary(body: &str) -> Summary {
+    read(body).summary
+}
+
+/// The same text with numbers in one spelling: what the digest stands for.
+fn plain(value: &Value) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+#[test]
+fn a_body_has_one_digest_however_it_is_spelt_and_cut() {
+    let mut chance = Chance::new(11);
+    for _ in 0..3_000 {
+        let value = chance.value(4);
+        let wanted = digest(&plain(&value)).unwrap();
+        let mut spelt = Vec::new();
+        chance.spell(&value, &mut spelt);
+        let mut canonical = Canonical::new(ignoring(&[]));
+        for chunk in chance.cuts(&spelt) {
+            canonical.push(chunk).unwrap();
+        }
+        let read = canonical.finish().unwrap();
+        assert_eq!(read.digest, wanted, "{}", String::from_utf8_lossy(&spelt));
+        assert_eq!(read.summary.bytes, spelt.len() as u64);
+    }
+}
+
+#[test]
+fn a_body_that_says_anything_else_has_another_digest() {
+    let mut chance = Chance::new(12);
+    let mut changes = 0;
+    for _ in 0..3_000 {
+        let value = chance.value(4);
+        let mut other = value.clone();
+        change(&mut chance, &mut other);
+        if other == value {
+            continue;
+        }
+        assert_ne!(digest(&plain(&value)), digest(&plain(&other)), "{value} {other}");
+        changes += 1;
+    }
+    assert!(changes > 2_000, "{changes}");
+}
+
+/// Changes one value somewhere inside.
+fn change(chance: &mut Chance, value: &mut Value) {
+    match value {
+        Value::Array(items) if !items.is_empty() && !chance.one_in(4) => {
+            let place = chance.below(items.len());
+            match chance.below(4) {
+                0 => items.swap(0, place),
+                1 => drop(items.remove(place)),
+                _ => change(chance, &mut items[place]),
+            }
+        }
+        Value::Object(members) if !members.is_empty() && !chance.one_in(4) => {
+            let place = chance.below(members.len());
+            let name = members.keys().nth(place).cloned().unwrap();
+            match chance.below(4) {
+                0 => drop(members.remove(&name)),
+                1 => {
+                    let member = members.remove(&name).unwrap();
+                    members.insert(chance.text(5), member);
+                }
+                _ => change(chance, &mut members[&name]),
+            }
+        }
+        Value::String(text) if !chance.one_in(4) => text.push('x'),
+        Value::Number(number) if number.is_u64() => *value = Value::from(number.as_u64().unwrap() ^ 1),
+        _ => *value = chance.value(2),
+    }
+}
+
+#[test]
+fn structure_can_not_be_forged() {
+    let bodies = [
+        "[]",
+        "{}",
+        "\"\"",
+        "\"[]\"",
+        "0",
+        "\"0\"",
+        "null",
+        "\"null\"",
+        "true",
+        "\"true\"",
+        "[[]]",
+        "[[],[]]",
+        "[\"\"]",
+        "[{}]",
+        "{\"\":\"\"}",
+        "{\"\":{}}",
+        "[1,2]",
+        "[12]",
+        "[[1],2]",
+        "[1,[2]]",
+        "[[1,2]]",
+        "\"1,2\"",
+        "[\"1\",2]",
+        "[\"a\",\"b\"]",
+        "[\"ab\"]",
+        "[\"a\",\"\",\"b\"]",
+        "{\"a\":\"b\"}",
+        "{\"ab\":\"\"}",
+        "{\"a\":1,\"b\":2}",
+        "{\"a\":{\"b\":2},\"b\":1}",
+        "{\"a\":[1,\"b\",2]}",
+        "[\"a\",1,\"b\",2]",
+        "1e999999",
+        "1e999998",
+        "9007199254740992",
+        "9007199254740993",
+    ];
+    for (index, body) in bodies.iter().enumerate() {
+        for other in bodies.iter().skip(index + 1) {
+            assert_ne!(digest(body.as_bytes()), digest(other.as_bytes()), "{body} {other}");
+        }
+    }
+    // A text that is the very bytes of a digest and its size.
+    let long = "x".repeat(100);
+    let mut forged = sha2::Sha256::default();
+    sha2::Digest::update(&mut forged, long.as_bytes());
+    let forged: String = sha2::Digest::finalize(forged).iter().map(|byte| char::from(*byte)).collect();
+    assert_ne!(digest(format!("\"{long}\"").as_bytes()), digest(&plain(&Value::from(forged))));
+}
+
+#[test]
+fn the_length_of_a_text_makes_no_difference_to_how_it_may_be_cut() {
+    for length in 0..100 {
+        let body = format!("\"{}\"", "y".repeat(length));
+        for cut in 1..=length {
+            let mut canonical = Canonical::new(ignoring(&[]));
+            canonical.push(&body.as_bytes()[..cut]).unwrap();
+            canonical.push(&body.as_bytes()[cut..]).unwrap();
+            assert_eq!(canonical.finish().unwrap().digest, digest(body.as_bytes()).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_digest_stays_what_it_is_over_versions() {
+    let hex =
+        |body: &str| -> String { read(body).digest[..4].iter().map(|byte| format!("{byte:02x}")).collect() };
+    let long = format!("[\"{}\"]", "z".repeat(100));
+    assert_eq!([hex("{\"a\":[1,true,null,\"x\"]}"), hex(&long)], PINNED);
+}
+
+#[test]
+fn ignored_members_do_not_count_at_the_top_and_do_below() {
+    let ignored = |body: &str| canonical(body.as_bytes(), ignoring(&["user", "metadata"])).unwrap().digest;
+    let plain = ignored(r#"{"model":"m"}"#);
+    assert_eq!(ignored(r#"{"user":"a","model":"m","metadata":{"b":[1]}}"#), plain);
+    assert_eq!(ignored(r#"{"\u0075ser":"a","model":"m"}"#), plain);
+    assert_ne!(ignored(r#"{"model":"m","x":{"user":"a"}}"#), ignored(r#"{"model":"m","x":{}}"#));
+    assert_ne!(ignored(r#"{"model":"m","User":"a"}"#), plain);
+}
+
+#[test]
+fn ambiguous_bodies_are_refused_with_a_reason() {
+    use Ambiguous::{Duplicate, Members, Number};
+    let many: String = (0..40_000).map(|index| format!("\"{index}\":0,")).collect();
+    let names: String = (0..600).map(|index| format!("\"{index:01000}\":0,")).collect();
+    for (body, why) in [
+        (r#"{"a":1,"a":1}"#.to_owned(), Duplicate),
+        (r#"{"a":1,"b":2,"\u0061":3}"#.to_owned(), Duplicate),
+        (r#"[{"x":{"":1,"":1}}]"#.to_owned(), Duplicate),
+        (format!("[1{}]", "0".repeat(2000)), Number),
+        ("[1e10000000000000]".to_owned(), Number),
+        (format!("{{{many}\"\":0}}"), Members),
+        (format!("{{{names}\"\":0}}"), Members),
+    ] {
+        assert_eq!(canonical(body.as_bytes(), ignoring(&["a"])).err(), Some(why), "{}", &body[..10]);
+    }
+}
+
+#[test]
+fn little_is_kept_of_a_long_body() {
+    let text = "word ".repeat(200_000);
+    let body = format!(
+        r#"{{"messages":[{{"role":"user","content":"{text}"}}],"vector":[{}0]}}"#,
+        "0.25,".repeat(50_000)
+    );
+    let mut canonical = Canonical::new(ignoring(&[]));
+    let mut kept = 0;
+    for chunk in body.as_bytes().chunks(1000) {
+        canonical.push(chunk).unwrap();
+        kept = kept.max(canonical.kept_bytes());
+    }
+    canonical.finish().unwrap();
+    assert!(kept < 4_000, "{kept}");
+}
+
+#[test]
+fn what_a_request_asks_for_is_seen_while_it_passes() {
+    let body = r#"{"messages":[{"model":"no","stream":true}], "model":"gpt-\u0034o","stream":true, "n":3,
+        "stream_options":{"x":[true],"include_usage":true,"y":false},"max_tokens":16,"max_completion_tokens":1e2,
+        "temperature":0.0,"seed":null}"#;
+    let wanted = Summary {
+        model: Some("gpt-4o".into()),
+        stream: true,
+        include_usage: true,
+        max_output: Some(100),
+        answers: 3,
+        temperature_zero: true,
+        seed: false,
+        input: Input::Absent,
+        bytes: body.len() as u64,
+    };
+    let mut chance = Chance::new(13);
+    for _ in 0..200 {
+        let mut canonical = Canonical::new(ignoring(&[]));
+        for chunk in chance.cuts(body.as_bytes()) {
+            canonical.push(chunk).unwrap();
+        }
+        assert_eq!(canonical.finish().unwrap().summary, wanted);
+    }
+}
+
+#[test]
+fn what_is_no_answer_to_the_question_counts_for_nothing() {
+    assert_eq!(summary("[]"), Summary { answers: 1, bytes: 2, ..Summary::default() });
+    assert_eq!(summary(r#"[{"model":"m"}]"#).model, None);
+    let odd = summary(
+        r#"{"model":7,"stream":"true","max_tokens":"9","n":1.5,"temperature":"0","seed":0,"input":{},"stream_options":[true]}"#,
+    );
+    assert_eq!(
+        odd,
+        Summary { answers: 1, seed: true, input: Input::Other, bytes: odd.bytes, ..Summary::default() }
+    );
+    assert!(!summary(r#"{"input":["a"],"stream_options":[true]}"#).include_usage);
+    assert!(!summary(r#"{"stream_options":{"include_usage":[true]}}"#).include_usage);
+    assert_eq!(summary(&format!(r#"{{"model":"{}"}}"#, "m".repeat(300))).model, None);
+    assert_eq!(summary(&format!(r#"{{"max_tokens":1{}}}"#, "0".repeat(300))).max_output, None);
+    assert_eq!(summary(r#"{"n":2,"best_of":5}"#).answers, 5);
+}
+
+#[test]
+fn the_shape_of_an_input_is_seen() {
+    for (input, shape) in [
+        (r#""a""#, Input::Text),
+        (r#"["a","b","c"]"#, Input::Texts(3)),
+        ("[1,2]", Input::Tokens(2)),
+        ("[[1,2],[3]]", Input::Lists(2)),
+        ("[[[1]],[3]]", Input::Lists(2)),
+        ("[]", Input::Other),
+        (r#"["a",1]"#, Input::Other),
+        (r#"["a",["b"]]"#, Input::Other),
+        (r#"["a",1,"b"]"#, Input::Other),
+        (r#"[{"a":1}]"#, Input::Other),
+        ("7", Input::Other),
+        ("null", Input::Absent),
+    ] {
+        let body = format!(r#"{{"input":{input},"x":["y",[1]]}}"#);
+        assert_eq!(summary(&body).input, shape, "{input}");
+    }
+}
+
+/// An option that only one product knows changes the answer, so it changes the key.
+/// <https://github.com/BerriAI/litellm/issues/42400>
+#[test]
+fn an_option_that_nobody_has_heard_of_is_in_the_digest() {
+    let with = |context: u32| read(&format!(r#"{{"model":"m","messages":[],"num_ctx":{context}}}"#)).digest;
+    assert_ne!(with(2048), with(8192));
+    assert_ne!(with(2048), read(r#"{"model":"m","messages":[]}"#).digest);
+}
+
+const PINNED: [&str; 2] = ["13a0b767", "5f22dd8e"];
