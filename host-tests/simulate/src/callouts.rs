@@ -81,6 +81,9 @@ impl World {
         }
         let (timeout, token) = (call.timeout, call.token);
         self.unanswered.insert((vm, token));
+        if matches!(command, Command::Lease { .. }) {
+            self.leases.insert((vm, token));
+        }
         let (dice, losses) = (&mut self.dice, self.setting.losses);
         let late = self.redis.mood == Mood::Slow || dice.chance(losses);
         let reach = if late { 2 * timeout } else { 4 };
@@ -182,7 +185,8 @@ impl World {
         self.redis_said_fetching = false;
         for stream in askers.into_iter().flatten() {
             let awaited = self.nodes[vm.node].workers[vm.worker].vm.awaits(context_of(stream));
-            self.streams[stream].polls = awaited == Some(None) && !self.waits_for_place(stream);
+            self.streams[stream].polls =
+                awaited == Some(None) && !self.waits_for_place(stream) && !self.waits_for_quota(stream);
         }
     }
 

@@ -39,10 +39,13 @@ pub struct Limit {
     pub burst: u64,
     /// Those alone that a store cannot answer.
     pub forwarded: bool,
+    /// All nodes count together.
+    pub fleet: bool,
 }
 
 impl Crowd {
-    pub fn random(dice: &mut Dice) -> Self {
+    /// `remote`: there is a Redis.
+    pub fn random(dice: &mut Dice, remote: bool) -> Self {
         let pool = dice.chance(300).then(|| Pool::random(dice));
         let mut limits = Vec::new();
         if dice.chance(300) {
@@ -52,6 +55,9 @@ impl Crowd {
             }
         }
         let apart = if limits.is_empty() { 0 } else { dice.of(&[0, 0, 0, 4, 30]) };
+        for limit in &mut limits {
+            limit.fleet = remote && dice.chance(500);
+        }
         Self { pool, limits, apart }
     }
 
@@ -123,6 +129,7 @@ impl Limit {
             window: dice.of(&[500, 1000, 4000]),
             burst: dice.of(&[1, 3, 10]) * if by_key { 1 } else { 3 },
             forwarded: dice.chance(400),
+            fleet: false,
         }
     }
 
@@ -135,19 +142,24 @@ impl Limit {
         let Self { quota, window, burst, .. } = self;
         let by = if self.by_key { r#""header:x-key""# } else { "" };
         let counts = if self.forwarded { "forwarded" } else { "requests" };
+        let scope = if self.fleet { "fleet" } else { "node" };
         format!(
-            r#"{{"name":"{}","by":[{by}],"quota":{quota},"window":"{window}ms","burst":{burst},"counts":"{counts}"}}"#,
+            r#"{{"name":"{}","by":[{by}],"quota":{quota},"window":"{window}ms","burst":{burst},"counts":"{counts}",
+            "scope":"{scope}"}}"#,
             self.name()
         )
     }
 
     /// After so long without a request the whole burst is there. What a worker that died held is forgotten by then.
     pub const fn rest(&self) -> u64 {
-        (self.burst * self.window).div_ceil(self.quota) + FORGOTTEN_WITHIN
+        let forgotten = if self.fleet { FORGOTTEN_BY_REDIS } else { FORGOTTEN_WITHIN };
+        (self.burst * self.window).div_ceil(self.quota) + forgotten
     }
 }
 
 /// Who has waited enough is found at a tick, and woken with a few others at a time.
 pub const WOKEN_WITHIN: u64 = 120;
+/// See `limits/lease.rs` of the engine: the epoch in which it was lent and the next, what a node and a worker remember beside.
+const FORGOTTEN_BY_REDIS: u64 = 2500;
 /// See `limits/ways.rs` of the engine.
 const FORGOTTEN_WITHIN: u64 = 1100;

@@ -58,6 +58,7 @@ impl World {
         if self.depth > 0 {
             return result;
         }
+        self.note_leases(id, stream_of(context));
         // What they ask waits for others' questions, and may come to nothing.
         for context in self.nodes[node].workers[worker].vm.gathered() {
             if let Some(stream) = stream_of(context).filter(|stream| !self.streams[*stream].gathered) {
@@ -123,7 +124,9 @@ impl World {
                 let stream = &mut self.streams[id];
                 // It may be told that what it has asked was never sent.
                 let asked = std::mem::take(&mut stream.gathered);
-                let polled = stream.polls_since.is_some() || stream.polls || asked;
+                // Or what Redis says of its quota.
+                let leased = std::mem::take(&mut stream.leases);
+                let polled = stream.polls_since.is_some() || stream.polls || asked || leased;
                 stream.alone |= alone;
                 let queued = stream.queued.take();
                 stream.placed |= queued.is_some();

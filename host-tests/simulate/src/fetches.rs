@@ -164,6 +164,7 @@ impl World {
     /// which costs one more fetch.
     pub fn note_unsure(&mut self, command: &Command) {
         self.trouble.push(self.now);
+        self.quotas.unsure = true;
         for command in command.each() {
             if let Command::Claim { key, .. } | Command::Delete(key) = command {
                 self.unsure.insert(key.clone(), self.now + CLAIMED_FOR);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use selvage_engine::fields::Fields;
 
-use crate::streams::Phase;
+use crate::events::VmId;
+use crate::streams::{Phase, Stream, context_of};
 use crate::world::World;
 
 /// What clients of all nodes have asked for.
@@ -13,13 +14,22 @@ use crate::world::World;
 pub struct Quotas {
     /// By limit, node and key.
     asked: BTreeMap<(usize, usize, u64), Asked>,
+    /// Calls to Redis were late or lost, or garbled: nodes share without it then.
+    pub unsure: bool,
 }
 
 #[derive(Default)]
 struct Asked {
     admitted: Vec<u64>,
-    /// When a request was last admitted or refused.
-    last: Option<u64>,
+    /// When a request has begun to wait, or was admitted or refused, and which.
+    asked: Vec<(u64, usize)>,
+}
+
+impl Asked {
+    /// Whether no other request has asked within a time.
+    fn is_rested(&self, id: usize, rest: u64, now: u64) -> bool {
+        self.asked.iter().rev().find(|(_, by)| *by != id).is_none_or(|(at, _)| at + rest < now)
+    }
 }
 
 impl World {
@@ -29,42 +39,111 @@ impl World {
         if forwarded && std::mem::replace(&mut stream.counted, true) || stream.purge.is_some() {
             return;
         }
-        let (node, key) = (stream.vm.node, stream.ask.key);
+        let (of, key) = (stream.vm.node, stream.ask.key);
         for at in 0..self.setting.crowd.limits.len() {
             let limit = &self.setting.crowd.limits[at];
             if limit.forwarded != forwarded {
                 continue;
             }
+            let node = if limit.fleet { FLEET } else { of };
             // What comes in while one clock is still where another has been is everybody's.
             let apart = self.setting.crowd.apart * self.setting.workers as u64;
             let window = limit.window;
-            let most = (limit.burst + limit.quota + (limit.quota * apart).div_ceil(window)) as usize;
+            let most = limit.burst + limit.quota + (limit.quota * apart).div_ceil(window);
+            // Redis that was emptied has full buckets again. Without it each node has its share, or all if it knows of no other.
+            let (emptied, nodes) = (self.summary.flushed * limit.burst, self.setting.nodes as u64);
+            let unsure = self.quotas.unsure || self.setting.refused > 0;
+            let more = match (limit.fleet, unsure) {
+                (false, _) => 0,
+                (true, false) => emptied,
+                (true, true) => emptied + nodes * most,
+            };
+            let most = (most + more) as usize;
             let asked = self.quotas.asked.entry((at, node, if limit.by_key { key } else { 0 })).or_default();
             asked.admitted.push(self.now);
-            asked.last = Some(self.now);
+            asked.asked.push((self.now, id));
             let within = asked.admitted.iter().rev().take_while(|at| **at + window >= self.now).count();
+            self.note(|_| format!("stream {id} of key {key} is the number {within} of {most} of limit {at}"));
             if within > most {
-                let text = format!("{within} of key {key} within {window} ms on node {node}, at most {most}");
+                let whom = if node == FLEET { "the fleet".to_owned() } else { format!("node {node}") };
+                let text = format!("{within} of key {key} within {window} ms on {whom}, at most {most}");
                 self.violate(QUOTA, text);
             }
+        }
+    }
+
+    /// Whether it is for what Redis says of a quota that a request waits.
+    pub fn waits_for_quota(&self, id: usize) -> bool {
+        self.leases(id).is_some()
+    }
+
+    fn leases(&self, id: usize) -> Option<bool> {
+        let vm = self.streams[id].vm;
+        if !self.lives(vm) {
+            return None;
+        }
+        self.nodes[vm.node].workers[vm.worker].vm.leases(context_of(id))
+    }
+
+    /// The call of a VM is over: who waits for a quota by now, and who does no more. `begun`: whom it was about.
+    pub fn note_leases(&mut self, vm: VmId, begun: Option<usize>) {
+        if !self.setting.crowd.limits.iter().any(|limit| limit.fleet) || !self.lives(vm) {
+            return;
+        }
+        let first = self.streams.len() - self.recent().count();
+        for id in first..self.streams.len() {
+            let Stream { vm: of, leases, uncounted, .. } = &self.streams[id];
+            if *of != vm {
+                continue;
+            }
+            let (had, uncounted) = (*leases, *uncounted);
+            if let (Some(past_cache), false) = (self.leases(id), had) {
+                self.note(|_| format!("stream {id} waits for a quota"));
+                self.summary.leased += 1;
+                self.streams[id].leases = true;
+                let (now, key) = (self.now, self.streams[id].ask.key);
+                for (at, limit) in
+                    self.setting.crowd.limits.iter().enumerate().filter(|(_, limit)| limit.fleet)
+                {
+                    let of = (at, FLEET, if limit.by_key { key } else { 0 });
+                    self.quotas.asked.entry(of).or_default().asked.push((now, id));
+                }
+                // One that has asked Redis for a record leads since then.
+                if past_cache && self.streams[id].turn.is_none() {
+                    self.begins_to_ask(id);
+                }
+            }
+            if uncounted && begun != Some(id) {
+                self.count_if_let_in(id);
+            }
+        }
+    }
+
+    /// Limits before the cache have let a request in, unless it is refused or still waits for what Redis says.
+    pub fn count_if_let_in(&mut self, id: usize) {
+        let Stream { uncounted, limited, client_gone, .. } = &self.streams[id];
+        if *uncounted && !limited && !client_gone && self.leases(id) != Some(false) {
+            self.streams[id].uncounted = false;
+            self.note_counted(id, false);
         }
     }
 
     /// A request has been refused by a limit.
     fn note_limited(&mut self, id: usize) {
         self.summary.limited += 1;
-        let (node, key) = (self.streams[id].vm.node, self.streams[id].ask.key);
-        let limits = &self.setting.crowd.limits;
+        let (of, key) = (self.streams[id].vm.node, self.streams[id].ask.key);
+        let (limits, unsure) = (&self.setting.crowd.limits, self.quotas.unsure || self.setting.refused > 0);
         // Of several, nobody says which.
         let alone = limits.len() == 1;
         let (mut rested, now) = (false, self.now);
         for (at, limit) in limits.iter().enumerate() {
+            let node = if limit.fleet { FLEET } else { of };
             let asked = self.quotas.asked.entry((at, node, if limit.by_key { key } else { 0 })).or_default();
-            rested |= asked.last.is_none_or(|last| last + limit.rest() < now);
-            asked.last = Some(now);
+            rested |= !(limit.fleet && unsure) && asked.is_rested(id, limit.rest(), now);
+            asked.asked.push((now, id));
         }
         if alone && rested {
-            self.violate(RESTED, format!("stream {id} of key {key} on node {node}"));
+            self.violate(RESTED, format!("stream {id} of key {key} on node {of}"));
         }
     }
 
@@ -115,6 +194,9 @@ impl World {
         }
     }
 }
+
+/// Stands for all nodes.
+const FLEET: usize = usize::MAX;
 
 /// A field in which the origin tells each client of its quota.
 pub const QUOTA_LEFT: &str = "x-ratelimit-remaining";

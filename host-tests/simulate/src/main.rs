@@ -39,6 +39,7 @@ mod node;
 mod origin;
 mod pools;
 mod purges;
+mod quota;
 mod redis;
 mod replaced;
 mod runs;
@@ -112,8 +113,8 @@ fn main() -> ExitCode {
         all.parked, all.nested, all.replaced
     );
     println!(
-        "{} waited for a place at the origin, {} refused for want of one, {} by limits",
-        all.queued, all.overloaded, all.limited
+        "{} waited for a place at the origin, {} refused for want of one, {} by limits, {} waited for a quota of Redis",
+        all.queued, all.overloaded, all.limited, all.leased
     );
     println!(
         "{} answered by the cache, {} woken after another's fetch, {} requests at the origin ({} of them the cache's own), \

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use selvage_rig::chance::Dice;
 
 use crate::events::Reply;
+use crate::quota::Quota;
 
 /// How it is at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub struct Redis {
     pub sharded: bool,
     /// It knows the script that looks up by its digest.
     knows_script: bool,
+    /// It knows the one that leases.
+    knows_leases: bool,
+    quotas: BTreeMap<String, Quota>,
 }
 
 /// One call as it reaches the store.
@@ -51,6 +55,12 @@ pub enum Command {
         seconds: u64,
     },
     Ping,
+    /// Tokens of a limit for a node, by a script or its digest.
+    Lease {
+        key: String,
+        arguments: Vec<String>,
+        by_digest: bool,
+    },
     /// Several lookups or writes, by a script or its digest.
     Many {
         commands: Vec<Command>,
@@ -76,6 +86,10 @@ impl Command {
                 Self::Add { key: key.to_owned(), text: text.to_owned(), seconds: seconds.parse().ok()? }
             }
             ["PING"] => Self::Ping,
+            [word @ ("EVAL" | "EVALSHA"), _, "1", key, ref rest @ ..] if key.contains(":limit:") => {
+                let arguments = rest.iter().map(|word| (*word).to_owned()).collect();
+                Self::Lease { key: key.to_owned(), arguments, by_digest: word == "EVALSHA" }
+            }
             [word @ ("EVAL" | "EVALSHA"), _, count, ref rest @ ..] => {
                 let commands = Self::many(count.parse().ok()?, rest, body)?;
                 Self::Many { commands, by_digest: word == "EVALSHA" }
@@ -119,7 +133,10 @@ impl Command {
     pub fn key(&self) -> &str {
         match self {
             Self::Get(key) | Self::Delete(key) => key,
-            Self::Claim { key, .. } | Self::Set { key, .. } | Self::Add { key, .. } => key,
+            Self::Claim { key, .. }
+            | Self::Set { key, .. }
+            | Self::Add { key, .. }
+            | Self::Lease { key, .. } => key,
             Self::Ping | Self::Many { .. } => "",
         }
     }
@@ -136,13 +153,22 @@ impl Command {
 
 impl Redis {
     pub const fn new(old: bool, sharded: bool) -> Self {
-        Self { values: BTreeMap::new(), mood: Mood::Well, old, sharded, knows_script: false }
+        Self {
+            values: BTreeMap::new(),
+            mood: Mood::Well,
+            old,
+            sharded,
+            knows_script: false,
+            knows_leases: false,
+            quotas: BTreeMap::new(),
+        }
     }
 
     /// As after a start.
     pub fn flush(&mut self) {
-        self.knows_script = false;
+        (self.knows_script, self.knows_leases) = (false, false);
         self.values.clear();
+        self.quotas.clear();
     }
 
     fn value(&self, key: &str, now: u64) -> Option<&Vec<u8>> {
@@ -183,6 +209,14 @@ impl Redis {
                 Reply::came(200, br#"{"SET":[true,"OK"]}"#)
             }
             Command::Ping => Reply::came(200, br#"{"PING":[true,"PONG"]}"#),
+            Command::Lease { by_digest: true, .. } if !self.knows_leases => {
+                Reply::came(200, b"-NOSCRIPT No matching script. Please use EVAL.\r\n")
+            }
+            Command::Lease { key, arguments, .. } => {
+                self.knows_leases = true;
+                let quota = self.quotas.entry(key.clone()).or_default();
+                Reply::came(200, quota.lease(arguments, now).as_bytes())
+            }
             Command::Many { .. } if self.sharded => {
                 Reply::came(200, b"-CROSSSLOT Keys in request don't hash to the same slot\r\n")
             }

@@ -54,6 +54,8 @@ pub struct Summary {
     pub overloaded: u64,
     /// Requests that a limit refused.
     pub limited: u64,
+    /// Requests that waited for what Redis says of a quota.
+    pub leased: u64,
     /// Events.
     pub events: u64,
 }
@@ -79,6 +81,7 @@ impl Summary {
         self.queued += other.queued;
         self.overloaded += other.overloaded;
         self.limited += other.limited;
+        self.leased += other.leased;
         self.events += other.events;
     }
 }

@@ -7,7 +7,7 @@ use selvage_engine::policy::Policy;
 use selvage_engine::store::node::NodeLimits;
 use selvage_rig::chance::Dice;
 
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, WOKEN_WITHIN};
 
 /// The circumstances of one run. Times in milliseconds, chances of a thousand.
 pub struct Setting {
@@ -73,7 +73,7 @@ impl Setting {
         let breaker = dice.chance(300);
         let most_edits = dice.of(&[12, 12, 60]);
         // Dice of their own: a run without it is what it would be if there were none.
-        let crowd = Crowd::random(&mut Dice::new(dice.clone().number() ^ CROWD));
+        let crowd = Crowd::random(&mut Dice::new(dice.clone().number() ^ CROWD), remote);
         let (bounds, bounded) = crowd.config();
         let config = format!(
             r#"{{{bounds}"admin":{{"open":true,"hosts":["example.com"]}},"worker":{{"bytes":"{worker_bytes}","object_bytes":"8KiB","filling_bytes":"64KiB",
@@ -155,6 +155,7 @@ impl Setting {
             + 20 * self.poll
             + 40 * self.call_delay
             + self.crowd.longest_wait()
+            + 2 * (self.remote_timeout + WOKEN_WITHIN)
     }
 }
 

@@ -81,6 +81,10 @@ pub struct Stream {
     pub counted: bool,
     /// A limit has refused it.
     pub limited: bool,
+    /// It waits for what Redis says of a quota.
+    pub leases: bool,
+    /// Limits before the cache let it wait, and have not counted it yet.
+    pub uncounted: bool,
 }
 
 impl Stream {
@@ -120,6 +124,8 @@ impl Stream {
             through: None,
             counted: false,
             limited: false,
+            leases: false,
+            uncounted: false,
         }
     }
 }

@@ -87,9 +87,8 @@ impl World {
             let given = Given { context, body, ..Given::default() };
             action = self.enter(vm, given, |vm| vm.request_body(context, size, true));
         }
-        if !self.streams[id].limited {
-            self.note_counted(id, false);
-        }
+        self.streams[id].uncounted = true;
+        self.count_if_let_in(id);
         match (action, self.streams[id].phase) {
             (Action::Continue, Phase::Held) => self.forward(id),
             (Action::Pause, _) => {

@@ -108,8 +108,10 @@ impl World {
             return;
         }
         let Some(awaited) = self.nodes[vm.node].workers[vm.worker].vm.awaits(context_of(id)) else { return };
-        // For a place at the origin it may.
-        if ask.nested && self.streams[id].queued.is_none() && !self.waits_for_place(id) {
+        // For a place at the origin it may, and for a quota.
+        let bounded =
+            self.streams[id].queued.is_some() || self.streams[id].leases || self.waits_for_quota(id);
+        if ask.nested && !bounded && !self.waits_for_place(id) {
             return self.violate(NESTED, format!("stream {id} waits"));
         }
         let Some(awaited) = awaited else { return };

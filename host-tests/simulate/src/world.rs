@@ -35,6 +35,8 @@ pub struct World {
     pub calls: BTreeMap<usize, Call>,
     /// Calls to Redis that have not been answered.
     pub unanswered: BTreeSet<(VmId, u32)>,
+    /// Those of them that are about limits.
+    pub leases: BTreeSet<(VmId, u32)>,
     /// The streams that wait for answers of Redis, by token, and whether they would claim.
     pub lookups: BTreeMap<u32, (Vec<Option<usize>>, Command)>,
     /// Keys of which nobody knows whether Redis has done what it was told, and until when that matters.
@@ -103,6 +105,7 @@ impl World {
             pages,
             calls: BTreeMap::new(),
             unanswered: BTreeSet::new(),
+            leases: BTreeSet::new(),
             lookups: BTreeMap::new(),
             unsure: BTreeMap::new(),
             headed: BTreeSet::new(),
@@ -264,7 +267,8 @@ impl World {
             Event::Restart { node, worker } => self.restart(node, worker),
             Event::AtRedis { call } => self.at_redis(call),
             Event::FromRedis { vm, token, reply } => {
-                self.redis_answering = true;
+                // What it says of quotas wakes those who wait for who is refused then.
+                self.redis_answering = !self.leases.remove(&(vm, token));
                 self.redis_answers(vm, token, reply);
                 self.redis_answering = false;
             }

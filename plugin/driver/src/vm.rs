@@ -218,14 +218,24 @@ impl<H: Calls> Vm<H> {
 
     /// The streams that wait for a place in a pool, in order.
     pub fn queued(&self) -> Vec<u32> {
-        let mut queued: Vec<u32> = self.roots.iter().flat_map(|root| root.waiters.queued()).collect();
+        let queued = self.roots.iter().flat_map(|root| root.waiters.queued());
+        let mut queued: Vec<u32> = queued.filter(|context| self.leases(*context).is_none()).collect();
         queued.sort_unstable();
         queued
     }
 
+    /// Whether a stream waits for what Redis says of a quota, and has been through the cache by then.
+    pub fn leases(&self, context: u32) -> Option<bool> {
+        match self.streams.get(&context) {
+            Some(Stream::Exchange(exchange)) => exchange.leases_past_cache(),
+            _ => None,
+        }
+    }
+
     /// The streams that need not wait for a place any more, and are not yet told.
     pub fn placed(&self) -> Vec<u32> {
-        self.roots.iter().flat_map(|root| root.waiters.placed()).collect()
+        let placed = self.roots.iter().flat_map(|root| root.waiters.placed());
+        placed.filter(|context| self.leases(*context).is_none()).collect()
     }
 
     /// The hash of what a stream fetches for all that wait for it.

@@ -630,6 +630,18 @@ impl Exchange {
         false
     }
 
+    /// Whether the request is held for what Redis says of a quota on its way from the cache to the origin; `None` if it is not
+    /// held for that.
+    pub fn leases_past_cache(&self) -> Option<bool> {
+        #[cfg(feature = "limits")]
+        return match &self.state {
+            State::Leasing(leasing) => Some(leasing.is_past_cache()),
+            _ => None,
+        };
+        #[cfg(not(feature = "limits"))]
+        None
+    }
+
     /// Whether the request is held for another's fetch, of this Envoy or of the fleet, or by a stage until a moment.
     pub fn awaits_fill(&self) -> bool {
         match &self.state {

@@ -45,7 +45,8 @@ impl Kind {
     fn of(command: &Command) -> Self {
         let about = |word| command.key().contains(word);
         match command {
-            Command::Ping | Command::Many { .. } => Self::Probe,
+            // A fleet that is measured has no limits.
+            Command::Ping | Command::Many { .. } | Command::Lease { .. } => Self::Probe,
             _ if about(":v1:probe") => Self::Probe,
             Command::Get(_) if about(":v1:purge:") => Self::ReadLog,
             Command::Get(_) if about(":v1:purges") => Self::ReadHint,
@@ -179,6 +180,10 @@ fn size(command: &Command) -> usize {
         }
         Command::Set { key, value, seconds } => array(&[5, key.len(), digits(*seconds), value.len()]),
         Command::Add { key, text, seconds } => array(&[3, key.len(), text.len(), 2, 2, digits(*seconds)]),
+        Command::Lease { key, arguments, .. } => {
+            let rest = arguments.iter().map(String::len);
+            array(&[7, 40, 1, key.len()].into_iter().chain(rest).collect::<Vec<_>>())
+        }
         Command::Ping => array(&[4]),
         Command::Many { commands, .. } => commands.iter().map(size).sum(),
     }

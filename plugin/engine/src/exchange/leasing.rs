@@ -49,6 +49,11 @@ impl Leasing {
         (State::Leasing(Box::new(self)), Directive::AwaitSlot { ticket })
     }
 
+    /// Whether it has been through the cache.
+    pub(super) const fn is_past_cache(&self) -> bool {
+        matches!(self.before, Before::Origin { .. })
+    }
+
     /// Bytes of the request that it keeps.
     pub(super) fn kept_bytes(&self) -> usize {
         match &self.before {

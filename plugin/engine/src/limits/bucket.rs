@@ -46,6 +46,11 @@ impl Rate {
         if units <= 0 { 0 } else { units as u64 / self.window_ms }
     }
 
+    /// The same, with a part of a token as one.
+    pub const fn tokens_up(&self, units: i64) -> u64 {
+        if units <= 0 { 0 } else { (units as u64).div_ceil(self.window_ms) }
+    }
+
     /// What a full bucket holds.
     pub const fn full(&self) -> i64 {
         self.units(self.burst)

@@ -16,6 +16,8 @@ pub(super) struct Want {
     pub demand: u32,
     /// What became of those that it was lent before.
     pub back: Option<Back>,
+    /// Tokens that others have waited for in vain, and will come for next.
+    pub beside: u32,
     /// Redis can be asked.
     pub may_ask: bool,
     /// The request may wait for the answer.
@@ -73,7 +75,7 @@ pub(super) fn draw(
         stock.held -= want.need;
         let held = stock.lend(want.wish);
         let is_low = u64::from(stock.held) * 100 < u64::from(stock.lot) * LOW_PERCENT;
-        let question = (is_due && is_low && !strict).then(|| ask(stock, 0, rate, nodes, now_ms));
+        let question = (is_due && is_low && !strict).then(|| ask(stock, (0, 0), rate, nodes, now_ms));
         let until = stock.asked_at.saturating_add(VALID_MS);
         let left = u64::from(stock.held) + u64::from(stock.left);
         return (Given::Lent { held, until, left }, question);
@@ -88,10 +90,13 @@ pub(super) fn draw(
     let scarce = stock.is_scarce(now_ms) && !strict;
     match (is_asked, scarce) {
         (true, true) => (Given::Empty { wait: SOON_MS }, None),
-        (false, true) => (Given::Empty { wait: SOON_MS }, Some(ask(stock, 0, rate, nodes, now_ms))),
+        (false, true) => (Given::Empty { wait: SOON_MS }, Some(ask(stock, (0, 0), rate, nodes, now_ms))),
         _ if !want.may_wait => (of_share(stock, want, rate, nodes), None),
         (true, false) => (Given::Waits(stock.hash), None),
-        (false, false) => (Given::Waits(stock.hash), Some(ask(stock, want.need, rate, nodes, now_ms))),
+        (false, false) => {
+            let question = ask(stock, (want.need, want.beside), rate, nodes, now_ms);
+            (Given::Waits(stock.hash), Some(question))
+        }
     }
 }
 
@@ -108,17 +113,19 @@ fn of_share(stock: &mut Stock, want: &Want, rate: &Rate, nodes: u32) -> Given {
         return Given::Empty { wait: wait.max(1) };
     }
     stock.share.level -= need;
+    stock.shared = stock.shared.saturating_add(want.need);
     Given::Lent { held: 0, until: 0, left: rate.tokens(stock.share.level) }
 }
 
-/// What the stock asks Redis for.
-fn ask(stock: &mut Stock, need: u32, rate: &Rate, nodes: u32, now_ms: u64) -> LeaseRequest {
+/// What the stock asks Redis for, for one that waits and those beside it.
+fn ask(stock: &mut Stock, (need, beside): (u32, u32), rate: &Rate, nodes: u32, now_ms: u64) -> LeaseRequest {
     let elapsed = now_ms.saturating_sub(stock.demand_at).max(LEAST_MS);
     let ahead = u64::from(stock.demand) * AHEAD_MS / elapsed;
     (stock.demand, stock.demand_at) = (0, now_ms);
+    let owed = stock.debt(rate, nodes);
     let wish = match is_strict(rate, nodes) {
-        true if need == 0 && stock.owed == 0 => 1,
-        true => 0,
+        true if need == 0 && owed == 0 => 1,
+        true => beside,
         false => u32::try_from(ahead.clamp(1, rate.burst())).unwrap_or(u32::MAX),
     };
     LeaseRequest {
@@ -130,7 +137,7 @@ fn ask(stock: &mut Stock, need: u32, rate: &Rate, nodes: u32, now_ms: u64) -> Le
         held: stock.outstanding(),
         lent: stock.leased,
         epoch: stock.epoch,
-        owed: stock.owed,
+        owed,
         node: 0,
         question: 0,
         asked_at: now_ms,

@@ -37,6 +37,8 @@ pub(super) struct FleetPool {
     pub asking: Vec<u128>,
     /// Questions that are to be asked.
     pub questions: Vec<LeaseRequest>,
+    /// The last key of whose tokens too few came, and those that are waited for yet.
+    unserved: Option<(u128, u32)>,
     /// Keys that found no room.
     pub crowded: u64,
 }
@@ -60,6 +62,7 @@ impl FleetPool {
             nodes: 0,
             asking: Vec::new(),
             questions: Vec::new(),
+            unserved: None,
             crowded: 0,
         }
     }
@@ -68,6 +71,11 @@ impl FleetPool {
     pub const fn begin(&mut self, random: u64, timeout_ms: u64) {
         self.random = random;
         self.timeout = timeout_ms;
+    }
+
+    /// Tokens of a key that are waited for though its last answer has come.
+    pub fn unserved(&self, key: u128) -> u32 {
+        self.unserved.filter(|(of, _)| *of == key).map_or(0, |(_, tokens)| tokens)
     }
 
     /// Takes tokens for a key. What is to be asked of Redis for it is among the questions then.
@@ -111,6 +119,7 @@ impl FleetPool {
         {
             let (key, limit, question_number) = (hash, keyed.limit, chance::next(&mut self.random));
             self.asking.push(key);
+            self.unserved = self.unserved.filter(|(of, _)| *of != key);
             self.questions.push(LeaseRequest {
                 key,
                 limit,
@@ -133,6 +142,7 @@ impl FleetPool {
                 Correction::Untaken(tokens) => stock.held = stock.held.saturating_add(tokens),
                 Correction::Unshared(tokens) => {
                     stock.share.level = stock.share.level.saturating_add(rate.units(tokens.into()));
+                    stock.shared = stock.shared.saturating_sub(tokens);
                 }
                 Correction::Owed { tokens, back } => {
                     if let Some(back) = back {
@@ -166,6 +176,7 @@ impl FleetPool {
     ) -> bool {
         self.asking.retain(|key| *key != request.key);
         self.nodes = answer.nodes;
+        self.unserved = Some((request.key, awaited.saturating_sub(answer.granted)));
         let rate = request.rate;
         let mut others_wait = false;
         self.change(request.key, &rate, now_ms, data, |stock| {
@@ -183,7 +194,7 @@ impl FleetPool {
                 stock.leased = stock.leased.saturating_sub(request.need);
             }
             stock.epoch = answer.epoch;
-            stock.owed = stock.owed.saturating_sub(request.owed);
+            stock.pay(request.owed);
             (stock.asking_until, stock.failed_until) = (0, 0);
             stock.take_of_share(rate.units(answer.granted.into()));
             let strict = is_strict(&rate, answer.nodes);
@@ -224,7 +235,7 @@ impl FleetPool {
             if was_asked {
                 // What Redis counts is not known any more, so it is left to forget it.
                 (stock.leased, stock.epoch) = (0, 0);
-                stock.owed = stock.owed.saturating_sub(request.owed);
+                stock.pay(request.owed);
             }
             stock.failed_until = now_ms.saturating_add(FAILED_MS);
             Changed::Yes(Given::Failed)

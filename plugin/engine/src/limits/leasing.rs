@@ -69,6 +69,7 @@ impl Limits {
             wish,
             // Who has waited has been counted.
             demand: if matches!(patience, Patience::Until(_)) { 0 } else { demand },
+            beside: self.fleet.unserved(keyed.hash).saturating_sub(limit.cost),
             back,
             may_ask: now >= self.unreachable_until,
             // What only watches holds nobody up.

@@ -1,7 +1,7 @@
 //! What a node holds of the fleet's buckets, for all keys at one place: one value in host shared data.
 //!
 //! ```text
-//! magic "svf1" · n × ( hash u128 · ten u64 · ten u32 ) · xxh3 of all before u64
+//! magic "svf1" · n × ( hash u128 · ten u64 · eleven u32 ) · xxh3 of all before u64
 //! ```
 //!
 //! Little endian; times in milliseconds since the epoch. Beside what was leased there is the node's *share*, a bucket that its own
@@ -44,6 +44,8 @@ pub(super) struct Stock {
     pub lent: [u32; 2],
     /// Tokens that were spent beyond what was asked for, of which Redis has not heard.
     pub owed: u32,
+    /// Tokens that were taken of the share, of which Redis has not heard.
+    pub shared: u32,
     /// Tokens that workers were asked for.
     pub demand: u32,
     /// Nodes that share the quota; 0 if that is not known.
@@ -107,6 +109,21 @@ impl Stock {
         self.flags & SCARCE != 0 && now_ms.saturating_sub(self.asked_at) < 3 * GAP_MS
     }
 
+    /// What Redis is to hear of. What was taken of the share is forgiven as that fills: a Redis that could not be asked for long
+    /// has filled meanwhile too.
+    pub fn debt(&mut self, rate: &Rate, nodes: u32) -> u32 {
+        let missing = rate.tokens_up(part(rate, nodes).saturating_sub(self.share.level));
+        self.shared = self.shared.min(u32::try_from(missing).unwrap_or(u32::MAX));
+        self.owed.saturating_add(self.shared)
+    }
+
+    /// Redis has heard of so much of it.
+    pub fn pay(&mut self, debt: u32) {
+        let of_share = debt.min(self.shared);
+        self.shared -= of_share;
+        self.owed = self.owed.saturating_sub(debt - of_share);
+    }
+
     /// Takes tokens of the share, down to nothing.
     pub fn take_of_share(&mut self, units: i64) {
         self.share.level = self.share.level.saturating_sub(units).max(self.share.level.min(0));
@@ -135,7 +152,7 @@ impl Stock {
         ]
     }
 
-    fn shorts(&mut self) -> [&mut u32; 10] {
+    fn shorts(&mut self) -> [&mut u32; 11] {
         let [now, before] = &mut self.lent;
         [
             &mut self.held,
@@ -144,6 +161,7 @@ impl Stock {
             now,
             before,
             &mut self.owed,
+            &mut self.shared,
             &mut self.demand,
             &mut self.nodes,
             &mut self.left,
@@ -224,7 +242,7 @@ impl Stocks {
 }
 
 const MAGIC: [u8; 4] = *b"svf1";
-const STOCK_BYTES: usize = 16 + 10 * 8 + 10 * 4;
+const STOCK_BYTES: usize = 16 + 10 * 8 + 11 * 4;
 
 #[cfg(test)]
 mod tests {
@@ -234,7 +252,8 @@ mod tests {
     #[test]
     fn a_value_is_read_as_it_was_written_and_a_damaged_one_not_at_all() {
         let rate = Rate::new(10, 1_000, 5);
-        let stock = |hash| Stock { lent: [1, 2], owed: 3, epoch: 4, ..Stock::new(hash, &rate, 7, 2) };
+        let stock =
+            |hash| Stock { lent: [1, 2], owed: 3, shared: 5, epoch: 4, ..Stock::new(hash, &rate, 7, 2) };
         for count in 0..=8 {
             let stocks = Stocks((0..count).map(stock).collect());
             let bytes = stocks.encode();
@@ -270,6 +289,21 @@ mod tests {
             stock.settle(Back { lent: 10, epoch: epoch(10_000), left: 1 });
             assert_eq!(stock.held, held, "{now}");
         }
+    }
+
+    #[test]
+    fn what_was_taken_of_the_share_is_owed_until_the_share_is_full_again() {
+        let rate = Rate::new(100, 1_000, 10);
+        let mut stock = Stock { owed: 2, shared: 4, ..Stock::new(1, &rate, 0, 1) };
+        stock.take_of_share(rate.units(4));
+        assert_eq!(stock.debt(&rate, 1), 6);
+        stock.pay(5);
+        assert_eq!((stock.owed, stock.shared), (1, 0));
+        stock.shared = 4;
+        stock.advance(&rate, 1, 15);
+        assert_eq!((stock.debt(&rate, 1), stock.shared), (4, 3));
+        stock.advance(&rate, 1, 1_000);
+        assert_eq!((stock.debt(&rate, 1), stock.shared), (1, 0));
     }
 
     #[test]
