@@ -153,11 +153,12 @@ function propose(asked) {
 }
 
 function drawProposals() {
-  put('proposals', proposed.items.map((item, n) => h('li', { role: 'option', id: `proposal-${n}`, 'aria-selected': String(n === proposed.at), onmousedown: event => { event.preventDefault(); proposed.at = n; accept() } },
+  // Some of them, around the chosen: a list to scroll in would want a key of its own.
+  const { length } = proposed.items, from = Math.max(0, Math.min(proposed.at - 3, length - 8))
+  put('proposals', proposed.items.map((item, n) => n >= from && n < from + 8 && h('li', { role: 'option', id: `proposal-${n}`, 'aria-selected': String(n === proposed.at), 'aria-posinset': n + 1, 'aria-setsize': length, onmousedown: event => { event.preventDefault(); proposed.at = n; accept() } },
     h('span', { class: 'mono' }, item.label), ' ', h('span', { class: 'soft' }, item.meaning))))
   at('proposals').hidden = false
   at('config').setAttribute('aria-activedescendant', `proposal-${proposed.at}`)
-  at(`proposal-${proposed.at}`).scrollIntoView({ block: 'nearest' })
 }
 
 function close() {

@@ -15,10 +15,21 @@ function asks(what, ...about) {
   }
 }
 
+/** A configuration without what is so anyway. */
+function shortened(config) {
+  try {
+    return (selvage ??= engine()).shortened(config)
+  } catch {
+    selvage = null
+    return config
+  }
+}
+
 let soon = 0, keepsSoon = 0
 
 /** Plays the scene anew, when the typing has paused. */
 function changed() {
+  say('')
   clearTimeout(soon)
   soon = setTimeout(drawPlayed, 60)
 }

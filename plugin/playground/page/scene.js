@@ -21,6 +21,8 @@ function take(told) {
   const of = told && typeof told === 'object' ? told : {}
   const steps = Array.isArray(of.steps) ? of.steps.filter(step => step && typeof step === 'object').slice(0, 32) : []
   scene.config = typeof of.config === 'string' ? of.config : ''
+  // A program that makes a link knows only the whole of a configuration.
+  if (of.short === true && scene.config) scene.config = shortened(scene.config)
   scene.steps = steps.map(step => step.purge && typeof step.purge === 'object' ? { at: number(step.at), purge: step.purge } : { at: number(step.at), ...texts(step) })
   if (!scene.steps.length) scene.steps = structuredClone(BEGINNING.steps)
   scene.lesson = typeof of.lesson === 'string' ? of.lesson : ''
@@ -81,8 +83,8 @@ async function open() {
   try {
     take(await unpacked(location.hash))
     say('')
-  } catch (fault) {
+  } catch {
     take(BEGINNING)
-    say(`The link cannot be read (${fault.message}). It may have been cut: ask for the whole of it.`)
+    say('The link cannot be read. It may have been cut: ask for the whole of it.')
   }
 }
