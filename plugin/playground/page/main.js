@@ -111,6 +111,7 @@ setUpConfig()
 setUpLine()
 setUpPasting()
 at('link').addEventListener('click', copyLink)
+at('why').addEventListener('click', () => at('t-verdict').scrollIntoView())
 // Another link was put into the address; what this page puts there itself is no event.
 addEventListener('hashchange', () => { if (location.hash !== kept) start() })
 start()

@@ -43,6 +43,8 @@ function drawWire(told) {
 /** Shows the chosen step of what was played. */
 function drawTold(played) {
   const told = played.steps[scene.chosen], step = chosen()
+  // Where the verdict is far below what is written, it is said there in short.
+  put('brief-said', badge(told.problem ? 'unread' : step.purge ? 'purged' : told.kind), ' ', told.problem || told.cache_status || '')
   drawVerdict(step, told)
   drawWire(told)
   for (const [part, id] of [['key', 'key'], ['request', 'request-said'], ['store', 'store'], ['response', 'answer']]) {

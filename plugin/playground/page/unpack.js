@@ -129,9 +129,13 @@ function unpack(packed) {
   return out
 }
 
-/** The engine, ready to be asked. */
+let compiled = null
+
+/** The engine, ready to be asked, in its first state. */
 function engine() {
-  const text = document.getElementById('module').textContent
-  wasm_bindgen.initSync({ module: unpack(Uint8Array.from(atob(text), letter => letter.charCodeAt(0))) })
-  return wasm_bindgen
+  const text = () => document.getElementById('module').textContent
+  compiled ??= new WebAssembly.Module(unpack(Uint8Array.from(atob(text()), letter => letter.charCodeAt(0))))
+  const made = glue()
+  made.initSync({ module: compiled })
+  return made
 }

@@ -5,7 +5,7 @@ use selvage_engine::explain::saved::Saved;
 use selvage_engine::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::scene::MOST_STEPS;
+use crate::scene::{MOST_STEPS, request_of};
 
 /// The longest body that becomes a part of a step, in bytes: a link holds all of it.
 const LONGEST_BODY: usize = 512;
@@ -28,7 +28,7 @@ pub fn steps(text: &str) -> Result<Vec<Value>, Problem> {
             Some(at) => text.split_at(at),
             None => (text, ""),
         };
-        let request = Message::request(request.as_bytes(), "https")?;
+        let request = request_of(request)?;
         let response = if rest.is_empty() { None } else { Some(response(rest.trim_start())?) };
         vec![Saved { request, response, began: None }]
     };

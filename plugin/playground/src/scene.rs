@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use selvage_engine::explain::message::Message;
+use selvage_engine::explain::message::{Message, Problem};
 use selvage_engine::explain::saved::Saved;
 use selvage_engine::purge::request::{self, Asked};
 use selvage_engine::time::Timestamp;
@@ -90,6 +90,28 @@ pub fn seconds(number: f64) -> Duration {
     Duration::from_millis(Duration::from_secs_f64(number).as_millis().try_into().unwrap_or_default())
 }
 
+/// A request as people write it: a URL alone is one for GET.
+pub fn request_of(text: &str) -> Result<Message, Problem> {
+    let text = text.trim_start();
+    let is_url =
+        |scheme: &str| text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
+    if is_url("http://") || is_url("https://") {
+        return Message::request(format!("GET {text}").as_bytes(), "https");
+    }
+    Message::request(text.as_bytes(), "https")
+}
+
+/// A response as people write it: fields alone are those of a 200.
+pub fn response_of(text: &str) -> Result<Message, Problem> {
+    let text = text.trim_start();
+    let first = text.lines().next().unwrap_or_default();
+    let name = first.split_once(':').map(|(name, _)| name).unwrap_or_default();
+    if !name.is_empty() && name.chars().all(|sign| sign.is_ascii_alphanumeric() || sign == '-') {
+        return Message::response(format!("HTTP/1.1 200\n{text}").as_bytes());
+    }
+    Message::response(text.as_bytes())
+}
+
 /// Reads a step. `before` is the last response that was written, and when.
 fn act(step: &Value, at: Duration, before: &mut Option<(Message, Duration)>) -> Result<Act, String> {
     if let Some(purge) = step.get("purge") {
@@ -101,13 +123,13 @@ fn act(step: &Value, at: Duration, before: &mut Option<(Message, Duration)>) -> 
         "down" => None,
         "same" => before.as_ref().map(|(response, then)| redated(response, at.saturating_sub(*then))),
         _ => {
-            let response = Message::response(text("response").as_bytes());
+            let response = response_of(text("response"));
             let response = response.map_err(|problem| format!("response: {problem}"))?;
             *before = Some((response.clone(), at));
             Some(response)
         }
     };
-    let request = Message::request(text("request").as_bytes(), "https");
+    let request = request_of(text("request"));
     let request = request.map_err(|problem| format!("request: {problem}"))?;
     Ok(Act::Exchange(Box::new(Saved { request, response, began: None })))
 }

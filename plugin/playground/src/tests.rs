@@ -95,6 +95,20 @@ fn a_step_that_cannot_be_read_hides_no_other() {
 }
 
 #[test]
+fn a_url_alone_is_asked_for_and_fields_alone_are_those_of_a_200() {
+    let step = |request: &str, response: &str| json!({ "at": 0, "request": request, "response": response });
+    let steps = json!([
+        step("https://a.test/x", "Cache-Control: max-age=60\n"),
+        step("  HTTPS://a.test/y\naccept: */*", "\nHTTP/1.1 200\ncache-control: max-age=60"),
+        step("hello", "<html>"),
+    ]);
+    let told = lines(&parsed(&play(&scene("", steps))));
+    assert_eq!(told[0], "origin Selvage; fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    assert_eq!(told[1], told[0]);
+    assert_eq!(told[2], "response: \"<html>\" is no status line");
+}
+
+#[test]
 fn what_is_no_scene_is_answered_and_never_traps() {
     let long = json!({ "config": "x".repeat(300_000), "steps": [] }).to_string();
     let many = json!({ "steps": vec![get(0, "says"); 33] }).to_string();

@@ -59,7 +59,8 @@ fn assemble(module: &Path, playground: &Path) -> Result<String, String> {
     let bound = bind(module)?;
     let packed = STANDARD.encode(pack::pack(&bound.module)?);
     let lessons = read(&playground.join("lessons.json"))?;
-    let mut script = format!("'use strict'\n{}\n", bound.glue);
+    // As a function: after a trap the page begins anew, with nothing left of what was.
+    let mut script = format!("'use strict'\nfunction glue() {{\n{}\nreturn wasm_bindgen\n}}\n", bound.glue);
     for name in SCRIPTS {
         script.push_str(&read(&folder.join(format!("{name}.js")))?);
     }

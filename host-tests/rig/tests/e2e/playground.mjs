@@ -118,7 +118,15 @@ const actions = {
       await enter(browser, fragment)
       others[name] = { said: await browser.evaluate(text('said')), scene: await scene(browser) }
     }
-    return { link: link.length, before, after, shown, others }
+    // Another link in the same tab is followed, and one that is copied twice is the same.
+    await browser.evaluate(`location.hash = ${JSON.stringify(new URL(link).hash)}`)
+    await browser.until(`JSON.stringify(scene) === ${JSON.stringify(after)}`)
+    await browser.evaluate("document.getElementById('link').click()")
+    await browser.until(`${text('said')}.length > 0`)
+    await browser.evaluate("document.getElementById('link').click()")
+    await browser.evaluate('keep()')
+    others.again = await browser.evaluate('location.href')
+    return { same: link === others.again, link: link.length, before, after, shown, others }
   },
 
   /** A whole visit without a mouse. */
@@ -165,6 +173,17 @@ const actions = {
     await browser.press('Enter')
     await browser.press('Escape')
     return { proposed, config, later, closed: !await browser.evaluate("document.getElementById('pasting').open"), focused: await browser.evaluate(focused) }
+  },
+
+  /** The engine traps, which it must not, and the page goes on. */
+  async trapped(browser) {
+    await enter(browser)
+    await browser.evaluate("selvage = { play() { throw new WebAssembly.RuntimeError('unreachable') } }; drawPlayed()")
+    const said = await browser.evaluate(text('said'))
+    // Its memory is as it was at first, whatever was left in it.
+    await browser.evaluate('engine()')
+    await write(browser, 'request', 'GET https://a.test/after')
+    return { said, line: await line(browser), key: await browser.evaluate(text('key')), then: await browser.evaluate(text('said')) }
   },
 
   async narrow(browser) {

@@ -116,6 +116,16 @@ fn a_link_holds_the_whole_scene_and_no_link_breaks_the_page() {
     assert_eq!((&others["wrapped"]["scene"], &others["wrapped"]["said"]), (&seen["after"], &Value::from("")));
     has(&others["plain"]["scene"], "https://a.test/<b>");
     assert_eq!(others["hostile"]["said"], "");
+    assert_eq!(seen["same"], true, "{seen:#}");
+}
+
+#[test]
+fn the_page_outlives_its_engine() {
+    let seen = visit(&file(), &["trapped"]);
+    has(&seen["said"], "The engine has failed");
+    has(&seen["line"], "Cache-Status: Selvage; fwd=uri-miss");
+    has(&seen["key"], "/after");
+    assert_eq!(seen["then"], "");
 }
 
 #[test]
@@ -196,7 +206,7 @@ fn envoy_run_serves_it_and_the_operators_page_opens_an_exchange_there() {
     let seen = look(&page, &["operators", &token, &playground]);
     let scene = &seen["scene"];
     let host = gateway.address().to_string();
-    let request = format!("GET http://{host}/fresh?a=<b>&c=\"d\"#e\naccept-language: de\ncookie: a=b");
+    let request = format!("GET http://{host}/fresh?a=<b>&c=\"d\"\naccept-language: de\ncookie: a=b");
     assert_eq!(scene["steps"][0]["request"], request.as_str());
     assert_eq!(scene["steps"][0]["response"], "HTTP/1.1 200\nset-cookie: c=d");
     has(&seen["verdict"], "set-cookie");

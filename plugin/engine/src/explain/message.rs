@@ -42,8 +42,12 @@ impl Message {
         let (method, target) =
             line.split_once(' ').ok_or_else(|| Problem(format!("{first:?} is no request line")))?;
         let host = fields.iter().find(|(name, _)| name == "host").map(|(_, value)| value.as_str());
-        let (scheme, authority, target) = match target.split_once("://") {
-            Some((own, rest)) if own == "http" || own == "https" => {
+        let own = target.split_once("://").and_then(|(own, rest)| {
+            // In either case (RFC 3986 §3.1).
+            ["http", "https"].into_iter().find(|known| own.eq_ignore_ascii_case(known)).zip(Some(rest))
+        });
+        let (scheme, authority, target) = match own {
+            Some((own, rest)) => {
                 let end = rest.find(['/', '?']).unwrap_or(rest.len());
                 let (authority, path) = rest.split_at(end);
                 let slash = if path.starts_with('/') { "" } else { "/" };

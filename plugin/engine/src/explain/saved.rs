@@ -160,8 +160,11 @@ mod tests {
 
     #[test]
     fn what_was_blocked_has_no_response_and_what_is_no_archive_is_said() {
-        let blocked = entry(r#", "response": { "status": 0, "headers": [], "content": {} }"#);
-        assert_eq!(Saved::of_har(blocked.as_bytes()).unwrap().remove(0).response, None);
+        for status in ["0", "-999", "\"error\"", "null"] {
+            let blocked =
+                entry(&format!(r#", "response": {{ "status": {status}, "headers": [], "content": {{}} }}"#));
+            assert_eq!(Saved::of_har(blocked.as_bytes()).unwrap().remove(0).response, None, "{status}");
+        }
         for (json, said) in [
             ("{", "no JSON: "),
             ("{}", "no HAR: "),
