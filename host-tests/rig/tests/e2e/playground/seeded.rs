@@ -148,8 +148,11 @@ fn response(began: Timestamp, dice: &mut Dice) -> Value {
 
 /// Each field so many times in a thousand, with one of its values.
 fn some(dice: &mut Dice, per_mille: u64, fields: &[(&str, &[&str])]) -> Vec<Value> {
-    let chosen = fields.iter().filter_map(|(name, values)| {
-        dice.chance(per_mille).then(|| json!({ "name": name, "value": dice.of(values) }))
-    });
-    chosen.collect()
+    let mut chosen = Vec::new();
+    for (name, values) in fields {
+        if dice.chance(per_mille) {
+            chosen.push(json!({ "name": name, "value": dice.of(values) }));
+        }
+    }
+    chosen
 }
