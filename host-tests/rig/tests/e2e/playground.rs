@@ -199,7 +199,7 @@ fn verdicts_of_ten_thousand_exchanges_are_those_of_the_command() {
 
 #[test]
 fn envoy_run_serves_it_and_the_operators_page_opens_an_exchange_there() {
-    let gateway = Gateway::by_default().start();
+    let gateway = Gateway::by_default().with_playground().start();
     let only =
         |word: &str| gateway.printed(word).pop().unwrap_or_else(|| panic!("no {word}:\n{}", gateway.log()));
     let (page, token, playground) = (only("page"), only("token"), only("playground"));
