@@ -20,7 +20,7 @@ function drawSteps(played) {
     const of = played && played.steps && played.steps[n] || {}
     const kind = of.problem ? 'unread' : step.purge ? 'purged' : of.kind
     return h('li', {}, h('button', { type: 'button', 'aria-current': n === scene.chosen ? 'step' : undefined, onclick: () => choose(n) },
-      h('span', { class: 'when' }, `${step.at} s`), h('span', { class: 'what mono' }, told(step)), kind ? badge(kind) : h('span')))
+      h('span', { class: 'when' }, `${step.at} s`), h('span', { class: 'what mono' }, told(step)), kind ? badge(kind, isStored(of)) : h('span')))
   }))
   // The list is made anew: who chose by keyboard goes on from there.
   if (held) at('steps').querySelector('[aria-current]')?.focus()

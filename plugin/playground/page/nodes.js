@@ -47,4 +47,6 @@ const KINDS = {
   purged: ['purged', 'What was stored is purged.'],
   unread: ['not read', 'This step cannot be read.']
 }
-const badge = kind => h('span', { class: 'badge kind-' + kind }, (KINDS[kind] || [kind])[0])
+const badge = (kind, stored) => h('span', { class: 'badge kind-' + kind }, (KINDS[kind] || [kind])[0], kind === 'origin' && stored && ', stored')
+/** Whether the origin's response was stored, as RFC 9211 says it. */
+const isStored = ({ cache_status }) => / stored(;|$)/.test(cache_status || '')

@@ -16,9 +16,9 @@ function drawVerdict(step, told) {
   if (told.problem) return put('verdict', badge('unread'), h('p', { class: 'bad' }, told.problem))
   if (step.purge) return put('verdict', badge('purged'), h('p', {}, 'What was stored is purged; the next step shows what comes of it. The time line below is of the request before.'))
   const verdict = notes(told.explanation, 'verdict')
-  const asked = told.asked.length > 0
+  const asked = told.asked.length > 0, stored = isStored(told)
   put('verdict',
-    h('p', { class: 'big' }, badge(told.kind), ' ', KINDS[told.kind][1]),
+    h('p', { class: 'big' }, badge(told.kind, stored), ' ', KINDS[told.kind][1], told.kind === 'origin' && (stored ? ' It is stored.' : ' It is not stored.')),
     told.cache_status ? h('code', { class: 'line', id: 'cache-status' }, `Cache-Status: ${told.cache_status}`) : h('p', { class: 'soft' }, 'There is no Cache-Status: the rule says "off".'),
     verdict.filter(note => asked || note.about !== 'response').map(note => {
       // The response is the origin's, and of what was not asked there is none.
@@ -44,7 +44,7 @@ function drawWire(told) {
 function drawTold(played) {
   const told = played.steps[scene.chosen], step = chosen()
   // Where the verdict is far below what is written, it is said there in short.
-  put('brief-said', badge(told.problem ? 'unread' : step.purge ? 'purged' : told.kind), ' ', told.problem || told.cache_status || '')
+  put('brief-said', badge(told.problem ? 'unread' : step.purge ? 'purged' : told.kind, isStored(told)), ' ', told.problem || told.cache_status || '')
   drawVerdict(step, told)
   drawWire(told)
   for (const [part, id] of [['key', 'key'], ['request', 'request-said'], ['store', 'store'], ['response', 'answer']]) {
@@ -58,6 +58,7 @@ function drawTold(played) {
 
 /** Shows that nothing can be shown. */
 function drawNothing(why) {
+  put('brief-said', why)
   put('verdict', h('p', { class: 'bad' }, why))
   for (const id of ['d-time', 'd-key', 'd-request', 'd-store', 'd-answer', 'd-wire', 'd-text']) at(id).hidden = true
 }

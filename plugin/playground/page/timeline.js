@@ -3,7 +3,7 @@
 
 let line = null
 
-const stretch = ({ kind, detail }) => (KINDS[kind] || ['nothing'])[0] + (detail && detail !== 'worker' && detail !== 'validated' ? ` (${detail})` : '')
+const stretch = ({ kind, detail }) => (KINDS[kind] || ['nothing'])[0] + (detail && !['worker', 'validated'].includes(detail) && kind !== 'failed' ? ` (${detail})` : '')
 
 function track(name, { segments }, horizon, now) {
   const words = segments.map(one => `until ${span(one.to)} ${stretch(one)}`).join(', ')

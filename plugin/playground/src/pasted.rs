@@ -72,28 +72,35 @@ fn verbose(text: &str) -> Result<Vec<Saved>, Problem> {
     } else {
         "http"
     };
-    let mut asking = false;
+    // Below a response's head stands its content, in which lines may begin with anything.
+    let (mut asking, mut in_content) = (false, false);
     for line in text.lines() {
         let (mark, rest) = line.split_at_checked(1).unwrap_or((line, ""));
-        let rest = rest.strip_prefix(' ').unwrap_or(rest);
+        if !(rest.is_empty() || rest.starts_with(' ') || rest.starts_with('\r')) {
+            continue;
+        }
+        let rest = rest.trim();
         match mark {
-            ">" if !asking => {
-                asking = true;
+            ">" if !asking && rest.contains(" HTTP/") => {
+                (asking, in_content) = (true, false);
                 exchanges.push((format!("{rest}\n"), String::new()));
             }
-            ">" if !rest.trim().is_empty() => {
+            ">" if asking && !rest.is_empty() => {
                 if let Some((request, _)) = exchanges.last_mut() {
                     request.push_str(&format!("{rest}\n"));
                 }
             }
-            "<" => {
-                asking = false;
+            "<" if !in_content || rest.starts_with("HTTP/") => {
+                (asking, in_content) = (false, rest.is_empty());
                 if let Some((_, response)) = exchanges.last_mut() {
                     response.push_str(&format!("{rest}\n"));
                 }
             }
             _ => {}
         }
+    }
+    if exchanges.is_empty() {
+        return Err(Problem::new("no line begins a request, as in \"> GET / HTTP/1.1\""));
     }
     let saved = |(asked, answered): &(String, String)| {
         let response = if answered.is_empty() { None } else { Some(response(answered)?) };

@@ -216,7 +216,7 @@ fn members_and_words_are_proposed_where_they_may_stand() {
 fn what_curl_and_browsers_show_becomes_steps() {
     let of = |text: &str| parsed(&pasted(text));
     let told = of(
-        "* SSL connection using TLS\n> GET /x HTTP/2\r\n> Host: a.test\r\n> Accept: */*\r\n>\n< HTTP/2 200\r\n< cache-control: max-age=5\r\n<\nbody",
+        "* SSL connection using TLS\n> GET /x HTTP/2\r\n> Host: a.test\r\n> Accept: */*\r\n>\n< HTTP/2 200\r\n< cache-control: max-age=5\r\n<\n<html>\n< b\n> c",
     );
     assert_eq!(told["steps"][0]["request"], "GET https://a.test/x\naccept: */*\n");
     assert_eq!(told["steps"][0]["response"], "HTTP/1.1 200\ncache-control: max-age=5\n");
