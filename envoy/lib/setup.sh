@@ -14,6 +14,7 @@ UPSTASH_CLIENT_VERSION=1.39.0
 ISTIO_MODELS_VERSION=3.0.1
 ENVOY_GATEWAY_MODELS_VERSION=2.0.0
 CHECK_JSONSCHEMA_VERSION=0.39.0
+AXE_VERSION=4.14.1
 
 # Prints the version of an Envoy binary, such as 1.40.0; nothing when it does not run.
 envoy_version() { "$1" --version 2>/dev/null | sed -n 's,.*version: [^/]*/\([0-9][0-9.]*\).*,\1,p' | head -n 1; }
@@ -166,6 +167,9 @@ ensure_istio_models() {
 ensure_envoy_gateway_models() {
   ensure_npm @kubernetes-models/envoy-gateway "$ENVOY_GATEWAY_MODELS_VERSION" "$root/.node/envoy-gateway" "for the tests of the examples"
 }
+
+# Makes sure that node and axe are there, which looks for what keeps people from using a page.
+ensure_axe() { ensure_npm axe-core "$AXE_VERSION" "$root/.node/axe" "for the tests of the playground"; }
 
 # Makes sure that check-jsonschema is there, which brings the schema of the Compose specification. Nothing is installed outside of
 # the repository.

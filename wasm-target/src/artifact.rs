@@ -51,6 +51,15 @@ pub fn guest() -> Result<PathBuf, Error> {
     BUILT.get_or_init(|| build(&script(), &["--guest"])).clone()
 }
 
+/// Builds the playground and returns the path of `target/playground.html`.
+///
+/// # Errors
+/// As [`artifact()`].
+pub fn playground() -> Result<PathBuf, Error> {
+    static BUILT: OnceLock<Result<PathBuf, Error>> = OnceLock::new();
+    BUILT.get_or_init(|| build(&script(), &["--playground"])).clone()
+}
+
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("build")
 }

@@ -6,7 +6,7 @@
 mod artifact;
 mod inspect;
 
-pub use artifact::{Error, artifact, guest};
+pub use artifact::{Error, artifact, guest, playground};
 pub use inspect::{Fault, Import, Malformed, Report, inspect};
 
 /// The module's size budget in bytes.

@@ -70,6 +70,34 @@ pub fn respond<B>(request: &Request<B>, count: u64) -> Response {
     response
 }
 
+/// A page of one file. What it may do it says itself; that no other page may show it within itself only a server can say.
+pub fn whole<B>(request: &Request<B>, content: &Bytes) -> Response {
+    let (status, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/") => (StatusCode::OK, content.clone()),
+        (&Method::GET | &Method::HEAD, _) => {
+            (StatusCode::NOT_FOUND, Bytes::from_static(b"not here: / is the page\n"))
+        }
+        _ => (StatusCode::METHOD_NOT_ALLOWED, Bytes::new()),
+    };
+    let mut response = Response::new(body);
+    let head = response.headers_mut();
+    for (name, value) in [
+        (
+            "content-type",
+            if status == StatusCode::OK { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" },
+        ),
+        ("content-security-policy", "frame-ancestors 'none'"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-cache"),
+    ] {
+        head.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    *response.status_mut() = status;
+    response
+}
+
 struct Page {
     status: StatusCode,
     fields: &'static [(&'static str, &'static str)],

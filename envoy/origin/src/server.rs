@@ -23,15 +23,24 @@ const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// How long a connection may be idle, and the head or the body of a request under way.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a listener serves.
+#[derive(Clone)]
+pub enum Served {
+    /// The origin, and how many requests have reached it.
+    Origin(Arc<AtomicU64>),
+    /// A page of one file.
+    Page(Bytes),
+}
+
 /// Serves for ever.
-pub async fn serve(listener: TcpListener) {
-    let (count, seats) = (Arc::<AtomicU64>::default(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+pub async fn serve(listener: TcpListener, served: Served) {
+    let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 // One too many is closed at once.
                 if let Ok(seat) = Arc::clone(&seats).try_acquire_owned() {
-                    tokio::spawn(converse(stream, Arc::clone(&count), seat));
+                    tokio::spawn(converse(stream, served.clone(), seat));
                 }
             }
             // Out of descriptors, most likely: they come back when connections end.
@@ -41,21 +50,21 @@ pub async fn serve(listener: TcpListener) {
 }
 
 /// Answers the requests of one connection until it closes.
-async fn converse(stream: TcpStream, count: Arc<AtomicU64>, _seat: OwnedSemaphorePermit) {
+async fn converse(stream: TcpStream, served: Served, _seat: OwnedSemaphorePermit) {
     let _ = stream.set_nodelay(true);
     // The peer went away or broke the protocol: nobody is left to tell.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service_fn(|request| answer(request, &count)))
+        .serve_connection(TokioIo::new(stream), service_fn(|request| answer(request, &served)))
         .await;
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Reads the body and forgets it, so that the next request on the connection is found, then answers.
-async fn answer(request: Request<Incoming>, count: &AtomicU64) -> Result<Response<Full<Bytes>>, Failure> {
+async fn answer(request: Request<Incoming>, served: &Served) -> Result<Response<Full<Bytes>>, Failure> {
     let (head, body) = request.into_parts();
     let mut body = Limited::new(body, MAX_BODY_BYTES);
     tokio::time::timeout(PATIENCE, async {
@@ -66,6 +75,10 @@ async fn answer(request: Request<Incoming>, count: &AtomicU64) -> Result<Respons
     })
     .await??;
     let request = Request::from_parts(head, ());
+    let count = match served {
+        Served::Origin(count) => count,
+        Served::Page(content) => return Ok(pages::whole(&request, content).map(Full::new)),
+    };
     let counted = u64::from(pages::counts(&request));
     let count = count.fetch_add(counted, Ordering::Relaxed).saturating_add(counted);
     let delay = pages::delay(&request);
@@ -83,8 +96,22 @@ mod tests {
     fn origin() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || crate::run(listener));
+        std::thread::spawn(move || crate::run(listener, None));
         address
+    }
+
+    #[test]
+    fn a_page_is_served_beside_the_origin_and_may_not_be_framed() {
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [_, address] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        let [origin, page] = listeners;
+        std::thread::spawn(move || crate::run(origin, Some((page, "a page".into()))));
+        let answer = talk(address, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\na page"), "{answer}");
+        assert!(answer.contains("content-type: text/html; charset=utf-8\r\n"), "{answer}");
+        assert!(answer.contains("content-security-policy: frame-ancestors 'none'\r\n"), "{answer}");
+        assert!(talk(address, "GET /x HTTP/1.1\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 404 "));
+        assert!(talk(address, "POST / HTTP/1.1\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 405 "));
     }
 
     fn talk(address: SocketAddr, text: &str) -> String {

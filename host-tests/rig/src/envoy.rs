@@ -39,6 +39,8 @@ pub struct Builder {
     origin: Option<String>,
     bridge: Option<u16>,
     workers: usize,
+    /// Who looks at the playground builds it.
+    playground: bool,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -59,6 +61,7 @@ impl Gateway {
             origin: None,
             bridge: None,
             workers: 2,
+            playground: false,
             arguments: Vec::new(),
             environment: Vec::new(),
         }
@@ -212,6 +215,12 @@ impl Builder {
         self
     }
 
+    /// Has the playground served beside the demo origin.
+    pub fn with_playground(mut self) -> Self {
+        self.playground = true;
+        self
+    }
+
     /// How many workers Envoy has.
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = count;
@@ -244,6 +253,9 @@ impl Builder {
         }
         if let Some(origin) = &self.origin {
             command.args(["--origin", origin]);
+        }
+        if !self.playground {
+            command.arg("--no-playground");
         }
         command.args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

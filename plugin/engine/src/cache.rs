@@ -3,6 +3,7 @@
 //! Here is what it is made of. A request is answered by `finding`, a response put away by `storing`, and `room` sees to it
 //! that all of it fits; the other modules each have one of the things that the cache does beside that.
 
+mod asked_purges;
 mod claims;
 mod coding;
 mod coherence;

@@ -8,8 +8,10 @@ mod admission;
 mod answered;
 mod asking;
 mod keyed;
+pub mod message;
 pub mod operators;
 pub mod reasons;
+pub mod saved;
 mod stored;
 mod times;
 

@@ -1,6 +1,6 @@
 //! What the engine uses: the configuration made ready for requests.
 
-pub(crate) mod effective;
+pub mod effective;
 mod glob;
 pub mod hosts;
 mod matcher;

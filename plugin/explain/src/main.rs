@@ -3,12 +3,13 @@
 //! ```text
 //! cargo run -p selvage-explain -- --config F --request R [--response S] [--scheme https] [--json]
 //! cargo run -p selvage-explain -- --config F --url https://example.com/a [--response S]
+//! cargo run -p selvage-explain -- --config F --har H [--json]
 //! ```
 //!
-//! `R` and `S` are HTTP/1 messages as `curl -i` shows them, `-` is standard input. The response counts as just come. Ends
-//! with 1 when the configuration is refused, with 2 when the command line or a message cannot be read.
-
-mod message;
+//! `R` and `S` are HTTP/1 messages as `curl -i` shows them, `H` is an archive as browsers save it, `-` is standard input. The
+//! response counts as just come, and each entry of an archive as the first that the cache sees. Ends with 1 when the
+//! configuration is refused, with 2 when the command line or a message cannot be read. With `--har --json` each line is the
+//! JSON of one entry.
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -19,26 +20,26 @@ use std::{fs, io};
 use clap::Parser;
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::config::Config;
-use selvage_engine::explain::{Answer, Explanation, Passage, Subject, explain};
-use selvage_engine::freshness::date_of;
+use selvage_engine::explain::Explanation;
+use selvage_engine::explain::message::{Message, Problem};
+use selvage_engine::explain::saved::Saved;
 use selvage_engine::host::NullHost;
 use selvage_engine::policy::Policy;
-use selvage_engine::request::Request;
 use selvage_engine::time::Timestamp;
-
-use message::{Message, Problem};
 
 /// What the command line says.
 #[derive(Parser)]
 struct Arguments {
     #[arg(long)]
     config: Option<String>,
-    #[arg(long, required_unless_present = "url", conflicts_with = "url")]
+    #[arg(long, required_unless_present_any = ["url", "har"], conflicts_with_all = ["url", "har"])]
     request: Option<String>,
-    #[arg(long)]
+    #[arg(long, conflicts_with = "har")]
     url: Option<String>,
-    #[arg(long)]
+    #[arg(long, conflicts_with = "har")]
     response: Option<String>,
+    #[arg(long)]
+    har: Option<String>,
     #[arg(long, default_value = "https", value_parser = ["http", "https"])]
     scheme: String,
     #[arg(long)]
@@ -77,6 +78,28 @@ fn run(told: &Arguments) -> Result<String, Failure> {
     };
     let config = Config::parse(&written)
         .map_err(|faults| Failure::Refused(faults.iter().map(ToString::to_string).collect()))?;
+    let policy = Rc::new(Policy::from(config));
+    if let Some(path) = &told.har {
+        let all = Saved::of_har(&contents(path)?).map_err(Failure::Unreadable)?;
+        let lines = all.iter().map(|saved| {
+            let explanation = explained(&policy, saved);
+            match told.json {
+                true => format!("{}\n", explanation.to_json()),
+                false => {
+                    let asked = saved.request.to_text(0);
+                    let first = asked.lines().next().unwrap_or_default();
+                    format!("{first}\n{}\n", explanation.to_text())
+                }
+            }
+        });
+        return Ok(lines.collect());
+    }
+    let explanation = explained(&policy, &given(told)?);
+    Ok(if told.json { format!("{:#}\n", explanation.to_json()) } else { explanation.to_text() })
+}
+
+/// The exchange of the command line.
+fn given(told: &Arguments) -> Result<Saved, Failure> {
     let scheme = told.scheme.as_str();
     let request = match (&told.request, &told.url) {
         (Some(path), None) => Message::request(&contents(path)?, scheme),
@@ -90,27 +113,14 @@ fn run(told: &Arguments) -> Result<String, Failure> {
         Some(path) => Some(Message::response(&contents(path)?).map_err(Failure::Unreadable)?),
         None => None,
     };
-    let explanation = explained(config, &request, response.as_ref());
-    Ok(if told.json { format!("{:#}\n", explanation.to_json()) } else { explanation.to_text() })
+    Ok(Saved { request, response, began: None })
 }
 
-fn explained(config: Config, request: &Message, response: Option<&Message>) -> Explanation {
+fn explained(policy: &Rc<Policy>, saved: &Saved) -> Explanation {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // A response in a file has come when it says so, not when somebody looks at it.
-    let dated = response.and_then(|response| date_of(response.head.fields()));
-    let now = dated.unwrap_or_else(|| Timestamp::from_secs(since.as_secs()));
-    let body = request.body.as_slice();
-    let answer = response.map(|response| Answer {
-        head: response.head.fields(),
-        // A head alone, as `curl -I` shows it, says nothing about the length.
-        length: Some(response.body.len()).filter(|length| *length > 0),
-        requested: now,
-        by_origin: true,
-    });
-    let mut cache = Cache::new(Rc::new(Policy::from(config)));
-    let request = Request::read(request.head.fields(), !body.is_empty());
-    let subject = Subject { request: &request, body: Some(body), response: answer, passage: Passage::Ahead };
-    explain(&subject, &mut cache, &mut Moment { now, host: &mut NullHost })
+    let now = saved.came().unwrap_or_else(|| Timestamp::from_secs(since.as_secs()));
+    let mut cache = Cache::new(Rc::clone(policy));
+    saved.explain(&mut cache, &mut Moment { now, host: &mut NullHost })
 }
 
 fn contents(path: &str) -> Result<Vec<u8>, Failure> {

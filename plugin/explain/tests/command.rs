@@ -52,6 +52,34 @@ fn a_configuration_can_be_tried_without_an_envoy() {
 }
 
 #[test]
+fn each_entry_of_an_archive_is_explained_by_itself() {
+    let entry = |url: &str, value: &str| {
+        serde_json::json!({
+            "startedDateTime": "2026-12-01T02:00:00.000Z",
+            "request": { "method": "GET", "url": url, "headers": [ { "name": ":authority", "value": "x" } ] },
+            "response": { "status": 200, "headers": [ { "name": "cache-control", "value": value } ] }
+        })
+    };
+    let archive = serde_json::json!({ "log": { "entries": [
+        entry("https://a.test/x", "max-age=60"),
+        entry("https://a.test/x", "no-store"),
+    ] } });
+    let output = explain(&["--har", "-", "--json"], &archive.to_string());
+    let words: Vec<String> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON on each line"))
+        .map(|told| format!("{} {}", told["verdict"][0]["word"], told["verdict"][1]["word"]))
+        .collect();
+    // The second does not find what the first has brought.
+    assert_eq!(words, [r#""uri-miss" "stored""#, r#""uri-miss" "no-store""#]);
+    let read = text(&explain(&["--har", "-"], &archive.to_string()).stdout);
+    assert!(read.starts_with("GET https://a.test/x\nverdict\n"), "{read}");
+    let unread = explain(&["--har", "-"], "{}");
+    assert_eq!(unread.status.code(), Some(2));
+    assert!(text(&unread.stderr).starts_with("selvage: no HAR"), "{}", text(&unread.stderr));
+}
+
+#[test]
 fn faults_of_a_configuration_read_as_the_filter_prints_them() {
     let refused = explain(&["--config", "-", "--url", "/x"], r#"{"rulez":[]}"#);
     assert_eq!(refused.status.code(), Some(1));

@@ -120,6 +120,33 @@ export class Browser {
     if (enter) for (const type of ['keyDown', 'keyUp']) await this.call('Input.dispatchKeyEvent', { type, key: 'Enter', code: 'Enter', windowsVirtualKeyCode: 13, text: type === 'keyDown' ? '\r' : undefined })
   }
 
+  /** Presses a key, as often as told. `modifiers`: 2 is Ctrl, 8 is Shift. */
+  async press(key, times = 1, modifiers = 0) {
+    const codes = { Tab: 9, Enter: 13, Escape: 27, ' ': 32, End: 35, Home: 36, ArrowLeft: 37, ArrowUp: 38, ArrowRight: 39, ArrowDown: 40 }
+    const text = key === 'Enter' ? '\r' : key === ' ' && !modifiers ? ' ' : undefined
+    for (; times > 0; times--) {
+      for (const type of [text ? 'keyDown' : 'rawKeyDown', 'keyUp']) {
+        await this.call('Input.dispatchKeyEvent', { type, key, code: key === ' ' ? 'Space' : key, windowsVirtualKeyCode: codes[key], modifiers, text: type === 'keyDown' ? text : undefined })
+      }
+    }
+  }
+
+  /** Goes on to the next tab whose address begins so. */
+  async follow(address) {
+    const deadline = Date.now() + LONGEST_MS
+    for (;;) {
+      const { targetInfos } = await this.call('Target.getTargets')
+      const found = targetInfos.find(target => target.type === 'page' && target.url.startsWith(address))
+      if (found) {
+        this.session = (await this.call('Target.attachToTarget', { targetId: found.targetId, flatten: true })).sessionId
+        for (const domain of ['Page', 'Network', 'Log', 'Runtime', 'Audits']) await this.call(`${domain}.enable`)
+        return
+      }
+      if (Date.now() > deadline) throw new Error(`no tab has ${address}: ${targetInfos.map(target => target.url)}`)
+      await pause(50)
+    }
+  }
+
   /** The page as it looks, a PNG, `width` pixels wide. */
   async picture(width, height, dark = false) {
     await this.call('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: width < 600 })

@@ -32,6 +32,7 @@ mod metrics;
 mod page;
 mod partial;
 mod passing;
+mod playground;
 mod pooled;
 mod prometheus;
 mod purging;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::becomes;
 
 /// The browser: `CHROMIUM`, or one of the PATH.
-fn chromium() -> PathBuf {
+pub(super) fn chromium() -> PathBuf {
     if let Some(named) = env::var_os("CHROMIUM") {
         return named.into();
     }

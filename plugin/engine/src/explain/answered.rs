@@ -1,6 +1,6 @@
 //! The origin's response: whether it is stored, and on what terms.
 
-use super::stored::{millis, names};
+use super::stored::{millis, names, note_stale_windows};
 use super::{Answer, Case, Explanation, Fact, Part, reasons, show, times};
 use crate::admission::asked;
 use crate::cache::{Cache, Moment};
@@ -97,7 +97,7 @@ pub(super) fn note(
             format!("{} after ttl.jitter of up to {} %", times::seconds(schedule.lifetime), rule.ttl.jitter);
         explanation.note(Part::Response, "lifetime", text);
     }
-    explanation.note(Part::Response, "stale use", times::stale_windows(&schedule));
+    note_stale_windows(Part::Response, &schedule, explanation);
     let mut terms = Terms::of(&directives);
     let own = vary.len();
     let selecting =

@@ -9,7 +9,7 @@ use crate::cache::{Cache, Found, Holdings, Moment, Tier};
 use crate::cache::{Usable, usable};
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Forward};
-use crate::freshness;
+use crate::freshness::{self, Schedule};
 use crate::key;
 use crate::policy::Rule;
 use crate::store::Slot;
@@ -127,7 +127,7 @@ fn note_response(
     it.note(Part::Store, "age", times::age(schedule, now)).with("ms", millis(schedule.age(now)));
     let stale = stored.freshness(now).is_stale();
     it.note(Part::Store, "freshness", times::freshness(stored, now)).flag("stale", stale);
-    it.note(Part::Store, "stale use", times::stale_windows(schedule));
+    note_stale_windows(Part::Store, schedule, it);
     if stored.terms.contains(Terms::FORBIDS_STALE) {
         it.note(
             Part::Store,
@@ -152,6 +152,14 @@ fn note_response(
         let text = format!("{} kept as hashes{many}", stored.tags.len());
         it.note(Part::Store, "tags", text).number("hashes", stored.tags.len());
     }
+}
+
+/// Notes for how long it may be used past its lifetime.
+pub(super) fn note_stale_windows(part: Part, schedule: &Schedule, explanation: &mut Explanation) {
+    let note = explanation.note(part, "stale use", times::stale_windows(schedule));
+    note.with("while_revalidate_ms", millis(schedule.while_revalidate));
+    note.with("if_error_ms", millis(schedule.if_error));
+    note.with("disconnected_ms", millis(schedule.disconnected));
 }
 
 pub(super) fn millis(time: Duration) -> Fact {

@@ -11,7 +11,7 @@ use crate::config::{Config, Match, QueryChoice, Rule};
 use crate::policy::Policy;
 
 /// The configuration in force.
-pub(crate) fn effective(policy: &Policy) -> Value {
+pub fn effective(policy: &Policy) -> Value {
     let default = policy.default_rule();
     let config = Config {
         name: policy.name.clone(),

@@ -17,6 +17,7 @@ use selvage_engine::exchange::{
 };
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::Policy;
+use selvage_engine::purge::request::Asked;
 use selvage_engine::remote::claim::{self, Claim};
 use selvage_engine::remote::queue::Task;
 use selvage_engine::stats::list;
@@ -382,6 +383,12 @@ impl Gateway {
     ) -> Directive {
         let mut moment = Moment { now: moment(millis), host: &mut self.shared };
         exchange.on(event, &mut self.workers[worker], &mut moment)
+    }
+
+    /// An operator purges at a worker.
+    pub fn purges(&mut self, asked: &Asked, at: u64) {
+        let mut moment = Moment { now: moment(at * 1000), host: &mut self.shared };
+        self.workers[0].purge_asked(asked, &mut moment);
     }
 
     /// A worker hears of what the others changed.

@@ -37,6 +37,7 @@ mod invalidating;
 mod keys;
 #[cfg(feature = "limits")]
 mod leasing;
+mod lessons;
 #[cfg(feature = "limits")]
 mod limits;
 #[cfg(feature = "maintenance")]

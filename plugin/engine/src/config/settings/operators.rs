@@ -23,6 +23,8 @@ pub struct Admin {
     /// The hosts that operators' requests may come to. Default: with a token every host, without one those of the machine
     /// itself.
     pub hosts: Option<Vec<Box<[u8]>>>,
+    /// Where the playground is served, for a link on the operators' page. Default: there is none.
+    pub playground: Option<Url>,
 }
 
 section! {
@@ -33,6 +35,8 @@ section! {
             "No token is asked for: only where nobody but operators reaches the listener. Not together with `token_env`; what a page of another site asks to change is refused.";
         hosts = None, nullable(list(One, text::<AdminHost>())),
             "Hosts, without port, that operators' requests may come to: `admin.example.com`, `10.0.0.5`, `[fd00::1]`, `*.example.com` (all below it). `null` is every host with `token_env`, and with `open` only `localhost`, `*.localhost`, `127.0.0.0/8` and `[::1]`.";
+        playground = None, nullable(text::<texts::Url>()),
+            "Where the [playground](playground.md) is served: the operators' page opens an exchange there, with the configuration in the link.";
     }
 }
 

@@ -9,11 +9,9 @@ use serde_json::{Value, json};
 
 use super::super::{Held, Then, Until};
 use super::{Answer, answered, note};
-use crate::admission::rule_of;
 use crate::cache::{Cache, Moment, Telling};
-use crate::key;
+use crate::purge::Mode;
 use crate::purge::request::{self, Asked, Item};
-use crate::purge::{Mode, What, hash_of_url};
 use crate::request::Request;
 use crate::time::Timestamp;
 use crate::uri;
@@ -61,11 +59,10 @@ pub(super) fn by_body(body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) -
 
 /// Purges, writes down who wanted it, and answers.
 fn accept(asked: &Asked, what: Value, cache: &mut Cache, moment: &mut Moment<'_>) -> Then {
-    let items: Vec<What> = asked.items.iter().flat_map(|item| what_of(item, cache)).collect();
     let purged = asked.items.len();
     let soft = asked.mode == Mode::Soft;
     cache.stats.count("purge", "accepted");
-    let telling = cache.purge(items, asked.mode, moment);
+    let telling = cache.purge_asked(asked, moment);
     note("purge", json!({ "soft": soft, "what": what }), cache, moment);
     let Some(telling) = telling else { return done(purged, soft, "off") };
     if !cache.tells_soon(moment) {
@@ -126,29 +123,6 @@ pub(super) fn pending(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
         .collect();
     let body = json!({ "fleet": fleet, "pending": all, "of": "worker", "here": here, "list": list });
     Answer { status: 200, body }
-}
-
-/// A URL is purged as the rule that it falls under keys it, and in both spellings of a `*`.
-fn what_of(item: &Item, cache: &Cache) -> Vec<What> {
-    let (authority, target) = match item {
-        Item::Url { authority, target } => (authority, target),
-        Item::Other(What::Prefix { authority, path }) => {
-            let other = request::with_star(path).map(Vec::into_boxed_slice);
-            let paths = [Some(path.clone()), other].into_iter().flatten();
-            return paths.map(|path| What::Prefix { authority: authority.clone(), path }).collect();
-        }
-        Item::Other(what) => return vec![what.clone()],
-    };
-    let spellings = [Some(target.clone()), request::with_star(target)].into_iter().flatten();
-    spellings.map(|target| url_of(authority, &target, cache)).collect()
-}
-
-fn url_of(authority: &[u8], target: &[u8], cache: &Cache) -> What {
-    let as_get = Request { method: b"GET", authority, target, ..Request::default() };
-    let (_, rule) = rule_of(cache.policy(), &as_get);
-    let mut canonical = Vec::new();
-    key::canonical_target(target, &rule.key.query, &mut canonical);
-    What::Url(hash_of_url(authority, &canonical))
 }
 
 fn kind_of(item: &Item) -> &'static str {

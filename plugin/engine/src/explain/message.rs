@@ -2,19 +2,23 @@
 
 use std::fmt;
 
-use selvage_engine::fields::FieldBlock;
+use crate::fields::{FieldBlock, Fields};
 
 /// A head as Envoy would hand it over, and the content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
+    /// The head, with its pseudo-headers.
     pub head: FieldBlock,
+    /// The content.
     pub body: Vec<u8>,
 }
 
 /// Why something could not be read.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem(pub String);
 
 impl Problem {
+    /// With this as what is said.
     pub fn new(what: &str) -> Self {
         Self(what.to_owned())
     }
@@ -28,6 +32,9 @@ impl fmt::Display for Problem {
 
 impl Message {
     /// A request such as `GET /a HTTP/1.1` with `Host`; a target that is a whole URL says scheme and host itself.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     pub fn request(bytes: &[u8], scheme: &str) -> Result<Self, Problem> {
         let (first, fields, body) = taken_apart(bytes)?;
         // A space in the target is the client's mistake, and one that the firewall has a word for.
@@ -35,8 +42,12 @@ impl Message {
         let (method, target) =
             line.split_once(' ').ok_or_else(|| Problem(format!("{first:?} is no request line")))?;
         let host = fields.iter().find(|(name, _)| name == "host").map(|(_, value)| value.as_str());
-        let (scheme, authority, target) = match target.split_once("://") {
-            Some((own, rest)) if own == "http" || own == "https" => {
+        let own = target.split_once("://").and_then(|(own, rest)| {
+            // In either case (RFC 3986 §3.1).
+            ["http", "https"].into_iter().find(|known| own.eq_ignore_ascii_case(known)).zip(Some(rest))
+        });
+        let (scheme, authority, target) = match own {
+            Some((own, rest)) => {
                 let end = rest.find(['/', '?']).unwrap_or(rest.len());
                 let (authority, path) = rest.split_at(end);
                 let slash = if path.starts_with('/') { "" } else { "/" };
@@ -61,6 +72,9 @@ impl Message {
     }
 
     /// A response such as `HTTP/1.1 200 OK`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     pub fn response(bytes: &[u8]) -> Result<Self, Problem> {
         let (first, fields, body) = taken_apart(bytes)?;
         let status = first.split(' ').nth(1).filter(|status| status.parse::<u16>().is_ok());
@@ -73,6 +87,36 @@ impl Message {
             head.push(name.as_bytes(), value.as_bytes());
         }
         Ok(Self { head, body })
+    }
+
+    /// As it is read: a request with the whole URL in its first line. A body of more than `longest` bytes is left out, and
+    /// its length told where nothing else does.
+    pub fn to_text(&self, longest: usize) -> String {
+        let fields = self.head.fields();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(['\r', '\n'], " ");
+        let of = |name: &[u8]| text(fields.get(name).unwrap_or_default());
+        let mut lines = match fields.get(b":status") {
+            Some(status) => format!("HTTP/1.1 {}\n", text(status)),
+            None => {
+                format!("{} {}://{}{}\n", of(b":method"), of(b":scheme"), of(b":authority"), of(b":path"))
+            }
+        };
+        for (name, value) in fields.iter().filter(|(name, _)| !name.starts_with(b":")) {
+            lines.push_str(&format!("{}: {}\n", text(name), text(value)));
+        }
+        let shown = self.body.len() <= longest;
+        if !shown && fields.get(b"content-length").is_none() {
+            lines.push_str(&format!("content-length: {}\n", self.body.len()));
+        }
+        if shown && !self.body.is_empty() {
+            lines.push('\n');
+            lines.push_str(&String::from_utf8_lossy(&self.body));
+        }
+        lines
+    }
+
+    pub(super) fn fields(&self) -> Fields<'_> {
+        self.head.fields()
     }
 }
 
