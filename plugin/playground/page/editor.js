@@ -25,7 +25,7 @@ function drawSteps(played) {
   // The list is made anew: who chose by keyboard goes on from there.
   if (held) at('steps').querySelector('[aria-current]')?.focus()
   at('remove').disabled = scene.steps.length < 2
-  at('add').disabled = at('add-purge').disabled = scene.steps.length >= 32
+  at('add').disabled = at('add-purge').disabled = scene.steps.length >= MOST_STEPS
 }
 
 function choose(n) {

@@ -72,6 +72,8 @@ function setUpPasting() {
     take({ ...scene, lesson: '', steps: all, chosen: all.length - steps.length, ahead: 0 })
     at('pasting').close()
     drawAll()
+    const taken = scene.steps.length - all.length + steps.length
+    if (told.all > taken) say(`Of ${told.all} exchanges these are the first ${taken}: a scene has at most ${MOST_STEPS} steps.`)
     at('steps').querySelector('[aria-current]').focus()
   }
   at('paste').addEventListener('click', () => { at('not-pasted').textContent = ''; at('pasting').showModal() })

@@ -1,7 +1,7 @@
 
 // The scene: all that is played, and what is chosen in it. The address holds it, after the #, which no browser sends.
 
-const LONGEST_LINK = 200000, FIRST_LINK = 8000
+const MOST_STEPS = 32, LONGEST_LINK = 200000, FIRST_LINK = 8000
 const scene = { config: '', steps: [], lesson: '', chosen: 0, ahead: 0, horizon: 0 }
 
 const FRESH = 'HTTP/1.1 200 OK\nCache-Control: max-age=60, stale-while-revalidate=30\nETag: "v1"\n\nhello'
@@ -19,7 +19,7 @@ const number = (of, least = 0) => Number.isFinite(of) && of >= least ? of : leas
 /** Takes a scene over, of which nothing is believed. */
 function take(told) {
   const of = told && typeof told === 'object' ? told : {}
-  const steps = Array.isArray(of.steps) ? of.steps.filter(step => step && typeof step === 'object').slice(0, 32) : []
+  const steps = Array.isArray(of.steps) ? of.steps.filter(step => step && typeof step === 'object').slice(0, MOST_STEPS) : []
   scene.config = typeof of.config === 'string' ? of.config : ''
   // A program that makes a link knows only the whole of a configuration.
   if (of.short === true && scene.config) scene.config = shortened(scene.config)

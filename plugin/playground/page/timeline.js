@@ -45,16 +45,31 @@ function drawMoment(told) {
   put('later', moment('the origin answers', told.answers.now, told.explanation), moment('it cannot be reached', told.fails.now, null), pairs(told.explanation.store.filter(note => ['lifetime', 'age', 'freshness', 'stale use'].includes(note.about))))
 }
 
+let waits = 0
+/** Looks at another moment, a part of the line. */
+function lookAt(part) {
+  if (!line) return
+  const seconds = Math.min(1, Math.max(0, part)) * line.horizon
+  // Whole seconds where that loses nothing.
+  scene.ahead = line.horizon >= 500 ? Math.round(seconds) : Math.round(seconds * 10) / 10
+  cancelAnimationFrame(waits)
+  waits = requestAnimationFrame(() => { drawLine(); keepSoon() })
+}
+
 function setUpLine() {
-  let waits = 0
-  at('ahead').addEventListener('input', () => {
-    if (!line) return
-    const seconds = at('ahead').value / 1000 * line.horizon
-    // Whole seconds where that loses nothing.
-    scene.ahead = line.horizon >= 500 ? Math.round(seconds) : Math.round(seconds * 10) / 10
-    cancelAnimationFrame(waits)
-    waits = requestAnimationFrame(() => { drawLine(); keepSoon() })
+  at('ahead').addEventListener('input', () => lookAt(at('ahead').value / 1000))
+  // The hand can be drawn on the coloured lines too. They are made anew meanwhile, so it is their box that listens.
+  const drawn = event => {
+    const track = at('lines').querySelector('.track')
+    const { left, width } = track.getBoundingClientRect()
+    lookAt((event.clientX - left) / width)
+  }
+  at('lines').addEventListener('pointerdown', event => {
+    if (!event.target.closest('.track')) return
+    at('lines').setPointerCapture(event.pointerId)
+    drawn(event)
   })
+  at('lines').addEventListener('pointermove', event => { if (at('lines').hasPointerCapture(event.pointerId)) drawn(event) })
   at('horizon').addEventListener('change', () => {
     scene.horizon = Number(at('horizon').value)
     drawLine()

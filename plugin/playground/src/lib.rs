@@ -59,7 +59,8 @@ pub fn complete(before: &str, after: &str) -> String {
 /// The steps in what somebody pastes: an archive of a browser's, an entry of it, what `curl -v` or `curl -i` shows, or a request.
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen)]
 pub fn pasted(text: &str) -> String {
-    answer(pasted::steps(text).map_err(|problem| problem.0).map(|steps| json!({ "steps": steps })))
+    let told = pasted::steps(text).map_err(|problem| problem.0);
+    answer(told.map(|(steps, all)| json!({ "steps": steps, "all": all })))
 }
 
 /// A configuration without the members that say what is so anyway.

@@ -10,11 +10,11 @@ use crate::scene::{MOST_STEPS, request_of};
 /// The longest body that becomes a part of a step, in bytes: a link holds all of it.
 const LONGEST_BODY: usize = 512;
 
-/// The steps in a text.
+/// The steps in a text, and how many exchanges there were in all.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn steps(text: &str) -> Result<Vec<Value>, Problem> {
+pub fn steps(text: &str) -> Result<(Vec<Value>, usize), Problem> {
     let text = text.trim_start_matches('\u{feff}').trim_start();
     let all = if text.starts_with('{') || text.starts_with('[') {
         Saved::of_har(text.as_bytes())?
@@ -36,7 +36,7 @@ pub fn steps(text: &str) -> Result<Vec<Value>, Problem> {
         return Err(Problem::new("nothing is in it"));
     }
     let first = all.first().and_then(Saved::came).unwrap_or_default();
-    Ok(all.iter().take(MOST_STEPS).map(|saved| step(saved, first)).collect())
+    Ok((all.iter().take(MOST_STEPS).map(|saved| step(saved, first)).collect(), all.len()))
 }
 
 fn step(saved: &Saved, first: Timestamp) -> Value {

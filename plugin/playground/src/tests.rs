@@ -230,7 +230,9 @@ fn what_curl_and_browsers_show_becomes_steps() {
                 "response": { "status": 200, "headers": [] } })
     };
     let told = of(&json!({ "log": { "entries": [entry(0), entry(7)] } }).to_string());
-    assert_eq!(told["steps"][1]["at"], 7);
+    assert_eq!((&told["steps"][1]["at"], &told["all"]), (&json!(7), &json!(2)));
+    let told = of(&json!({ "log": { "entries": vec![entry(0); 40] } }).to_string());
+    assert_eq!((told["steps"].as_array().unwrap().len(), &told["all"]), (32, &json!(40)));
     for nonsense in ["", "{}", "hello", "> \n", "HTTP/1.1 x"] {
         assert!(of(nonsense)["problem"].is_string(), "{nonsense}");
     }

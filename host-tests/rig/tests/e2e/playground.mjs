@@ -88,6 +88,12 @@ const actions = {
     await mouse('mouseReleased', x + width * .62)
     await browser.until(`${text('ahead-said')}.startsWith('in ')`)
     seen.dragged = { said: await browser.evaluate(text('ahead-said')), later: await browser.evaluate(text('later')) }
+    // And on the coloured line itself.
+    const bar = await browser.evaluate("(({ x, y, width, height }) => ({ x, y, width, height }))((document.querySelector('.track').scrollIntoView({ block: 'center' }), document.querySelector('.track').getBoundingClientRect()))")
+    for (const [type, part] of [['mousePressed', .1], ['mouseMoved', .5], ['mouseMoved', .9], ['mouseReleased', .9]]) {
+      await browser.call('Input.dispatchMouseEvent', { type, x: bar.x + bar.width * part, y: bar.y + bar.height / 2, button: 'left', buttons: 1, clickCount: 1 })
+    }
+    await browser.until(`${text('ahead-said')}.startsWith('in 101')`)
     await select(browser, 'horizon', '600')
     await browser.until(`${text('lines')}.includes('10\\u00a0min')`)
     await browser.evaluate("document.getElementById('ahead').focus()")
