@@ -39,6 +39,8 @@ mod keys;
 mod leasing;
 #[cfg(feature = "limits")]
 mod limits;
+#[cfg(feature = "llm")]
+mod llm;
 #[cfg(feature = "maintenance")]
 mod maintenance;
 mod metrics;
