@@ -31,7 +31,11 @@ impl Vm {
             return;
         }
         if paused(outcome) {
-            stream.borrow_mut().side_mut(direction).gate = Gate::Stopped;
+            let shows_bodies = self.store.data().node.shows_bodies.get();
+            stream.borrow_mut().side_mut(direction).gate = match direction {
+                Direction::Request if shows_bodies => Gate::Shown,
+                _ => Gate::Stopped,
+            };
         } else {
             stream.borrow_mut().side_mut(direction).pass_headers();
             self.passed(id, &stream, direction);
@@ -62,12 +66,18 @@ impl Vm {
             return;
         }
         if paused(outcome) {
-            stream.borrow_mut().side_mut(direction).gate = Gate::Gathering;
+            let mut state = stream.borrow_mut();
+            let gate = &mut state.side_mut(direction).gate;
+            if *gate != Gate::Shown {
+                *gate = Gate::Gathering;
+            }
         } else {
             {
                 let mut state = stream.borrow_mut();
                 let side = state.side_mut(direction);
-                side.gate = Gate::Open;
+                if std::mem::replace(&mut side.gate, Gate::Open) == Gate::Shown {
+                    side.pass_headers();
+                }
                 side.pass_chunk();
             }
             self.passed(id, &stream, direction);
@@ -122,6 +132,15 @@ impl Vm {
                         Piece::Trailers(trailers) => self.deliver_trailers(id, direction, trailers),
                     }
                 }
+            }
+            Gate::Shown => {
+                {
+                    let mut state = stream.borrow_mut();
+                    let side = state.side_mut(direction);
+                    side.pass_headers();
+                    side.pass_chunk();
+                }
+                self.passed(id, &stream, direction);
             }
             Gate::Gathering => {
                 stream.borrow_mut().side_mut(direction).pass_chunk();

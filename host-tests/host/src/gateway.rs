@@ -37,6 +37,7 @@ impl Gateway {
             workers: 1,
             clusters: Vec::new(),
             environment: Vec::new(),
+            shows_bodies: false,
             origin: Origin::default(),
         })
     }
@@ -102,6 +103,13 @@ impl GatewayBuilder {
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.0.environment.push(format!("{name}={value}"));
+        self
+    }
+
+    /// Shows the filter the body of a request whose headers it has paused, as `allow_on_headers_stop_iteration` does.
+    #[must_use]
+    pub fn shows_bodies(mut self) -> Self {
+        self.0.shows_bodies = true;
         self
     }
 

@@ -76,6 +76,8 @@ pub(crate) struct NodeState {
     /// `NAME=value` lines that each VM sees.
     pub(crate) environment: RefCell<Vec<String>>,
     pub(crate) refuses_callouts: Cell<bool>,
+    /// The body of a request whose headers are paused is shown to the filter (`allow_on_headers_stop_iteration`).
+    pub(crate) shows_bodies: Cell<bool>,
     pub(crate) unavailable: Cell<usize>,
     callouts: RefCell<Vec<PendingCallout>>,
     instances: Cell<u64>,
@@ -129,6 +131,7 @@ pub struct NodeBuilder {
     pub(crate) workers: usize,
     pub(crate) clusters: Vec<String>,
     pub(crate) environment: Vec<String>,
+    pub(crate) shows_bodies: bool,
     pub(crate) origin: Origin,
 }
 
@@ -141,6 +144,7 @@ impl NodeBuilder {
         let state = Rc::new(NodeState::default());
         state.clusters.borrow_mut().extend(self.clusters);
         state.environment.borrow_mut().extend(self.environment);
+        state.shows_bodies.set(self.shows_bodies);
         let refused = |state: &NodeState| ConfigRefused { logs: state.logs.borrow().clone() };
         let start = |name: String| {
             let mut vm = Vm::new(&state, &self.module, name);

@@ -15,6 +15,7 @@ pub mod envoy;
 pub mod http1;
 pub mod process;
 pub mod prometheus;
+pub mod provider;
 pub mod redis;
 pub mod relay;
 pub mod schema;

@@ -48,6 +48,10 @@ pub(crate) fn stays_out(request: &mut Request<'_>, rule: &Rule) -> Result<bool, 
     }
     let body_keyed =
         rule.key.body.as_ref().is_some_and(|body| body.methods.iter().any(|m| **m == *request.method));
+    #[cfg(feature = "llm")]
+    if rule.stores_answers() && crate::llm::api_of(request, rule).is_none() {
+        return bypass(Detail::OtherApi);
+    }
     if !body_keyed && !matches!(request.method_kind(), MethodKind::Get | MethodKind::Head) {
         return Err((Forward::Method, None));
     }
@@ -109,7 +113,9 @@ pub(crate) fn view_of<'a>(request: &Request<'a>, rule: &'a Rule) -> RequestView<
 pub(crate) fn asked(request: &Request<'_>, rule: &Rule) -> Asked {
     let credentials_keyed = rule.key.headers.iter().any(|name| **name == *b"authorization");
     Asked {
-        authorization: request.authorization && !credentials_keyed || request.credentials,
+        // Who asks for an answer of a language model is in its key, as far as the operator wants it.
+        authorization: !rule.stores_answers()
+            && (request.authorization && !credentials_keyed || request.credentials),
         no_store: request.directives.no_store && rule.request_directives == Obey::Honour,
         special: request.range.is_some() || request.expect,
         switches: request.switches,

@@ -66,6 +66,21 @@ pub enum Detail {
     /// The client has asked for too much.
     #[cfg(feature = "limits")]
     Limited,
+    /// The rule stores answers of language models, and the request is for none of their APIs.
+    #[cfg(feature = "llm")]
+    OtherApi,
+    /// The request's body could be read in two ways, or is no JSON.
+    #[cfg(feature = "llm")]
+    AmbiguousJson,
+    /// The same question need not have the same answer.
+    #[cfg(feature = "llm")]
+    NotDeterministic,
+    /// The request takes part in what the provider keeps.
+    #[cfg(feature = "llm")]
+    Stateful,
+    /// The response is no answer of a language model that can be read.
+    #[cfg(feature = "llm")]
+    NoAnswer,
     /// The rule answers 503 for a while.
     #[cfg(feature = "maintenance")]
     Maintenance,
@@ -80,6 +95,8 @@ impl From<Unfit> for Detail {
             Unfit::Refused(refusal) => Self::NotStored(refusal),
             Unfit::Firewall(vector) => Self::Firewall(vector),
             Unfit::TooLarge => Self::TooLarge,
+            #[cfg(feature = "llm")]
+            Unfit::NoAnswer => Self::NoAnswer,
         }
     }
 }
@@ -114,6 +131,16 @@ impl Detail {
             Self::Overload,
             #[cfg(feature = "limits")]
             Self::Limited,
+            #[cfg(feature = "llm")]
+            Self::OtherApi,
+            #[cfg(feature = "llm")]
+            Self::AmbiguousJson,
+            #[cfg(feature = "llm")]
+            Self::NotDeterministic,
+            #[cfg(feature = "llm")]
+            Self::Stateful,
+            #[cfg(feature = "llm")]
+            Self::NoAnswer,
             #[cfg(feature = "maintenance")]
             Self::Maintenance,
             #[cfg(feature = "teapot")]
@@ -154,6 +181,16 @@ impl Detail {
             Self::Overload => "overload",
             #[cfg(feature = "limits")]
             Self::Limited => "limited",
+            #[cfg(feature = "llm")]
+            Self::OtherApi => "other-api",
+            #[cfg(feature = "llm")]
+            Self::AmbiguousJson => "ambiguous-json",
+            #[cfg(feature = "llm")]
+            Self::NotDeterministic => "not-deterministic",
+            #[cfg(feature = "llm")]
+            Self::Stateful => "stateful",
+            #[cfg(feature = "llm")]
+            Self::NoAnswer => "no-answer",
             #[cfg(feature = "maintenance")]
             Self::Maintenance => "maintenance",
             #[cfg(feature = "teapot")]

@@ -25,6 +25,8 @@ pub use settings::key::{BodyKey, Key, Query, QueryChoice, QueryName, QueryOrder}
 use settings::kinds::text;
 pub use settings::limits::{Limit, LimitCounts, LimitHeaders, LimitOnFailure, LimitScope, Tiers};
 pub use settings::lists::{COMPRESSIBLE, CREDENTIALS, SWITCHES, TAGGING, TAINTING};
+#[cfg(feature = "llm")]
+pub use settings::llm::{Llm, LlmCache, LlmCoalesce, LlmWhen};
 #[cfg(feature = "maintenance")]
 pub use settings::maintenance::Maintenance;
 use settings::nested::object;

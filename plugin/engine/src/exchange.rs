@@ -4,6 +4,8 @@
 
 #[cfg(feature = "pools")]
 mod admitting;
+#[cfg(feature = "llm")]
+mod answering;
 mod aside;
 mod awaiting_body;
 mod claiming;
@@ -407,7 +409,10 @@ impl Exchange {
         let said =
             self.aside.explaining.as_ref().and_then(|explaining| explaining.on_event(&event, cache, moment));
         self.aside.hear(&event, cache, moment);
-        let state = std::mem::replace(&mut self.state, State::Finished);
+        let mut state = std::mem::replace(&mut self.state, State::Finished);
+        if self.aside.is_kept() {
+            state = self.aside.judge(state, cache, moment);
+        }
         let (mut state, mut directive) = match (state, event) {
             (State::Start, Event::Request { head, end_of_stream }) => {
                 entering::begin(head, end_of_stream, &mut self.aside, cache, moment)
@@ -432,7 +437,7 @@ impl Exchange {
                 (State::Finished, Directive::Pass)
             }
             (State::AwaitingBody(waiting), Event::RequestBody { chunk, end_of_stream }) => {
-                waiting.on_chunk(chunk, end_of_stream, cache, moment)
+                waiting.on_chunk(chunk, end_of_stream, &mut self.aside, cache, moment)
             }
             (State::Held(held), Event::RequestBody { chunk, end_of_stream }) => {
                 then(held.on_chunk(chunk, end_of_stream, cache, moment))

@@ -142,6 +142,9 @@ impl<'a> KeyBuilder<'a> {
     pub fn body(&mut self, body: &BodyPart) {
         match body {
             BodyPart::Inline(bytes) => self.part(Tag::BodyInline, |out| out.extend_from_slice(bytes)),
+            BodyPart::Question(digest) => {
+                self.part(Tag::Question, |out| out.extend_from_slice(digest));
+            }
             BodyPart::Digest { sha256, length } => self.part(Tag::BodyDigest, |out| {
                 out.extend_from_slice(sha256);
                 out.extend_from_slice(&length.to_le_bytes());
@@ -215,10 +218,12 @@ pub enum Tag {
     Variant = 9,
     /// The terms under which it is stored.
     Scope = 10,
+    /// The digest of what a language model is asked, and of who asks.
+    Question = 11,
 }
 
 impl Tag {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Scheme,
         Self::Authority,
         Self::Target,
@@ -229,6 +234,7 @@ impl Tag {
         Self::BodyDigest,
         Self::Variant,
         Self::Scope,
+        Self::Question,
     ];
 }
 

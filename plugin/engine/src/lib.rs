@@ -17,7 +17,13 @@
 
 // What only a capability uses stays unused where that was not built.
 #![cfg_attr(
-    not(all(feature = "operators", feature = "maintenance", feature = "limits", feature = "pools")),
+    not(all(
+        feature = "operators",
+        feature = "maintenance",
+        feature = "limits",
+        feature = "pools",
+        feature = "llm"
+    )),
     allow(dead_code, unused_variables)
 )]
 
@@ -48,6 +54,8 @@ pub mod coding;
 pub mod credentials;
 pub mod freshness;
 pub mod key;
+#[cfg(feature = "llm")]
+pub mod llm;
 pub mod storability;
 pub mod tags;
 

@@ -4,6 +4,8 @@ pub mod effective;
 mod glob;
 pub mod hosts;
 mod matcher;
+#[cfg(feature = "llm")]
+mod models;
 
 pub use crate::config::{
     Admin, BodyKey, Breaker, By, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Limit,
@@ -13,6 +15,8 @@ pub use crate::config::{
 };
 #[cfg(feature = "pools")]
 pub use crate::config::{Admission, Pool, Until};
+#[cfg(feature = "llm")]
+pub use crate::config::{Llm, LlmCache, LlmCoalesce, LlmWhen};
 
 use std::time::Duration;
 
@@ -244,6 +248,10 @@ fn scope(namespace: &str, rule: &Rule) -> u64 {
     if *shadow {
         terms.push_str(" shadow");
     }
+    #[cfg(feature = "llm")]
+    if let Some(LlmCache { share, ignore, .. }) = rule.llm.as_ref().and_then(|llm| llm.cache.as_ref()) {
+        terms.push_str(&format!(" {share:?} {ignore:?}"));
+    }
     xxh3_64(terms.as_bytes())
 }
 
@@ -254,6 +262,8 @@ fn resolved(mut rule: Rule, limits: &[Limit]) -> Rule {
         let place_of = |name: &str| limits.iter().position(|limit| *limit.name == *name);
         rule.limited = rule.limits.iter().filter_map(|name| place_of(name)).collect();
     }
+    #[cfg(feature = "llm")]
+    models::set_terms(&mut rule);
     let Rule { tainting_headers, credential_headers, vary, key, .. } = &mut rule;
     let unkeyed = |name: &FieldName| !key.headers.contains(name);
     tainting_headers.retain(unkeyed);

@@ -4,6 +4,9 @@ pub use selvage_http::storability::{
     Asked, Refusal, is_bodiless, is_of_the_request, is_stored, is_understood, judge,
 };
 
+#[cfg(feature = "llm")]
+pub(crate) mod answers;
+
 use selvage_http::storability;
 
 use crate::cache_control::ResponseDirectives;
@@ -12,6 +15,15 @@ use crate::firewall::Vector;
 use crate::freshness::Lifetime;
 use crate::policy::Rule;
 use crate::vary::Vary;
+
+/// The directives that a response has for its rule.
+pub fn directives_of(response: Fields<'_>, rule: &Rule) -> ResponseDirectives {
+    #[cfg(feature = "llm")]
+    if let Some(directives) = answers::directives(rule) {
+        return directives;
+    }
+    ResponseDirectives::read(response, &rule.targeted)
+}
 
 /// Why the head of a response keeps it from the stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +34,9 @@ pub enum Unfit {
     Firewall(Vector),
     /// It is larger than any store takes.
     TooLarge,
+    /// The rule stores answers of language models, and it is none.
+    #[cfg(feature = "llm")]
+    NoAnswer,
 }
 
 /// As [`judge`], and by what else decides when the head of a response has come: whether the origin made it, what it varies
@@ -45,6 +60,10 @@ pub fn judge_head(
     // What another filter or Envoy itself made, be it a redirect, says nothing about the origin's resource.
     if !by_origin() {
         return Err(Unfit::Refused(Refusal::Status));
+    }
+    #[cfg(feature = "llm")]
+    if rule.stores_answers() && !answers::is_answer(response) {
+        return Err(Unfit::NoAnswer);
     }
     let names = match Vary::parse(response) {
         Vary::None => Vec::new(),

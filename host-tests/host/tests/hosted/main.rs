@@ -11,6 +11,7 @@ mod failing;
 mod hostile;
 mod informing;
 mod leasing;
+mod llm;
 mod pooled;
 mod purging;
 mod recasting;

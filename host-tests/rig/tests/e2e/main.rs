@@ -26,6 +26,7 @@ mod invalidation;
 mod isolation;
 mod keys;
 mod limits;
+mod llm;
 mod maintenance;
 mod memory;
 mod metrics;

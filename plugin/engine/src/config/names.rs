@@ -84,6 +84,13 @@ pub(super) fn targeted(text: &str) -> Option<FieldName> {
     field(text).filter(|name| **name != *b"cache-control")
 }
 
+pub(super) const MEMBER: &str = "the name of a member, 1 to 128 printable ASCII characters";
+
+/// The name of a member of a JSON body.
+pub(super) fn member(text: &str) -> Option<Box<str>> {
+    (bounded(text, NAME_CHARS) && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))).then(|| text.into())
+}
+
 pub(super) const COOKIE: &str = "a cookie name of 1 to 128 token characters (RFC 6265 §4.1.1)";
 
 pub(super) fn cookie(text: &str) -> Option<Box<[u8]>> {

@@ -20,6 +20,8 @@ pub(crate) mod key;
 pub(crate) mod kinds;
 pub(crate) mod limits;
 pub(crate) mod lists;
+#[cfg(feature = "llm")]
+pub(crate) mod llm;
 #[cfg(feature = "maintenance")]
 pub(crate) mod maintenance;
 pub(crate) mod nested;

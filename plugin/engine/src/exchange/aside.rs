@@ -5,6 +5,8 @@
 
 #[cfg(feature = "pools")]
 use super::admitting::{Admitting, Queued};
+#[cfg(feature = "llm")]
+use super::answering::Answering;
 #[cfg(feature = "operators")]
 use super::explaining::Explaining;
 #[cfg(feature = "limits")]
@@ -14,6 +16,8 @@ use super::{Added, Directive, Event, State};
 use crate::cache::FillEnd;
 use crate::cache::{Cache, Moment};
 use crate::fields::Fields;
+#[cfg(feature = "llm")]
+use crate::llm::Question;
 use crate::policy::{Policy, Rule};
 use crate::request::Request;
 #[cfg(feature = "limits")]
@@ -41,6 +45,9 @@ struct Kept {
     /// Limits count it if it goes to the origin.
     #[cfg(feature = "limits")]
     counted: Option<Box<Counted>>,
+    /// It asks a language model, and the answer may be stored.
+    #[cfg(feature = "llm")]
+    answering: Option<Box<Answering>>,
 }
 
 /// A request that limits count if it goes to the origin.
@@ -86,6 +93,22 @@ impl Aside {
                 self.kept.get_or_insert_default().counted = Some(Box::new(counted));
             }
         }
+    }
+
+    /// It asks a language model.
+    #[cfg(feature = "llm")]
+    pub(super) fn asks(&mut self, question: Question) {
+        self.kept.get_or_insert_default().answering = Some(Box::new(Answering::of(question)));
+    }
+
+    /// What becomes of the state of a request whose answer has ended.
+    #[inline]
+    pub(super) fn judge(&mut self, state: State, cache: &mut Cache, moment: &mut Moment<'_>) -> State {
+        #[cfg(feature = "llm")]
+        if let Some(answering) = self.kept.as_mut().and_then(|kept| kept.answering.as_mut()) {
+            return answering.judge(state, cache, moment);
+        }
+        state
     }
 
     /// It has waited on its way to the origin: the limits are asked again.
@@ -174,6 +197,10 @@ impl Aside {
 impl Kept {
     #[inline(never)]
     fn hear(&mut self, event: &Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
+        #[cfg(feature = "llm")]
+        if let Some(answering) = &mut self.answering {
+            answering.hear(event);
+        }
         #[cfg(feature = "limits")]
         if let Some(limited) = &mut self.limited {
             match event {
@@ -199,6 +226,8 @@ impl Kept {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
+        #[cfg(feature = "llm")]
+        let (state, directive) = (state, self.ask(directive));
         #[cfg(feature = "limits")]
         let (state, directive) = self.count(state, directive, cache, moment);
         #[cfg(feature = "pools")]
@@ -209,6 +238,17 @@ impl Kept {
         #[cfg(feature = "limits")]
         let (state, directive) = (state, self.tell(directive, cache));
         (state, directive)
+    }
+
+    /// What a request to a language model is on its way there.
+    #[cfg(feature = "llm")]
+    fn ask(&self, mut directive: Directive) -> Directive {
+        if let (Some(_), Directive::Forward(edits)) = (&self.answering, &mut directive)
+            && !edits.contains(&Answering::EDIT)
+        {
+            edits.push(Answering::EDIT);
+        }
+        directive
     }
 
     /// Asks the limits that count what goes to the origin.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::aside::Aside;
-use super::awaiting_body::AwaitingBody;
+use super::awaiting_body::{AwaitingBody, Reading};
 #[cfg(feature = "operators")]
 use super::explaining::Explaining;
 #[cfg(feature = "limits")]
@@ -100,13 +100,18 @@ pub(super) fn begin(
             let why = (Forward::Bypass, Some(Detail::WaitingLimit));
             stay_out(&request, rule_index, why, preconditions(&request, rule), cache, moment)
         }
-        Some(body) if body_keyed && request.has_body => {
-            let waiting = AwaitingBody::new(head, rule_index, body, moment.now);
+        Some(_) if body_keyed && request.has_body => {
+            let Some(reading) = Reading::of(&request, rule) else {
+                return (State::Relaying, Directive::Pass);
+            };
+            let waiting = AwaitingBody::new(head, rule_index, reading, moment.now);
             (State::AwaitingBody(Box::new(waiting)), Directive::AwaitBody)
         }
         _ => {
             let empty = BodyPart::Inline(Vec::new());
-            let keyed = keyed(&request, rule_index, rule, body_keyed.then_some(&empty), cache, moment);
+            let fetch = Fetch::Undecided { waited: 0, since: None };
+            let body = body_keyed.then_some(&empty);
+            let keyed = keyed(&request, (rule_index, rule), body, fetch, cache, moment);
             if !matches!(keyed.1, Directive::Respond(_)) {
                 aside.may_go(&request, (rule_index, rule), &head, &policy, moment);
             }
@@ -118,9 +123,9 @@ pub(super) fn begin(
 /// A request whose key is complete. Its plan lacks the head.
 pub(super) fn keyed(
     request: &Request<'_>,
-    rule_index: usize,
-    rule: &Rule,
+    (rule_index, rule): (usize, &Rule),
     body: Option<&BodyPart>,
+    fetch: Fetch,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
@@ -135,8 +140,7 @@ pub(super) fn keyed(
         cache.stats.sample("duration_us", "key", took);
     }
     let keyed = LookupRequest { request, rule_index, rule, key: &key, hash, changed, sampled };
-    let result =
-        settle(&keyed, RemoteUse::Possible, Fetch::Undecided { waited: 0, since: None }, cache, moment);
+    let result = settle(&keyed, RemoteUse::Possible, fetch, cache, moment);
     if cache.stats.is_noted() {
         let answered = match &result.0 {
             State::Forwarding(plan) => matches!(plan.would, Some(Would::Answer(_))),

@@ -166,7 +166,7 @@ impl Plan {
 
     /// Whether a response forbids to be stored by what the origin says, whatever the request says.
     fn forbids(&self, status: u16, head: Fields<'_>, rule: &Rule, now: Timestamp) -> bool {
-        let directives = ResponseDirectives::read(head, &rule.targeted);
+        let directives = storability::directives_of(head, rule);
         let lifetime = || freshness::lifetime(status, head, &directives, rule, now);
         let asked = Asked { no_store: false, ..self.asked };
         storability::judge(asked, status, head, &directives, rule, lifetime).is_err()
@@ -210,7 +210,7 @@ impl Plan {
         moment: &mut Moment<'_>,
     ) -> Result<Box<Storing>, (Box<Self>, Detail)> {
         let now = moment.now;
-        let directives = ResponseDirectives::read(head, &rule.targeted);
+        let directives = storability::directives_of(head, rule);
         let vary = match self.judge(status, head, &directives, rule, cache, moment) {
             Ok(names) => names,
             Err(detail) => return Err((self, detail)),

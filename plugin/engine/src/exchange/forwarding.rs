@@ -8,11 +8,11 @@ use super::validating::Validated;
 use super::{Directive, Plan, Purpose, Role, State};
 use crate::breaker::CallResult;
 use crate::cache::{AnsweredBy, Cache, Extent, FillEnd, Moment};
-use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Outcome, Ttl};
 use crate::fields::{Fields, content_length, status_of};
 use crate::freshness::Freshness;
 use crate::policy::{Policy, Rule};
+use crate::storability;
 use crate::store::response::StoredResponse;
 use crate::validation;
 
@@ -51,7 +51,7 @@ impl Plan {
                 }
             }
             Some(Would::Wait) => {
-                let directives = ResponseDirectives::read(head, &rule.targeted);
+                let directives = storability::directives_of(head, rule);
                 let judged = self.judge(status, head, &directives, rule, cache, moment);
                 outcome.detail = judged.err();
                 let word = if outcome.detail.is_none() { "collapsed" } else { "miss" };

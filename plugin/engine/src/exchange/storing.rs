@@ -31,6 +31,8 @@ pub(super) struct Storing {
     /// Fields that select it.
     names: Vec<Box<[u8]>>,
     generate_etag: bool,
+    /// It is not known yet to be complete, whatever its framing says.
+    unjudged: bool,
 }
 
 impl Storing {
@@ -75,7 +77,15 @@ impl Storing {
             outlives: Outlives::default(),
         };
         let generate_etag = rule.etag == Etag::Generate && status == 200 && !response.has_validator();
-        Ok(Box::new(Self { plan, response, body, expected, names, generate_etag }))
+        let unjudged = rule.stores_answers();
+        Ok(Box::new(Self { plan, response, body, expected, names, generate_etag, unjudged }))
+    }
+
+    /// It is complete by what it says, and has these tags too.
+    #[cfg(feature = "llm")]
+    pub(super) fn complete(&mut self, tags: &[u64]) {
+        self.unjudged = false;
+        self.response.tags = crate::tags::union(&self.response.tags, tags);
     }
 
     /// The head has come, and others wait for the body, here and in other Envoys.
@@ -87,7 +97,8 @@ impl Storing {
         moment: &mut Moment<'_>,
     ) {
         let Some(id) = self.plan.leads else { return };
-        let bound = if is_stream(head) { Duration::ZERO } else { rule.coalesce.body_wait };
+        let waits = !is_stream(head) || rule.stores_answers();
+        let bound = if !waits { Duration::ZERO } else { rule.coalesce.body_wait };
         let pace = Pace { since: moment.now, expected: self.expected, got: 0, bound };
         cache.body_begins(id, pace, self.plan.claim, moment);
     }
@@ -131,6 +142,7 @@ impl Storing {
             true => self.body.is_empty(),
             false => self.expected.is_none_or(|told| told == self.body.len()),
         };
+        let right = right && !self.unjudged;
         if !right {
             cache.stats.count("event", "incomplete");
             self.abandon(FillEnd::Abandoned, cache, moment);

@@ -4,7 +4,6 @@ use super::stored::{millis, names, note_stale_windows};
 use super::{Answer, Case, Explanation, Fact, Part, reasons, show, times};
 use crate::admission::asked;
 use crate::cache::{Cache, Moment};
-use crate::cache_control::ResponseDirectives;
 use crate::cache_status::Detail;
 use crate::coding::eligible::eligible;
 use crate::fields::{content_length, status_of};
@@ -25,7 +24,7 @@ pub(super) fn note(
     let Some(Answer { head, length, requested, by_origin }) = case.subject.response else { return };
     let (request, rule, now) = (case.subject.request, case.rule, moment.now);
     let status = status_of(head);
-    let directives = ResponseDirectives::read(head, &rule.targeted);
+    let directives = storability::directives_of(head, rule);
     let lifetime = freshness::lifetime(status, head, &directives, rule, now);
     let length = content_length(head).or(length);
     let lengths = (length, cache.largest_object());

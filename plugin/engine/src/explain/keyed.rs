@@ -6,6 +6,8 @@ use crate::cache_status::Detail;
 use crate::config::CREDENTIALS;
 use crate::key::canonical;
 use crate::key::{self, BodyKey, BodyPart, Changed, Tag, query};
+#[cfg(feature = "llm")]
+use crate::llm;
 use crate::policy::{Policy, Query, QueryOrder, Rule};
 use crate::request::Request;
 use crate::sized::read_sized;
@@ -31,15 +33,33 @@ pub(super) fn find(
             explanation.note(Part::Key, "body", text).flag("known", false);
             return Ok(None);
         };
+        #[cfg(feature = "llm")]
+        if let Some(mut reading) = llm::Reading::begin(request, rule) {
+            let question = reading.push(content).and_then(|()| reading.finish(request, rule));
+            body = Some(question.map_err(reasons::of_detail)?.part);
+            return Ok(Some(whole(request, rule_index, rule, body.as_ref(), policy, explanation)));
+        }
         let mut read = BodyKey::new(bounds.inline_bytes, bounds.max_bytes);
         read.push(content).map_err(|_| reasons::of_detail(Detail::RequestBodyTooLarge))?;
         body = Some(read.finish());
     }
+    Ok(Some(whole(request, rule_index, rule, body.as_ref(), policy, explanation)))
+}
+
+/// The key, with what there is to say of it.
+fn whole(
+    request: &Request<'_>,
+    rule_index: usize,
+    rule: &Rule,
+    body: Option<&BodyPart>,
+    policy: &Policy,
+    explanation: &mut Explanation,
+) -> Vec<u8> {
     let mut key = Vec::new();
     let scope = policy.scope(rule_index);
-    let changed = canonical(request, request.target, &rule.key, scope, body.as_ref(), &mut key);
+    let changed = canonical(request, request.target, &rule.key, scope, body, &mut key);
     note(request, rule, &key, changed, explanation);
-    Ok(Some(key))
+    key
 }
 
 /// Notes every part of a key, what the query lost on the way into it, and its hash.
@@ -87,6 +107,7 @@ fn described(tag: Tag, bytes: &[u8]) -> (&'static str, String) {
         Tag::Cookie => ("cookie", named()),
         Tag::BodyInline => ("body", format!("{} bytes as they are", bytes.len())),
         Tag::BodyDigest => ("body", "its SHA-256 digest and length".into()),
+        Tag::Question => ("body", "the digest of what it asks, and of who asks".into()),
         Tag::Variant => ("variant", format!("{} bytes of selecting fields", bytes.len())),
         Tag::Scope => {
             let scope = bytes.iter().rev().map(|byte| format!("{byte:02x}")).collect::<String>();

@@ -113,6 +113,36 @@ pub fn of_detail(detail: Detail) -> Reason {
             "RFC 6585 §4",
             "limits of the rule, or the quota, window and burst of the limit",
         ),
+        #[cfg(feature = "llm")]
+        Detail::OtherApi => (
+            "the rule stores answers of language models, and this is no POST with a body to a path of their API",
+            "",
+            "match of the rule, llm.api, or llm.cache: null",
+        ),
+        #[cfg(feature = "llm")]
+        Detail::AmbiguousJson => (
+            "the body is no JSON, or two readers could understand it differently: a member twice, half a character, 64 levels",
+            "RFC 8259 §4",
+            "the request with each member once, as UTF-8",
+        ),
+        #[cfg(feature = "llm")]
+        Detail::NotDeterministic => (
+            "the request has neither temperature 0 nor a seed, so the same question need not have the same answer",
+            "",
+            "llm.cache.when: \"all\", or the request with one of them",
+        ),
+        #[cfg(feature = "llm")]
+        Detail::Stateful => (
+            "the request takes part in what the provider keeps: a conversation, a container or a job in the background",
+            "",
+            "the request without conversation, container and background",
+        ),
+        #[cfg(feature = "llm")]
+        Detail::NoAnswer => (
+            "the response is neither JSON nor a stream of events, or has a Content-Encoding or no body",
+            "",
+            "an answer of the API, as it is, at the origin",
+        ),
         #[cfg(feature = "maintenance")]
         Detail::Maintenance => (
             "the rule answers 503 within a window of time",

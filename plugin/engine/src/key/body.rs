@@ -27,6 +27,8 @@ pub enum BodyPart {
         /// Its length in bytes.
         length: u64,
     },
+    /// The digest of what a language model is asked, and of who asks.
+    Question([u8; 32]),
 }
 
 /// The body is longer than a keyed body may be; the request passes through.

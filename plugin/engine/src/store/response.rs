@@ -237,12 +237,21 @@ pub fn storable_fields(response: Fields<'_>, received: Timestamp, rule: &Rule) -
         .filter(|(name, _)| !crate::storability::is_kept_out(name, response))
         .filter(|(name, _)| with_set_cookie || *name != b"set-cookie")
         .filter(|(name, _)| !rule.tags.strips(name))
+        .filter(|(name, _)| !is_of_the_account(name, rule))
         .collect();
     if response.get(b"date").is_none() {
         block.push(b"date", received.to_http_date().as_bytes());
     }
     block.shrink_to_fit();
     block
+}
+
+/// Whether a field says on whose account a language model was asked.
+fn is_of_the_account(name: &[u8], rule: &Rule) -> bool {
+    #[cfg(feature = "llm")]
+    return rule.stores_answers() && crate::storability::answers::is_of_the_account(name);
+    #[cfg(not(feature = "llm"))]
+    false
 }
 
 /// How long a stale response with a validator is kept, for a 304 to bring it back to life.

@@ -40,6 +40,8 @@ mod leasing;
 mod lessons;
 #[cfg(feature = "limits")]
 mod limits;
+#[cfg(feature = "llm")]
+mod llm;
 #[cfg(feature = "maintenance")]
 mod maintenance;
 mod metrics;

@@ -19,6 +19,9 @@ pub struct Summary {
     pub temperature_zero: bool,
     /// `seed` is given, and not `null`.
     pub seed: bool,
+    /// It takes part in something that the provider keeps: `conversation`, `container`, or `background`. The same request is
+    /// not the same question then.
+    pub stateful: bool,
     /// The shape of `input`.
     pub input: Input,
     /// Length of the body.
@@ -78,6 +81,7 @@ enum Place {
     Answers,
     Temperature,
     Seed,
+    State,
     Input,
 }
 
@@ -91,6 +95,7 @@ impl Place {
             b"n" | b"best_of" => Self::Answers,
             b"temperature" => Self::Temperature,
             b"seed" => Self::Seed,
+            b"conversation" | b"container" | b"background" => Self::State,
             b"input" => Self::Input,
             _ => Self::Elsewhere,
         }
@@ -134,7 +139,7 @@ impl Reader {
     fn value(&mut self, kind: Kind) {
         let summary = &mut self.summary;
         match (self.depth, self.top, kind) {
-            (1, _, Kind::Text | Kind::Number) if self.overflow => {}
+            (1, place, Kind::Text | Kind::Number) if self.overflow && place != Place::State => {}
             (1, Place::Model, Kind::Text) => {
                 summary.model = std::str::from_utf8(&self.scalar).ok().map(Box::from);
             }
@@ -150,6 +155,7 @@ impl Reader {
                 summary.temperature_zero = whole(&self.scalar) == Some(0);
             }
             (1, Place::Seed, _) => summary.seed = kind != Kind::Null,
+            (1, Place::State, _) => summary.stateful |= !matches!(kind, Kind::Null | Kind::False),
             _ => {}
         }
     }

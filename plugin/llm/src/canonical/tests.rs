@@ -216,6 +216,7 @@ fn what_a_request_asks_for_is_seen_while_it_passes() {
         answers: 3,
         temperature_zero: true,
         seed: false,
+        stateful: false,
         input: Input::Absent,
         bytes: body.len() as u64,
     };
@@ -226,6 +227,23 @@ fn what_a_request_asks_for_is_seen_while_it_passes() {
             canonical.push(chunk).unwrap();
         }
         assert_eq!(canonical.finish().unwrap().summary, wanted);
+    }
+}
+
+#[test]
+fn a_request_is_stateful_if_it_takes_part_in_what_the_provider_keeps() {
+    for body in [
+        r#"{"conversation":{"id":"c","background":false}}"#,
+        r#"{"conversation":"c"}"#,
+        r#"{"background":true,"container":null}"#,
+        r#"{"container":"x","conversation":null}"#,
+    ] {
+        assert!(summary(body).stateful, "{body}");
+    }
+    let long = format!(r#"{{"conversation":"{}"}}"#, "c".repeat(300));
+    assert!(summary(&long).stateful);
+    for body in [r#"{"conversation":null,"background":false}"#, r#"{"messages":[{"conversation":"c"}]}"#] {
+        assert!(!summary(body).stateful, "{body}");
     }
 }
 

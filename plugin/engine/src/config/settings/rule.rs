@@ -7,6 +7,8 @@ use super::freshness::{Stale, Ttl};
 use super::key::Key;
 use super::kinds::{Words, switch, text, whole, word};
 use super::lists::{CREDENTIALS, TAINTING, all};
+#[cfg(feature = "llm")]
+use super::llm::Llm;
 #[cfg(feature = "maintenance")]
 use super::maintenance::Maintenance;
 use super::nested::{ascending, given, list, nullable, object, required};
@@ -94,6 +96,9 @@ pub struct Rule {
     /// The names of the limits that hold for its requests. Default: none.
     #[cfg(feature = "limits")]
     pub limits: Vec<Box<str>>,
+    /// What is done with requests to language models. Default: nothing.
+    #[cfg(feature = "llm")]
+    pub llm: Option<Llm>,
     /// When every request is answered with 503. Default: never.
     #[cfg(feature = "maintenance")]
     pub maintenance: Option<Maintenance>,
@@ -157,6 +162,9 @@ section! {
         #[cfg(feature = "limits")]
         limits = Vec::new(), list(Empty, text::<LimitName>()),
             "The names of those `limits` that hold for the requests; the first that refuses answers.";
+        #[cfg(feature = "llm")]
+        llm = None, nullable(object()),
+            "What is done with requests to language models; `null`: nothing.";
         #[cfg(feature = "maintenance")]
         maintenance = None, nullable(object()),
             "Every request is answered with 503 and `Retry-After` within a window of time; `{}`: now, without end.";
@@ -173,6 +181,15 @@ impl Rule {
     /// Whether nothing at all is done to the responses that pass.
     pub(crate) const fn is_unseen(&self) -> bool {
         self.bypass && !self.cache_status
+    }
+
+    /// Whether it stores answers of language models, and nothing else.
+    #[inline]
+    pub(crate) const fn stores_answers(&self) -> bool {
+        #[cfg(feature = "llm")]
+        return matches!(&self.llm, Some(Llm { cache: Some(_), .. }));
+        #[cfg(not(feature = "llm"))]
+        false
     }
 
     /// Whether clients do not get the fields that name a response's tags.

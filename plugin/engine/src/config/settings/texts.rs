@@ -50,6 +50,7 @@ forms! {
     Variable: Box<str>, names::VARIABLE, names::variable, "^[A-Za-z_][A-Za-z0-9_]*$", NAME_CHARS, "name";
     Field: FieldName, names::FIELD, names::field, TOKEN, NAME_CHARS, "field names";
     Targeted: FieldName, names::TARGETED, names::targeted, TOKEN, NAME_CHARS, "field names";
+    Member: Box<str>, names::MEMBER, names::member, "^[ -~]+$", NAME_CHARS, "member names";
     Cookie: Box<[u8]>, names::COOKIE, names::cookie, TOKEN, NAME_CHARS, "cookie names";
     Method: Box<[u8]>, names::METHOD, names::method, METHOD, NAME_CHARS, "methods";
     BodyMethod: Box<[u8]>, names::BODY_METHOD, names::body_method, METHOD, NAME_CHARS, "methods";

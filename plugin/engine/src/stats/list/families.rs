@@ -90,6 +90,16 @@ pub const FAMILIES: &[Family] = &[
             "overload",
             #[cfg(feature = "limits")]
             "limited",
+            #[cfg(feature = "llm")]
+            "other-api",
+            #[cfg(feature = "llm")]
+            "ambiguous-json",
+            #[cfg(feature = "llm")]
+            "not-deterministic",
+            #[cfg(feature = "llm")]
+            "stateful",
+            #[cfg(feature = "llm")]
+            "no-answer",
             #[cfg(feature = "maintenance")]
             "maintenance",
             #[cfg(feature = "teapot")]
@@ -136,6 +146,17 @@ pub const FAMILIES: &[Family] = &[
         words: &["full", "memory", "waited", "displaced"],
         meaning: "The same requests by the reason: the queue was `full`, those who wait keep as many bytes as they may \
                   (`worker.waiting_bytes`), they had `waited` enough, or made way for others (`displaced`).",
+    },
+    #[cfg(feature = "llm")]
+    Family {
+        name: "llm_answers",
+        kind: Counter,
+        unit: "responses",
+        labels: &["result"],
+        words: &["complete", "cut", "error", "refused", "unfinished", "unreadable"],
+        meaning: "Answers of language models that were to be stored, by how they ended. Only those that are `complete` are stored: not \
+                  those that were `cut`, tell of an `error`, were `refused` by a content filter, are `unfinished` for another reason, or \
+                  have something in them that cannot be read.",
     },
     #[cfg(feature = "limits")]
     Family {

@@ -1,0 +1,88 @@
+//! Answers of language models through the release module: bodies that come in parts, on the way there and back.
+
+use selvage_host::{Gateway, OriginResponse};
+
+use crate::{assert_forwarded, assert_hit, cache_status};
+
+const RULE: &str = r#"{"rules":[{"name":"chat","llm":{"api":"openai","cache":{}}}]}"#;
+const PATH: &str = "/v1/chat/completions";
+const QUESTION: &str = r#"{"model":"m","seed":1,"stream":true,"messages":[{"role":"user","content":"Hi"}]}"#;
+const STREAM: &str = concat!(
+    ": ping\n\ndata: {\"model\":\"m-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hello\"}}]}\r\n\r\n",
+    "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
+);
+
+fn events() -> OriginResponse {
+    OriginResponse::status(200)
+        .header("content-type", "text/event-stream")
+        .header("cache-control", "no-store")
+        .header("set-cookie", "a=1")
+}
+
+fn gateway() -> Gateway {
+    let whole = |_: &_| events().chunk(STREAM);
+    Gateway::with(RULE).workers(2).shows_bodies().origin(whole).start()
+}
+
+#[test]
+fn a_stream_comes_again_byte_for_byte_in_every_worker_however_both_bodies_were_cut() {
+    for cut in (0..STREAM.len()).step_by(7) {
+        let gateway = gateway();
+        let (head, tail) = STREAM.split_at(cut);
+        gateway.origin().next(events().chunk(head).chunk(tail));
+        let (begin, end) = QUESTION.split_at(cut % QUESTION.len());
+        let first = gateway.post(PATH).header("accept-encoding", "gzip").body(begin).body(end).send(0);
+        assert_forwarded(&first, "uri-miss");
+        assert!(cache_status(&first).contains("stored"));
+        assert_eq!(first.text(), STREAM);
+        assert_eq!(gateway.origin().requests()[0].header("accept-encoding"), None);
+        for worker in [0, 1] {
+            let again = gateway.post(PATH).body(QUESTION).send(worker);
+            assert_hit(&again, STREAM);
+            assert_eq!(again.header("content-type").as_deref(), Some("text/event-stream"));
+            assert_eq!(again.header("set-cookie"), None);
+        }
+        assert_eq!(gateway.origin().fetches(), 1);
+    }
+}
+
+#[test]
+fn what_is_cut_and_what_breaks_off_is_not_stored() {
+    let gateway = gateway();
+    let cut = STREAM.strip_suffix("data: [DONE]\n\n").expect("its end");
+    for response in [
+        events().chunk(cut),
+        events().chunk(cut).trailer("t", "1"),
+        events().chunk(STREAM.split_at(60).0).chunk("x").reset_after(1),
+        events().chunk("data: {\"error\":{\"message\":\"busy\"}}\n\ndata: [DONE]\n\n"),
+    ] {
+        gateway.origin().next(response);
+        gateway.post(PATH).body(QUESTION).send(0);
+    }
+    assert_eq!(gateway.origin().fetches(), 4);
+    assert_forwarded(&gateway.post(PATH).body(QUESTION).send(0), "uri-miss");
+    assert_hit(&gateway.post(PATH).body(QUESTION).send(1), STREAM);
+    // Of two clients each has an answer of its own.
+    assert_forwarded(
+        &gateway.post(PATH).header("authorization", "Bearer b").body(QUESTION).send(0),
+        "uri-miss",
+    );
+    gateway.node().tick();
+    let counted = |word: &str| gateway.metric(&format!("selvage.llm_answers.{word}"));
+    assert_eq!([counted("complete"), counted("cut"), counted("error")], [Some(2), Some(2), Some(1)]);
+}
+
+#[test]
+fn a_request_that_is_not_for_the_cache_goes_on_as_it_came() {
+    let gateway = gateway();
+    for (body, word) in [
+        (QUESTION.replace("\"seed\":1,", ""), "not-deterministic"),
+        (QUESTION.replace("\"seed\":1", "\"seed\":1,\"seed\":2"), "ambiguous-json"),
+        (QUESTION.replace("\"seed\":1", "\"seed\":1,\"conversation\":\"c\""), "stateful"),
+    ] {
+        let (begin, end) = body.split_at(20);
+        let passed = gateway.post(PATH).body(begin).body(end).send(0);
+        assert!(cache_status(&passed).contains(&format!("detail={word}")), "{}", cache_status(&passed));
+        assert_eq!(passed.text(), STREAM);
+    }
+}

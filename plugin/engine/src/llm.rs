@@ -1,0 +1,120 @@
+//! What a request asks a language model, and whether it takes part in the cache.
+
+use std::rc::Rc;
+
+use selvage_llm::canonical::Canonical;
+use selvage_llm::formats::{Api, Body};
+use sha2::{Digest, Sha256};
+
+use crate::cache_status::Detail;
+use crate::fields::same_name;
+use crate::key::BodyPart;
+use crate::policy::{Cookies, LlmCache, LlmCoalesce, LlmWhen, Rule};
+use crate::request::Request;
+
+/// A request's body that is being read.
+pub(crate) struct Reading {
+    api: Api,
+    canonical: Canonical,
+    length: usize,
+    max: usize,
+}
+
+/// What a request asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) api: Api,
+    /// The model that it names.
+    pub(crate) model: Option<Box<str>>,
+    /// In which form it wants the answer.
+    pub(crate) form: Body,
+    /// Others may wait for its answer.
+    pub(crate) is_shared: bool,
+    /// What the key has of it, and of who asks.
+    pub(crate) part: BodyPart,
+}
+
+/// Which API a request is for, if its rule stores the answers.
+pub(crate) fn api_of(request: &Request<'_>, rule: &Rule) -> Option<Api> {
+    let llm = rule.llm.as_ref()?;
+    let posts = request.method == b"POST" && request.has_body;
+    if posts { llm.api.api(request.path()) } else { None }
+}
+
+impl Reading {
+    /// For a request with nothing of its body yet; `None` if its rule stores no answers to it.
+    pub(crate) fn begin(request: &Request<'_>, rule: &Rule) -> Option<Self> {
+        let cache = cache_of(rule)?;
+        let api = api_of(request, rule)?;
+        let max = rule.key.body.as_ref().map_or(0, |body| body.max_bytes);
+        Some(Self { api, canonical: Canonical::new(Rc::from(cache.ignored(api))), length: 0, max })
+    }
+
+    /// Bytes that it keeps of the body.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.canonical.kept_bytes()
+    }
+
+    /// Takes in the next bytes.
+    ///
+    /// # Errors
+    /// Why the request passes by.
+    pub(crate) fn push(&mut self, chunk: &[u8]) -> Result<(), Detail> {
+        self.length = self.length.saturating_add(chunk.len());
+        if self.length > self.max {
+            return Err(Detail::RequestBodyTooLarge);
+        }
+        self.canonical.push(chunk).map_err(|_| Detail::AmbiguousJson)
+    }
+
+    /// The body has ended.
+    ///
+    /// # Errors
+    /// Why the request passes by.
+    pub(crate) fn finish(self, request: &Request<'_>, rule: &Rule) -> Result<Question, Detail> {
+        let Some(cache) = cache_of(rule) else { return Err(Detail::OtherApi) };
+        let read = self.canonical.finish().map_err(|_| Detail::AmbiguousJson)?;
+        let summary = read.summary;
+        if summary.stateful {
+            return Err(Detail::Stateful);
+        }
+        let deterministic = self.api == Api::Embeddings || summary.is_deterministic();
+        if cache.when == LlmWhen::Deterministic && !deterministic {
+            return Err(Detail::NotDeterministic);
+        }
+        let is_shared = match cache.coalesce {
+            LlmCoalesce::Json => !summary.stream,
+            LlmCoalesce::All => true,
+            LlmCoalesce::None => false,
+        };
+        let part = BodyPart::Question(keyed(read.digest, request, rule, cache));
+        let form = if summary.stream { Body::Events } else { Body::Json };
+        Ok(Question { api: self.api, form, model: summary.model, is_shared, part })
+    }
+}
+
+/// The digest of a question together with that of who asks: nobody finds by a key who that was.
+fn keyed(question: [u8; 32], request: &Request<'_>, rule: &Rule, cache: &LlmCache) -> [u8; 32] {
+    let counts = |name: &[u8]| {
+        let named = |listed: &[Box<[u8]>]| listed.iter().any(|one| same_name(one, name));
+        let by_cookie = name == b"cookie" && rule.cookies != Cookies::Ignore;
+        by_cookie
+            || match &cache.share {
+                Some(share) => named(share),
+                None => name == b"authorization" || named(&rule.credential_headers),
+            }
+    };
+    let mut digest = Sha256::new();
+    digest.update(question);
+    for (name, value) in request.fields.iter().filter(|(name, _)| counts(name)) {
+        for part in [name, value] {
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+    }
+    digest.finalize().into()
+}
+
+fn cache_of(rule: &Rule) -> Option<&LlmCache> {
+    rule.llm.as_ref()?.cache.as_ref()
+}
