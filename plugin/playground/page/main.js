@@ -31,7 +31,7 @@ let soon = 0, keepsSoon = 0
 function changed() {
   say('')
   clearTimeout(soon)
-  soon = setTimeout(drawPlayed, 60)
+  soon = setTimeout(() => { soon = 0; drawPlayed() }, 60)
 }
 
 function keepSoon() {

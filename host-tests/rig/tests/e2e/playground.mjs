@@ -18,12 +18,8 @@ const enter = async (browser, fragment = '') => {
 
 /** Does something and waits until the page has played anew. */
 const then = async (browser, what) => {
-  await browser.evaluate("document.getElementById('verdict').dataset.before = '1'")
   await what()
-  // The list of steps is made anew each time.
-  const before = "document.querySelector('#steps li').dataset"
-  await browser.evaluate(`${before}.before = '1'`)
-  await browser.until(`${before}.before !== '1'`)
+  await browser.until('soon === 0')
 }
 
 /** Types into a field and waits until the page has played anew. */
