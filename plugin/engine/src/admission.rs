@@ -49,8 +49,10 @@ pub(crate) fn stays_out(request: &mut Request<'_>, rule: &Rule) -> Result<bool, 
     let body_keyed =
         rule.key.body.as_ref().is_some_and(|body| body.methods.iter().any(|m| **m == *request.method));
     #[cfg(feature = "llm")]
-    if rule.stores_answers() && crate::llm::api_of(request, rule).is_none() {
-        return bypass(Detail::OtherApi);
+    if rule.stores_answers()
+        && let Some(detail) = crate::llm::stays_out(request, rule)
+    {
+        return bypass(detail);
     }
     if !body_keyed && !matches!(request.method_kind(), MethodKind::Get | MethodKind::Head) {
         return Err((Forward::Method, None));

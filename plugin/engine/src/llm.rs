@@ -7,7 +7,7 @@ use selvage_llm::formats::{Api, Body};
 use sha2::{Digest, Sha256};
 
 use crate::cache_status::Detail;
-use crate::fields::same_name;
+use crate::fields::{content_length, same_name};
 use crate::key::BodyPart;
 use crate::policy::{Cookies, LlmCache, LlmCoalesce, LlmWhen, Rule};
 use crate::request::Request;
@@ -41,13 +41,27 @@ pub(crate) fn api_of(request: &Request<'_>, rule: &Rule) -> Option<Api> {
     if posts { llm.api.api(request.path()) } else { None }
 }
 
+/// Why a request under a rule that stores answers is none that could have one, as far as its head tells.
+pub(crate) fn stays_out(request: &Request<'_>, rule: &Rule) -> Option<Detail> {
+    if api_of(request, rule).is_none() {
+        return Some(Detail::OtherApi);
+    }
+    // One that is known to be too long is not held at all: the host would refuse it before its bound is passed here.
+    let too_long = content_length(request.fields).is_some_and(|length| length > longest(rule));
+    too_long.then_some(Detail::RequestBodyTooLarge)
+}
+
+fn longest(rule: &Rule) -> usize {
+    rule.key.body.as_ref().map_or(0, |body| body.max_bytes)
+}
+
 impl Reading {
     /// For a request with nothing of its body yet; `None` if its rule stores no answers to it.
     pub(crate) fn begin(request: &Request<'_>, rule: &Rule) -> Option<Self> {
         let cache = cache_of(rule)?;
         let api = api_of(request, rule)?;
-        let max = rule.key.body.as_ref().map_or(0, |body| body.max_bytes);
-        Some(Self { api, canonical: Canonical::new(Rc::from(cache.ignored(api))), length: 0, max })
+        let canonical = Canonical::new(Rc::from(cache.ignored(api)));
+        Some(Self { api, canonical, length: 0, max: longest(rule) })
     }
 
     /// Bytes that it keeps of the body.

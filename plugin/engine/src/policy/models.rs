@@ -33,5 +33,6 @@ pub(super) fn set_terms(rule: &mut Rule) {
 const VERSIONS: [&str; 5] =
     ["anthropic-version", "anthropic-beta", "openai-beta", "openai-organization", "openai-project"];
 
-/// Of a request's body, unless `key.body` says otherwise.
-const MAX_BODY: usize = 1 << 20;
+/// Of a request's body, unless `key.body` says otherwise. A part of it may be large too, and Envoy answers 413 where more
+/// than its `per_connection_buffer_limit_bytes`, 1 MiB, is held.
+const MAX_BODY: usize = 512 << 10;

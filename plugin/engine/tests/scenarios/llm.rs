@@ -320,7 +320,7 @@ fn a_request_that_is_not_for_the_cache_passes_and_says_why() {
         (all, format!("{}{}", "[".repeat(65), "]".repeat(65)), "ambiguous-json"),
         (all, QUESTION.replace("{\"model\"", "{\"conversation\":{\"id\":\"c\"},\"model\""), "stateful"),
         (all, QUESTION.replace("{\"model\"", "{\"background\":true,\"model\""), "stateful"),
-        (all, format!("\"{}\"", "x".repeat(1 << 20)), "request-body-too-large"),
+        (all, format!("\"{}\"", "x".repeat(512 << 10)), "request-body-too-large"),
     ];
     for (cache, body, word) in cases {
         let mut gateway = open(cache);
@@ -329,6 +329,10 @@ fn a_request_that_is_not_for_the_cache_passes_and_says_why() {
         }
         assert_eq!(gateway.counted(0, "detail", word), 2);
     }
+    // One that says so itself is not held at all.
+    let mut gateway = open("");
+    let flight = gateway.post(CHAT).header("content-length", "524289").chunk(QUESTION).leaves();
+    gateway.answers(flight, 0, json(ANSWER)).not_stored("request-body-too-large");
     for (cache, body) in [
         ("", QUESTION.replace("\"temperature\":0,", "\"seed\":7,")),
         (all, QUESTION.replace("\"temperature\":0,", "")),
