@@ -9,5 +9,5 @@ mod inspect;
 pub use artifact::{Error, artifact, guest, playground};
 pub use inspect::{Fault, Import, Malformed, Report, inspect};
 
-/// The module's size budget in bytes. The formats of language models are 100 KiB of it.
+/// The module's size budget in bytes. Language models are 70 KiB of it.
 pub const SIZE_BUDGET_BYTES: usize = 1800 * 1024;
