@@ -101,25 +101,32 @@ impl Reading {
             LlmCoalesce::All => true,
             LlmCoalesce::None => false,
         };
-        let part = BodyPart::Question(keyed(read.digest, request, rule, cache));
         let form = if summary.stream { Body::Events } else { Body::Json };
+        let part = BodyPart::Question(keyed((read.digest, form), request, rule, cache));
         Ok(Question { api: self.api, form, model: summary.model, is_shared, part })
     }
 }
 
 /// The digest of a question together with that of who asks: nobody finds by a key who that was.
-fn keyed(question: [u8; 32], request: &Request<'_>, rule: &Rule, cache: &LlmCache) -> [u8; 32] {
+fn keyed(
+    (question, form): ([u8; 32], Body),
+    request: &Request<'_>,
+    rule: &Rule,
+    cache: &LlmCache,
+) -> [u8; 32] {
     let counts = |name: &[u8]| {
         let named = |listed: &[Box<[u8]>]| listed.iter().any(|one| same_name(one, name));
         let by_cookie = name == b"cookie" && rule.cookies != Cookies::Ignore;
         by_cookie
             || match &cache.share {
                 Some(share) => named(share),
-                None => name == b"authorization" || named(&rule.credential_headers),
+                None => name == b"authorization" || named(&rule.credential_headers) || looks_secret(name),
             }
     };
     let mut digest = Sha256::new();
     digest.update(question);
+    // Whatever is ignored, an answer has the form that was asked for.
+    digest.update([u8::from(form == Body::Events)]);
     for (name, value) in request.fields.iter().filter(|(name, _)| counts(name)) {
         for part in [name, value] {
             digest.update((part.len() as u64).to_le_bytes());
@@ -127,6 +134,13 @@ fn keyed(question: [u8; 32], request: &Request<'_>, rule: &Rule, cache: &LlmCach
         }
     }
     digest.finalize().into()
+}
+
+/// Whether a field may say who asks, by its name, though nobody has listed it.
+fn looks_secret(name: &[u8]) -> bool {
+    let ends = |ending: &&[u8]| name.ends_with(ending);
+    [&b"-key"[..], b"-token", b"-auth", b"-authorization", b"-secret"].iter().any(ends)
+        && name != b"idempotency-key"
 }
 
 fn cache_of(rule: &Rule) -> Option<&LlmCache> {

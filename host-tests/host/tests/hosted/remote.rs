@@ -460,6 +460,26 @@ fn a_claim_that_could_not_be_taken_back_in_its_time_is_left_to_end_by_itself() {
 }
 
 #[test]
+fn what_was_invalidated_is_deleted_when_calls_can_be_made_again() {
+    let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
+    let (_, key) = record(&gateway, "/a");
+    gateway.refuse_callouts(true);
+    gateway.post("/a").body("change").send(0);
+    for _ in 0..3 {
+        gateway.advance(1);
+        gateway.tick();
+    }
+    gateway.refuse_callouts(false);
+    let deletion = format!("/DEL/{key}");
+    let found = (0..60).any(|_| {
+        gateway.advance(1);
+        gateway.tick();
+        calls(&gateway).iter().any(|call| call.path() == deletion)
+    });
+    assert!(found, "it was forgotten");
+}
+
+#[test]
 fn what_was_invalidated_is_deleted_however_late_if_what_takes_its_place_does_not_get_there() {
     let gateway = gateway_of(1, r#"{"remote":{"enabled":true}}"#);
     let (_, key) = record(&gateway, "/a");

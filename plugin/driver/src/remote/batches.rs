@@ -261,22 +261,12 @@ impl<H: Calls> Remote<H> {
             );
         }
         let mut told = Vec::new();
-        for Item { asked, kind, claim, over_invalid, task } in batch.items {
-            if kind.writes() {
-                match task {
-                    Some(task) => cache.requeue_remote_task(task),
-                    None if kind == Kind::Delete => {
-                        cache.requeue_remote_task(Task::Delete { hash: asked.hash, until: claim });
-                    }
-                    None => {
-                        cache.stats.count("remote", "dropped");
-                        if over_invalid {
-                            cache.requeue_remote_task(Task::invalidate(asked.hash));
-                        }
-                    }
-                }
+        for item in batch.items {
+            if item.kind.writes() {
+                put_back(item, cache);
                 continue;
             }
+            let asked = item.asked;
             let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
             let refused = admitted == Admit::Refused || now.since(asked.since) >= self.settings.timeout;
             let sent =
@@ -284,5 +274,20 @@ impl<H: Calls> Remote<H> {
             told.extend(sent.err().map(|asked| (asked, RemoteAnswer::Nothing)));
         }
         told
+    }
+}
+
+/// What was to be written waits again, as far as it is still known.
+pub(super) fn put_back(item: Item, cache: &mut Cache) {
+    let Item { asked: Asked { hash, .. }, kind, claim, over_invalid, task } = item;
+    match task {
+        Some(task) => cache.requeue_remote_task(task),
+        None if kind == Kind::Delete => cache.requeue_remote_task(Task::Delete { hash, until: claim }),
+        None => {
+            cache.stats.count("remote", "dropped");
+            if over_invalid {
+                cache.requeue_remote_task(Task::invalidate(hash));
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use selvage_engine::remote::queue::Task;
 use selvage_engine::remote::writes::{self, Reason, State as WriteState};
 use selvage_engine::time::Timestamp;
 
-use super::batches::Item;
+use super::batches::{Item, put_back};
 use super::gathering::TARGET_BYTES;
 use super::lookups::About;
 use super::{Asked, Asker, Pending, Remote};
@@ -51,14 +51,16 @@ impl<H: Calls> Remote<H> {
                 breakers.record(&self.settings.cluster, admitted, CallResult::Dropped, now);
                 break;
             }
-            self.write(tasks, admitted, breakers, cache, now);
+            if !self.write(tasks, admitted, breakers, cache, now) {
+                break;
+            }
         }
         for task in later.into_iter().rev() {
             cache.requeue_remote_task(task);
         }
     }
 
-    /// Sends tasks as one call.
+    /// Sends tasks as one call. `false` if it could not be made, and what is to be sent waits on.
     #[inline(never)]
     fn write(
         &mut self,
@@ -67,7 +69,7 @@ impl<H: Calls> Remote<H> {
         breakers: &mut Breakers<H>,
         cache: &mut Cache,
         now: Timestamp,
-    ) {
+    ) -> bool {
         let keys: Vec<String> =
             tasks.iter().map(|task| wire_key(&self.settings.prefix, task.hash())).collect();
         let records: Vec<Cow<'_, [u8]>> = tasks
@@ -106,7 +108,8 @@ impl<H: Calls> Remote<H> {
                 };
                 let sent = self.keep(self.dispatch(self.dialect.call(command), timeout), write);
                 self.writing += usize::from(sent);
-                sent
+                let unsent = || Item { task: Some(task.clone()), ..self.item_of(task.clone(), now) };
+                if sent { Ok(()) } else { Err(vec![unsent()]) }
             }
             _ => {
                 let call = self.dialect.call_all(&commands, false);
@@ -114,14 +117,18 @@ impl<H: Calls> Remote<H> {
                 drop(records);
                 cache.stats.count("remote", "batches");
                 let items = tasks.into_iter().map(|task| self.item_of(task, now)).collect();
-                self.send_batch(call, items, admitted, timeout, now).is_ok()
+                self.send_batch(call, items, admitted, timeout, now)
             }
         };
-        if sent {
-            cache.stats.add("stored_bytes", "remote", bytes as u64);
-        } else {
-            self.not_called(admitted, breakers, cache, now);
+        match sent {
+            Ok(()) => {
+                cache.stats.add("stored_bytes", "remote", bytes as u64);
+                return true;
+            }
+            Err(items) => items.into_iter().rev().for_each(|item| put_back(item, cache)),
         }
+        self.not_called(admitted, breakers, cache, now);
+        false
     }
 
     fn item_of(&self, task: Task, now: Timestamp) -> Item {

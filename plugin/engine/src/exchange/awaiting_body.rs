@@ -101,6 +101,9 @@ impl AwaitingBody {
         if let Err(detail) = self.key.push(chunk) {
             return pass(self.rule, detail, self.requested);
         }
+        if !cache.has_room_to_wait(self.kept_bytes()) {
+            return pass(self.rule, Detail::WaitingLimit, self.requested);
+        }
         if !end_of_stream {
             return (State::AwaitingBody(self), Directive::AwaitBody);
         }

@@ -176,7 +176,9 @@ impl FleetPool {
     ) -> bool {
         self.asking.retain(|key| *key != request.key);
         self.nodes = answer.nodes;
-        self.unserved = Some((request.key, awaited.saturating_sub(answer.granted)));
+        // Where nothing is left those who wait are refused, and ask no more.
+        let unserved = awaited.saturating_sub(answer.granted);
+        self.unserved = (answer.granted > 0).then_some((request.key, unserved));
         let rate = request.rate;
         let mut others_wait = false;
         self.change(request.key, &rate, now_ms, data, |stock| {

@@ -95,7 +95,10 @@ impl Queue {
     pub fn push(&mut self, mut task: Task) {
         let earlier = self.position(task.hash());
         if let Some(at) = earlier {
-            if matches!(task, Task::Delete { until: Some(_), .. }) {
+            if let Task::Delete { until: Some(later), .. } = task {
+                if let Some(Task::Delete { until: Some(until), .. }) = self.tasks.get_mut(at) {
+                    *until = later.max(*until);
+                }
                 return;
             }
             let ends_invalid = self.remove(at).is_some_and(|earlier| earlier.ends_invalid());
@@ -224,11 +227,14 @@ impl Queue {
             self.dropped += 1;
         }
         while self.tasks.len() >= self.most_entries.max(1) {
-            let least = self.tasks.iter().position(|task| !task.ends_invalid()).unwrap_or(0);
-            if self.remove(least).is_none() {
+            let least = self.tasks.iter().position(|task| !task.ends_invalid());
+            self.dropped += 1;
+            if least.is_none() && !task.ends_invalid() {
+                return None;
+            }
+            if self.remove(least.unwrap_or(0)).is_none() {
                 break;
             }
-            self.dropped += 1;
         }
         self.bytes = self.bytes.saturating_add(task.bytes());
         Some(task)
@@ -322,6 +328,15 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_later_claim_is_of_use_as_long_as_that() {
+        let mut queue = Queue::new(100, 10);
+        queue.push(claimed(1, 1_000));
+        queue.push(claimed(1, 5_000));
+        queue.push(claimed(1, 2_000));
+        assert_eq!(all(queue, 3_000), [claimed(1, 5_000)]);
+    }
+
+    #[test]
     fn the_end_of_a_claim_takes_no_place_of_a_record_or_of_an_invalidation() {
         let mut queue = Queue::new(100, 10);
         queue.push(record(1, 40));
@@ -356,6 +371,9 @@ mod tests {
         queue.push(record(4, 1));
         queue.push(invalidated(5));
         queue.push(invalidated(6));
+        queue.push(record(7, 1));
+        queue.push(claimed(8, 1_000));
+        assert_eq!((queue.len(), queue.take_dropped()), (3, 5));
         assert_eq!(all(queue, 0), [invalidated(1), invalidated(5), invalidated(6)]);
     }
 

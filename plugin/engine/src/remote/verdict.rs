@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::claim::Claim;
 use super::dialect::{Answer, DialectError, Kind};
+use super::writes;
 use crate::breaker::CallResult;
 use crate::store::record::RecordError;
 
@@ -16,6 +17,8 @@ pub struct Verdict {
     pub result: CallResult,
     /// A claim that was asked for is there, or may be: it is the request's to end.
     pub leaves_claim: bool,
+    /// It came to nothing for a reason that passes.
+    passes: bool,
 }
 
 impl Verdict {
@@ -29,7 +32,8 @@ impl Verdict {
             // What was not answered may be done all the same, or yet.
             Err(error) => (error.as_str(), !error.is_refusal()),
         };
-        Self { word, result: result_of(kind, answer, latency), leaves_claim }
+        let passes = answer.as_ref().is_err_and(writes::passes);
+        Self { word, result: result_of(kind, answer, latency), leaves_claim, passes }
     }
 
     /// Of a value that was read: as a claim, or (`None`) as a record.
@@ -44,13 +48,14 @@ impl Verdict {
             Err(RecordError::Unknown) => ("absent", success),
             Err(_) => ("malformed", CallResult::Failure),
         };
-        Self { word, result, leaves_claim: false }
+        Self { word, result, leaves_claim: false, passes: false }
     }
 
     /// Whether a deletion has to be sent again. What was invalidated must go, also from a store that could not be reached
-    /// for a moment, or that `refuses` deletions for now.
+    /// for a moment, or that `refuses` deletions for now, or cannot do them for reasons of its own.
     pub fn repeats_deletion(&self, refuses: bool) -> bool {
         match self.word {
+            _ if self.passes => true,
             "timeout" | "reset" | "unreachable" => true,
             "redis-error" | "unauthorized" => refuses,
             _ => false,
@@ -115,6 +120,10 @@ mod tests {
         assert!(!again(Err(refused()), false));
         assert!(again(Err(refused()), true));
         assert!(!again(Err(DialectError::Status(500)), true));
+        assert!(again(Err(DialectError::Status(503)), false));
+        for text in ["READONLY You can't write", "ERR READONLY", "LOADING Redis is loading", "MISCONF disk"] {
+            assert!(again(Err(DialectError::RedisError(text.to_owned())), false), "{text}");
+        }
     }
 
     #[test]

@@ -172,6 +172,20 @@ impl Reason {
     }
 }
 
+/// Whether a command that came to this may be done later: the store, or what stands before it, cannot for reasons of its own.
+pub fn passes(error: &DialectError) -> bool {
+    match error {
+        DialectError::RedisError(text) => {
+            let reason = Reason::of_text(text);
+            // A full store takes deletions.
+            reason.is_of_the_store() && reason != Reason::Oom
+                || text.trim_start_matches('-').starts_with("LOADING")
+        }
+        DialectError::Status(status) => matches!(status, 502..=504),
+        _ => false,
+    }
+}
+
 /// What the answer to a command says about writes: of which sort it is, and what became of it.
 ///
 /// A deletion that is done says nothing: a Redis that is full takes those. A claim that is refused for a reason of its own

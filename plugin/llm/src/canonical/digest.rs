@@ -2,7 +2,8 @@
 //!
 //! Every value comes to a *leaf*: a tag that tells its type, a length, and either the value itself if it is short or
 //! SHA-256 of it and its size. An array is the digest of its leaves in order, an object that of its names, each with its
-//! length, and leaves, sorted by name. A leaf is never the beginning of another, so no structure can be made to look like
+//! length, and leaves, sorted by name; below members that hold schemas in the order in which they are written, since models
+//! write their answers in that order. A leaf is never the beginning of another, so no structure can be made to look like
 //! another one.
 
 use std::rc::Rc;
@@ -25,6 +26,8 @@ pub(super) struct Digester {
     /// Where a number's normal form is made.
     normal: Vec<u8>,
     whole: Option<Leaf>,
+    /// The member of the top level that is being read holds schemas.
+    is_schema: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -68,6 +71,7 @@ impl Digester {
             number: Vec::new(),
             normal: Vec::new(),
             whole: None,
+            is_schema: false,
         }
     }
 
@@ -105,15 +109,27 @@ impl Digester {
         Ok(())
     }
 
-    /// An object has ended: its members, sorted.
+    /// The name of a member has ended.
+    fn name(&mut self) {
+        if let [Open::Object { name, .. }] = self.open.as_slice() {
+            let name = self.names.get(*name..).unwrap_or_default();
+            self.is_schema = SCHEMAS.iter().any(|known| known.as_bytes() == name);
+        }
+    }
+
+    /// An object has ended: its members, sorted unless their order matters.
     fn object(&mut self, before: usize, names_before: usize) -> Result<Leaf, Ambiguous> {
         let members = self.members.get(before..).unwrap_or_default();
         let names =
             members.iter().map(|member| self.names.get(member.name..member.name_end).unwrap_or_default());
         let top = self.open.is_empty();
+        let mut ordered = in_order(names)?;
+        if self.is_schema && !top {
+            ordered.sort_unstable_by_key(|(_, place)| *place);
+        }
         let mut digest = Sha256::new();
         let mut count = 0_u64;
-        for (name, place) in in_order(names)? {
+        for (name, place) in ordered {
             let Some(member) = members.get(place) else { continue };
             if top && self.ignore.iter().any(|ignored| ignored.as_bytes() == name) {
                 continue;
@@ -130,7 +146,10 @@ impl Digester {
 
     fn end(&mut self, kind: Kind) -> Result<(), Ambiguous> {
         let leaf = match kind {
-            Kind::Name => return Ok(()),
+            Kind::Name => {
+                self.name();
+                return Ok(());
+            }
             Kind::Text => self.text.leaf(),
             Kind::Number => {
                 self.normal.clear();
@@ -281,8 +300,22 @@ const LEAF: usize = 2 + 32 + 8;
 const DIGESTED: u8 = 255;
 /// In the place of a length that does not fit one byte.
 const LONG: u8 = 255;
+/// Members of the top level that hold schemas, by which a model orders what it writes, or texts that it is shown as they are.
+const SCHEMAS: [&str; 11] = [
+    "tools",
+    "functions",
+    "tool_choice",
+    "response_format",
+    "text",
+    "format",
+    "output_format",
+    "output_config",
+    "guided_json",
+    "json_schema",
+    "extra_body",
+];
 /// Of all objects that are open at once.
-const MAX_MEMBERS: usize = 32_768;
+const MAX_MEMBERS: usize = 4096;
 /// Bytes of their names.
 const MAX_NAMES: usize = 512 * 1024;
 /// Bytes of a number.

@@ -19,8 +19,8 @@ pub struct Summary {
     pub temperature_zero: bool,
     /// `seed` is given, and not `null`.
     pub seed: bool,
-    /// It takes part in something that the provider keeps: `conversation`, `container`, or `background`. The same request is
-    /// not the same question then.
+    /// It takes part in something that the provider keeps or does: `conversation`, `container`, `background`, or tools that are
+    /// not the client's own. The same request is not the same question then.
     pub stateful: bool,
     /// The shape of `input`.
     pub input: Input,
@@ -82,6 +82,7 @@ enum Place {
     Temperature,
     Seed,
     State,
+    Tools,
     Input,
 }
 
@@ -95,7 +96,10 @@ impl Place {
             b"n" | b"best_of" => Self::Answers,
             b"temperature" => Self::Temperature,
             b"seed" => Self::Seed,
-            b"conversation" | b"container" | b"background" => Self::State,
+            b"conversation" | b"container" | b"background" | b"mcp_servers" | b"web_search_options" => {
+                Self::State
+            }
+            b"tools" => Self::Tools,
             b"input" => Self::Input,
             _ => Self::Elsewhere,
         }
@@ -155,6 +159,9 @@ impl Reader {
                 summary.temperature_zero = whole(&self.scalar) == Some(0);
             }
             (1, Place::Seed, _) => summary.seed = kind != Kind::Null,
+            (3, Place::Tools, Kind::Text) if self.inner => {
+                summary.stateful |= !matches!(&*self.scalar, b"function" | b"custom");
+            }
             (1, Place::State, _) => summary.stateful |= !matches!(kind, Kind::Null | Kind::False),
             _ => {}
         }
@@ -184,7 +191,7 @@ impl Sink for Reader {
     fn take(&mut self, token: Token<'_>, _: u64) -> Result<(), Ambiguous> {
         match token {
             Token::Begin(Kind::Name) => self.name.clear(),
-            Token::Piece(Kind::Name, piece) if self.depth <= 2 => {
+            Token::Piece(Kind::Name, piece) if self.depth <= 3 => {
                 append(&mut self.name, piece, MAX_NAME);
             }
             Token::End(Kind::Name) if self.depth == 1 => {
@@ -196,8 +203,14 @@ impl Sink for Reader {
             Token::End(Kind::Name) if self.depth == 2 => {
                 self.inner = self.top == Place::StreamOptions && self.name == b"include_usage";
             }
+            // Who runs a tool.
+            Token::End(Kind::Name) if self.depth == 3 && self.top == Place::Tools => {
+                self.inner = self.name == b"type";
+                self.scalar.clear();
+            }
             Token::Piece(Kind::Text | Kind::Number, piece)
-                if self.depth == 1 && !matches!(self.top, Place::Elsewhere | Place::Input) =>
+                if self.depth == 1 && !matches!(self.top, Place::Elsewhere | Place::Input)
+                    || self.depth == 3 && self.top == Place::Tools && self.inner =>
             {
                 self.keep(piece);
             }

@@ -240,11 +240,34 @@ fn a_request_is_stateful_if_it_takes_part_in_what_the_provider_keeps() {
     ] {
         assert!(summary(body).stateful, "{body}");
     }
+    // What the provider does itself is done anew.
+    for tool in [r#"{"type":"mcp"}"#, r#"{"name":"f","type":"web_search_20250305"}"#] {
+        assert!(summary(&format!(r#"{{"tools":[{{"type":"function"}},{tool}]}}"#)).stateful, "{tool}");
+    }
+    for tool in
+        [r#"{"type":"function","function":{"type":"x"}}"#, r#"{"name":"f","input_schema":{"type":"object"}}"#]
+    {
+        assert!(!summary(&format!(r#"{{"tools":[{tool}]}}"#)).stateful, "{tool}");
+    }
     let long = format!(r#"{{"conversation":"{}"}}"#, "c".repeat(300));
     assert!(summary(&long).stateful);
     for body in [r#"{"conversation":null,"background":false}"#, r#"{"messages":[{"conversation":"c"}]}"#] {
         assert!(!summary(body).stateful, "{body}");
     }
+}
+
+#[test]
+fn the_order_of_a_schema_counts_since_answers_are_written_in_it() {
+    let digest = |body: &str| read(body).digest;
+    for member in ["tools", "response_format", "text"] {
+        let of = |order: &str| digest(&format!(r#"{{"model":"m","{member}":[{{"properties":{order}}}]}}"#));
+        assert_ne!(of(r#"{"why":1,"verdict":2}"#), of(r#"{"verdict":2,"why":1}"#), "{member}");
+        assert_eq!(of(r#"{"why":1,"verdict":2}"#), of(r#"{ "why": 1, "verdict": 2 }"#), "{member}");
+    }
+    let message = |text: &str| digest(&format!(r#"{{"tools":[],"messages":[{text}]}}"#));
+    assert_eq!(message(r#"{"role":"user","content":"a"}"#), message(r#"{"content":"a","role":"user"}"#));
+    let twice = canonical(br#"{"tools":[{"a":1,"a":2}]}"#, ignoring(&[]));
+    assert!(twice.is_err());
 }
 
 #[test]

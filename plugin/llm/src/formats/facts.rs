@@ -173,8 +173,10 @@ impl Facts {
                     b"error" => said.error = true,
                     _ => {}
                 }
-                said.stopped |= self.here == Place::Stop;
-                self.choice.finished |= self.here == Place::Finish;
+                // One that nobody knows may say that it was broken off.
+                let is_whole = WHOLE.iter().any(|known| known.as_bytes() == &*self.scalar);
+                said.stopped |= self.here == Place::Stop && is_whole;
+                self.choice.finished |= self.here == Place::Finish && is_whole;
             }
             _ => {}
         }
@@ -335,6 +337,20 @@ fn whole(lexical: &[u8]) -> Option<u64> {
     normal_number(lexical, &mut normal).ok()?;
     whole_number(&normal)
 }
+
+/// Why an answer ends that is as whole as its request lets it be.
+const WHOLE: [&str; 10] = [
+    "stop",
+    "length",
+    "tool_calls",
+    "function_call",
+    "eos_token",
+    "stop_sequence",
+    "model_length",
+    "end_turn",
+    "max_tokens",
+    "tool_use",
+];
 
 /// Longer than every name that matters.
 const MAX_NAME: usize = 40;

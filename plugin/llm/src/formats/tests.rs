@@ -121,6 +121,13 @@ fn what_is_not_complete_as_json_says_why() {
         (Api::Chat, r#"{"choices":[{"index":0,"finish_reason":null}]}"#, Lack::Unfinished),
         (Api::Chat, r#"{"choices":[{"index":0,"finish_reason":"content_filter"}]}"#, Lack::Refused),
         (Api::Chat, r#"{"choices":[{"index":0,"finish_reason":"error"}]}"#, Lack::Error),
+        (
+            Api::Chat,
+            r#"{"choices":[{"index":0,"finish_reason":"insufficient_system_resource"}]}"#,
+            Lack::Unfinished,
+        ),
+        (Api::Chat, r#"{"choices":[{"index":0,"finish_reason":"abort"}]}"#, Lack::Unfinished),
+        (Api::Chat, r#"{"choices":[{"index":0,"finish_reason":""}]}"#, Lack::Unfinished),
         (Api::Chat, r#"{"choices":[{"index":0,"finish_reason":"stop"},{"index":1}]}"#, Lack::Unfinished),
         (Api::Chat, r#"{"choices":[{"index":999,"finish_reason":"stop"}]}"#, Lack::Unfinished),
         (Api::Chat, r#"{"error":{"message":"no"}}"#, Lack::Error),

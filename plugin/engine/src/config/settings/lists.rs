@@ -60,7 +60,7 @@ pub const SWITCHES: [&str; 12] = [
 ];
 
 /// Fields beside `Authorization` and `Cookie` that say who asks: keys and tokens of APIs, and what identity proxies add.
-pub const CREDENTIALS: [&str; 27] = [
+pub const CREDENTIALS: [&str; 35] = [
     "x-authorization",
     "x-api-key",
     "x-apikey",
@@ -75,6 +75,14 @@ pub const CREDENTIALS: [&str; 27] = [
     "x-amzn-oidc-identity",
     "x-amzn-oidc-data",
     "x-goog-api-key",
+    "ocp-apim-subscription-key",
+    "x-litellm-api-key",
+    "x-portkey-api-key",
+    "x-portkey-virtual-key",
+    "x-portkey-config",
+    "cf-aig-authorization",
+    "helicone-auth",
+    "x-forwarded-client-cert",
     "x-goog-iap-jwt-assertion",
     "x-ms-client-principal",
     "cf-access-jwt-assertion",
