@@ -84,6 +84,11 @@ fn who_is_refused_is_told_when_to_come_again_and_what_is_stored_is_served_instea
     });
     let gateway = gateway(&origin, r#""queue": { "requests": 0 }"#, "");
     assert_eq!(gateway.get("/stored").send().text(), "stored");
+    // The other worker knows that its place is free.
+    becomes(
+        || (gateway.stat("pool_requests.default.went"), gateway.stat("pool.api.in-flight")),
+        |(went, left)| (*went, *left) == (1, 0),
+    );
     let answers = crowd(&gateway, &gate, 12, "normal", || {
         for method in ["GET", "HEAD"] {
             let answer = gateway.ask(method, "/stored").send();
