@@ -99,6 +99,8 @@ impl World {
                     && (!done.stored || one_place && done.vm == vm && begun > done.at)
                     && sent < done.sent
                     && came < done.at
+                    // Credentials take nothing away that has come fresh for others meanwhile.
+                    && !((done.class.user > 0 || done.class.authorization) && came > done.sent)
                     && self.now > done.at + within
                     // Asked for later and confirmed, it is as good as new.
                     && !confirmed.into_iter().flatten().any(|sent| *sent >= done.sent)
