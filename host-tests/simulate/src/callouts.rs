@@ -171,6 +171,10 @@ impl World {
                 stream.polls_since = Some(*stream.polls_from.get_or_insert(self.now));
                 stream.polled = true;
             } else {
+                if is_fetching(text) {
+                    // It waits as one does whose claim was refused, where none can be asked for.
+                    stream.polls_from.get_or_insert(self.now);
+                }
                 stream.polls_since = None;
                 // Who waits for the renewal of a record looks at the record in between.
                 if matches!(command, Command::Claim { .. }) {
