@@ -309,7 +309,7 @@ impl World {
             let class = Class { language: asked.language, theme: asked.theme, user: 0, authorization: false };
             let class = self.class(page, class);
             let stored = kept && !cookie && self.pages[page].bytes <= self.setting.policy.worker.object_bytes;
-            self.replace(vm, page, class, sent, stored);
+            self.replace(vm, page, class, (sent, sent), stored);
         }
     }
 }

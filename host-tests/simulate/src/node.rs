@@ -87,6 +87,8 @@ pub struct Class {
 /// A full answer of the origin.
 #[derive(Clone, Copy, Debug)]
 pub struct Replacement {
+    /// When its request came in, which may have waited.
+    pub begun: u64,
     /// When it was complete.
     pub at: u64,
     pub vm: VmId,

@@ -43,21 +43,21 @@ impl World {
     }
 
     fn full_answer(&mut self, id: usize, answer: &Answer, stored: bool) {
-        let Stream { ask, vm, sent, cache_status, answers, .. } = &self.streams[id];
+        let Stream { ask, vm, begun, sent, cache_status, answers, .. } = &self.streams[id];
         // What another filter or Envoy itself says is no answer of the origin's, and what breaks off is none.
         let full = answer.status < 500 && answer.status != 304 && !answer.unreachable && !answer.cut;
         let is_stale = cache_status.contains("fwd=stale");
         // One with credentials removes nothing by its answer that is fresh for others.
         let speaks = is_stale || cache_status.contains("fwd=request") && !ask.is_identified();
-        let (vm, page, sent) = (*vm, ask.page, *sent);
+        let (vm, page, begun, sent) = (*vm, ask.page, *begun, *sent);
         if ask.method == "GET" && full && speaks && self.lives(vm) && *answers <= 1 {
             let class = self.class(page, ask.class());
-            self.replace(vm, page, class, sent, stored);
+            self.replace(vm, page, class, (begun, sent), stored);
         }
     }
 
     /// A full answer has taken the place of what was stored for such requests.
-    pub fn replace(&mut self, vm: VmId, page: usize, class: Class, sent: u64, stored: bool) {
+    pub fn replace(&mut self, vm: VmId, page: usize, class: Class, (begun, sent): (u64, u64), stored: bool) {
         self.note(|_| {
             format!("an answer (stored: {stored}) takes the place of page {page} for {class:?} at {vm:?}")
         });
@@ -65,7 +65,7 @@ impl World {
         if !stored {
             self.index_known.retain(|(_, known), _| *known != page);
         }
-        let done = Replacement { at: self.now, vm, sent, class, stored };
+        let done = Replacement { at: self.now, vm, begun, sent, class, stored };
         self.nodes[vm.node].replaced.entry(page).or_default().push(done);
     }
 
@@ -100,7 +100,7 @@ impl World {
                     && sent < done.sent
                     && came < done.at
                     // Credentials take nothing away that has come fresh for others meanwhile.
-                    && !((done.class.user > 0 || done.class.authorization) && came > done.sent)
+                    && !((done.class.user > 0 || done.class.authorization) && came > done.begun)
                     && self.now > done.at + within
                     // Asked for later and confirmed, it is as good as new.
                     && !confirmed.into_iter().flatten().any(|sent| *sent >= done.sent)
