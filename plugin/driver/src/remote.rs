@@ -22,6 +22,7 @@ use selvage_engine::policy;
 use selvage_engine::purge::spread::Step;
 use selvage_engine::remote::claim::Claims;
 use selvage_engine::remote::dialect::{Call, Command, Dialect, Kind};
+use selvage_engine::remote::queue::Task;
 use selvage_engine::remote::readiness::{Outcome, Readiness};
 use selvage_engine::remote::seal::Seal;
 use selvage_engine::remote::window::Window;
@@ -105,17 +106,47 @@ pub struct Asked {
     pub since: Timestamp,
 }
 
+/// What a command is about.
+#[derive(Clone, Copy)]
+struct About {
+    kind: Kind,
+    /// The record; 0 if it is about none.
+    hash: u128,
+    /// When the claim ends that it leaves if it finds nothing, or that it takes back.
+    claim: Option<Timestamp>,
+    /// Whether what lies there is invalid until it has written something else.
+    over_invalid: bool,
+}
+
+impl About {
+    const fn new(kind: Kind, hash: u128, claim: Option<Timestamp>) -> Self {
+        Self { kind, hash, claim, over_invalid: false }
+    }
+
+    const fn of_task(task: &Task) -> Self {
+        match task {
+            Task::Replicate { hash, over_invalid, .. } => {
+                Self { over_invalid: *over_invalid, ..Self::new(Kind::Set, *hash, None) }
+            }
+            Task::Delete { hash, until } => Self::new(Kind::Delete, *hash, *until),
+        }
+    }
+
+    /// What is to be deleted yet if it was not done.
+    fn deletion(self) -> Option<Task> {
+        let Self { kind, hash, claim, over_invalid } = self;
+        match kind {
+            Kind::Delete => Some(Task::Delete { hash, until: claim }),
+            _ => over_invalid.then(|| Task::invalidate(hash)),
+        }
+    }
+}
+
 /// A call that has not been answered.
 pub struct Pending {
     /// Who waits for it.
     pub asker: Asker,
-    /// What is asked about; 0 for a probe.
-    pub hash: u128,
-    kind: Kind,
-    /// When the claim ends that the call leaves if it finds nothing, or that it takes back.
-    claim: Option<Timestamp>,
-    /// Whether what lies there is invalid until the call has written something else.
-    over_invalid: bool,
+    about: About,
     /// What it is for, if it is about purges.
     step: Option<Step>,
     /// Whether it only finds out what becomes of writes.
@@ -124,6 +155,17 @@ pub struct Pending {
     since: Timestamp,
     /// The same in microseconds.
     sent: u64,
+}
+
+impl Pending {
+    fn new<H: Calls>(asker: Asker, about: About, admitted: Admit, now: Timestamp) -> Self {
+        Self { asker, about, step: None, probes_writes: false, admitted, since: now, sent: H::micros() }
+    }
+
+    /// The record that it is about; 0 if it is about none.
+    pub const fn hash(&self) -> u128 {
+        self.about.hash
+    }
 }
 
 impl<H: Calls> Remote<H> {
@@ -233,7 +275,7 @@ impl<H: Calls> Remote<H> {
         let pending = self.pending.remove(&token)?;
         if pending.step.is_some() || pending.probes_writes {
             self.aside = self.aside.saturating_sub(1);
-        } else if pending.kind.writes() {
+        } else if pending.about.kind.writes() {
             self.writing = self.writing.saturating_sub(1);
         }
         Some(pending)
@@ -312,11 +354,8 @@ impl<H: Calls> Remote<H> {
             Command::Claim { millis, .. } => Some(now.plus(Duration::from_millis(*millis))),
             _ => None,
         };
-        let kind = command.kind();
-        let (over_invalid, step, probes_writes) = (false, None, false);
-        let (since, sent) = (now, H::micros());
-        let pending =
-            Pending { asker, hash, kind, claim, over_invalid, step, probes_writes, admitted, since, sent };
+        let about = About::new(command.kind(), hash, claim);
+        let pending = Pending::new::<H>(asker, about, admitted, now);
         self.keep(self.dispatch(self.dialect.call(command), timeout), pending)
     }
 

@@ -10,8 +10,8 @@ use selvage_engine::remote::dialect::{Call, Command, DialectError, Kind, Respons
 use selvage_engine::remote::queue::Task;
 use selvage_engine::time::Timestamp;
 
-use super::lookups::{About, claim_for, note_duration};
-use super::{Asked, Asker, Remote};
+use super::lookups::{claim_for, note_duration};
+use super::{About, Asked, Asker, Remote};
 use crate::breakers::Breakers;
 use crate::host::{Calls, Level};
 
@@ -28,11 +28,7 @@ pub struct Batch {
 pub(super) struct Item {
     /// What is looked up, and for whom; of a write only its hash.
     pub asked: Asked,
-    pub kind: Kind,
-    /// When the claim ends that it leaves if it finds nothing, or that it takes back.
-    pub claim: Option<Timestamp>,
-    /// Whether what lies there is invalid until the command has written something else.
-    pub over_invalid: bool,
+    pub about: About,
     /// What is written, as long as it is not known whether the store takes several at once.
     pub task: Option<Task>,
 }
@@ -43,7 +39,7 @@ pub type Told = Vec<(Asked, RemoteAnswer)>;
 impl Batch {
     /// Whether it writes to this hash.
     pub(super) fn writes_to(&self, hash: u128) -> bool {
-        self.items.iter().any(|item| item.kind.writes() && item.asked.hash == hash)
+        self.items.iter().any(|item| item.about.kind.writes() && item.asked.hash == hash)
     }
 
     /// What it counts for beside other calls: each lookup, but writes once.
@@ -52,7 +48,7 @@ impl Batch {
     }
 
     pub(super) fn writes(&self) -> bool {
-        self.items.first().is_some_and(|item| item.kind.writes())
+        self.items.first().is_some_and(|item| item.about.kind.writes())
     }
 }
 
@@ -116,12 +112,10 @@ impl<H: Calls> Remote<H> {
         let items: Vec<Item> = some
             .into_iter()
             .zip(&texts)
-            .map(|(asked, (_, claim))| Item {
-                kind: if claim.is_some() { Kind::Claim } else { Kind::Get },
-                claim: claim.as_ref().map(|(_, millis)| now.plus(Duration::from_millis(*millis))),
-                over_invalid: false,
-                task: None,
-                asked,
+            .map(|(asked, (_, claim))| {
+                let kind = if claim.is_some() { Kind::Claim } else { Kind::Get };
+                let until = claim.as_ref().map(|(_, millis)| now.plus(Duration::from_millis(*millis)));
+                Item { about: About::new(kind, asked.hash, until), task: None, asked }
             })
             .collect();
         match self.send_batch(
@@ -193,7 +187,7 @@ impl<H: Calls> Remote<H> {
     ) -> Told {
         let head = head.as_deref().and_then(Fields::parse).unwrap_or_default();
         let most = self.settings.object_bytes.saturating_add(cache.sealing_bytes());
-        let kinds: Vec<Kind> = batch.items.iter().map(|item| item.kind).collect();
+        let kinds: Vec<Kind> = batch.items.iter().map(|item| item.about.kind).collect();
         let latency = now.since(batch.since);
         note_duration::<H>(batch.writes(), batch.sent, cache);
         let answers = self.dialect.answers(&kinds, Response { head, body }, most);
@@ -221,11 +215,8 @@ impl<H: Calls> Remote<H> {
         let mut told = Vec::with_capacity(kinds.len());
         let mut result = None;
         for (item, answer) in batch.items.into_iter().zip(answers) {
-            self.note_writes(item.kind, batch.sent, &answer, cache, now);
-            let (kind, hash, claim, over_invalid) =
-                (item.kind, item.asked.hash, item.claim, item.over_invalid);
-            let about = About { kind, hash, claim, over_invalid };
-            let (one, found) = self.settle(about, answer, latency, cache, now);
+            self.note_writes(item.about.kind, batch.sent, &answer, cache, now);
+            let (one, found) = self.settle(item.about, answer, latency, cache, now);
             // One that failed says more than many that came.
             result = Some(match result {
                 Some(known @ (CallResult::Failure | CallResult::Timeout)) => known,
@@ -262,7 +253,7 @@ impl<H: Calls> Remote<H> {
         }
         let mut told = Vec::new();
         for item in batch.items {
-            if item.kind.writes() {
+            if item.about.kind.writes() {
                 put_back(item, cache);
                 continue;
             }
@@ -279,15 +270,11 @@ impl<H: Calls> Remote<H> {
 
 /// What was to be written waits again, as far as it is still known.
 pub(super) fn put_back(item: Item, cache: &mut Cache) {
-    let Item { asked: Asked { hash, .. }, kind, claim, over_invalid, task } = item;
-    match task {
-        Some(task) => cache.requeue_remote_task(task),
-        None if kind == Kind::Delete => cache.requeue_remote_task(Task::Delete { hash, until: claim }),
-        None => {
-            cache.stats.count("remote", "dropped");
-            if over_invalid {
-                cache.requeue_remote_task(Task::invalidate(hash));
-            }
-        }
+    let Item { about, task, .. } = item;
+    if task.is_none() && about.kind != Kind::Delete {
+        cache.stats.count("remote", "dropped");
+    }
+    if let Some(task) = task.or_else(|| about.deletion()) {
+        cache.requeue_remote_task(task);
     }
 }

@@ -9,12 +9,11 @@ use selvage_engine::fields::Fields;
 use selvage_engine::purge::spread::{LONGEST_WRITTEN, Step};
 use selvage_engine::remote::claim::{self, Claim};
 use selvage_engine::remote::dialect::{Answer, Command, DialectError, Kind, Response, wire_key};
-use selvage_engine::remote::queue::Task;
 use selvage_engine::remote::readiness::Outcome;
 use selvage_engine::remote::verdict::{Verdict, result_of};
 use selvage_engine::time::Timestamp;
 
-use super::{Asked, Asker, Pending, Remote};
+use super::{About, Asked, Asker, Pending, Remote};
 use crate::breakers::Breakers;
 use crate::host::{Calls, Envoy};
 
@@ -98,14 +97,14 @@ impl<H: Calls> Remote<H> {
         let head = head.as_deref().and_then(Fields::parse).unwrap_or_default();
         let most = if pending.step.is_some() { LONGEST_WRITTEN } else { self.settings.object_bytes };
         let most = most.saturating_add(cache.sealing_bytes());
-        let answer = self.dialect.answer(pending.kind, Response { head, body }, most);
-        if pending.kind == Kind::Probe {
+        let answer = self.dialect.answer(pending.about.kind, Response { head, body }, most);
+        if pending.about.kind == Kind::Probe {
             self.conclude(Outcome::of(&answer), now);
             return RemoteAnswer::Nothing;
         }
-        self.note_writes(pending.kind, pending.sent, &answer, cache, now);
+        self.note_writes(pending.about.kind, pending.sent, &answer, cache, now);
         if pending.probes_writes {
-            let result = result_of(pending.kind, &answer, now.since(pending.since));
+            let result = result_of(pending.about.kind, &answer, now.since(pending.since));
             breakers.record(&self.settings.cluster, pending.admitted, result, now);
             return RemoteAnswer::Nothing;
         }
@@ -115,11 +114,9 @@ impl<H: Calls> Remote<H> {
                 RemoteAnswer::Nothing
             }
             None => {
-                note_duration::<H>(pending.kind.writes(), pending.sent, cache);
+                note_duration::<H>(pending.about.kind.writes(), pending.sent, cache);
                 let latency = now.since(pending.since);
-                let Pending { kind, hash, claim, over_invalid, .. } = *pending;
-                let about = About { kind, hash, claim, over_invalid };
-                let (result, found) = self.settle(about, answer, latency, cache, now);
+                let (result, found) = self.settle(pending.about, answer, latency, cache, now);
                 breakers.record(&self.settings.cluster, pending.admitted, result, now);
                 found
             }
@@ -136,7 +133,7 @@ impl<H: Calls> Remote<H> {
         cache: &mut Cache,
         now: Timestamp,
     ) {
-        let result = result_of(pending.kind, &answer, now.since(pending.since));
+        let result = result_of(pending.about.kind, &answer, now.since(pending.since));
         if let Err(error) = &answer {
             cache.stats.count("remote", error.as_str());
         }
@@ -148,12 +145,13 @@ impl<H: Calls> Remote<H> {
     #[inline(never)]
     pub(super) fn settle(
         &mut self,
-        About { kind, hash, claim, over_invalid }: About,
+        about: About,
         answer: Result<Answer, DialectError>,
         latency: Duration,
         cache: &mut Cache,
         now: Timestamp,
     ) -> (CallResult, RemoteAnswer) {
+        let About { kind, hash, claim, .. } = about;
         let failed = answer.is_err();
         let (verdict, found) = match answer {
             Ok(Answer::Value(value)) => {
@@ -174,24 +172,13 @@ impl<H: Calls> Remote<H> {
             self.window.note(verdict.is_well(self.breaker.slow_after));
         }
         cache.stats.count("remote", verdict.word);
-        if kind == Kind::Delete && verdict.repeats_deletion(self.holds_deletions()) {
-            cache.requeue_remote_task(Task::Delete { hash, until: claim });
-        }
-        if over_invalid && failed {
-            cache.requeue_remote_task(Task::invalidate(hash));
+        let again =
+            if kind == Kind::Delete { verdict.repeats_deletion(self.holds_deletions()) } else { failed };
+        if let Some(task) = about.deletion().filter(|_| again) {
+            cache.requeue_remote_task(task);
         }
         (verdict.result, found)
     }
-}
-
-/// What a command was about.
-pub(super) struct About {
-    pub kind: Kind,
-    pub hash: u128,
-    /// When the claim ends that it leaves if it finds nothing, or that it takes back.
-    pub claim: Option<Timestamp>,
-    /// Whether what lies there is invalid until it has written something else.
-    pub over_invalid: bool,
 }
 
 /// A claim that no other Envoy leaves, and for how many milliseconds.

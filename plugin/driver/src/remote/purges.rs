@@ -8,7 +8,7 @@ use selvage_engine::remote::dialect::{Command, DialectError};
 use selvage_engine::remote::seal::Seal;
 use selvage_engine::time::Timestamp;
 
-use super::{Asker, Pending, Remote};
+use super::{About, Asker, Pending, Remote};
 use crate::breakers::Breakers;
 use crate::host::{Calls, Envoy};
 
@@ -39,29 +39,14 @@ impl<H: Calls> Remote<H> {
             };
             let (kind, call) = (command.kind(), self.dialect.call(&command));
             drop(text);
-            let (asker, hash, claim, over_invalid) = (Asker::Nobody, 0, None, false);
-            let (since, sent) = (now, H::micros());
-            let (probes_writes, token) = (false, self.dispatch(call, self.settings.timeout));
-            let Some(token) = token else {
+            let sent = Pending::new::<H>(Asker::Nobody, About::new(kind, 0, None), admitted, now);
+            let Some(token) = self.dispatch(call, self.settings.timeout) else {
                 failed(cache);
                 self.not_called(admitted, breakers, cache, now);
                 return;
             };
             self.aside += 1;
-            let step = Some(step);
-            let pending = Pending {
-                asker,
-                hash,
-                kind,
-                claim,
-                over_invalid,
-                step,
-                probes_writes,
-                admitted,
-                since,
-                sent,
-            };
-            self.pending.insert(token, pending);
+            self.pending.insert(token, Pending { step: Some(step), ..sent });
         }
     }
 }

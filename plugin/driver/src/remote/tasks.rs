@@ -11,8 +11,7 @@ use selvage_engine::time::Timestamp;
 
 use super::batches::{Item, put_back};
 use super::gathering::TARGET_BYTES;
-use super::lookups::About;
-use super::{Asked, Asker, Pending, Remote};
+use super::{About, Asked, Asker, Pending, Remote};
 use crate::breakers::Breakers;
 use crate::host::{Calls, Envoy, Level};
 
@@ -89,53 +88,41 @@ impl<H: Calls> Remote<H> {
             })
             .collect();
         let timeout = self.settings.timeout;
-        let sent = match (commands.as_slice(), tasks.as_slice()) {
-            ([command], [task]) => {
-                let About { kind, hash, claim, over_invalid } = about(task);
-                let (asker, step, probes_writes) = (Asker::Nobody, None, false);
-                let (since, sent) = (now, H::micros());
-                let write = Pending {
-                    asker,
-                    hash,
-                    kind,
-                    claim,
-                    over_invalid,
-                    step,
-                    probes_writes,
-                    admitted,
-                    since,
-                    sent,
-                };
-                let sent = self.keep(self.dispatch(self.dialect.call(command), timeout), write);
-                self.writing += usize::from(sent);
-                let unsent = || Item { task: Some(task.clone()), ..self.item_of(task.clone(), now) };
-                if sent { Ok(()) } else { Err(vec![unsent()]) }
+        let sent = if let ([command], [task]) = (commands.as_slice(), tasks.as_slice()) {
+            let write = Pending::new::<H>(Asker::Nobody, About::of_task(task), admitted, now);
+            let sent = self.keep(self.dispatch(self.dialect.call(command), timeout), write);
+            self.writing += usize::from(sent);
+            drop(commands);
+            drop(records);
+            if !sent {
+                tasks.into_iter().for_each(|task| cache.requeue_remote_task(task));
             }
-            _ => {
-                let call = self.dialect.call_all(&commands, false);
-                drop(commands);
-                drop(records);
-                cache.stats.count("remote", "batches");
-                let items = tasks.into_iter().map(|task| self.item_of(task, now)).collect();
-                self.send_batch(call, items, admitted, timeout, now)
-            }
+            sent
+        } else {
+            let call = self.dialect.call_all(&commands, false);
+            drop(commands);
+            drop(records);
+            cache.stats.count("remote", "batches");
+            let items = tasks.into_iter().map(|task| self.item_of(task, now)).collect();
+            let sent = self.send_batch(call, items, admitted, timeout, now);
+            let unsent = sent.err().unwrap_or_default();
+            let is_sent = unsent.is_empty();
+            unsent.into_iter().rev().for_each(|item| put_back(item, cache));
+            is_sent
         };
-        match sent {
-            Ok(()) => {
-                cache.stats.add("stored_bytes", "remote", bytes as u64);
-                return true;
-            }
-            Err(items) => items.into_iter().rev().for_each(|item| put_back(item, cache)),
+        if sent {
+            cache.stats.add("stored_bytes", "remote", bytes as u64);
+        } else {
+            self.not_called(admitted, breakers, cache, now);
         }
-        self.not_called(admitted, breakers, cache, now);
-        false
+        sent
     }
 
     fn item_of(&self, task: Task, now: Timestamp) -> Item {
         let asked = Asked { asker: Asker::Nobody, hash: task.hash(), claim: None, since: now };
-        let About { kind, claim, over_invalid, .. } = about(&task);
+        let about = About::of_task(&task);
         let task = Some(task).filter(|_| !self.gathering.is_proven());
-        Item { asked, kind, claim, over_invalid, task }
+        Item { asked, about, task }
     }
 
     /// The next tasks for one call, at most so many, and no more bytes than are worth waiting for.
@@ -160,7 +147,7 @@ impl<H: Calls> Remote<H> {
                 None => cache.next_remote_task(now)?,
             };
             let hash = task.hash();
-            let free = self.pending.values().all(|call| call.hash != hash || !call.kind.writes());
+            let free = self.pending.values().all(|call| call.about.hash != hash || !call.about.kind.writes());
             if free && !self.batches.values().any(|batch| batch.writes_to(hash)) {
                 return Some(task);
             }
@@ -192,21 +179,10 @@ impl<H: Calls> Remote<H> {
             if admitted == Admit::Refused {
                 return;
             }
-            let (timeout, since, sent) = (self.settings.timeout, now, H::micros());
-            let (asker, hash, kind, claim, step) = (Asker::Nobody, 0, command.kind(), None, None);
-            let (over_invalid, probes_writes) = (false, true);
-            let probe = Pending {
-                asker,
-                hash,
-                kind,
-                claim,
-                over_invalid,
-                step,
-                probes_writes,
-                admitted,
-                since,
-                sent,
-            };
+            let about = About::new(command.kind(), 0, None);
+            let probe =
+                Pending { probes_writes: true, ..Pending::new::<H>(Asker::Nobody, about, admitted, now) };
+            let timeout = self.settings.timeout;
             if !self.keep(self.dispatch(self.dialect.call(&command), timeout), probe) {
                 return breakers.record(&self.settings.cluster, admitted, CallResult::Failure, now);
             }
@@ -235,18 +211,6 @@ impl<H: Calls> Remote<H> {
         };
         let level = if state == WriteState::Ok { Level::Info } else { Level::Warn };
         self.tell(level, &state.told());
-    }
-}
-
-/// What a task asks for.
-const fn about(task: &Task) -> About {
-    match task {
-        Task::Replicate { hash, over_invalid, .. } => {
-            About { kind: Kind::Set, hash: *hash, claim: None, over_invalid: *over_invalid }
-        }
-        Task::Delete { hash, until } => {
-            About { kind: Kind::Delete, hash: *hash, claim: *until, over_invalid: false }
-        }
     }
 }
 

@@ -55,7 +55,7 @@ impl<H: Calls> Vm<H> {
         root.remote.send_tasks(breakers, &mut root.cache, now);
         root.remote.send_purges(breakers, &mut root.cache, now);
         let id = root.id;
-        self.tell(id, pending.asker, pending.hash, answer, now);
+        self.tell(id, pending.asker, pending.hash(), answer, now);
     }
 
     /// The lookups that waited for each other are sent.

@@ -178,14 +178,18 @@ impl Queue {
 
     /// Whether a record for the hash waits.
     pub fn contains(&self, hash: u128) -> bool {
-        self.tasks.iter().any(|task| matches!(task, Task::Replicate { .. }) && task.hash() == hash)
+        self.record(hash).is_some()
     }
 
     /// Takes back the record that waits for the hash. What was invalidated is deleted all the same.
     pub fn take_back(&mut self, hash: u128) {
-        if let Some(at) = self.position(hash).filter(|_| self.contains(hash)) {
+        if let Some(at) = self.record(hash) {
             self.give_up(at);
         }
+    }
+
+    fn record(&self, hash: u128) -> Option<usize> {
+        self.tasks.iter().position(|task| task.is_record() && task.hash() == hash)
     }
 
     fn position(&self, hash: u128) -> Option<usize> {
@@ -200,20 +204,14 @@ impl Queue {
 
     /// Removes a task, or leaves the deletion that it stands for.
     fn give_up(&mut self, at: usize) {
-        let Some(task) = self.tasks.get_mut(at) else { return };
-        self.bytes = self.bytes.saturating_sub(task.bytes());
-        match task {
-            Task::Replicate { hash, over_invalid: true, .. } => *task = Task::invalidate(*hash),
-            _ => {
-                self.tasks.remove(at);
-            }
+        if let Some(Task::Replicate { hash, over_invalid: true, .. }) = self.remove(at) {
+            self.tasks.insert(at, Task::invalidate(hash));
         }
     }
 
     /// Counts a task in, and drops others for it. Of a record that is larger than the whole budget the deletion is left
     /// that it stands for, if any.
-    fn fit(&mut self, task: Task) -> Option<Task> {
-        let mut task = task;
+    fn fit(&mut self, mut task: Task) -> Option<Task> {
         if task.bytes() > self.most_bytes {
             self.dropped += 1;
             match task {
