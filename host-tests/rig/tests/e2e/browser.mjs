@@ -163,3 +163,14 @@ export class Browser {
     await rm(this.folder, { recursive: true, force: true, maxRetries: 5 })
   }
 }
+
+/** Does something in a browser of its own, and prints as JSON what was seen, asked for and complained of. */
+export async function look(program, does) {
+  const browser = await Browser.start(program)
+  try {
+    const seen = await does(browser)
+    console.log(JSON.stringify({ ...seen, requests: browser.requests, complaints: browser.complaints }))
+  } finally {
+    await browser.close()
+  }
+}

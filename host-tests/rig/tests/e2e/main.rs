@@ -8,6 +8,7 @@
 mod admitting;
 mod bodies;
 mod bridge;
+mod browser;
 mod cluster;
 mod coalescing;
 mod codings;

@@ -10,7 +10,7 @@
 
 import { writeFile } from 'node:fs/promises'
 
-import { Browser } from './browser.mjs'
+import { look } from './browser.mjs'
 
 const [program, url, token, action, ...rest] = process.argv.slice(2)
 const text = id => `document.getElementById('${id}').innerText`
@@ -105,10 +105,4 @@ const actions = {
   }
 }
 
-const browser = await Browser.start(program)
-try {
-  const seen = await actions[action](browser, ...rest)
-  console.log(JSON.stringify({ ...seen, requests: browser.requests, complaints: browser.complaints }))
-} finally {
-  await browser.close()
-}
+await look(program, browser => actions[action](browser, ...rest))

@@ -1,39 +1,14 @@
 //! The operators' page in a real browser, on what `envoy/run` starts and prints.
 
-use std::env;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-
-use selvage_rig::envoy::{Gateway, Response, repository};
+use selvage_rig::envoy::{Gateway, Response};
 use selvage_rig::scripted::{Answer, Gate, Origin};
 use serde_json::Value;
 
-use super::becomes;
-
-/// The browser: `CHROMIUM`, or one of the PATH.
-pub(super) fn chromium() -> PathBuf {
-    if let Some(named) = env::var_os("CHROMIUM") {
-        return named.into();
-    }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path)
-        .flat_map(|folder| ["chromium", "chromium-browser"].map(|name| folder.join(name)));
-    let found = folders.into_iter().find(|program| program.is_file());
-    found.unwrap_or_else(|| panic!("no chromium: ./host-tests/run e2e installs it, or CHROMIUM names it"))
-}
+use super::{becomes, browser};
 
 /// What `page.mjs` saw.
 pub(super) fn browse(url: &str, token: &str, arguments: &[&str]) -> Value {
-    let output = Command::new("node")
-        .arg(repository().join("host-tests/rig/tests/e2e/page.mjs"))
-        .arg(chromium())
-        .args([url, token])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("no node ({error}): ./host-tests/run e2e installs it"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    browser::look("page.mjs", url, &[&[token], arguments].concat())
 }
 
 #[test]

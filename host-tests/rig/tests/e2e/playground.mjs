@@ -4,7 +4,7 @@
 
 import { readFile, writeFile } from 'node:fs/promises'
 
-import { Browser } from './browser.mjs'
+import { look } from './browser.mjs'
 
 const [program, url, action, ...rest] = process.argv.slice(2)
 const text = id => `document.getElementById('${id}').innerText`
@@ -281,10 +281,4 @@ const actions = {
   }
 }
 
-const browser = await Browser.start(program)
-try {
-  const seen = await actions[action](browser, ...rest)
-  console.log(JSON.stringify({ ...seen, requests: browser.requests, complaints: browser.complaints }))
-} finally {
-  await browser.close()
-}
+await look(program, browser => actions[action](browser, ...rest))

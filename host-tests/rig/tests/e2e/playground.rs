@@ -2,14 +2,14 @@
 
 mod seeded;
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::{env, fs};
 
 use selvage_rig::chance::Dice;
 use selvage_rig::envoy::{Gateway, repository};
 use serde_json::Value;
 
-use super::page::chromium;
+use super::browser;
 
 /// The page out of its file: it needs no server.
 fn file() -> String {
@@ -29,16 +29,7 @@ fn visit(url: &str, arguments: &[&str]) -> Value {
 }
 
 fn look(url: &str, arguments: &[&str]) -> Value {
-    let output = Command::new("node")
-        .arg(repository().join("host-tests/rig/tests/e2e/playground.mjs"))
-        .arg(chromium())
-        .arg(url)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("no node ({error}): ./host-tests/run e2e installs it"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    browser::look("playground.mjs", url, arguments)
 }
 
 fn has(text: &Value, part: &str) {
