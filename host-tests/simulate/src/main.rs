@@ -39,7 +39,6 @@ mod node;
 mod origin;
 mod pools;
 mod purges;
-mod quota;
 mod redis;
 mod replaced;
 mod runs;

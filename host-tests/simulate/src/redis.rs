@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use selvage_engine::limits::reference;
 use selvage_rig::chance::Dice;
 
 use crate::events::Reply;
-use crate::quota::Quota;
 
 /// How it is at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Redis {
     knows_script: bool,
     /// It knows the one that leases.
     knows_leases: bool,
-    quotas: BTreeMap<String, Quota>,
+    quotas: BTreeMap<String, reference::Bucket>,
 }
 
 /// One call as it reaches the store.
@@ -215,7 +215,7 @@ impl Redis {
             Command::Lease { key, arguments, .. } => {
                 self.knows_leases = true;
                 let quota = self.quotas.entry(key.clone()).or_default();
-                Reply::came(200, quota.lease(arguments, now).as_bytes())
+                Reply::came(200, quota.lease(arguments, now + BEGUN).as_bytes())
             }
             Command::Many { .. } if self.sharded => {
                 Reply::came(200, b"-CROSSSLOT Keys in request don't hash to the same slot\r\n")
@@ -295,3 +295,6 @@ impl Redis {
         }
     }
 }
+
+/// The clock of Redis as a run begins: its first epochs are not 0, which stands for none.
+const BEGUN: u64 = 5_000;

@@ -21,6 +21,7 @@ mod leasing;
 mod node;
 mod outcome;
 mod peek;
+pub mod reference;
 mod slices;
 mod stock;
 mod tickets;

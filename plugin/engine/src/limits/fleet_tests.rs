@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::bucket::MOST_UNITS;
 use super::lease::{LeaseAnswer, LeaseRequest};
 use super::*;
 use crate::config::Config;
@@ -11,64 +10,12 @@ use crate::fields::FieldBlock;
 use crate::request::Request;
 use crate::store::node::fake::Fake;
 
-/// What the script keeps of a key.
-#[derive(Clone, Debug, Default)]
-struct Kept {
-    level: i64,
-    at: u64,
-    young: u64,
-    old: u64,
-    seen: BTreeMap<u64, u64>,
-}
-
-/// The script, line by line, with numbers that are whole.
 #[derive(Default)]
-struct Redis(BTreeMap<u128, Kept>);
+struct Redis(BTreeMap<u128, reference::Bucket>);
 
 impl Redis {
     fn lease(&mut self, request: &LeaseRequest, now: u64) -> String {
-        let rate = request.rate;
-        let (quota, window) = (rate.quota() as i64, rate.window_ms() as i64);
-        let (full, this) = (rate.full(), now / 500);
-        let new = Kept { level: full, at: now, ..Kept::default() };
-        let kept = self.0.entry(request.key).or_insert(new);
-        match this.saturating_sub(kept.at / 500) {
-            0 => {}
-            1 => (kept.young, kept.old) = (0, kept.young),
-            _ => (kept.young, kept.old) = (0, 0),
-        }
-        let lent = u64::from(request.lent);
-        if request.epoch == this && kept.young >= lent {
-            kept.young -= lent;
-        } else if request.epoch + 1 == this && kept.old >= lent {
-            kept.old -= lent;
-        }
-        kept.young += u64::from(request.held);
-        if now >= kept.at {
-            let room = full - (kept.young + kept.old) as i64 * window;
-            kept.level = kept.level.max((kept.level + (now - kept.at) as i64 * quota).min(room));
-            kept.at = now;
-        } else if kept.at - now > 1_000 {
-            kept.at = now;
-        }
-        kept.level = (kept.level - i64::from(request.owed) * window).max(-(MOST_UNITS as i64));
-        let (need, wish) = (i64::from(request.need), i64::from(request.wish));
-        let mut left = kept.level.div_euclid(window);
-        let (mut granted, mut retry) = (0, 0);
-        if need + wish > 0 {
-            if left >= need.max(1) {
-                granted = need + wish.min((left - need + 1) / 2);
-                kept.level -= granted * window;
-                kept.young += (granted - need) as u64;
-                left -= granted;
-            } else {
-                retry = ((need.max(1) * window - kept.level + quota - 1) / quota).max(1);
-            }
-        }
-        kept.seen.insert(request.node, now);
-        kept.seen.retain(|_, when| now - *when < 10_000);
-        let nodes = kept.seen.len();
-        format!("{granted} {retry} {nodes} {this} {} {:x}", left.max(0), request.question)
+        self.0.entry(request.key).or_default().lease(&request.arguments(), now)
     }
 }
 
