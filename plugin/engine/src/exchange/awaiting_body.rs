@@ -98,10 +98,12 @@ impl AwaitingBody {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
+        // What it has kept so far is counted.
+        let counted = self.kept_bytes();
         if let Err(detail) = self.key.push(chunk) {
             return pass(self.rule, detail, self.requested);
         }
-        if !cache.has_room_to_wait(self.kept_bytes()) {
+        if !cache.has_room_to_wait(self.kept_bytes().saturating_sub(counted)) {
             return pass(self.rule, Detail::WaitingLimit, self.requested);
         }
         if !end_of_stream {

@@ -144,6 +144,20 @@ fn past_the_bytes_that_may_wait_requests_go_to_the_origin_at_once_and_keep_nothi
 }
 
 #[test]
+fn a_body_for_a_key_keeps_no_more_than_there_is_room_for() {
+    let config = r#"{"worker":{"waiting_bytes":"64KiB"},
+        "defaults":{"key":{"body":{"methods":["POST"],"inline_bytes":"64KiB","max_bytes":"1MiB"}}}}"#;
+    let mut gateway = Gateway::with(config);
+    let ask = |bytes: usize| vec![b'x'; bytes];
+    // Its first part fills half of the room: what follows has that of its own.
+    gateway.post("/q").chunk(ask(30_000)).chunk("end").at(0).miss(fresh_for(60).body("answer")).stored();
+    gateway.post("/q").chunk(ask(30_000)).chunk("end").at(1).hit();
+    let passes = gateway.post("/q").chunk(ask(50_000)).chunk("end").at(1).forwarded(fresh_for(60));
+    passes.says("fwd=bypass").detail("waiting-limit");
+    assert_eq!(gateway.workers[0].waiting_bytes(), 0);
+}
+
+#[test]
 fn those_who_wait_for_one_fetch_stay_when_the_bytes_are_used_up() {
     let mut gateway = Gateway::with(r#"{"worker":{"waiting_bytes":"64KiB"}}"#);
     let large = "x".repeat(20_000);
