@@ -58,7 +58,7 @@ impl World {
         if self.depth > 0 {
             return result;
         }
-        self.note_leases(id, stream_of(context));
+        self.note_leases(id);
         // What they ask waits for others' questions, and may come to nothing.
         for context in self.nodes[node].workers[worker].vm.gathered() {
             if let Some(stream) = stream_of(context).filter(|stream| !self.streams[*stream].gathered) {

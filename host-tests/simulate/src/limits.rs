@@ -5,17 +5,29 @@ use std::collections::BTreeMap;
 
 use selvage_engine::fields::Fields;
 
+use crate::crowd::Limit;
 use crate::events::VmId;
 use crate::streams::{Phase, Stream, context_of};
 use crate::world::World;
 
 /// What clients of all nodes have asked for.
-#[derive(Default)]
 pub struct Quotas {
-    /// By limit, node and key.
-    asked: BTreeMap<(usize, usize, u64), Asked>,
-    /// Calls to Redis were late or lost, or garbled: nodes share without it then.
+    /// By limit, node (none of them: the fleet) and key.
+    asked: BTreeMap<(usize, Option<usize>, u64), Asked>,
+    /// Calls to Redis were late or lost, or garbled, or may be refused: nodes share without it then.
     pub unsure: bool,
+}
+
+impl Quotas {
+    pub const fn new(unsure: bool) -> Self {
+        Self { asked: BTreeMap::new(), unsure }
+    }
+
+    /// What was asked of a limit, whose number is `at`, by those who share its quota with a client.
+    fn of(&mut self, at: usize, limit: &Limit, node: usize, key: u64) -> &mut Asked {
+        let node = (!limit.fleet).then_some(node);
+        self.asked.entry((at, node, if limit.by_key { key } else { 0 })).or_default()
+    }
 }
 
 #[derive(Default)]
@@ -39,33 +51,31 @@ impl World {
         if forwarded && std::mem::replace(&mut stream.counted, true) || stream.purge.is_some() {
             return;
         }
-        let (of, key) = (stream.vm.node, stream.ask.key);
+        let (node, key) = (stream.vm.node, stream.ask.key);
         for at in 0..self.setting.crowd.limits.len() {
             let limit = &self.setting.crowd.limits[at];
             if limit.forwarded != forwarded {
                 continue;
             }
-            let node = if limit.fleet { FLEET } else { of };
             // What comes in while one clock is still where another has been is everybody's.
             let apart = self.setting.crowd.apart * self.setting.workers as u64;
             let window = limit.window;
             let most = limit.burst + limit.quota + (limit.quota * apart).div_ceil(window);
             // Redis that was emptied has full buckets again. Without it each node has its share, or all if it knows of no other.
             let (emptied, nodes) = (self.summary.flushed * limit.burst, self.setting.nodes as u64);
-            let unsure = self.quotas.unsure || self.setting.refused > 0;
-            let more = match (limit.fleet, unsure) {
+            let more = match (limit.fleet, self.quotas.unsure) {
                 (false, _) => 0,
                 (true, false) => emptied,
                 (true, true) => emptied + nodes * most,
             };
             let most = (most + more) as usize;
-            let asked = self.quotas.asked.entry((at, node, if limit.by_key { key } else { 0 })).or_default();
+            let whom = if limit.fleet { "the fleet".to_owned() } else { format!("node {node}") };
+            let asked = self.quotas.of(at, limit, node, key);
             asked.admitted.push(self.now);
             asked.asked.push((self.now, id));
             let within = asked.admitted.iter().rev().take_while(|at| **at + window >= self.now).count();
             self.note(|_| format!("stream {id} of key {key} is the number {within} of {most} of limit {at}"));
             if within > most {
-                let whom = if node == FLEET { "the fleet".to_owned() } else { format!("node {node}") };
                 let text = format!("{within} of key {key} within {window} ms on {whom}, at most {most}");
                 self.violate(QUOTA, text);
             }
@@ -85,8 +95,8 @@ impl World {
         self.nodes[vm.node].workers[vm.worker].vm.leases(context_of(id))
     }
 
-    /// The call of a VM is over: who waits for a quota by now, and who does no more. `begun`: whom it was about.
-    pub fn note_leases(&mut self, vm: VmId, begun: Option<usize>) {
+    /// The call of a VM is over: who waits for a quota by now, and who does no more.
+    pub fn note_leases(&mut self, vm: VmId) {
         if !self.setting.crowd.limits.iter().any(|limit| limit.fleet) || !self.lives(vm) {
             return;
         }
@@ -102,18 +112,16 @@ impl World {
                 self.summary.leased += 1;
                 self.streams[id].leases = true;
                 let (now, key) = (self.now, self.streams[id].ask.key);
-                for (at, limit) in
-                    self.setting.crowd.limits.iter().enumerate().filter(|(_, limit)| limit.fleet)
-                {
-                    let of = (at, FLEET, if limit.by_key { key } else { 0 });
-                    self.quotas.asked.entry(of).or_default().asked.push((now, id));
+                let limits = self.setting.crowd.limits.iter().enumerate();
+                for (at, limit) in limits.filter(|(_, limit)| limit.fleet) {
+                    self.quotas.of(at, limit, vm.node, key).asked.push((now, id));
                 }
                 // One that has asked Redis for a record leads since then.
                 if past_cache && self.streams[id].turn.is_none() {
                     self.begins_to_ask(id);
                 }
             }
-            if uncounted && begun != Some(id) {
+            if uncounted {
                 self.count_if_let_in(id);
             }
         }
@@ -131,19 +139,18 @@ impl World {
     /// A request has been refused by a limit.
     fn note_limited(&mut self, id: usize) {
         self.summary.limited += 1;
-        let (of, key) = (self.streams[id].vm.node, self.streams[id].ask.key);
-        let (limits, unsure) = (&self.setting.crowd.limits, self.quotas.unsure || self.setting.refused > 0);
+        let (node, key) = (self.streams[id].vm.node, self.streams[id].ask.key);
+        let (limits, unsure) = (&self.setting.crowd.limits, self.quotas.unsure);
         // Of several, nobody says which.
         let alone = limits.len() == 1;
         let (mut rested, now) = (false, self.now);
         for (at, limit) in limits.iter().enumerate() {
-            let node = if limit.fleet { FLEET } else { of };
-            let asked = self.quotas.asked.entry((at, node, if limit.by_key { key } else { 0 })).or_default();
+            let asked = self.quotas.of(at, limit, node, key);
             rested |= !(limit.fleet && unsure) && asked.is_rested(id, limit.rest(), now);
             asked.asked.push((now, id));
         }
         if alone && rested {
-            self.violate(RESTED, format!("stream {id} of key {key} on node {of}"));
+            self.violate(RESTED, format!("stream {id} of key {key} on node {node}"));
         }
     }
 
@@ -194,9 +201,6 @@ impl World {
         }
     }
 }
-
-/// Stands for all nodes.
-const FLEET: usize = usize::MAX;
 
 /// A field in which the origin tells each client of its quota.
 pub const QUOTA_LEFT: &str = "x-ratelimit-remaining";

@@ -92,6 +92,7 @@ impl World {
         let shared = (0..setting.nodes).map(|_| Shared::new(dice.number(), setting.contention)).collect();
         host::with(|hosts| hosts.renew(START, shared, setting.refused));
         host::with(|hosts| hosts.apart = setting.crowd.apart);
+        let quotas = Quotas::new(setting.refused > 0);
         let pages = (0..setting.pages).map(|_| page(&mut dice)).collect();
         let mut world = Self {
             redis: Redis::new(setting.old_redis, setting.sharded_redis),
@@ -120,7 +121,7 @@ impl World {
             depth: 0,
             redis_said_fetching: false,
             watch: Watch::default(),
-            quotas: Quotas::default(),
+            quotas,
             summary: Summary::default(),
             fleet,
             violation: None,
