@@ -30,8 +30,6 @@ pub(crate) struct Question {
     pub(crate) form: Body,
     /// Others may wait for its answer.
     pub(crate) is_shared: bool,
-    /// What the key has of it, and of who asks.
-    pub(crate) part: BodyPart,
 }
 
 /// Which API a request is for, if its rule stores the answers.
@@ -81,11 +79,11 @@ impl Reading {
         self.canonical.push(chunk).map_err(|_| Detail::AmbiguousJson)
     }
 
-    /// The body has ended.
+    /// The body has ended: what it asks, and what the key has of that and of who asks.
     ///
     /// # Errors
     /// Why the request passes by.
-    pub(crate) fn finish(self, request: &Request<'_>, rule: &Rule) -> Result<Question, Detail> {
+    pub(crate) fn finish(self, request: &Request<'_>, rule: &Rule) -> Result<(Question, BodyPart), Detail> {
         let Some(cache) = cache_of(rule) else { return Err(Detail::OtherApi) };
         let read = self.canonical.finish().map_err(|_| Detail::AmbiguousJson)?;
         let summary = read.summary;
@@ -103,7 +101,7 @@ impl Reading {
         };
         let form = if summary.stream { Body::Events } else { Body::Json };
         let part = BodyPart::Question(keyed((read.digest, form), request, rule, cache));
-        Ok(Question { api: self.api, form, model: summary.model, is_shared, part })
+        Ok((Question { api: self.api, form, model: summary.model, is_shared }, part))
     }
 }
 

@@ -65,9 +65,8 @@ impl Reading {
             Self::Key(key) => Ok((key.finish(), undecided)),
             #[cfg(feature = "llm")]
             Self::Question(question) => {
-                let question = question.finish(request, rule)?;
+                let (question, part) = question.finish(request, rule)?;
                 let fetch = if question.is_shared { undecided } else { Fetch::Alone { waited: None } };
-                let part = question.part.clone();
                 aside.asks(question);
                 Ok((part, fetch))
             }

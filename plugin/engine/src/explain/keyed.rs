@@ -36,7 +36,7 @@ pub(super) fn find(
         #[cfg(feature = "llm")]
         if let Some(mut reading) = llm::Reading::begin(request, rule) {
             let question = reading.push(content).and_then(|()| reading.finish(request, rule));
-            body = Some(question.map_err(reasons::of_detail)?.part);
+            body = Some(question.map_err(reasons::of_detail)?.1);
             return Ok(Some(whole(request, rule_index, rule, body.as_ref(), policy, explanation)));
         }
         let mut read = BodyKey::new(bounds.inline_bytes, bounds.max_bytes);
