@@ -47,8 +47,10 @@ impl World {
         self.check_budgets(node, worker);
         let since = before_call.map(|before| self.after_call(id, &before));
         self.depth += 1;
-        for effect in left.effects {
+        let last = left.effects.iter().rposition(|effect| matches!(effect, Effect::ActsFor { .. }));
+        for (nth, effect) in left.effects.into_iter().enumerate() {
             self.note_through(since.as_ref());
+            self.others_follow = last.is_some_and(|last| nth < last);
             self.happened(id, effect, alone, during_response);
         }
         self.depth -= 1;

@@ -57,6 +57,8 @@ pub struct World {
     pub claims: BTreeMap<String, usize>,
     /// An answer of Redis is being taken in, and whether it says that another Envoy fetches.
     pub redis_answering: bool,
+    /// The VM has acted for other streams since, in the same call.
+    pub others_follow: bool,
     /// VMs that are called while what another call has asked for is being done.
     pub depth: usize,
     pub redis_said_fetching: bool,
@@ -118,6 +120,7 @@ impl World {
             index_known: BTreeMap::new(),
             claims: BTreeMap::new(),
             redis_answering: false,
+            others_follow: false,
             depth: 0,
             redis_said_fetching: false,
             watch: Watch::default(),

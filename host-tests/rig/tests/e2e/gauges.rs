@@ -219,8 +219,9 @@ fn configurations_that_follow_each_other_take_no_more_memory_than_the_first_ones
             used.push(becomes(|| gauge(&gateway, "heap_bytes.used"), |bytes| *bytes > 0));
         }
     }
-    // A page of the VM's memory more may be chance; a store for each configuration would be thirty times a mebibyte.
-    assert!(used[2] <= used[1] + 65_536, "{used:?}");
+    // The heap grows by two pages of 64 KiB at a time, and one such step may be chance. A store for each
+    // configuration would be thirty times a mebibyte.
+    assert!(used[2] <= used[1] + 4 * 65_536, "{used:?}");
     gateway.assert_sound();
 }
 
