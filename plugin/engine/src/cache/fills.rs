@@ -22,6 +22,7 @@ use super::unshared::{Asker, Extent, UNSHARED_FOR, Unshared};
 use super::{Cache, Moment};
 use crate::fields::Fields;
 use crate::policy::Coalesce;
+use crate::store::Slot;
 use crate::store::node::Lease;
 use crate::time::Timestamp;
 
@@ -386,8 +387,18 @@ impl Cache {
         }
     }
 
-    /// A request waits no longer. Only if the fill is still under way does that make a difference.
-    pub fn end_wait(&mut self, id: FillId) {
+    /// Whether a fill has not ended.
+    pub(crate) fn is_under_way(&self, id: FillId) -> bool {
+        self.fills.under_way.get(&id.hash).is_some_and(|fill| fill.id == id)
+    }
+
+    /// How many wait for a fill that is under way.
+    pub(crate) fn waiting_for(&self, id: FillId) -> usize {
+        self.fills.under_way.get(&id.hash).filter(|fill| fill.id == id).map_or(0, |fill| fill.waiting)
+    }
+
+    /// A request waits no longer. What the fill has brought is for it, if no store has that.
+    pub fn end_wait(&mut self, id: FillId) -> Vec<(u128, Slot)> {
         let hash = id.hash;
         if let Some(fill) = self.fills.under_way.get_mut(&hash).filter(|fill| fill.id == id) {
             fill.waiting = fill.waiting.saturating_sub(1);
@@ -399,7 +410,9 @@ impl Cache {
                     self.fills.foreign.pop_back();
                 }
             }
+            return Vec::new();
         }
+        self.handed(id)
     }
 
     /// Another worker has changed what is stored for `hash`: whoever waits for it may look.

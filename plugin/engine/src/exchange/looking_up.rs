@@ -32,6 +32,24 @@ impl Held {
         identity_of(&request, cache.policy().rule(self.rule))
     }
 
+    /// As [`Held::settle`], with what the remote store has given.
+    pub(super) fn settle_with(
+        self,
+        adopted: Vec<(u128, Slot)>,
+        remote: RemoteUse,
+        fetch: Fetch,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
+        cache.swap_adopted(adopted);
+        let mut settled = self.settle(remote, fetch, cache, moment);
+        let adopted = cache.swap_adopted(Vec::new());
+        if let (State::LookingUp(next), _) = &mut settled {
+            next.adopted = adopted;
+        }
+        settled
+    }
+
     /// Looks again at what is stored, and decides.
     pub(super) fn settle(
         self,
@@ -144,8 +162,14 @@ impl LookingUp {
             (false, _) if known => RemoteUse::Known,
             (false, _) => RemoteUse::Done,
         };
+        let led = fetch.leads().map(|id| (id, cache.waiting_for(id)));
+        let key = held.hash;
         let mut settled = held.settle(remote, fetch, cache, moment);
         let adopted = cache.swap_adopted(Vec::new());
+        // Those who waited for it are woken, to be answered by it or to wait for what it has turned out to be one of.
+        if let Some(led) = led.filter(|(id, _)| !cache.is_under_way(*id)) {
+            cache.hand_over(led, (key, since), &adopted);
+        }
         if let (State::LookingUp(next), _) = &mut settled {
             next.adopted = adopted;
         }

@@ -45,7 +45,7 @@ impl Waiting {
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
         let Self { held, fill, times, since, until } = self;
-        cache.end_wait(fill);
+        let handed = cache.end_wait(fill);
         let alone = Fetch::Alone { waited: Some(since) };
         let identity = held.identity(cache);
         let fetch = match wake {
@@ -59,7 +59,8 @@ impl Waiting {
             Wake::Ended | Wake::Poll | Wake::Slot if cache.has_parted(fill, identity, moment.now) => alone,
             Wake::Ended | Wake::Poll | Wake::Slot => Fetch::Undecided { waited: times, since: Some(since) },
         };
-        held.settle(RemoteUse::Possible, fetch, cache, moment)
+        let remote = if handed.is_empty() { RemoteUse::Possible } else { RemoteUse::FoundFirst };
+        held.settle_with(handed, remote, fetch, cache, moment)
     }
 
     /// The request is gone.

@@ -1,6 +1,6 @@
 //! The store that a fleet shares: looked into on a miss, written to after the response, and never needed.
 
-use selvage_engine::exchange::Event;
+use selvage_engine::exchange::{Event, Wake};
 use selvage_engine::fields::Fields;
 
 use crate::gateway::{Gateway, Origin, block, fresh_for, origin};
@@ -226,4 +226,75 @@ fn a_variant_that_is_older_than_an_invalidation_is_not_believed_though_its_index
     first.sends();
     second.redis = first.redis.clone();
     second.get("/a").header("accept-language", "en").at(4).forwarded(in_language("new")).content("new");
+}
+
+/// An Envoy whose own stores keep nothing, with what another one has sent.
+fn keeps_nothing(first: &mut Gateway) -> Gateway {
+    first.sends();
+    let mut second =
+        Gateway::with(r#"{"remote":{"enabled":true},"worker":{"bytes":"0"},"node":{"bytes":"0"}}"#);
+    second.redis = first.redis.clone();
+    second.redis.lookups = 0;
+    second
+}
+
+#[test]
+fn what_is_too_large_to_keep_is_asked_for_once_by_all_who_want_it_at_once() {
+    let mut first = Gateway::with(REMOTE);
+    first.get("/a").at(0).miss(fresh_for(60).body("large"));
+    let mut second = keeps_nothing(&mut first);
+    let asks = second.get("/a").at(1).asks();
+    let waits: Vec<_> = (0..3).map(|_| second.get("/a").at(1).waits()).collect();
+    let answer = second.remote_answers(asks, 2).answered();
+    assert!(answer.cache_status().contains("; hit") && answer.cache_status().ends_with("detail=remote"));
+    for (nth, waiter) in waits.into_iter().enumerate() {
+        if nth == 1 {
+            second.goes_away(waiter, 2);
+            continue;
+        }
+        let answer = second.wakes(waiter, Wake::Ended, 2).answered();
+        assert_eq!(answer.cache_status(), "Selvage; fwd=uri-miss; collapsed; ttl=58; detail=remote");
+    }
+    assert_eq!(second.redis.lookups, 1);
+    // Who comes later asks again.
+    second.get("/a").at(3).hit().detail("remote").content("large");
+    assert_eq!(second.redis.lookups, 2);
+    second.assert_nobody_waits();
+}
+
+#[test]
+pub fn variants_that_are_too_large_to_keep_are_given_to_those_who_wait_for_the_same() {
+    let mut first = Gateway::with(REMOTE);
+    first.get("/a").header("accept-language", "de").at(0).miss(in_language("de"));
+    let mut second = keeps_nothing(&mut first);
+    let asks = second.get("/a").header("accept-language", "de").at(1).asks();
+    let same = second.get("/a").header("accept-language", "de").at(1).waits();
+    let other = second.get("/a").header("accept-language", "fr").at(1).waits();
+    let asks = second.remote_leads_on(asks, 2);
+    // Both have waited for whatever is there. What it is is known now, and who wants the same waits for that.
+    let same = second.wakes(same, Wake::Ended, 2).waiting();
+    let flight = second.wakes(other, Wake::Ended, 2).left();
+    second.answers(flight, 2, in_language("fr"));
+    // So does who comes now and has to ask what there is.
+    let late = second.get("/a").header("accept-language", "de").at(2).waits();
+    assert_eq!(second.redis.lookups, 2);
+    second.remote_answers(asks, 3).answered().content("de");
+    for waiter in [same, late] {
+        second.wakes(waiter, Wake::Ended, 3).answered().content("de").says("collapsed").detail("remote");
+    }
+    assert_eq!(second.redis.lookups, 3);
+    second.assert_nobody_waits();
+}
+
+#[test]
+fn what_was_invalidated_since_is_given_to_nobody() {
+    let mut first = Gateway::with(REMOTE);
+    first.get("/a").at(0).miss(fresh_for(60).body("old"));
+    let mut second = keeps_nothing(&mut first);
+    let asks = second.get("/a").at(1).asks();
+    let waits = second.get("/a").at(1).waits();
+    second.remote_answers(asks, 2).answered();
+    second.post("/a").at(3).forwarded(origin(204));
+    let flight = second.wakes(waits, Wake::Ended, 4).left();
+    second.answers(flight, 4, fresh_for(60).body("new")).content("new");
 }

@@ -234,6 +234,7 @@ fn every_row_of_the_table_is_walked() {
     crate::purging::records_of_the_fleet_that_are_older_than_a_purge_are_not_used_and_the_clocks_get_some_slack();
     crate::coalescing::what_is_not_storable_is_known_to_the_fleet();
     crate::remote::an_index_does_not_outlast_an_invalidation_while_its_variant_is_asked_for();
+    crate::remote::variants_that_are_too_large_to_keep_are_given_to_those_who_wait_for_the_same();
     crate::shadow_comparisons::of_a_herd_one_asks_the_remote_store();
     crate::shadowing::what_cannot_be_compared_is_no_mismatch();
     crate::validating::what_a_304_confirms_and_is_not_there_is_asked_for_in_full();
