@@ -11,6 +11,7 @@ mod failures;
 mod filling;
 mod fills;
 mod finding;
+mod handed;
 mod holdings;
 mod insight;
 mod invalidations;
@@ -31,6 +32,8 @@ mod room;
 mod signing;
 mod spaces;
 mod storing;
+#[cfg(feature = "llm")]
+mod tokens;
 mod unshared;
 mod usable;
 mod warmable;
@@ -128,6 +131,8 @@ pub struct Cache {
     origin_latency: Latency,
     /// What the remote store has just given, while its request is settled: no other store need have taken it.
     adopted: Vec<(u128, Slot)>,
+    /// What it gave to a request that others wait for, for these.
+    handed: handed::Handed,
     /// Keys for which no response was storable lately, whoever asked.
     unstorable: Remembered,
     /// Keys of what is too long to be fetched whole for a part.
@@ -162,6 +167,9 @@ pub struct Cache {
     /// The last of the random numbers that decide on early refreshes.
     draws: u64,
     limits: Limits,
+    /// What stored answers of language models have used.
+    #[cfg(feature = "llm")]
+    tokens: tokens::Known,
     /// Buffers that requests pass on to each other, so that a hit takes no memory.
     pub(crate) scratch: Scratch,
 }
@@ -216,6 +224,7 @@ impl Cache {
             unsigned: Lines::default(),
             origin_latency: Latency::new(ORIGIN_HALF_LIFE),
             adopted: Vec::new(),
+            handed: handed::Handed::default(),
             unstorable: Remembered::default(),
             unfillable: Remembered::default(),
             space: None,
@@ -239,6 +248,8 @@ impl Cache {
             insight: insight::Insight::default(),
             draws: 0,
             limits,
+            #[cfg(feature = "llm")]
+            tokens: tokens::Known::default(),
             scratch: Scratch::default(),
         }
     }

@@ -26,7 +26,7 @@ use settings::kinds::text;
 pub use settings::limits::{Limit, LimitCounts, LimitHeaders, LimitOnFailure, LimitScope, Tiers};
 pub use settings::lists::{COMPRESSIBLE, CREDENTIALS, SWITCHES, TAGGING, TAINTING};
 #[cfg(feature = "llm")]
-pub use settings::llm::{Llm, LlmCache, LlmCoalesce, LlmWhen};
+pub use settings::llm::{Llm, LlmCache, LlmCoalesce, LlmUsage, LlmWhen, Model};
 #[cfg(feature = "maintenance")]
 pub use settings::maintenance::Maintenance;
 use settings::nested::object;
@@ -74,6 +74,9 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// How much a client may ask for. Default: empty.
     pub limits: Vec<Limit>,
+    /// What tokens of language models cost. Default: empty.
+    #[cfg(feature = "llm")]
+    pub models: Vec<Model>,
     /// What a request gets when no rule matches, and what rules inherit.
     pub defaults: Rule,
     /// In the order in which they are tried. Default: empty.
@@ -100,6 +103,8 @@ section! {
         #[cfg(feature = "pools")]
         pools = Vec::new();
         limits = Vec::new();
+        #[cfg(feature = "llm")]
+        models = Vec::new();
         // Read last, for a rule inherits what `defaults` says.
         rules = Vec::new();
     }
@@ -133,6 +138,11 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         let Config { defaults, limits, remote, .. } = config;
         object.each("limits", LIMITS, |place, written| named_limit(place, written, remote, limits));
         refuse_unknown(&defaults.limits, limits, &object.place_of("defaults").member("limits"));
+    }
+    #[cfg(feature = "llm")]
+    {
+        use settings::llm::{MODELS, named_model};
+        object.each("models", MODELS, |place, written| named_model(place, written, &mut config.models));
     }
     let Config { defaults, rules, .. } = config;
     #[cfg(feature = "pools")]

@@ -572,14 +572,14 @@ impl Exchange {
     pub fn is_passing(&self) -> bool {
         match self.state {
             State::Passing(_) => true,
-            State::Relaying => self.aside.has_more_to_say() || self.holds_slot(),
+            State::Relaying => self.aside.has_more_to_say() || self.holds_slot() || self.aside.is_counting(),
             _ => false,
         }
     }
 
     /// The fields that are read of the head of a response that passes; `None`: all, as far as any are.
     pub fn wanted_of_head(&self) -> Option<&'static [&'static str]> {
-        match (self.holds_slot(), self.aside.has_more_to_say()) {
+        match (self.holds_slot(), self.aside.has_more_to_say() || self.aside.is_counting()) {
             (_, true) => None,
             (true, false) => Some(&[":status", LOAD]),
             (false, false) => Some(&[]),
@@ -605,7 +605,7 @@ impl Exchange {
 
     /// Whether the parts of the response's body are wanted.
     pub fn wants_body(&self) -> bool {
-        matches!(self.state, State::Storing(_) | State::Comparing(_))
+        matches!(self.state, State::Storing(_) | State::Comparing(_)) || self.aside.reads_body()
     }
 
     /// Whether the request is held for its body.
@@ -676,8 +676,11 @@ impl Exchange {
     /// Whether nothing can come of further events.
     pub fn is_over(&self) -> bool {
         match self.state {
-            State::Relaying => !self.holds_slot() && !self.aside.has_more_to_say(),
-            State::Finished => !self.holds_slot(),
+            State::Relaying => {
+                !self.holds_slot() && !self.aside.has_more_to_say() && !self.aside.is_counting()
+            }
+            // The copy is stored or let go of, and the answer goes on.
+            State::Finished => !self.holds_slot() && !self.aside.reads_body(),
             _ => false,
         }
     }

@@ -10,6 +10,7 @@ pub mod health;
 pub mod held;
 pub mod history;
 pub mod mismatches;
+pub mod models;
 pub mod numbers;
 pub mod refusals;
 pub mod shadow;

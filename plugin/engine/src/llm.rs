@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::cache_status::Detail;
 use crate::fields::{content_length, same_name};
 use crate::key::BodyPart;
-use crate::policy::{Cookies, LlmCache, LlmCoalesce, LlmWhen, Rule};
+use crate::policy::{Cookies, LlmCache, LlmCoalesce, LlmUsage, LlmWhen, Rule};
 use crate::request::Request;
 
 /// A request's body that is being read.
@@ -30,6 +30,8 @@ pub(crate) struct Question {
     pub(crate) form: Body,
     /// Others may wait for its answer.
     pub(crate) is_shared: bool,
+    /// The length of its body.
+    pub(crate) bytes: usize,
 }
 
 /// Which API a request is for, if its rule stores the answers.
@@ -37,6 +39,12 @@ pub(crate) fn api_of(request: &Request<'_>, rule: &Rule) -> Option<Api> {
     let llm = rule.llm.as_ref()?;
     let posts = request.method == b"POST" && request.has_body;
     if posts { llm.api.api(request.path()) } else { None }
+}
+
+/// Which API a request is for, if its rule counts tokens.
+pub(crate) fn counted(request: &Request<'_>, rule: &Rule) -> Option<Api> {
+    let counts = rule.llm.as_ref().is_some_and(|llm| llm.usage == LlmUsage::Count);
+    if counts { api_of(request, rule) } else { None }
 }
 
 /// Why a request under a rule that stores answers is none that could have one, as far as its head tells.
@@ -101,7 +109,7 @@ impl Reading {
         };
         let form = if summary.stream { Body::Events } else { Body::Json };
         let part = BodyPart::Question(keyed((read.digest, form), request, rule, cache));
-        Ok((Question { api: self.api, form, model: summary.model, is_shared }, part))
+        Ok((Question { api: self.api, form, model: summary.model, is_shared, bytes: self.length }, part))
     }
 }
 

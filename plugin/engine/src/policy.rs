@@ -6,6 +6,8 @@ pub mod hosts;
 mod matcher;
 #[cfg(feature = "llm")]
 mod models;
+#[cfg(feature = "llm")]
+mod prices;
 
 pub use crate::config::{
     Admin, BodyKey, Breaker, By, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Limit,
@@ -16,7 +18,9 @@ pub use crate::config::{
 #[cfg(feature = "pools")]
 pub use crate::config::{Admission, Pool, Until};
 #[cfg(feature = "llm")]
-pub use crate::config::{Llm, LlmCache, LlmCoalesce, LlmWhen};
+pub use crate::config::{Llm, LlmCache, LlmCoalesce, LlmUsage, LlmWhen};
+#[cfg(feature = "llm")]
+pub use prices::Models;
 
 use std::time::Duration;
 
@@ -58,6 +62,9 @@ pub struct Policy {
     pub pools: Box<[Pool]>,
     /// How much a client may ask for.
     pub limits: Box<[Limit]>,
+    /// What tokens of language models cost.
+    #[cfg(feature = "llm")]
+    pub models: Models,
     /// A digest of the namespace: purges are for the caches of one.
     pub namespace: u64,
     /// The namespace itself.
@@ -128,6 +135,12 @@ impl Policy {
         self.rules().filter(|rule| rule.shadow && !rule.bypass)
     }
 
+    /// Whether tokens of language models are counted for any request.
+    #[cfg(feature = "llm")]
+    pub fn counts_tokens(&self) -> bool {
+        self.rules().any(|rule| rule.llm.as_ref().is_some_and(|llm| llm.usage == LlmUsage::Count))
+    }
+
     /// All rules in the order of their indices, the default rule last.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter().map(|(_, rule)| rule).chain([&self.default_rule])
@@ -178,6 +191,8 @@ impl From<Config> for Policy {
     fn from(config: Config) -> Self {
         #[cfg(feature = "pools")]
         let pools = config.pools;
+        #[cfg(feature = "llm")]
+        let models = Models::new(config.models);
         let Config {
             name,
             namespace,
@@ -220,6 +235,8 @@ impl From<Config> for Policy {
             #[cfg(feature = "pools")]
             pools: pools.into(),
             limits: limits.into(),
+            #[cfg(feature = "llm")]
+            models,
             namespace: xxh3_64(namespace.as_bytes()),
             namespace_name: namespace,
             name,
@@ -289,11 +306,13 @@ fn with_pools(
 }
 
 fn label(name: &str) -> Box<str> {
-    let fits = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_');
-    match name {
-        DEFAULT_NAME => "".into(),
-        name => name.chars().map(|sign| if fits(sign) { sign } else { '_' }).collect::<String>().into(),
-    }
+    if name == DEFAULT_NAME { "".into() } else { as_label(name, &[]) }
+}
+
+/// A name with `_` for what metrics cannot have, which is all but letters, digits, `-`, `_` and these.
+fn as_label(name: &str, more: &[char]) -> Box<str> {
+    let fits = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_') || more.contains(&sign);
+    name.chars().map(|sign| if fits(sign) { sign } else { '_' }).collect::<String>().into()
 }
 
 /// As a token where it is one (RFC 9651 §3.3.4), else as a string (§3.3.3).

@@ -86,3 +86,39 @@ fn a_request_that_is_not_for_the_cache_goes_on_as_it_came() {
         assert_eq!(passed.text(), STREAM);
     }
 }
+
+/// Whatever of the response the cache reads, tokens are counted of what goes by.
+#[test]
+fn tokens_of_what_passes_unread_are_counted_in_both_forms() {
+    let rules = r#"{"models":[{"name":"m","input":1,"output":2}],"rules":[
+        {"name":"out","match":{"paths":["/out/*"]},"bypass":true,"cache_status":"off","llm":{"api":"openai","usage":"count"}},
+        {"name":"chat","llm":{"api":"openai","usage":"count","cache":{}}}]}"#;
+    let usage =
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":5}}\n\ndata: [DONE]\n\n";
+    let stream = STREAM.replace("data: [DONE]\n\n", usage);
+    let random = QUESTION.replace("\"seed\":1,", "");
+    let gateway = Gateway::with(rules).workers(1).shows_bodies().origin(|_: &_| events()).start();
+    for (path, cut) in [("/out/v1/chat/completions", 30), (PATH, 100), ("/out/v1/chat/completions", 199)] {
+        let (head, tail) = stream.split_at(cut);
+        gateway.origin().next(events().chunk(head).chunk(tail));
+        let passed = gateway.post(path).header("accept-encoding", "gzip").body(&random).send(0);
+        assert_eq!(passed.text(), stream);
+        assert_eq!(gateway.origin().requests().last().expect("it came").header("accept-encoding"), None);
+    }
+    // Its end may be in trailers, or never come.
+    gateway.origin().next(events().chunk(&stream).trailer("t", "1"));
+    gateway.post(PATH).body(&random).send(0);
+    gateway.origin().next(events().chunk(STREAM.split_at(120).0).chunk("x").reset_after(1));
+    gateway.post("/out/v1/chat/completions").body(&random).send(0);
+    gateway.origin().next(events().chunk(&stream));
+    gateway.post(PATH).body(QUESTION).send(0);
+    assert_hit(&gateway.post(PATH).body(QUESTION).send(0), &stream);
+    gateway.node().tick();
+    let counted = |word: &str| gateway.metric(&format!("selvage.llm_{word}"));
+    assert_eq!(
+        ["requests.m.told", "requests.m.estimated", "requests.m.saved"].map(counted),
+        [Some(5), Some(1), Some(1)]
+    );
+    assert_eq!(["saved_tokens.m.input", "saved_tokens.m.output"].map(counted), [Some(10), Some(5)]);
+    assert_eq!(counted("cost_nanos.m.saved"), Some(20_000));
+}

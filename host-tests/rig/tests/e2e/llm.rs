@@ -173,3 +173,65 @@ fn json_is_asked_for_once_and_streams_pass_at_once() {
     assert!(again.is_hit() && again.text() == openai_stream(0, Usage::Untold), "{:?}", again.cache_status());
     gateway.assert_sound();
 }
+
+/// Of both workers together, of what is stored and of what is not, and of a client that leaves.
+#[test]
+fn tokens_are_counted_by_model_and_priced() {
+    let provider = Provider::start();
+    let rules = r#"{ "admin": { "token_env": "SELVAGE_ADMIN_TOKEN" },
+        "models": [ { "name": "gpt-t", "input": 2.5, "output": 10 }, { "name": "claude", "input": "3", "cached": 0.3, "output": 15 } ],
+        "rules": [
+            { "name": "messages", "match": { "paths": ["/anthropic/*"] }, "bypass": true, "llm": { "api": "anthropic", "usage": "count" } },
+            { "name": "chat", "llm": { "api": "openai", "usage": "count", "cache": {} } } ] }"#;
+    let gateway =
+        Gateway::with(rules).origin(provider.url()).environment("SELVAGE_ADMIN_TOKEN", TOKEN).start();
+    for nth in 0..8 {
+        let answer = ask(&gateway, "/v1/chat/completions", "a", &body("one", false));
+        assert_eq!(answer.is_hit(), nth > 0, "{:?}", answer.cache_status());
+        let random =
+            body("one", true).replace("\"temperature\":0,", "\"stream_options\":{\"include_usage\":true},");
+        assert_says(&ask(&gateway, "/v1/chat/completions", "a", &random), "detail=not-deterministic");
+        assert_eq!(ask(&gateway, "/anthropic/v1/messages", "a", &body("one", true)).status, 200);
+    }
+    // One that leaves before the end: what has passed until then is estimated.
+    let (ends, goes_on) = mpsc::channel::<()>();
+    let goes_on = Arc::new(Mutex::new(goes_on));
+    provider.origin().on("/v1/left/chat/completions", move |_| {
+        let goes_on = Arc::clone(&goes_on);
+        events(openai_stream(0, Usage::Told)).halts_after(360, move || {
+            let _ = goes_on.lock().unwrap().recv_timeout(Duration::from_secs(20));
+        })
+    });
+    let question = body("one", true);
+    let mut client = TcpStream::connect(gateway.address()).unwrap();
+    let length = question.len();
+    let head = "POST /v1/left/chat/completions HTTP/1.1\r\nhost: localhost";
+    write!(client, "{head}\r\ncontent-length: {length}\r\n\r\n{question}").unwrap();
+    let mut got = Vec::new();
+    let mut part = [0; 1024];
+    while !String::from_utf8_lossy(&got).contains("answer 0") {
+        let read = client.read(&mut part).unwrap();
+        assert!(read > 0, "it ended before its answer: {}", String::from_utf8_lossy(&got));
+        got.extend_from_slice(&part[..read]);
+    }
+    drop(client);
+    let counted = |word: &str| gateway.stat(&format!("wasmcustom.selvage.llm_{word}"));
+    becomes(|| counted("requests.gpt-t.estimated"), |count| *count == 1);
+    drop(ends);
+    for (word, times) in
+        [("requests.gpt-t.told", 9), ("requests.gpt-t.saved", 7), ("requests.claude.told", 8)]
+    {
+        becomes(|| counted(word), |count| *count == times);
+    }
+    assert_eq!([counted("saved_tokens.gpt-t.input"), counted("saved_tokens.gpt-t.output")], [63, 14]);
+    assert_eq!(counted("cost_nanos.gpt-t.saved"), 7 * (9 * 2500 + 2 * 10_000));
+    assert_eq!(counted("cost_nanos.claude.spent"), 8 * (9 * 3000 + 2 * 15_000));
+    let report =
+        gateway.ask("GET", "/.selvage/report").header("authorization", format!("Bearer {TOKEN}")).send();
+    assert!(report.text().contains(r#""model":"claude""#), "{}", report.text());
+    let metrics = gateway.admin("/stats/prometheus");
+    let cost = 8 * (9 * 3000 + 2 * 15_000);
+    let said = format!("selvage_llm_cost_nanos{{result=\"spent\",model=\"claude\"}} {cost}");
+    assert!(metrics.lines().any(|line| line == said), "{said}");
+    gateway.assert_sound();
+}

@@ -42,6 +42,8 @@ impl Cache {
         match list::family(family).and_then(|family| family.labels.first().copied()) {
             #[cfg(feature = "pools")]
             Some("pool") => policy.pools.get(index).map_or("", |pool| &pool.name),
+            #[cfg(feature = "llm")]
+            Some("model") => policy.models.label(index),
             Some("limit") => policy.limits.get(index).map_or("", |limit| &limit.name),
             _ => &policy.rule(index).name,
         }

@@ -34,6 +34,9 @@ pub(crate) const NODE_BYTES: RangeInclusive<u64> = 0..=64 << 30;
 pub(crate) const NODE_OBJECT_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 20;
 pub(crate) const NODE_BUCKETS: RangeInclusive<u64> = 16..=1 << 20;
 
+/// What a million tokens of a model cost at most.
+#[cfg(feature = "llm")]
+pub(crate) const MODEL_PRICE: u64 = 1_000_000;
 pub(crate) const LIMIT_QUOTA: RangeInclusive<u64> = 1..=1_000_000_000;
 /// Up to a month.
 pub(crate) const LIMIT_WINDOW: Millis = 100..=31 * 86_400_000;

@@ -33,6 +33,9 @@ pub(crate) enum Form {
     Objects(usize, &'static str, Vec<Member>),
     Switch,
     Whole(RangeInclusive<u64>),
+    /// A decimal number from 0 to this, also as a text.
+    #[cfg(feature = "llm")]
+    Amount(u64),
     Size(RangeInclusive<u64>),
     Duration(Millis),
     Word(Vec<&'static str>),
@@ -95,6 +98,12 @@ pub(crate) fn top() -> Vec<Member> {
             form,
             "How much a client may ask for; rules name those that hold for their requests.",
         ));
+    }
+    #[cfg(feature = "llm")]
+    {
+        use super::settings::llm::MODELS;
+        let form = Form::Objects(MODELS, "models", described(&super::Model::default()));
+        members.push(list("models", form, "What tokens of language models cost."));
     }
     members.push(list("rules", Form::Rules, "Tried in order; the first whose `match` fits is used."));
     // They stand at `rules[]`.
@@ -182,6 +191,8 @@ impl Form {
             Form::Objects(most, called, _) => format!("list of at most {most} {called}"),
             Form::Switch => "`true` or `false`".into(),
             Form::Whole(bounds) => ends(bounds, |number| number.to_string()),
+            #[cfg(feature = "llm")]
+            Form::Amount(most) => format!("amount, 0 to {most}"),
             Form::Size(bounds) => format!("size, {}", ends(bounds, show_size)),
             Form::Duration(bounds) => {
                 format!("duration, {}", ends(bounds, |millis| show_duration(Duration::from_millis(millis))))

@@ -94,6 +94,13 @@ fn form(form: &Form) -> Value {
         Form::Whole(bounds) => {
             json!({ "type": "integer", "minimum": bounds.start(), "maximum": bounds.end() })
         }
+        #[cfg(feature = "llm")]
+        Form::Amount(most) => json!({
+            "type": ["number", "string"],
+            "pattern": "^[0-9]+(\\.[0-9]{1,9})?$",
+            "minimum": 0,
+            "maximum": most,
+        }),
         Form::Size(bounds) => json!({
             "type": ["string", "integer"],
             "pattern": "^[0-9]+(B|kB|MB|GB|KiB|MiB|GiB)?$",

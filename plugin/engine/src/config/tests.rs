@@ -74,7 +74,7 @@ fn all_faults_are_told_at_once_with_path_find_and_remedy() {
         }"#,
     );
     for wanted in [
-        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "defaults", "pools", "limits", "rules" (did you mean "worker"?)"#,
+        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "defaults", "pools", "limits", "models", "rules" (did you mean "worker"?)"#,
         r#"name: found "é", allowed: 1 to 128 printable ASCII characters"#,
         r#"worker.bytes: found "701MiB", allowed: a size such as "64KiB", "64MiB", "1GiB" or whole bytes, from "0B" to "700MiB""#,
         "worker.entries: found -1, allowed: a whole number from 1 to 4194304",
@@ -168,6 +168,10 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
         if member.path == "scope" {
             json["remote"] = json!({ "enabled": true });
         }
+    } else if listed == Some("models") {
+        let mut model = a_model("m");
+        model.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
+        json = json!({ "models": [model] });
     } else if let Some(listed) = listed {
         if json.get("name").is_none() {
             json["name"] = json!("r");
@@ -187,6 +191,10 @@ fn a_limit(name: &str) -> Value {
     json!({ "name": name, "quota": 3_000_000, "window": "1s" })
 }
 
+fn a_model(name: &str) -> Value {
+    json!({ "name": name, "input": 1.25, "output": 7 })
+}
+
 fn all_members() -> Vec<(&'static str, Member)> {
     let at =
         |place: &'static str, members: Vec<Member>| members.into_iter().map(move |member| (place, member));
@@ -203,7 +211,11 @@ fn listed() -> Vec<(&'static str, Member)> {
     let mut members = Vec::new();
     for member in top() {
         if let Form::Objects(_, called, own) = member.form {
-            let place = if called == "pools" { "pools[]" } else { "limits[]" };
+            let place = match called {
+                "pools" => "pools[]",
+                "models" => "models[]",
+                _ => "limits[]",
+            };
             members.extend(own.into_iter().map(|member| (place, member)));
         }
     }
@@ -257,6 +269,12 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
                 |count: usize| Value::Array((0..count).map(|nth| a_limit(&format!("l{nth}"))).collect());
             (vec![json!([]), limits(*most)], vec![json!({}), json!(null), limits(most + 1)])
         }
+        Form::Objects(most, "models", _) => {
+            let models =
+                |count: usize| Value::Array((0..count).map(|nth| a_model(&format!("m{nth}"))).collect());
+            let twice = json!([a_model("m"), a_model("m")]);
+            (vec![json!([]), models(*most)], vec![json!({}), json!(null), models(most + 1), twice])
+        }
         Form::Objects(most, ..) => {
             let object = |index| json!({ "name": format!("o{index}") });
             let twice = json!([object(1), object(1)]);
@@ -271,6 +289,10 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
         ),
         Form::Switch => (vec![json!(true), json!(false)], vec![json!("true"), json!(1), json!(null)]),
         Form::Whole(bounds) => ranged(*bounds.start(), *bounds.end()),
+        Form::Amount(most) => (
+            vec![json!(0), json!(most), json!(0.000_000_001), json!("2.5"), json!("3")],
+            vec![json!(most + 1), json!(-1), json!("1e-10"), json!("x"), json!("-1"), json!([]), json!(null)],
+        ),
         Form::Size(bounds) => {
             let (mut good, mut bad) = ranged(*bounds.start(), *bounds.end());
             good.push(json!(format!("{}B", bounds.end())));
@@ -391,6 +413,7 @@ fn every_described_default_is_the_codes_and_every_member_changes_something() {
             }
             "limits[]" if member.path == "cost" => parse(&written(&member, place, json!(1)).to_string()),
             "limits[]" => parse(&json!({ "limits": [a_limit("l")] }).to_string()),
+            "models[]" => parse(&json!({ "models": [a_model("m")] }).to_string()),
             _ => Config::default(),
         };
         // Below an object that may be null there is a default only once the object is written.
@@ -455,7 +478,7 @@ fn the_schema_and_the_reader_know_the_same_members() {
     let schema: Value = serde_json::from_str(COMMITTED).unwrap();
     let mut found = Vec::new();
     objects(&schema, &schema, "", &mut found);
-    assert_eq!(found.len(), 16 + 2 * 16, "{found:?}");
+    assert_eq!(found.len(), 17 + 2 * 16, "{found:?}");
     for (place, names) in found {
         assert_eq!(names_known_to_the_reader(&place), names, "{place}");
     }

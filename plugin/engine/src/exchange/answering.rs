@@ -1,24 +1,35 @@
-//! A question to a language model, and its answer, read as it passes.
+//! A request to a language model, and its answer, read as it passes: whether it may be stored, and what it has cost.
 
 use std::rc::Rc;
 
-use selvage_llm::formats::{Answer, Outcome};
+use selvage_llm::formats::{Answer, Api, Outcome};
 
 use super::{Event, RequestEdit, State};
 use crate::cache::{Cache, FillEnd, Moment};
 use crate::fields::{Fields, status_of};
 use crate::llm::Question;
+use crate::reply::Reply;
 use crate::storability::answers::form_of;
 use crate::tags;
 
-/// What is known of a question whose answer may be stored.
+/// What is known of a request whose answer may be stored, or is counted.
 pub(super) struct Answering {
-    question: Question,
+    api: Api,
+    /// The length of the request's body, as far as it is known.
+    bytes: u64,
+    /// What it asks, if the answer may be stored.
+    question: Option<Question>,
+    /// Its tokens are counted.
+    counts: bool,
+    /// The answer has the form that was asked for, and may be stored.
+    fits: bool,
     reading: Reading,
 }
 
 enum Reading {
-    /// Nothing has come that can be read.
+    /// No head has come.
+    Awaited,
+    /// There is nothing that can be read, or it has been.
     Nothing,
     /// It is coming.
     Answer(Box<Answer>),
@@ -27,55 +38,102 @@ enum Reading {
 }
 
 impl Answering {
-    pub(super) const fn of(question: Question) -> Self {
-        Self { question, reading: Reading::Nothing }
+    /// Of a request whose answer is counted. Its body may have this length.
+    pub(super) const fn counting(api: Api, bytes: u64) -> Self {
+        Self { api, bytes, question: None, counts: true, fits: false, reading: Reading::Awaited }
+    }
+
+    /// The answer of it may be stored.
+    pub(super) fn of(question: Question, counts: bool) -> Self {
+        let bytes = question.bytes as u64;
+        let (api, question) = (question.api, Some(question));
+        Self { api, bytes, question, counts, fits: false, reading: Reading::Awaited }
     }
 
     /// The answer must be readable: nobody is to compress it.
     pub(super) const EDIT: RequestEdit = RequestEdit::Remove("accept-encoding");
 
+    /// Whether more of the answer is to come that counts.
+    pub(super) const fn is_open(&self) -> bool {
+        self.counts && matches!(self.reading, Reading::Awaited | Reading::Answer(_))
+    }
+
+    /// Whether the parts of the answer's body count.
+    pub(super) const fn reads_body(&self) -> bool {
+        self.counts && matches!(self.reading, Reading::Answer(_))
+    }
+
     /// Something has happened to the stream.
-    pub(super) fn hear(&mut self, event: &Event<'_>) {
-        let ends = match event {
-            Event::Response { head, end_of_stream: false } => {
-                self.begin(*head);
-                false
-            }
+    pub(super) fn hear(&mut self, event: &Event<'_>, cache: &mut Cache) {
+        match event {
+            Event::Response { head, end_of_stream } => self.begin(*head, *end_of_stream),
             Event::Body { chunk, end_of_stream } => {
                 if let Reading::Answer(answer) = &mut self.reading {
                     answer.push(chunk);
                 }
-                *end_of_stream
+                if *end_of_stream {
+                    self.end(cache);
+                }
             }
-            Event::Trailers => true,
-            _ => false,
-        };
-        if ends {
-            self.reading = match std::mem::replace(&mut self.reading, Reading::Nothing) {
-                Reading::Answer(answer) => Reading::Outcome(Box::new(answer.finish())),
-                other => other,
-            };
+            Event::Trailers => self.end(cache),
+            Event::Ended => {
+                self.end(cache);
+                self.reading = Reading::Nothing;
+            }
+            _ => {}
         }
     }
 
-    fn begin(&mut self, head: Fields<'_>) {
-        // One in the other form than was asked for is passed on, and is no answer to this question.
-        let Question { api, form, .. } = self.question;
-        if status_of(head) == 200 && form_of(head) == Some(form) {
-            self.reading = Reading::Answer(Box::new(Answer::new(api, form)));
+    /// The head of the answer has come.
+    pub(super) fn begin(&mut self, head: Fields<'_>, end_of_stream: bool) {
+        self.reading = Reading::Nothing;
+        let form = form_of(head).filter(|_| status_of(head) == 200 && !end_of_stream);
+        // One in the other form than was asked for is passed on, and is no answer that could be stored.
+        self.fits = form.is_some() && self.question.as_ref().map(|question| question.form) == form;
+        if let Some(form) = form.filter(|_| self.fits || self.counts) {
+            self.reading = Reading::Answer(Box::new(Answer::new(self.api, form)));
+        }
+    }
+
+    /// No more of the answer comes.
+    fn end(&mut self, cache: &mut Cache) {
+        self.reading = match std::mem::replace(&mut self.reading, Reading::Nothing) {
+            Reading::Answer(answer) => {
+                let outcome = answer.finish();
+                if self.counts {
+                    cache.count_tokens(self.model(), self.bytes, &outcome);
+                }
+                Reading::Outcome(Box::new(outcome))
+            }
+            Reading::Awaited => Reading::Nothing,
+            other => other,
+        };
+    }
+
+    fn model(&self) -> Option<&str> {
+        self.question.as_ref()?.model.as_deref()
+    }
+
+    /// It is answered from a store.
+    pub(super) fn answered(&mut self, reply: &Reply, cache: &mut Cache) {
+        let is_answer = self.counts && reply.status == 200 && self.question.is_some();
+        self.reading = Reading::Nothing;
+        let form = Fields::parse(&reply.fields).filter(|_| is_answer).and_then(form_of);
+        if let Some(form) = form {
+            cache.count_saved((self.api, form), (self.model(), self.bytes), reply.content());
         }
     }
 
     /// What becomes of a copy for the store, now that the answer has ended: it is let go of unless it is complete.
     pub(super) fn judge(&mut self, state: State, cache: &mut Cache, moment: &mut Moment<'_>) -> State {
-        let Reading::Outcome(outcome) = &self.reading else { return state };
+        let (Reading::Outcome(outcome), true) = (&self.reading, self.fits) else { return state };
         let mut storing = match state {
             State::Storing(storing) => storing,
             other => return other,
         };
         let Some(lack) = outcome.lack else {
             cache.stats.count("llm_answers", "complete");
-            let models = [self.question.model.as_deref(), outcome.model.as_deref()];
+            let models = [self.model(), outcome.model.as_deref()];
             storing.complete(&models_tags(models));
             return State::Storing(storing);
         };

@@ -16,10 +16,10 @@ use super::{Added, Directive, Event, State};
 use crate::cache::FillEnd;
 use crate::cache::{Cache, Moment};
 use crate::fields::Fields;
-#[cfg(feature = "llm")]
-use crate::llm::Question;
 use crate::policy::{Policy, Rule};
 use crate::request::Request;
+#[cfg(feature = "llm")]
+use crate::{fields::content_length, llm, llm::Question, policy::LlmUsage};
 #[cfg(feature = "limits")]
 use crate::{limits::Patience, policy::LimitCounts, stages::Then, stages::limits, time::Timestamp};
 
@@ -79,6 +79,12 @@ impl Aside {
         policy: &Policy,
         moment: &mut Moment<'_>,
     ) {
+        #[cfg(feature = "llm")]
+        if let Some(api) = llm::counted(request, rule) {
+            let bytes = content_length(request.fields).unwrap_or_default() as u64;
+            let answering = Box::new(Answering::counting(api, bytes));
+            self.kept.get_or_insert_default().answering = Some(answering);
+        }
         #[cfg(feature = "pools")]
         if let Some(admitting) = Admitting::of(request, rule_index, rule, moment) {
             self.kept.get_or_insert_default().admitting = Some(admitting);
@@ -95,10 +101,34 @@ impl Aside {
         }
     }
 
-    /// It asks a language model.
+    /// It asks a language model, and the answer may be stored.
     #[cfg(feature = "llm")]
-    pub(super) fn asks(&mut self, question: Question) {
-        self.kept.get_or_insert_default().answering = Some(Box::new(Answering::of(question)));
+    pub(super) fn asks(&mut self, question: Question, rule: &Rule) {
+        let counts = rule.llm.as_ref().is_some_and(|llm| llm.usage == LlmUsage::Count);
+        self.kept.get_or_insert_default().answering = Some(Box::new(Answering::of(question, counts)));
+    }
+
+    /// Whether more of the answer is to come that is counted, whatever else becomes of it.
+    #[inline]
+    pub(super) fn is_counting(&self) -> bool {
+        #[cfg(feature = "llm")]
+        return self.answering().is_some_and(Answering::is_open);
+        #[cfg(not(feature = "llm"))]
+        false
+    }
+
+    /// Whether the parts of the answer's body are counted.
+    #[inline]
+    pub(super) fn reads_body(&self) -> bool {
+        #[cfg(feature = "llm")]
+        return self.answering().is_some_and(Answering::reads_body);
+        #[cfg(not(feature = "llm"))]
+        false
+    }
+
+    #[cfg(feature = "llm")]
+    fn answering(&self) -> Option<&Answering> {
+        self.kept.as_ref()?.answering.as_deref()
     }
 
     /// What becomes of the state of a request whose answer has ended.
@@ -199,7 +229,7 @@ impl Kept {
     fn hear(&mut self, event: &Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
         #[cfg(feature = "llm")]
         if let Some(answering) = &mut self.answering {
-            answering.hear(event);
+            answering.hear(event, cache);
         }
         #[cfg(feature = "limits")]
         if let Some(limited) = &mut self.limited {
@@ -227,7 +257,7 @@ impl Kept {
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
         #[cfg(feature = "llm")]
-        let (state, directive) = (state, self.ask(directive));
+        let (state, directive) = (state, self.ask(directive, cache));
         #[cfg(feature = "limits")]
         let (state, directive) = self.count(state, directive, cache, moment);
         #[cfg(feature = "pools")]
@@ -240,13 +270,14 @@ impl Kept {
         (state, directive)
     }
 
-    /// What a request to a language model is on its way there.
+    /// What a request to a language model is on its way there, and what its answer from a store has saved.
     #[cfg(feature = "llm")]
-    fn ask(&self, mut directive: Directive) -> Directive {
-        if let (Some(_), Directive::Forward(edits)) = (&self.answering, &mut directive)
-            && !edits.contains(&Answering::EDIT)
-        {
-            edits.push(Answering::EDIT);
+    fn ask(&mut self, mut directive: Directive, cache: &mut Cache) -> Directive {
+        let Some(answering) = &mut self.answering else { return directive };
+        match &mut directive {
+            Directive::Forward(edits) if !edits.contains(&Answering::EDIT) => edits.push(Answering::EDIT),
+            Directive::Respond(reply) => answering.answered(reply, cache),
+            _ => {}
         }
         directive
     }
@@ -312,6 +343,10 @@ impl Kept {
             expect(unused_mut, reason = "nothing is added")
         )]
         let mut add = Vec::new();
+        #[cfg(feature = "llm")]
+        if let Some(answering) = &mut self.answering {
+            answering.begin(head, false);
+        }
         #[cfg(feature = "pools")]
         if let Some(admitting) = &mut self.admitting {
             admitting.head_came(head, cache, moment);

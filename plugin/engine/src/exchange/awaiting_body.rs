@@ -67,7 +67,7 @@ impl Reading {
             Self::Question(question) => {
                 let (question, part) = question.finish(request, rule)?;
                 let fetch = if question.is_shared { undecided } else { Fetch::Alone { waited: None } };
-                aside.asks(question);
+                aside.asks(question, rule);
                 Ok((part, fetch))
             }
         }

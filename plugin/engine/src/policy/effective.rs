@@ -25,6 +25,8 @@ pub fn effective(policy: &Policy) -> Value {
         #[cfg(feature = "pools")]
         pools: Vec::new(),
         limits: Vec::new(),
+        #[cfg(feature = "llm")]
+        models: Vec::new(),
         defaults: default.clone(),
         rules: Vec::new(),
     };
@@ -34,6 +36,8 @@ pub fn effective(policy: &Policy) -> Value {
     shown.put("pools", Some(policy.pools.iter().map(Shown::of).collect()));
     #[cfg(feature = "limits")]
     shown.put("limits", Some(policy.limits.iter().map(Shown::of).collect()));
+    #[cfg(feature = "llm")]
+    shown.put("models", Some(policy.models.written().map(Shown::of).collect()));
     let rules = policy.written_rules().map(|(matching, rule)| rule_shown(matching, rule, default)).collect();
     shown.put("rules", Some(rules));
     shown.end()

@@ -63,9 +63,14 @@ impl Family {
         self.labels.first() == Some(&"limit")
     }
 
-    /// Whether each rule, pool or limit has its own.
+    /// Whether each entry of `models` has its own: Envoy calls one `wasmcustom.selvage.<family>.<model>.<word>`.
+    pub fn by_model(&self) -> bool {
+        self.labels.first() == Some(&"model")
+    }
+
+    /// Whether each rule, pool, limit or model has its own.
     pub fn is_owned(&self) -> bool {
-        self.by_rule() || self.by_pool() || self.by_limit()
+        self.by_rule() || self.by_pool() || self.by_limit() || self.by_model()
     }
 
     /// The labels that stand in the words.

@@ -346,6 +346,12 @@ impl Gateway {
         flight
     }
 
+    /// More of the body of a response comes, which has not ended.
+    pub fn more_of_the_answer(&mut self, flight: &mut Flight, at: u64, chunk: impl AsRef<[u8]>) {
+        let event = Event::Body { chunk: chunk.as_ref(), end_of_stream: false };
+        self.feed(flight.worker, &mut flight.exchange, at * 1000, event);
+    }
+
     /// More of the body of a request comes that waits.
     pub fn more_comes(&mut self, waiter: &mut Waiter, at: u64) {
         let Flight { worker, exchange, .. } = &mut waiter.flight;

@@ -42,6 +42,8 @@ mod lessons;
 mod limits;
 #[cfg(feature = "llm")]
 mod llm;
+#[cfg(feature = "llm")]
+mod llm_tokens;
 #[cfg(feature = "maintenance")]
 mod maintenance;
 mod metrics;

@@ -3,14 +3,20 @@
 use std::time::Duration;
 
 use selvage_llm::formats::{Api, Provider};
+use selvage_llm::money::{Money, Price};
+use serde_json::Value;
 
-use super::kinds::{Words, duration, text, word};
+use super::kinds::{Kind, Words, duration, text, word};
 use super::nested::{list, nullable, object, required};
-use super::section;
-use super::texts::{Field, Member};
-use crate::config::FieldName;
-use crate::config::limits::LIFETIME;
+use super::texts::{Field, Member, ModelName};
+use super::{Section, section};
+use crate::config::limits::{LIFETIME, MODEL_PRICE};
+use crate::config::reader::{Object, Place};
+use crate::config::reference::Form;
 use crate::config::reference::Least::Empty;
+use crate::config::written::{Written, quote};
+use crate::config::{FieldName, names};
+use crate::members::Show;
 
 /// What is done with requests to language models.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +25,8 @@ pub struct Llm {
     pub api: Provider,
     /// Which answers are stored. Default `None`: none.
     pub cache: Option<LlmCache>,
+    /// Whether tokens are counted. Default: [`LlmUsage::Off`].
+    pub usage: LlmUsage,
 }
 
 section! {
@@ -27,6 +35,8 @@ section! {
             "Required. Whose format requests have: those POSTed to paths that end with `/chat/completions`, `/completions`, `/responses` or `/embeddings`; or with `/messages`.";
         cache = None, nullable(object()),
             "Answers are stored by what the whole body says, whatever `Cache-Control` they have; `null`: none. All other requests under the rule pass by.";
+        usage = LlmUsage::default(), word(USAGE),
+            "Whether the tokens of its requests are counted, by what providers say of them; nothing of the answers is read where they are not.";
     }
 }
 
@@ -103,3 +113,113 @@ pub enum LlmCoalesce {
 
 const COALESCE: Words<LlmCoalesce> =
     &[("json", LlmCoalesce::Json), ("all", LlmCoalesce::All), ("none", LlmCoalesce::None)];
+
+/// Whether tokens are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LlmUsage {
+    /// They are not.
+    #[default]
+    Off,
+    /// As the provider says them, and estimated where it says nothing.
+    Count,
+}
+
+const USAGE: Words<LlmUsage> = &[("off", LlmUsage::Off), ("count", LlmUsage::Count)];
+
+/// What tokens of some models cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// The beginning of their names. Unique.
+    pub name: Box<str>,
+    /// A million tokens of the input.
+    pub input: Money,
+    /// Of the input that the provider has in its cache. Default `None`: as the rest of it.
+    pub cached: Option<Money>,
+    /// Of the input that it puts into its cache. Default `None`: as the rest of it.
+    pub cache_write: Option<Money>,
+    /// Of the output.
+    pub output: Money,
+}
+
+section! {
+    Model {
+        name = Box::default(), required(text::<ModelName>(), names::CLUSTER),
+            "Required and unique. The beginning of the names of the models that are meant; of several such entries the one with the longest name counts. Metrics have it as a label, with `_` for what they cannot have.";
+        input = Money::ZERO, required(amount(), "what a million tokens of the input cost"),
+            "Required. What a million tokens of the input cost, in the currency in which all of them are written.";
+        cached = None, nullable(amount()),
+            "Of the input that the provider has in its cache; `null`: as the rest of it.";
+        cache_write = None, nullable(amount()),
+            "Of the input that it puts into its cache; `null`: as the rest of it.";
+        output = Money::ZERO, required(amount(), "what a million tokens of the output cost"),
+            "Required. Of the output.";
+    }
+}
+
+impl Model {
+    /// As the price of a model.
+    pub(crate) const fn price(&self) -> Price {
+        let Self { input, cached, cache_write, output, .. } = self;
+        Price { input: *input, cached: *cached, cache_write: *cache_write, output: *output }
+    }
+}
+
+/// Most entries with models.
+pub(crate) const MODELS: usize = 64;
+
+/// Reads one of `models` and adds it to those before it.
+pub(crate) fn named_model(place: Place<'_>, written: &Written, models: &mut Vec<Model>) {
+    let model = Object::walk(place, written, |object| {
+        let mut model = Model::default();
+        model.fill(object);
+        if !model.name.is_empty() && models.iter().any(|earlier| earlier.name == model.name) {
+            let place = object.place_of("name");
+            place.refuse::<()>(format!("{} again", quote(&model.name)), "a name that no other entry has");
+        }
+        model
+    });
+    models.extend(model);
+}
+
+/// An amount of money: a decimal number, which may stand in a text, or a whole one.
+struct Amount;
+
+const fn amount() -> Amount {
+    Amount
+}
+
+impl Kind for Amount {
+    type Value = Money;
+
+    fn read(&self, place: Place<'_>, written: &Written) -> Option<Money> {
+        let amount = match written {
+            Written::Whole(number) => Money::parse(&number.to_string()),
+            Written::Odd(number) | Written::Text(number) => Money::parse(number),
+            _ => return place.refuse(written.describe(), ALLOWED_AMOUNT),
+        };
+        match amount {
+            Ok(amount) if amount.nanos() <= MODEL_PRICE.saturating_mul(NANOS) => Some(amount),
+            _ => place.refuse(written.describe(), ALLOWED_AMOUNT),
+        }
+    }
+
+    fn show(&self, value: &Money) -> Option<Value> {
+        Some(value.show())
+    }
+
+    fn form(&self) -> Form {
+        Form::Amount(MODEL_PRICE)
+    }
+}
+
+const ALLOWED_AMOUNT: &str = "a decimal number from 0 to 1000000 with at most nine digits behind the point";
+
+impl Show for Money {
+    /// A whole number where it is one, else the number whose shortest decimal it is.
+    fn show(&self) -> Value {
+        let (whole, rest) = (self.nanos() / NANOS, self.nanos() % NANOS);
+        if rest == 0 { whole.into() } else { (self.nanos() as f64 / NANOS as f64).into() }
+    }
+}
+
+const NANOS: u64 = 1_000_000_000;

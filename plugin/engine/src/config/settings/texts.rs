@@ -46,6 +46,7 @@ forms! {
     Caller: By, names::BY, names::by,
         "^(ip|host|path|rule|(header|cookie):[!#$%&'*+.^_`|~0-9A-Za-z-]+)$", NAME_CHARS + 7, "values";
     Namespace: Box<str>, names::NAMESPACE, names::namespace, PLAIN, NAME_CHARS, "name";
+    ModelName: Box<str>, names::CLUSTER, names::visible, "^[!-~]+$", NAME_CHARS, "name";
     Cluster: Box<str>, names::CLUSTER, names::visible, "^[!-~]+$", NAME_CHARS, "name";
     Variable: Box<str>, names::VARIABLE, names::variable, "^[A-Za-z_][A-Za-z0-9_]*$", NAME_CHARS, "name";
     Field: FieldName, names::FIELD, names::field, TOKEN, NAME_CHARS, "field names";

@@ -8,7 +8,7 @@ use crate::config::refusal;
 use crate::insight::health::{self, Status};
 use crate::insight::history::Point;
 use crate::insight::numbers::{self, Requests, Tier, share};
-use crate::insight::{admission, advice, held, history, shadow};
+use crate::insight::{admission, advice, held, history, models, shadow};
 use crate::members::{Members, members};
 use crate::policy::effective;
 use crate::remote::writes::{self, Reason};
@@ -97,6 +97,7 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
         "shadow" => shadow::show(host, cache.policy(), cache.mismatches()),
         "pools" => admission::pools(host, &figures),
         "limits" => admission::limits(host, cache.policy(), cache.refusals()),
+        "models" => models::models(host, cache.policy()),
         "history" => members! { "resolution_ms": history::RESOLUTION_MS; "points" => points }
     };
     told(200, body, moment)

@@ -158,6 +158,42 @@ pub const FAMILIES: &[Family] = &[
                   those that were `cut`, tell of an `error`, were `refused` by a content filter, are `unfinished` for another reason, or \
                   have something in them that cannot be read.",
     },
+    #[cfg(feature = "llm")]
+    Family {
+        name: "llm_requests",
+        kind: Counter,
+        unit: "requests",
+        labels: &["model", "usage"],
+        words: &["told", "estimated", "saved"],
+        meaning: "Requests to language models under a rule that counts, by model and by how their tokens are known: `told` by the                   provider, or `estimated` at least in part, since the answer has ended before its end or says nothing of them.                   `saved`: answered from a store. Models without an entry in `models` are `other`.",
+    },
+    #[cfg(feature = "llm")]
+    Family {
+        name: "llm_tokens",
+        kind: Counter,
+        unit: "tokens",
+        labels: &["model", "kind"],
+        words: &["input", "cached", "cache-write", "output", "reasoning"],
+        meaning: "Tokens that providers have counted, or that are estimated, by model. Each token is in one kind: `cached` and                   `cache-write` are not in `input`, `reasoning` is not in `output`.",
+    },
+    #[cfg(feature = "llm")]
+    Family {
+        name: "llm_saved_tokens",
+        kind: Counter,
+        unit: "tokens",
+        labels: &["model", "kind"],
+        words: &["input", "cached", "cache-write", "output", "reasoning"],
+        meaning: "The same of answers from a store: what their providers have counted when they gave them.",
+    },
+    #[cfg(feature = "llm")]
+    Family {
+        name: "llm_cost_nanos",
+        kind: Counter,
+        unit: "10⁻⁹ of the currency",
+        labels: &["model", "result"],
+        words: &["spent", "saved"],
+        meaning: "What these tokens cost by `models`, in thousand-millionths of the currency in which prices are written.",
+    },
     #[cfg(feature = "limits")]
     Family {
         name: "limit_requests",

@@ -1,0 +1,99 @@
+//! What answers of language models have used and cost: those that have come, and those from a store that have been spared.
+
+use selvage_llm::formats::{Answer, Api, Body, Counted, Lack, Outcome, Usage};
+
+use super::Cache;
+use crate::key;
+
+/// What stored answers have used, by the digest of their content: each is read once and served often.
+#[derive(Default)]
+pub(super) struct Known {
+    places: Vec<Option<Answered>>,
+}
+
+#[derive(Clone)]
+struct Answered {
+    content: u128,
+    model: Option<Box<str>>,
+    usage: Usage,
+}
+
+impl Known {
+    /// What an answer has used, read from it where it is not known. `None` if it does not say.
+    fn of(&mut self, (api, form): (Api, Body), bytes: u64, content: &[u8]) -> Option<&Answered> {
+        if self.places.is_empty() {
+            self.places.resize(PLACES, None);
+        }
+        let digest = key::hash(content);
+        let place = self.places.get_mut(usize::try_from(digest % PLACES as u128).unwrap_or_default())?;
+        if place.as_ref().is_none_or(|known| known.content != digest) {
+            let mut answer = Answer::new(api, form);
+            answer.push(content);
+            let outcome = answer.finish();
+            let usage = *outcome.counted(bytes).usage();
+            *place = Some(Answered { content: digest, model: outcome.model.map(Into::into), usage });
+        }
+        place.as_ref()
+    }
+}
+
+impl Cache {
+    /// An answer has ended: counts what it has used. `asked` is the model that the request named, and `bytes` the length of
+    /// the request's body.
+    pub(crate) fn count_tokens(&mut self, asked: Option<&str>, bytes: u64, outcome: &Outcome) {
+        // Nobody pays for an error.
+        if outcome.usage.is_none() && outcome.lack == Some(Lack::Error) {
+            return;
+        }
+        let counted = outcome.counted(bytes);
+        let word = if matches!(counted, Counted::Told(_)) { "told" } else { "estimated" };
+        let model = self.entry_of(outcome.model.as_deref(), asked);
+        self.add_usage(model, (word, "llm_tokens", "spent"), counted.usage());
+    }
+
+    /// An answer comes from a store: counts what that has spared.
+    pub(crate) fn count_saved(
+        &mut self,
+        read_as: (Api, Body),
+        (asked, bytes): (Option<&str>, u64),
+        content: &[u8],
+    ) {
+        let mut tokens = std::mem::take(&mut self.tokens);
+        if let Some(answered) = tokens.of(read_as, bytes, content) {
+            let model = self.entry_of(answered.model.as_deref(), asked);
+            self.add_usage(model, ("saved", "llm_saved_tokens", "saved"), &answered.usage);
+        }
+        self.tokens = tokens;
+    }
+
+    /// The entry of `models` for an answer: by the model that has answered, or the one that was asked.
+    fn entry_of(&self, answered: Option<&str>, asked: Option<&str>) -> usize {
+        let names: Vec<&str> = answered.into_iter().chain(asked).collect();
+        self.policy.models.place_of(&names)
+    }
+
+    fn add_usage(
+        &mut self,
+        model: usize,
+        (known, family, cost): (&'static str, &'static str, &'static str),
+        usage: &Usage,
+    ) {
+        let Usage { input, cached, cache_write, output, reasoning } = *usage;
+        self.stats.add_for_owner(model, ("llm_requests", known), 1);
+        for (word, tokens) in [
+            ("input", input.saturating_sub(cached).saturating_sub(cache_write)),
+            ("cached", cached),
+            ("cache-write", cache_write),
+            ("output", output.saturating_sub(reasoning)),
+            ("reasoning", reasoning),
+        ] {
+            self.stats.add_for_owner(model, (family, word), tokens);
+        }
+        if let Some(spent) = self.policy.models.cost(model, usage) {
+            self.stats.add_for_owner(model, ("llm_cost_nanos", cost), spent.nanos());
+        }
+    }
+}
+
+/// Answers of which it is known at a time.
+const PLACES: usize = 1024;
