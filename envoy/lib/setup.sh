@@ -11,6 +11,9 @@ ENVOY_OLDEST=1.39
 ENVOY_VERSIONS=(1.39.3 1.40.0)
 CACHE_TESTS_VERSION=0.4.5
 UPSTASH_CLIENT_VERSION=1.39.0
+# The last one for Node.js 20.
+OPENAI_CLIENT_VERSION=6.30.1
+ANTHROPIC_CLIENT_VERSION=1.14.0
 ISTIO_MODELS_VERSION=3.0.1
 ENVOY_GATEWAY_MODELS_VERSION=2.0.0
 CHECK_JSONSCHEMA_VERSION=0.39.0
@@ -156,6 +159,12 @@ ensure_cache_tests() { ensure_npm http-cache-tests "$CACHE_TESTS_VERSION" "$root
 # Makes sure that node and the client of Upstash are there.
 ensure_upstash_client() {
   ensure_npm @upstash/redis "$UPSTASH_CLIENT_VERSION" "$root/.node/upstash" "for the tests of the remote store"
+}
+
+# Makes sure that node and the clients of language models are there.
+ensure_llm_clients() {
+  ensure_npm openai "$OPENAI_CLIENT_VERSION" "$root/.node/openai" "for the tests of language models"
+  ensure_npm @anthropic-ai/sdk "$ANTHROPIC_CLIENT_VERSION" "$root/.node/anthropic" "for the tests of language models"
 }
 
 # Makes sure that node and Istio's schemas are there.

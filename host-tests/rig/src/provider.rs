@@ -100,9 +100,11 @@ pub fn openai_stream(nth: u64, usage: Usage) -> String {
 pub fn anthropic_stream(nth: u64) -> String {
     format!(
         concat!(
-            "event: message_start\ndata: {{\"type\":\"message_start\",\"message\":{{\"id\":\"m-{nth}\",\"model\":\"claude-t\",\"usage\":{{\"input_tokens\":9,\"output_tokens\":1}}}}}}\n\n",
+            "event: message_start\ndata: {{\"type\":\"message_start\",\"message\":{{\"id\":\"m-{nth}\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[],\"model\":\"claude-t\",\"stop_reason\":null,\"usage\":{{\"input_tokens\":9,\"output_tokens\":1}}}}}}\n\n",
+            "event: content_block_start\ndata: {{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{{\"type\":\"text\",\"text\":\"\"}}}}\n\n",
             "event: ping\ndata: {{\"type\":\"ping\"}}\n\n",
             "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"answer {nth}\"}}}}\n\n",
+            "event: content_block_stop\ndata: {{\"type\":\"content_block_stop\",\"index\":0}}\n\n",
             "event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"end_turn\"}},\"usage\":{{\"output_tokens\":2}}}}\n\n",
             "event: message_stop\ndata: {{\"type\":\"message_stop\"}}\n\n"
         ),

@@ -127,6 +127,7 @@ impl<H: Calls> Root<H> {
         gauges::export(self, held, breakers, now);
         self.refreshes.ask(&mut self.remote, breakers, &mut self.cache, now);
         self.refreshes.send(&mut self.cache, now);
+        self.remote.send_leases(breakers, &mut self.cache, now);
         self.remote.tick(breakers, &mut self.cache, now);
         self.metrics.gauge(("origin_state", "open"), self.cache.origins_left_alone(now));
         self.metrics.export(&mut self.cache);

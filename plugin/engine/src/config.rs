@@ -23,6 +23,8 @@ pub use settings::by::By;
 pub use settings::freshness::{Stale, Ttl};
 pub use settings::key::{BodyKey, Key, Query, QueryChoice, QueryName, QueryOrder};
 use settings::kinds::text;
+#[cfg(feature = "llm")]
+pub use settings::limits::LimitUnit;
 pub use settings::limits::{Limit, LimitCounts, LimitHeaders, LimitOnFailure, LimitScope, Tiers};
 pub use settings::lists::{COMPRESSIBLE, CREDENTIALS, SWITCHES, TAGGING, TAINTING};
 #[cfg(feature = "llm")]
@@ -137,7 +139,7 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         use settings::limits::{LIMITS, named_limit, refuse_unknown};
         let Config { defaults, limits, remote, .. } = config;
         object.each("limits", LIMITS, |place, written| named_limit(place, written, remote, limits));
-        refuse_unknown(&defaults.limits, limits, &object.place_of("defaults").member("limits"));
+        refuse_unknown(defaults, limits, &object.place_of("defaults").member("limits"));
     }
     #[cfg(feature = "llm")]
     {
@@ -157,7 +159,7 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         }
         #[cfg(feature = "limits")]
         if object.has("limits") {
-            settings::limits::refuse_unknown(&rule.limits, limits, &object.place_of("limits"));
+            settings::limits::refuse_unknown(rule, limits, &object.place_of("limits"));
         }
     };
     object.each("rules", RULES, |place, written| matched_rule(place, written, defaults, rules, &named));

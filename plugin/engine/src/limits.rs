@@ -36,11 +36,11 @@ mod fleet_tests;
 mod tests;
 
 use fleet::{Correction, FleetPool};
-pub use keys::Keyed;
 use keys::keyed;
+pub use keys::{Keyed, Reserve};
 pub use leasing::{NoAnswer, Patience};
 use node::{Ask, Given, NodePool, pause_ms};
-pub use outcome::{Admitted, Counts, Denied, Refused, Standing, Tally};
+pub use outcome::{Admitted, Counts, Denied, Refused, Reserved, Standing, Tally};
 use outcome::{Not, Owing, Took};
 pub use peek::Peeked;
 use slices::Slices;
@@ -74,17 +74,19 @@ struct Lent {
     scope: LimitScope,
 }
 
-/// The keys that a request has for those of a rule's limits that count it so. Empty for most rules.
+/// The keys that a request has for those of a rule's limits that count it so. Empty for most rules. `reserve` is what it may use of
+/// a language model.
 pub fn keys_of(
     limits: &[Limit],
     limited: &[usize],
     counts: LimitCounts,
+    reserve: Option<&Reserve>,
     asking: &mut Asking<'_>,
 ) -> Vec<(usize, Keyed)> {
     let mut address = None;
     let asked = limited.iter().filter_map(|at| Some((*at, limits.get(*at)?)));
     let asked = asked.filter(|(_, limit)| limit.counts == counts);
-    asked.map(|(at, limit)| (at, keyed(limit, asking, &mut address))).collect()
+    asked.map(|(at, limit)| (at, keyed(limit, asking, reserve, &mut address))).collect()
 }
 
 impl Limits {
@@ -126,7 +128,7 @@ impl Limits {
             let until = slice.refused_until;
             if until > now_ms && limit.scope == LimitScope::Fleet {
                 // What is asked for in vain is asked for all the same: a node gets its part of what there is by it.
-                slice.demand = slice.demand.saturating_add(limit.cost);
+                slice.demand = slice.demand.saturating_add(keyed.cost);
             }
             (until > now_ms).then(|| Refused::new(*at, keyed, until - now_ms))
         });
@@ -144,17 +146,17 @@ impl Limits {
             };
             match took {
                 Ok((standing, took)) => {
-                    taken.push((*keyed, limit.cost, took));
+                    taken.push((*keyed, keyed.cost, took));
                     if limit.headers == LimitHeaders::All && !limit.shadow && !matches!(took, Took::Nothing) {
                         admitted.note(standing);
                     }
-                    if limit.cost_header.is_some() {
+                    if limit.cost_header.is_some() || limit.counts_tokens() {
                         let scope = limit.scope;
-                        admitted.owing.push(Owing { limit: *at, keyed: *keyed, scope });
+                        admitted.owing.push(Owing { limit: *at, keyed: *keyed, scope, took });
                     }
                 }
                 // What is to be known of the other limits is asked meanwhile.
-                Err(Not::Yet(key)) => waits.push((key, limit.cost)),
+                Err(Not::Yet(key)) => waits.push((key, keyed.cost)),
                 Err(Not::Refused(_)) if limit.shadow => {
                     shadowed = true;
                     shadowed_by.push(*at);
@@ -206,13 +208,13 @@ impl Limits {
             if slice.refused_until > now_ms {
                 return Err(Refused::new(at, keyed, slice.refused_until - now_ms));
             }
-            if slice.spend(limit.cost, now_ms) {
+            if slice.spend(keyed.cost, now_ms) {
                 return Ok((standing(u64::from(slice.left) + u64::from(slice.held)), Took::Slice));
             }
             (wish, back) = (slice.wish(now_ms), slice.give_back(now_ms));
         }
         self.counts.asked += 1;
-        let ask = Ask { hash: keyed.hash, limit: keyed.limit, need: limit.cost, wish, back };
+        let ask = Ask { hash: keyed.hash, limit: keyed.limit, need: keyed.cost, wish, back };
         let given = self.pool.take(&ask, &rate, now_ms, data);
         let slice = self.slices.get(keyed.hash);
         match given {
@@ -224,7 +226,8 @@ impl Limits {
                 Ok((standing(left.saturating_add(held.into())), Took::Pool))
             }
             Given::Empty { wait } => {
-                if let Some(slice) = slice {
+                // Of tokens that are settled later some may come back at any time.
+                if let Some(slice) = slice.filter(|_| !limit.counts_tokens()) {
                     slice.refused_until = now_ms.saturating_add(wait.max(pause_ms(&rate)));
                 }
                 Err(Refused::new(at, keyed, wait))
@@ -260,23 +263,62 @@ impl Limits {
         now: Timestamp,
         data: &mut dyn SharedData,
     ) {
-        for Owing { limit, keyed, scope } in std::mem::take(&mut admitted.owing) {
-            let Some(limit) = limits.get(limit) else { continue };
+        for owing in std::mem::take(&mut admitted.owing) {
+            let Some(limit) = limits.get(owing.limit) else { continue };
             let cost = limit.cost_header.as_ref().and_then(|name| cost_in(name));
-            let owed = cost.unwrap_or_default().min(MOST_COST).saturating_sub(limit.cost.into());
-            if owed == 0 {
-                continue;
-            }
-            let back = self.slices.get(keyed.hash).and_then(|slice| slice.give_back(now.as_millis()));
-            if scope == LimitScope::Fleet {
-                let tokens = u32::try_from(owed).unwrap_or(u32::MAX);
-                self.fleet.correct(&keyed, Correction::Owed { tokens, back }, now.as_millis(), data);
-                continue;
-            }
-            let ask = Ask { hash: keyed.hash, limit: keyed.limit, need: 0, wish: 0, back };
-            let units = keyed.rate.units(owed);
-            self.pool.correct(&ask, units.saturating_neg(), &keyed.rate, now.as_millis(), data);
+            self.owe(&owing, cost.unwrap_or_default(), now, data);
         }
+    }
+
+    /// Settles the tokens that a request has used of a language model: what lies beyond those that were taken is owed, and the
+    /// others come back.
+    pub fn settle_tokens(
+        &mut self,
+        reserved: Reserved,
+        used: u64,
+        now: Timestamp,
+        data: &mut dyn SharedData,
+    ) {
+        for owing in reserved.0 {
+            let rest = u64::from(owing.keyed.cost).saturating_sub(used);
+            match u32::try_from(rest).unwrap_or(u32::MAX) {
+                0 => self.owe(&owing, used, now, data),
+                rest => self.unuse(&owing, rest, now.as_millis(), data),
+            }
+        }
+    }
+
+    /// Tokens that were taken a while ago were not used. What a slice or a stock held may be gone by now, so they go where
+    /// those came from.
+    fn unuse(&mut self, owing: &Owing, rest: u32, now_ms: u64, data: &mut dyn SharedData) {
+        let Owing { keyed, .. } = owing;
+        match (owing.took, owing.scope) {
+            (Took::Nothing, _) => {}
+            (Took::Share, _) => self.fleet.correct(keyed, Correction::Unshared(rest), now_ms, data),
+            (_, LimitScope::Fleet) => {
+                self.fleet.correct(keyed, Correction::Unused(rest), now_ms, data);
+                self.fleet.report(keyed.hash, keyed.limit, &keyed.rate, now_ms, data);
+            }
+            (_, LimitScope::Node) => self.untake(keyed, rest, Took::Pool, now_ms, data),
+        }
+    }
+
+    /// What a request has cost beyond what was taken for it is owed.
+    fn owe(&mut self, owing: &Owing, cost: u64, now: Timestamp, data: &mut dyn SharedData) {
+        let Owing { keyed, scope, .. } = owing;
+        let owed = cost.min(MOST_COST).saturating_sub(keyed.cost.into());
+        if owed == 0 {
+            return;
+        }
+        let back = self.slices.get(keyed.hash).and_then(|slice| slice.give_back(now.as_millis()));
+        if *scope == LimitScope::Fleet {
+            let tokens = u32::try_from(owed).unwrap_or(u32::MAX);
+            self.fleet.correct(keyed, Correction::Owed { tokens, back }, now.as_millis(), data);
+            return;
+        }
+        let ask = Ask { hash: keyed.hash, limit: keyed.limit, need: 0, wish: 0, back };
+        let units = keyed.rate.units(owed);
+        self.pool.correct(&ask, units.saturating_neg(), &keyed.rate, now.as_millis(), data);
     }
 
     /// Gives back what was lent a while ago and is not spent. To be called by tick.
@@ -339,7 +381,10 @@ impl Limits {
 
     fn note_lent(&mut self, lent: Lent, held: u32) {
         // Past the bound what is not spent is forgotten instead of given back.
-        if held > 0 && self.lent.len() < MOST_LENT && self.lent.last() != Some(&lent) {
+        if held > 0
+            && self.lent.len() < MOST_LENT
+            && self.lent.last().is_none_or(|last| last.keyed.hash != lent.keyed.hash)
+        {
             self.lent.push(lent);
         }
     }

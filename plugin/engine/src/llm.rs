@@ -32,6 +32,8 @@ pub(crate) struct Question {
     pub(crate) is_shared: bool,
     /// The length of its body.
     pub(crate) bytes: usize,
+    /// The tokens that its answers may have at most, if it says that.
+    pub(crate) most_output: Option<u64>,
 }
 
 /// Which API a request is for, if its rule stores the answers.
@@ -109,7 +111,18 @@ impl Reading {
         };
         let form = if summary.stream { Body::Events } else { Body::Json };
         let part = BodyPart::Question(keyed((read.digest, form), request, rule, cache));
-        Ok((Question { api: self.api, form, model: summary.model, is_shared, bytes: self.length }, part))
+        let most_output = summary.max_output.map(|most| most.saturating_mul(summary.answers.max(1)));
+        Ok((
+            Question {
+                api: self.api,
+                most_output,
+                form,
+                model: summary.model,
+                is_shared,
+                bytes: self.length,
+            },
+            part,
+        ))
     }
 }
 

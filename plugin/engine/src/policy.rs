@@ -278,6 +278,13 @@ fn resolved(mut rule: Rule, limits: &[Limit]) -> Rule {
     {
         let place_of = |name: &str| limits.iter().position(|limit| *limit.name == *name);
         rule.limited = rule.limits.iter().filter_map(|name| place_of(name)).collect();
+        // What limits count is counted.
+        #[cfg(feature = "llm")]
+        if let Some(llm) = &mut rule.llm
+            && rule.limited.iter().filter_map(|at| limits.get(*at)).any(Limit::counts_tokens)
+        {
+            llm.usage = LlmUsage::Count;
+        }
     }
     #[cfg(feature = "llm")]
     models::set_terms(&mut rule);

@@ -122,3 +122,30 @@ fn tokens_of_what_passes_unread_are_counted_in_both_forms() {
     assert_eq!(["saved_tokens.m.input", "saved_tokens.m.output"].map(counted), [Some(10), Some(5)]);
     assert_eq!(counted("cost_nanos.m.saved"), Some(20_000));
 }
+
+#[test]
+fn both_workers_take_tokens_of_one_quota_and_what_is_not_used_comes_back() {
+    let rules = r#"{"limits":[{"name":"all","by":[],"unit":"tokens","quota":1000,"window":"1h","burst":1000}],
+        "rules":[{"name":"chat","limits":["all"],"llm":{"api":"openai","cache":{"when":"all"}}}]}"#;
+    let answer = r#"{"model":"m","choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":60,"completion_tokens":40}}"#;
+    let json =
+        move |_: &_| OriginResponse::status(200).header("content-type", "application/json").chunk(answer);
+    let gateway = Gateway::with(rules).workers(2).shows_bodies().origin(json).start();
+    // Of 300 bytes: 100 tokens for itself.
+    let question = |nth: usize, most: usize| {
+        let begin = format!(r#"{{"model":"m","max_tokens":{most},"nth":{nth},"messages":""#);
+        format!("{begin}{}\"}}", "x".repeat(298 - begin.len()))
+    };
+    let mut admitted = 0;
+    for (most, times) in [(500, 5), (100, 4)] {
+        for nth in 0..times + 1 {
+            let body = question(most + nth, most);
+            let (head, tail) = body.split_at(nth * 20);
+            let got = gateway.post(PATH).body(head).body(tail).send(nth % 2);
+            let status = if nth < times { 200 } else { 429 };
+            assert_eq!(got.status(), status, "{most} {nth}");
+            admitted += usize::from(status == 200);
+        }
+    }
+    assert_eq!((admitted, gateway.origin().fetches()), (9, 9));
+}

@@ -54,8 +54,11 @@ pub fn get(target: &str) -> Vec<u8> {
 
 /// The same with more field lines, each with its end.
 pub fn get_with(target: &str, fields: &str) -> Vec<u8> {
-    format!("GET {target} HTTP/1.1\r\nhost: herd.example\r\n{fields}\r\n").into_bytes()
+    format!("GET {target} HTTP/1.1\r\nhost: {HOST}\r\n{fields}\r\n").into_bytes()
 }
+
+/// Whom they ask for: what somebody else has stored for them was asked for by the same name.
+pub const HOST: &str = "herd.example";
 
 impl Swarm {
     /// So many clients of these addresses in turns. Each connects when it first asks.

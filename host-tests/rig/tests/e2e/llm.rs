@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use selvage_rig::envoy::{Gateway, Response};
-use selvage_rig::provider::{Provider, Usage, events, openai_stream};
+use selvage_rig::envoy::{Gateway, Response, repository};
+use selvage_rig::provider::{Provider, Usage, events, json, openai_stream};
+use selvage_rig::redis::Bridge;
 use selvage_rig::scripted::{Answer, Gate};
+use serde_json::Value;
 
 use super::{assert_says, becomes};
 
@@ -233,5 +235,115 @@ fn tokens_are_counted_by_model_and_priced() {
     let cost = 8 * (9 * 3000 + 2 * 15_000);
     let said = format!("selvage_llm_cost_nanos{{result=\"spent\",model=\"claude\"}} {cost}");
     assert!(metrics.lines().any(|line| line == said), "{said}");
+    gateway.assert_sound();
+}
+
+/// At the edge of a quota of tokens, many at once at two Envoys with two workers each: never more than there is.
+#[test]
+fn a_fleet_never_uses_more_tokens_than_there_are() {
+    let (provider, bridge) = (Provider::start(), Bridge::start());
+    let config = r#"{ "remote": { "enabled": true, "timeout": "2s" },
+        "limits": [ { "name": "team", "by": ["header:x-team"], "unit": "tokens", "scope": "fleet", "quota": 3000, "window": "1h", "burst": 3000 } ],
+        "rules": [ { "name": "chat", "limits": ["team"], "llm": { "api": "openai", "cache": { "when": "all", "coalesce": "none" } } } ] }"#;
+    let fleet = [(); 2].map(|()| Gateway::with(config).origin(provider.url()).bridge(bridge.port()).start());
+    // Each may use 100, and uses all of it.
+    let question = |nth: usize| {
+        let begin = format!(
+            r#"{{"model":"gpt-t","max_tokens":40,"n{nth}":1,"messages":[{{"role":"user","content":""#
+        );
+        let rest = 180 - begin.len() - 4;
+        format!("{begin}{}\"}}]}}", "x".repeat(rest))
+    };
+    provider.origin().on("/v1/chat/completions", |_| {
+        json(r#"{"id":"c","model":"gpt-t","choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"length"}],"usage":{"prompt_tokens":60,"completion_tokens":40}}"#)
+    });
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..64)
+            .map(|nth| {
+                let gateway = &fleet[nth % 2];
+                scope.spawn(move || {
+                    let ask = gateway.ask("POST", "/v1/chat/completions").header("x-team", "a");
+                    ask.body(question(nth)).send().status
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let admitted = statuses.iter().filter(|status| **status == 200).count();
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 429)), "{statuses:?}");
+    // What one Envoy has leased and another would need is forgotten: rather a few too few.
+    assert!((25..=30).contains(&admitted), "{admitted}");
+    assert_eq!(provider.origin().count("/v1/chat/completions"), admitted);
+    // What is not used comes back: of a team that bounds its answers loosely.
+    provider.origin().on("/v1/loose/chat/completions", |_| {
+        json(r#"{"id":"c","model":"gpt-t","choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":5}}"#)
+    });
+    for nth in 0..5 {
+        let loose = question(nth).replace(":40", ":2000");
+        let ask = || fleet[nth % 2].ask("POST", "/v1/loose/chat/completions").header("x-team", "b");
+        becomes(|| ask().body(&loose).send().status, |status| *status == 200);
+    }
+    let refused =
+        fleet[1].ask("POST", "/v1/chat/completions").header("x-team", "a").body(question(99)).send();
+    assert_eq!((refused.status, refused.all("content-type")), (429, vec!["application/json".to_owned()]));
+    assert!(refused.text().contains("rate_limit_exceeded") && !refused.all("retry-after").is_empty());
+    fleet.iter().for_each(Gateway::assert_sound);
+}
+
+/// What a client library makes of the answers to its questions.
+fn asked_with(library: &str, folder: &str, provider: &str, gateway: &Gateway) -> Value {
+    let folder = repository().join(".node").join(folder);
+    assert!(
+        folder.join("node_modules").join(library).is_dir(),
+        "no {library}: ./host-tests/run e2e installs it"
+    );
+    let output = std::process::Command::new("node")
+        .arg(repository().join("host-tests/rig/tests/e2e/llm_clients.mjs"))
+        .arg(folder)
+        .args([provider, &format!("http://{}", gateway.address())])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The clients that applications use see no difference between an answer and its replay, and know a refusal for what it is.
+#[test]
+fn the_client_libraries_of_applications_understand_replays_and_refusals() {
+    let provider = Provider::start();
+    let rules = r#"{ "limits": [ { "name": "small", "by": [], "unit": "tokens", "quota": 1, "window": "1h" } ],
+        "rules": [
+            { "name": "small-chat", "match": { "paths": ["/small/v1/*"] }, "limits": ["small"], "llm": { "api": "openai", "cache": {} } },
+            { "name": "small-messages", "match": { "paths": ["/small/*"] }, "limits": ["small"], "llm": { "api": "anthropic", "cache": {} } },
+            { "name": "messages", "match": { "paths": ["/anthropic/*"] }, "llm": { "api": "anthropic", "usage": "count", "cache": {} } },
+            { "name": "chat", "llm": { "api": "openai", "usage": "count", "cache": {} } } ] }"#;
+    let gateway = Gateway::with(rules).origin(provider.url()).start();
+    // What there is of the small quota is used.
+    let used = gateway.ask("POST", "/small/v1/chat/completions").body(body("x", false)).send();
+    assert_eq!(used.status, 200);
+    for (library, folder, api, error) in [
+        ("openai", "openai", "openai", "rate_limit_exceeded"),
+        ("@anthropic-ai/sdk", "anthropic", "anthropic", "rate_limit_error"),
+    ] {
+        let seen = asked_with(library, folder, api, &gateway);
+        for kind in ["json", "stream", "embeddings"] {
+            let Some(two) = seen[kind].as_array() else { continue };
+            assert_eq!(two[0]["told"], two[1]["told"], "{api} {kind}");
+            assert!(two[0]["told"].to_string().len() > 5, "{api} {kind}: {}", two[0]);
+            let statuses = [0, 1].map(|nth| two[nth]["status"].as_str().unwrap().to_owned());
+            assert!(
+                statuses[0].contains("stored") && statuses[1].contains("; hit;"),
+                "{api} {kind}: {statuses:?}"
+            );
+        }
+        let refused = &seen["refused"];
+        assert_eq!(
+            (&refused["name"], &refused["status"]),
+            (&Value::from("RateLimitError"), &Value::from(429)),
+            "{refused}"
+        );
+        assert!(refused["error"].to_string().contains(error), "{refused}");
+        assert!(refused["retry"].as_str().unwrap().parse::<u64>().unwrap() > 0, "{refused}");
+    }
     gateway.assert_sound();
 }

@@ -3,7 +3,7 @@
 use super::{Cache, Moment};
 use crate::callers::Asking;
 use crate::limits::lease::{LeaseAnswer, LeaseRequest};
-use crate::limits::{Admitted, Denied, Limits, NoAnswer, Patience, Refused, keys_of, told};
+use crate::limits::{Admitted, Denied, Limits, NoAnswer, Patience, Refused, Reserve, keys_of, told};
 use crate::policy::{LimitCounts, Policy, Rule};
 use crate::request::Request;
 use crate::time::Timestamp;
@@ -21,7 +21,7 @@ pub(super) fn limits(policy: &Policy) -> Limits {
 }
 
 impl Cache {
-    /// Asks the limits of a rule that count such requests.
+    /// Asks the limits of a rule that count such requests. `reserve` is what this one may use of a language model.
     ///
     /// # Errors
     /// The limit that refuses, or what is to be waited for.
@@ -30,14 +30,14 @@ impl Cache {
         &mut self,
         request: &Request<'_>,
         (rule_index, rule): (usize, &Rule),
-        (counts, patience): (LimitCounts, Patience),
+        (counts, reserve, patience): (LimitCounts, Option<&Reserve>, Patience),
         admitted: &mut Admitted,
         moment: &mut Moment<'_>,
     ) -> Result<(), Denied> {
         let limits = &self.policy.limits;
         let mut peer = || moment.host.peer();
         let mut asking = Asking { request, rule: &rule.name, peer: &mut peer };
-        let keys = keys_of(limits, &rule.limited, counts, &mut asking);
+        let keys = keys_of(limits, &rule.limited, counts, reserve, &mut asking);
         if keys.is_empty() {
             return Ok(());
         }
@@ -60,6 +60,17 @@ impl Cache {
         moment: &mut Moment<'_>,
     ) {
         self.limits.settle(&self.policy.limits, admitted, cost_in, moment.now, moment.host);
+    }
+
+    /// Settles the tokens that a request has used of a language model.
+    #[cfg(feature = "llm")]
+    pub(crate) fn settle_tokens(
+        &mut self,
+        reserved: crate::limits::Reserved,
+        used: u64,
+        moment: &mut Moment<'_>,
+    ) {
+        self.limits.settle_tokens(reserved, used, moment.now, moment.host);
     }
 
     /// The fields that tell a client of its quota.

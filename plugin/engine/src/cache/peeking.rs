@@ -18,11 +18,9 @@ impl Cache {
         let limits = &self.policy.limits;
         let mut peer = || moment.host.peer();
         let mut asking = Asking { request, rule: &rule.name, peer: &mut peer };
-        let keys = keys_of(limits, &rule.limited, counts, &mut asking).into_iter();
-        let peeked = keys.map(|(at, keyed)| {
-            let cost = limits.get(at).map_or(1, |limit| limit.cost);
-            (at, keyed, self.limits.peek(&keyed, cost, moment.now, moment.host))
-        });
+        let keys = keys_of(limits, &rule.limited, counts, None, &mut asking).into_iter();
+        let peeked = keys
+            .map(|(at, keyed)| (at, keyed, self.limits.peek(&keyed, keyed.cost, moment.now, moment.host)));
         peeked.collect()
     }
 }

@@ -40,15 +40,17 @@ impl Known {
 impl Cache {
     /// An answer has ended: counts what it has used. `asked` is the model that the request named, and `bytes` the length of
     /// the request's body.
-    pub(crate) fn count_tokens(&mut self, asked: Option<&str>, bytes: u64, outcome: &Outcome) {
+    /// Gives how many they are.
+    pub(crate) fn count_tokens(&mut self, asked: Option<&str>, bytes: u64, outcome: &Outcome) -> u64 {
         // Nobody pays for an error.
         if outcome.usage.is_none() && outcome.lack == Some(Lack::Error) {
-            return;
+            return 0;
         }
         let counted = outcome.counted(bytes);
         let word = if matches!(counted, Counted::Told(_)) { "told" } else { "estimated" };
         let model = self.entry_of(outcome.model.as_deref(), asked);
         self.add_usage(model, (word, "llm_tokens", "spent"), counted.usage());
+        counted.usage().total()
     }
 
     /// An answer comes from a store: counts what that has spared.

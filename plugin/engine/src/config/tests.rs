@@ -289,6 +289,7 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
         ),
         Form::Switch => (vec![json!(true), json!(false)], vec![json!("true"), json!(1), json!(null)]),
         Form::Whole(bounds) => ranged(*bounds.start(), *bounds.end()),
+        #[cfg(feature = "llm")]
         Form::Amount(most) => (
             vec![json!(0), json!(most), json!(0.000_000_001), json!("2.5"), json!("3")],
             vec![json!(most + 1), json!(-1), json!("1e-10"), json!("x"), json!("-1"), json!([]), json!(null)],

@@ -7,6 +7,8 @@ use selvage_llm::formats::{Answer, Api, Outcome};
 use super::{Event, RequestEdit, State};
 use crate::cache::{Cache, FillEnd, Moment};
 use crate::fields::{Fields, status_of};
+#[cfg(feature = "limits")]
+use crate::limits::Reserve;
 use crate::llm::Question;
 use crate::reply::Reply;
 use crate::storability::answers::form_of;
@@ -21,6 +23,8 @@ pub(super) struct Answering {
     question: Option<Question>,
     /// Its tokens are counted.
     counts: bool,
+    /// Tokens that it has used: none as long as none has come. `None` if an answer has come that does not tell.
+    used: Option<u64>,
     /// The answer has the form that was asked for, and may be stored.
     fits: bool,
     reading: Reading,
@@ -40,14 +44,22 @@ enum Reading {
 impl Answering {
     /// Of a request whose answer is counted. Its body may have this length.
     pub(super) const fn counting(api: Api, bytes: u64) -> Self {
-        Self { api, bytes, question: None, counts: true, fits: false, reading: Reading::Awaited }
+        Self {
+            api,
+            bytes,
+            question: None,
+            counts: true,
+            used: Some(0),
+            fits: false,
+            reading: Reading::Awaited,
+        }
     }
 
     /// The answer of it may be stored.
     pub(super) fn of(question: Question, counts: bool) -> Self {
         let bytes = question.bytes as u64;
         let (api, question) = (question.api, Some(question));
-        Self { api, bytes, question, counts, fits: false, reading: Reading::Awaited }
+        Self { api, bytes, question, counts, used: Some(0), fits: false, reading: Reading::Awaited }
     }
 
     /// The answer must be readable: nobody is to compress it.
@@ -61,6 +73,25 @@ impl Answering {
     /// Whether the parts of the answer's body count.
     pub(super) const fn reads_body(&self) -> bool {
         self.counts && matches!(self.reading, Reading::Answer(_))
+    }
+
+    /// Whether nothing of an answer has come.
+    #[cfg(all(feature = "limits", feature = "pools"))]
+    pub(super) const fn awaits_head(&self) -> bool {
+        matches!(self.reading, Reading::Awaited)
+    }
+
+    /// What it may use, as far as that is known before it is asked.
+    #[cfg(feature = "limits")]
+    pub(super) fn reserve(&self) -> Reserve {
+        let most = self.question.as_ref().and_then(|question| question.most_output);
+        Reserve { input: self.bytes.div_ceil(BYTES_OF_A_TOKEN), output: most }
+    }
+
+    /// What it has used. Nobody knows it of an answer that cannot be read.
+    #[cfg(feature = "limits")]
+    pub(super) const fn used(&self) -> Option<u64> {
+        self.used
     }
 
     /// Something has happened to the stream.
@@ -77,6 +108,10 @@ impl Answering {
             }
             Event::Trailers => self.end(cache),
             Event::Ended => {
+                // The model may have read the question, though nothing has come of it.
+                if matches!(self.reading, Reading::Awaited) {
+                    self.used = Some(self.bytes.div_ceil(BYTES_OF_A_TOKEN));
+                }
                 self.end(cache);
                 self.reading = Reading::Nothing;
             }
@@ -88,6 +123,9 @@ impl Answering {
     pub(super) fn begin(&mut self, head: Fields<'_>, end_of_stream: bool) {
         self.reading = Reading::Nothing;
         let form = form_of(head).filter(|_| status_of(head) == 200 && !end_of_stream);
+        if form.is_none() && status_of(head) == 200 {
+            self.used = None;
+        }
         // One in the other form than was asked for is passed on, and is no answer that could be stored.
         self.fits = form.is_some() && self.question.as_ref().map(|question| question.form) == form;
         if let Some(form) = form.filter(|_| self.fits || self.counts) {
@@ -101,7 +139,7 @@ impl Answering {
             Reading::Answer(answer) => {
                 let outcome = answer.finish();
                 if self.counts {
-                    cache.count_tokens(self.model(), self.bytes, &outcome);
+                    self.used = Some(cache.count_tokens(self.model(), self.bytes, &outcome));
                 }
                 Reading::Outcome(Box::new(outcome))
             }
@@ -149,3 +187,6 @@ fn models_tags(models: [Option<&str>; 2]) -> Rc<[u64]> {
     let tags = models.into_iter().flatten().map(|model| tags::tag_hash(format!("model:{model}").as_bytes()));
     tags::union(&tags.collect::<Vec<_>>(), &[])
 }
+
+/// So many bytes of a request are a token at most: what is taken for it is rather more than it uses.
+const BYTES_OF_A_TOKEN: u64 = 3;

@@ -16,6 +16,8 @@ use super::{Added, Directive, Event, State};
 use crate::cache::FillEnd;
 use crate::cache::{Cache, Moment};
 use crate::fields::Fields;
+#[cfg(all(feature = "llm", feature = "limits"))]
+use crate::limits::Reserved;
 use crate::policy::{Policy, Rule};
 use crate::request::Request;
 #[cfg(feature = "llm")]
@@ -45,9 +47,12 @@ struct Kept {
     /// Limits count it if it goes to the origin.
     #[cfg(feature = "limits")]
     counted: Option<Box<Counted>>,
-    /// It asks a language model, and the answer may be stored.
+    /// It asks a language model, and the answer may be stored, or is counted.
     #[cfg(feature = "llm")]
     answering: Option<Box<Answering>>,
+    /// Tokens that limits have taken for it, until its answer says what it has used.
+    #[cfg(all(feature = "llm", feature = "limits"))]
+    reserved: Option<Reserved>,
 }
 
 /// A request that limits count if it goes to the origin.
@@ -227,9 +232,18 @@ impl Aside {
 impl Kept {
     #[inline(never)]
     fn hear(&mut self, event: &Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
+        // Nobody has read what has waited until now.
+        #[cfg(all(feature = "llm", feature = "limits"))]
+        let unread = matches!(event, Event::Ended) && self.waits_for_a_place();
         #[cfg(feature = "llm")]
         if let Some(answering) = &mut self.answering {
             answering.hear(event, cache);
+        }
+        #[cfg(all(feature = "llm", feature = "limits"))]
+        if self.reserved.is_some() && self.answering.as_ref().is_none_or(|answering| !answering.is_open()) {
+            let used =
+                self.answering.as_ref().filter(|_| !unread).map_or(Some(0), |answering| answering.used());
+            self.settle_tokens(used, cache, moment);
         }
         #[cfg(feature = "limits")]
         if let Some(limited) = &mut self.limited {
@@ -267,6 +281,11 @@ impl Kept {
         };
         #[cfg(feature = "limits")]
         let (state, directive) = (state, self.tell(directive, cache));
+        // It is answered by nobody who counts.
+        #[cfg(all(feature = "llm", feature = "limits"))]
+        if self.reserved.is_some() && matches!(directive, Directive::Respond(_)) {
+            self.settle_tokens(Some(0), cache, moment);
+        }
         (state, directive)
     }
 
@@ -280,6 +299,24 @@ impl Kept {
             _ => {}
         }
         directive
+    }
+
+    /// The answer has ended, or none comes: what it has used is known, or else it is what was taken for it.
+    #[cfg(all(feature = "llm", feature = "limits"))]
+    fn settle_tokens(&mut self, used: Option<u64>, cache: &mut Cache, moment: &mut Moment<'_>) {
+        if let (Some(reserved), Some(used)) = (self.reserved.take(), used) {
+            cache.settle_tokens(reserved, used, moment);
+        }
+    }
+
+    /// Whether it waits for a place at the origin.
+    #[cfg(all(feature = "llm", feature = "limits"))]
+    fn waits_for_a_place(&self) -> bool {
+        #[cfg(feature = "pools")]
+        return self.answering.as_ref().is_some_and(|answering| answering.awaits_head())
+            && self.admitting.as_ref().is_some_and(|admitting| !admitting.has_slot());
+        #[cfg(not(feature = "pools"))]
+        false
     }
 
     /// Asks the limits that count what goes to the origin.
@@ -304,8 +341,17 @@ impl Kept {
         let policy = std::rc::Rc::clone(cache.policy());
         let (request, rule) = (Request::read(fields, false), policy.rule(counted.rule));
         let asked = (counted.rule, rule);
-        let Some(then) = limits::after_cache(&request, asked, patience, &mut self.limited, cache, moment)
-        else {
+        #[cfg(feature = "llm")]
+        let reserve = self.answering.as_ref().map(|answering| answering.reserve());
+        #[cfg(not(feature = "llm"))]
+        let reserve = None;
+        let ways = (reserve.as_ref(), patience);
+        let Some(then) = limits::after_cache(&request, asked, ways, &mut self.limited, cache, moment) else {
+            #[cfg(feature = "llm")]
+            {
+                let limited = self.limited.as_mut();
+                self.reserved = limited.and_then(|limited| limited.take_reserved(&policy.limits));
+            }
             return (state, directive);
         };
         if let (Then::Wait { ticket, until }, Directive::Forward(edits)) = (&then, &mut directive) {

@@ -24,6 +24,8 @@ pub(super) struct Want {
     pub may_wait: bool,
     /// The node's share is to be gone by where Redis cannot be asked.
     pub shares: bool,
+    /// What is taken is settled later.
+    pub settles: bool,
 }
 
 /// What it gets.
@@ -67,7 +69,7 @@ pub(super) fn draw(
         (stock.demand, stock.demand_at) = (0, now_ms);
     }
     stock.demand = stock.demand.saturating_add(want.demand);
-    let strict = is_strict(rate, nodes);
+    let strict = is_strict(rate, nodes) || want.settles;
     let failing = !want.may_ask || now_ms < stock.failed_until;
     let is_asked = now_ms < stock.asking_until;
     let is_due = !failing && !is_asked && now_ms >= stock.ask_at;
@@ -75,7 +77,8 @@ pub(super) fn draw(
         stock.held -= want.need;
         let held = stock.lend(want.wish);
         let is_low = u64::from(stock.held) * 100 < u64::from(stock.lot) * LOW_PERCENT;
-        let question = (is_due && is_low && !strict).then(|| ask(stock, (0, 0), rate, nodes, now_ms));
+        let question =
+            (is_due && is_low && !strict).then(|| ask(stock, (0, 0), want.settles, rate, nodes, now_ms));
         let until = stock.asked_at.saturating_add(VALID_MS);
         let left = u64::from(stock.held) + u64::from(stock.left);
         return (Given::Lent { held, until, left }, question);
@@ -84,17 +87,22 @@ pub(super) fn draw(
         return (of_share(stock, want, rate, nodes), None);
     }
     if now_ms < stock.ask_at {
-        return (Given::Empty { wait: stock.ask_at - now_ms }, None);
+        let wait = stock.ask_at - now_ms;
+        // It asks again sooner, for what may come back; who is refused is told what time alone will bring.
+        let alone = || rate.time_for(rate.units(u64::from(want.need.saturating_sub(stock.left))));
+        return (Given::Empty { wait: if want.settles { wait.max(alone()) } else { wait } }, None);
     }
     // Where there is less than is asked for a moment of waiting would bring little: who comes is refused, and asks for others.
     let scarce = stock.is_scarce(now_ms) && !strict;
     match (is_asked, scarce) {
         (true, true) => (Given::Empty { wait: SOON_MS }, None),
-        (false, true) => (Given::Empty { wait: SOON_MS }, Some(ask(stock, (0, 0), rate, nodes, now_ms))),
+        (false, true) => {
+            (Given::Empty { wait: SOON_MS }, Some(ask(stock, (0, 0), want.settles, rate, nodes, now_ms)))
+        }
         _ if !want.may_wait => (of_share(stock, want, rate, nodes), None),
         (true, false) => (Given::Waits(stock.hash), None),
         (false, false) => {
-            let question = ask(stock, (want.need, want.beside), rate, nodes, now_ms);
+            let question = ask(stock, (want.need, want.beside), want.settles, rate, nodes, now_ms);
             (Given::Waits(stock.hash), Some(question))
         }
     }
@@ -118,26 +126,42 @@ fn of_share(stock: &mut Stock, want: &Want, rate: &Rate, nodes: u32) -> Given {
 }
 
 /// What the stock asks Redis for, for one that waits and those beside it.
-fn ask(stock: &mut Stock, (need, beside): (u32, u32), rate: &Rate, nodes: u32, now_ms: u64) -> LeaseRequest {
+fn ask(
+    stock: &mut Stock,
+    (need, beside): (u32, u32),
+    settles: bool,
+    rate: &Rate,
+    nodes: u32,
+    now_ms: u64,
+) -> LeaseRequest {
     let elapsed = now_ms.saturating_sub(stock.demand_at).max(LEAST_MS);
     let ahead = u64::from(stock.demand) * AHEAD_MS / elapsed;
     (stock.demand, stock.demand_at) = (0, now_ms);
     let owed = stock.debt(rate, nodes);
-    let wish = match is_strict(rate, nodes) {
+    // What is leased ahead and not spent would be lost, and be much.
+    let wish = match is_strict(rate, nodes) || settles {
         true if need == 0 && owed == 0 => 1,
         true => beside,
         false => u32::try_from(ahead.clamp(1, rate.burst())).unwrap_or(u32::MAX),
     };
+    LeaseRequest { need, wish, settles, ..tell(stock, owed, rate, now_ms) }
+}
+
+/// What Redis is told of a stock, and nothing is asked for.
+pub(super) fn tell(stock: &mut Stock, owed: u32, rate: &Rate, now_ms: u64) -> LeaseRequest {
     LeaseRequest {
         key: stock.hash,
         limit: 0,
         rate: *rate,
-        need,
-        wish,
+        need: 0,
+        wish: 0,
+        settles: true,
         held: stock.outstanding(),
         lent: stock.leased,
         epoch: stock.epoch,
         owed,
+        // Told once: one that is not heard of is forgotten.
+        returned: std::mem::take(&mut stock.returned),
         node: 0,
         question: 0,
         asked_at: now_ms,

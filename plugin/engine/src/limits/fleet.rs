@@ -12,7 +12,7 @@
 use std::fmt::Write;
 
 use super::bucket::Rate;
-use super::drawing::{Given, Want, draw, gap_ms, is_strict};
+use super::drawing::{Given, Want, draw, gap_ms, is_strict, tell};
 use super::keys::Keyed;
 use super::lease::{LeaseAnswer, LeaseRequest};
 use super::stock::{AWAITED, SCARCE, Stock, Stocks};
@@ -114,22 +114,38 @@ impl FleetPool {
                 _ => Changed::Yes(given),
             }
         })?;
-        if let (Some(question), true) = (asks, given != Given::Contended)
-            && let Some(node) = self.node(data)
-        {
-            let (key, limit, question_number) = (hash, keyed.limit, chance::next(&mut self.random));
-            self.asking.push(key);
-            self.unserved = self.unserved.filter(|(of, _)| *of != key);
-            self.questions.push(LeaseRequest {
-                key,
-                limit,
-                rate,
-                node,
-                question: question_number,
-                ..question
-            });
+        if let (Some(question), true) = (asks, given != Given::Contended) {
+            self.unserved = self.unserved.filter(|(of, _)| *of != hash);
+            self.will_ask(LeaseRequest { key: hash, limit: keyed.limit, ..question }, data);
         }
         Some(given)
+    }
+
+    fn will_ask(&mut self, question: LeaseRequest, data: &mut dyn SharedData) {
+        let Some(node) = self.node(data) else { return };
+        self.asking.push(question.key);
+        let number = chance::next(&mut self.random);
+        self.questions.push(LeaseRequest { node, question: number, ..question });
+    }
+
+    /// Tells Redis of tokens that were not used, so that others have them, unless it is being asked anyway.
+    pub fn report(&mut self, key: u128, limit: u128, rate: &Rate, now_ms: u64, data: &mut dyn SharedData) {
+        let (nodes, timeout) = (self.nodes, self.timeout);
+        let mut told = None;
+        self.change(key, rate, now_ms, data, |stock| {
+            let nodes = if stock.nodes > 0 { stock.nodes } else { nodes.max(1) };
+            let may_ask = now_ms >= stock.asking_until && now_ms >= stock.failed_until;
+            if stock.returned == 0 || !may_ask {
+                return Changed::No(Given::Failed);
+            }
+            let owed = stock.debt(rate, nodes);
+            told = Some(tell(stock, owed, rate, now_ms));
+            stock.asking_until = now_ms.saturating_add(timeout.saturating_add(SLACK_MS));
+            Changed::Yes(Given::Failed)
+        });
+        if let Some(question) = told {
+            self.will_ask(LeaseRequest { key, limit, ..question }, data);
+        }
     }
 
     /// Gives tokens back, or takes what a request has cost beyond its tokens. What the stock does not have is owed.
@@ -140,6 +156,14 @@ impl FleetPool {
                 Correction::Back(back) => stock.settle(back),
                 // Not taken after all; what has expired by now is gone at its next look.
                 Correction::Untaken(tokens) => stock.held = stock.held.saturating_add(tokens),
+                Correction::Unused(tokens) => {
+                    let of_debt = tokens.min(stock.owed);
+                    stock.owed -= of_debt;
+                    stock.returned = stock.returned.saturating_add(tokens - of_debt).min(MOST_OWED);
+                    // Who comes next is to have of it.
+                    stock.ask_at = stock.ask_at.min(now_ms);
+                    stock.flags &= !SCARCE;
+                }
                 Correction::Unshared(tokens) => {
                     stock.share.level = stock.share.level.saturating_add(rate.units(tokens.into()));
                     stock.shared = stock.shared.saturating_sub(tokens);
@@ -199,12 +223,13 @@ impl FleetPool {
             stock.pay(request.owed);
             (stock.asking_until, stock.failed_until) = (0, 0);
             stock.take_of_share(rate.units(answer.granted.into()));
-            let strict = is_strict(&rate, answer.nodes);
+            let strict = is_strict(&rate, answer.nodes) || request.settles;
             let gap = if strict { 0 } else { gap_ms(&rate) };
             stock.ask_at = if request.most() == 0 {
                 0
             } else if !got {
                 let longest = rate.window_ms().max(rate.time_for(rate.full()));
+                let longest = if request.settles { LOOKS_AGAIN_MS } else { longest };
                 let retry = answer.retry_after_ms.clamp(1, longest);
                 now_ms.saturating_add(retry).max(request.asked_at.saturating_add(gap))
             } else if !strict && answer.granted < request.most() {
@@ -312,6 +337,8 @@ pub(super) enum Correction {
     Untaken(u32),
     /// The same, of the node's share.
     Unshared(u32),
+    /// Tokens were spent for more than was used of them, a while ago.
+    Unused(u32),
     /// A request has cost more than was taken for it.
     Owed {
         /// So many more.
@@ -321,6 +348,8 @@ pub(super) enum Correction {
     },
 }
 
+/// Where tokens may come back at any time, Redis is asked again after so long.
+const LOOKS_AGAIN_MS: u64 = 500;
 /// How long it goes by its share when an answer has not come.
 const FAILED_MS: u64 = 100;
 /// By how much an answer that is given up may yet be late.

@@ -67,7 +67,8 @@ impl Node {
         let request = Request::read(block.fields(), false);
         let mut asking = Asking { request: &request, rule: "r", peer: &mut || None };
         let limited: Vec<usize> = (0..limits.len()).collect();
-        let keys = keys_of(limits, &limited, LimitCounts::Requests, &mut asking);
+        let counts = limits.first().map_or(LimitCounts::Requests, |limit| limit.counts);
+        let keys = keys_of(limits, &limited, counts, None, &mut asking);
         let now = Timestamp::from_millis(now + self.ahead);
         let worker = &mut self.workers[at];
         match worker.admit(limits, (0, &keys), patience, &mut Admitted::default(), now, &mut self.data) {
@@ -362,9 +363,9 @@ fn what_a_response_says_it_has_cost_is_owed_to_the_fleet() {
     let request = node.workers[0].next_question().unwrap();
     let text = redis.lease(&request, START);
     node.answered(0, &request, Some(&text), START + 1);
-    let keyed = Keyed { hash: request.key, limit: request.limit, rate: request.rate };
-    let mut admitted =
-        Admitted { owing: vec![Owing { limit: 0, keyed, scope: LimitScope::Fleet }], ..Admitted::default() };
+    let keyed = Keyed { hash: request.key, limit: request.limit, rate: request.rate, cost: 1 };
+    let owing = Owing { limit: 0, keyed, scope: LimitScope::Fleet, took: Took::Stock };
+    let mut admitted = Admitted { owing: vec![owing], ..Admitted::default() };
     let now = Timestamp::from_millis(START + 2);
     node.workers[0].settle(&limits, &mut admitted, &mut |_| Some(200), now, &mut node.data);
     node.waiting.clear();
@@ -383,4 +384,42 @@ fn what_a_response_says_it_has_cost_is_owed_to_the_fleet() {
         );
     }
     assert_eq!(node.ask(&limits, 0, "a", Patience::New, START + 1_700), Told::Waits);
+}
+
+#[cfg(feature = "llm")]
+#[test]
+fn what_a_model_has_not_used_comes_back_to_the_fleet_however_long_it_took() {
+    let limits = limits(
+        r#"{"name":"l","by":[],"unit":"tokens","quota":100,"window":"1h","burst":100,"scope":"fleet","cost":100}"#,
+    );
+    let mut nodes = [1, 2].map(|number| Node::new(1, number, 0));
+    let mut redis = Redis::default();
+    let asks = |redis: &mut Redis, nodes: &mut [Node; 2], at: usize, now: u64| {
+        let node = &mut nodes[at];
+        if node.ask(&limits, 0, "a", Patience::New, now) == Told::Waits {
+            let request = node.workers[0].next_question().unwrap();
+            let text = redis.lease(&request, now);
+            node.answered(0, &request, Some(&text), now);
+            (node.wake(&limits, now), request)
+        } else {
+            panic!("it had something at {now}")
+        }
+    };
+    let (admitted, request) = asks(&mut redis, &mut nodes, 0, START);
+    assert_eq!(admitted, 1);
+    // All is taken, for everybody.
+    assert_eq!(asks(&mut redis, &mut nodes, 1, START + 1).0, 0);
+    let keyed = Keyed { hash: request.key, limit: request.limit, rate: request.rate, cost: 100 };
+    let owing = Owing { limit: 0, keyed, scope: LimitScope::Fleet, took: Took::Stock };
+    let later = START + 20_000;
+    let node = &mut nodes[0];
+    node.workers[0].settle_tokens(Reserved(vec![owing]), 1, Timestamp::from_millis(later), &mut node.data);
+    // Redis is told at once, once, and so the other node has it. A hundredth of it comes back in 36 s.
+    let report = node.workers[0].next_question().unwrap();
+    assert_eq!((report.returned, report.most()), (99, 0));
+    let text = redis.lease(&report, later);
+    node.answered(0, &report, Some(&text), later);
+    assert!(!node.workers[0].has_questions());
+    let (admitted, request) = asks(&mut redis, &mut nodes, 1, later + 17_000);
+    assert_eq!((admitted, request.returned), (1, 0));
 }

@@ -16,10 +16,35 @@ pub struct Keyed {
     pub limit: u128,
     /// How fast the bucket fills.
     pub rate: Rate,
+    /// What the request counts as, until its response says more.
+    pub cost: u32,
+}
+
+/// The tokens that a request to a language model may use, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// Of the input.
+    pub input: u64,
+    /// Of the output, where the request bounds it.
+    pub output: Option<u64>,
+}
+
+/// What a request counts as. Never more than could be taken at once: it would never be admitted.
+fn cost_of(limit: &Limit, reserve: Option<&Reserve>, burst: u64) -> u32 {
+    let Some(Reserve { input, output }) = reserve.filter(|_| limit.counts_tokens()) else {
+        return limit.cost;
+    };
+    let tokens = input.saturating_add(output.unwrap_or(limit.cost.into()));
+    u32::try_from(tokens.clamp(1, burst.max(1))).unwrap_or(u32::MAX)
 }
 
 /// The key of a request. `address` keeps the client's for the next limit.
-pub(super) fn keyed(limit: &Limit, asking: &mut Asking<'_>, address: &mut Option<Vec<u8>>) -> Keyed {
+pub(super) fn keyed(
+    limit: &Limit,
+    asking: &mut Asking<'_>,
+    reserve: Option<&Reserve>,
+    address: &mut Option<Vec<u8>>,
+) -> Keyed {
     let window_ms = u64::try_from(limit.window.as_millis()).unwrap_or(u64::MAX);
     let mut text = Vec::with_capacity(64);
     write_sized(limit.name.as_bytes(), &mut text);
@@ -45,7 +70,9 @@ pub(super) fn keyed(limit: &Limit, asking: &mut Asking<'_>, address: &mut Option
     }
     let (quota, burst) = limit.rate_of(tier);
     // 0 stands for no key.
-    Keyed { hash: xxh3_128(&text).max(1), limit: limit_hash, rate: Rate::new(quota, window_ms, burst) }
+    let rate = Rate::new(quota, window_ms, burst);
+    let cost = cost_of(limit, reserve, rate.burst());
+    Keyed { hash: xxh3_128(&text).max(1), limit: limit_hash, rate, cost }
 }
 
 #[cfg(feature = "limits")]
@@ -68,7 +95,7 @@ mod tests {
         let request = Request::read(block.fields(), false);
         let mut peer = || Some(peer.as_bytes().to_vec());
         let mut asking = Asking { request: &request, rule: "r", peer: &mut peer };
-        keyed(&config.limits[0], &mut asking, &mut None)
+        keyed(&config.limits[0], &mut asking, None, &mut None)
     }
 
     #[test]

@@ -20,7 +20,7 @@ if now >= at then
   level = math.max(level, math.min(level + (now - at) * quota, full - (young + old) * window))
   at = now
 elseif at - now > 1000 then at = now end
-level = math.max(level - owed * window, -9007199254740992)
+level = math.max(math.min(level - owed * window, full), -9007199254740992)
 local left, least = math.floor(level / window), math.max(need, 1)
 local granted, retry = 0, 0
 if need + wish > 0 then

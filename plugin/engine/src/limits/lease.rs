@@ -13,7 +13,7 @@ use super::bucket::Rate;
 pub const SCRIPT: &str = include_str!("lease.lua");
 
 /// Its SHA-1, by which Redis knows it once it has run it.
-pub const DIGEST: &str = "9848a6ea590d7c5677ae48282d66a0d0b38b7798";
+pub const DIGEST: &str = "0ec88964f20afd47d2fc2b5284170ad22bcb51ad";
 
 /// How long a node spends what it was lent, from the moment on at which it asked.
 pub const VALID_MS: u64 = 500;
@@ -39,6 +39,10 @@ pub struct LeaseRequest {
     pub epoch: u64,
     /// Tokens that were spent without being asked for.
     pub owed: u32,
+    /// Tokens that were spent, and were not used after all.
+    pub returned: u32,
+    /// What requests have taken is settled later, and some of it comes back at any time.
+    pub settles: bool,
     /// A number for the node, that no other has.
     pub node: u64,
     /// A number for the question, which the answer repeats: webdis gives some answers to the wrong caller.
@@ -50,7 +54,7 @@ pub struct LeaseRequest {
 impl LeaseRequest {
     /// The arguments of the script: letters and digits.
     pub fn arguments(&self) -> [String; 11] {
-        let Self { rate, need, wish, held, lent, epoch, owed, node, question, .. } = self;
+        let Self { rate, need, wish, held, lent, epoch, owed, returned, node, question, .. } = self;
         let numbers = [
             rate.quota(),
             rate.window_ms(),
@@ -60,10 +64,9 @@ impl LeaseRequest {
             u64::from(*held),
             u64::from(*lent),
             *epoch,
-            u64::from(*owed),
         ];
-        let [quota, window, burst, need, wish, held, lent, epoch, owed] =
-            numbers.map(|number| number.to_string());
+        let [quota, window, burst, need, wish, held, lent, epoch] = numbers.map(|number| number.to_string());
+        let owed = i64::from(*owed).saturating_sub(i64::from(*returned)).to_string();
         let [node, question] = [*node, *question].map(|number| format!("{number:x}"));
         [quota, window, burst, need, wish, held, lent, epoch, owed, node, question]
     }
@@ -135,6 +138,8 @@ mod tests {
             lent: 3,
             epoch: 4,
             owed: 5,
+            returned: 0,
+            settles: false,
             node: 0xabc,
             question: 0xdef,
             asked_at: 0,

@@ -47,12 +47,12 @@ impl Limits {
     ) -> Result<(Standing, Took), Not> {
         let now_ms = now.as_millis();
         let standing = |left| Standing::of(at, keyed.rate, left);
-        let (mut wish, mut back, mut demand) = (0, None, limit.cost);
+        let (mut wish, mut back, mut demand) = (0, None, keyed.cost);
         if let Some(slice) = self.slices.entry(keyed.hash, now_ms) {
             if slice.refused_until > now_ms {
                 return Err(Refused::new(at, keyed, slice.refused_until - now_ms).into());
             }
-            if slice.spend(limit.cost, now_ms) {
+            if slice.spend(keyed.cost, now_ms) {
                 return Ok((standing(u64::from(slice.left) + u64::from(slice.held)), Took::Slice));
             }
             (wish, back) = (slice.wish(now_ms), slice.give_back(now_ms));
@@ -65,16 +65,17 @@ impl Limits {
             Patience::Until(until) => now < until,
         };
         let want = Want {
-            need: limit.cost,
+            need: keyed.cost,
             wish,
             // Who has waited has been counted.
             demand: if matches!(patience, Patience::Until(_)) { 0 } else { demand },
-            beside: self.fleet.unserved(keyed.hash).saturating_sub(limit.cost),
+            beside: self.fleet.unserved(keyed.hash).saturating_sub(keyed.cost),
             back,
             may_ask: now >= self.unreachable_until,
             // What only watches holds nobody up.
             may_wait: may_wait && !limit.shadow,
             shares: limit.on_failure == LimitOnFailure::Share,
+            settles: limit.counts_tokens(),
         };
         let given = self.fleet.take(keyed, &want, now_ms, data);
         let slice = self.slices.get(keyed.hash);
@@ -88,7 +89,7 @@ impl Limits {
                 Ok((standing(left.saturating_add(held.into())), took))
             }
             Given::Empty { wait } => {
-                if let Some(slice) = slice {
+                if let Some(slice) = slice.filter(|_| !limit.counts_tokens()) {
                     slice.refused_until = now_ms.saturating_add(wait);
                 }
                 Err(Refused::new(at, keyed, wait).into())
@@ -148,7 +149,11 @@ impl Limits {
                 if let Some(slice) = self.slices.get(request.key) {
                     slice.refused_until = 0;
                 }
-                self.fleet.answered(request, &answer, awaited, now_ms, data)
+                let others_wait = self.fleet.answered(request, &answer, awaited, now_ms, data);
+                if request.settles {
+                    self.fleet.report(request.key, request.limit, &request.rate, now_ms, data);
+                }
+                others_wait
             }
             Err(why) => {
                 self.counts.fleet_failed += 1;

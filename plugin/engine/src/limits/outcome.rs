@@ -2,6 +2,8 @@
 
 use super::Keyed;
 use super::bucket::Rate;
+#[cfg(all(feature = "llm", feature = "limits"))]
+use crate::config::Limit;
 use crate::config::LimitScope;
 use crate::time::Timestamp;
 
@@ -104,7 +106,12 @@ pub(super) struct Owing {
     pub limit: usize,
     pub keyed: Keyed,
     pub scope: LimitScope,
+    pub took: Took,
 }
+
+/// Tokens that were taken for a request to a language model, until its answer says what it has used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserved(pub(super) Vec<Owing>);
 
 impl Standing {
     /// Of a limit that has so many tokens left.
@@ -121,6 +128,16 @@ impl Admitted {
         self.standing.is_none() && self.owing.is_empty()
     }
 
+    /// Takes out what is settled by the answer of a language model, if anything is.
+    #[cfg(all(feature = "llm", feature = "limits"))]
+    pub(crate) fn take_reserved(&mut self, limits: &[Limit]) -> Option<Reserved> {
+        let counts = |owing: &Owing| limits.get(owing.limit).is_some_and(Limit::counts_tokens);
+        let (reserved, owing) = std::mem::take(&mut self.owing).into_iter().partition(counts);
+        self.owing = owing;
+        let reserved: Vec<Owing> = reserved;
+        (!reserved.is_empty()).then_some(Reserved(reserved))
+    }
+
     /// The same after further limits.
     pub(super) fn note(&mut self, standing: Standing) {
         // By the time that is missing to the full burst, compared by parts of it.
@@ -135,7 +152,7 @@ impl Admitted {
 }
 
 /// How tokens were taken, to give them back.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Took {
     Slice,
     Pool,

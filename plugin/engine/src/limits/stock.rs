@@ -1,7 +1,7 @@
 //! What a node holds of the fleet's buckets, for all keys at one place: one value in host shared data.
 //!
 //! ```text
-//! magic "svf1" · n × ( hash u128 · ten u64 · eleven u32 ) · xxh3 of all before u64
+//! magic "svf2" · n × ( hash u128 · ten u64 · twelve u32 ) · xxh3 of all before u64
 //! ```
 //!
 //! Little endian; times in milliseconds since the epoch. Beside what was leased there is the node's *share*, a bucket that its own
@@ -44,6 +44,8 @@ pub(super) struct Stock {
     pub lent: [u32; 2],
     /// Tokens that were spent beyond what was asked for, of which Redis has not heard.
     pub owed: u32,
+    /// Tokens that were spent and not used, of which Redis has not heard.
+    pub returned: u32,
     /// Tokens that were taken of the share, of which Redis has not heard.
     pub shared: u32,
     /// Tokens that workers were asked for.
@@ -152,7 +154,7 @@ impl Stock {
         ]
     }
 
-    fn shorts(&mut self) -> [&mut u32; 11] {
+    fn shorts(&mut self) -> [&mut u32; 12] {
         let [now, before] = &mut self.lent;
         [
             &mut self.held,
@@ -161,6 +163,7 @@ impl Stock {
             now,
             before,
             &mut self.owed,
+            &mut self.returned,
             &mut self.shared,
             &mut self.demand,
             &mut self.nodes,
@@ -241,8 +244,8 @@ impl Stocks {
     }
 }
 
-const MAGIC: [u8; 4] = *b"svf1";
-const STOCK_BYTES: usize = 16 + 10 * 8 + 11 * 4;
+const MAGIC: [u8; 4] = *b"svf2";
+const STOCK_BYTES: usize = 16 + 10 * 8 + 12 * 4;
 
 #[cfg(test)]
 mod tests {

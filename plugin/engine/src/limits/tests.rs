@@ -39,7 +39,7 @@ fn ask_all(
     let mut asking = Asking { request: &request, rule: "r", peer: &mut || None };
     let mut admitted = Admitted::default();
     let now = Timestamp::from_millis(now);
-    let keys = keys_of(limits, limited, LimitCounts::Requests, &mut asking);
+    let keys = keys_of(limits, limited, LimitCounts::Requests, None, &mut asking);
     match worker.admit(limits, (0, &keys), Patience::New, &mut admitted, now, data) {
         Ok(()) => Ok(admitted),
         Err(Denied::Refused(refused)) => Err(refused),

@@ -4,7 +4,7 @@ use super::{Seen, Then, answer};
 use crate::cache::{Cache, Moment};
 use crate::cache_status::Detail;
 use crate::fields::Fields;
-use crate::limits::{Admitted, Denied, Patience, Refused, told};
+use crate::limits::{Admitted, Denied, Patience, Refused, Reserve, told};
 use crate::policy::{LimitCounts, Rule};
 use crate::request::Request;
 use crate::time::Timestamp;
@@ -26,7 +26,8 @@ pub(super) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
         None if cache.has_room_to_wait(seen.request.fields.block_bytes()) => Patience::New,
         None => Patience::None,
     };
-    match cache.ask_limits(seen.request, asked, (LimitCounts::Requests, patience), &mut limited, moment) {
+    match cache.ask_limits(seen.request, asked, (LimitCounts::Requests, None, patience), &mut limited, moment)
+    {
         Ok(()) => {
             cache.scratch.limited = (!limited.is_over()).then(|| Box::new(limited));
             None
@@ -47,12 +48,12 @@ pub(crate) const fn take(cache: &mut Cache) -> Option<Box<Limited>> {
 }
 
 /// Asks the limits that count what a store cannot answer, before the request goes to the origin. Adds what they say to what the
-/// exchange keeps. `Some` is the answer in the origin's place.
+/// exchange keeps. `reserve` is what the request may use of a language model. `Some` is the answer in the origin's place.
 #[inline]
 pub(crate) fn after_cache(
     request: &Request<'_>,
     (rule_index, rule): (usize, &Rule),
-    patience: Patience,
+    (reserve, patience): (Option<&Reserve>, Patience),
     limited: &mut Option<Box<Limited>>,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
@@ -62,7 +63,7 @@ pub(crate) fn after_cache(
     }
     let mut kept = limited.take().unwrap_or_default();
     let asked = (rule_index, rule);
-    let counts = (LimitCounts::Forwarded, patience);
+    let counts = (LimitCounts::Forwarded, reserve, patience);
     let denied = cache.ask_limits(request, asked, counts, &mut kept, moment).err();
     *limited = (!kept.is_over()).then_some(kept);
     denied.map(|denied| match denied {
@@ -90,6 +91,32 @@ pub(crate) fn settle(
 #[cold]
 fn refuse(refused: &Refused, rule: &Rule, cache: &mut Cache) -> Then {
     let (status, lines, content) = cache.told_of_refusal(refused);
+    #[cfg(feature = "llm")]
+    let (lines, content) = match &rule.llm {
+        Some(llm) => in_the_words_of(llm.api, status, lines),
+        None => (lines, content),
+    };
     let lines: Vec<(&[u8], &[u8])> = lines.iter().map(|(name, value)| (*name, &**value)).collect();
     answer(status, Detail::Limited, &lines, &content, rule, cache)
+}
+
+/// A refusal as clients of a language model's API understand it.
+#[cfg(feature = "llm")]
+fn in_the_words_of(
+    provider: selvage_llm::formats::Provider,
+    status: u16,
+    mut lines: Vec<told::Line>,
+) -> (Vec<told::Line>, Vec<u8>) {
+    use selvage_llm::formats::{Refusal, refusal};
+
+    let (why, message) = match status {
+        429 => (Refusal::RateLimit, "Rate limit reached. Try again after the time in Retry-After."),
+        _ => (Refusal::Overload, "The rate limit cannot be checked now. Try again later."),
+    };
+    for (name, value) in &mut lines {
+        if *name == b"content-type" {
+            *value = b"application/json".to_vec();
+        }
+    }
+    (lines, refusal(provider, why, message))
 }

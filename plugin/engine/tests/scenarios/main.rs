@@ -42,6 +42,8 @@ mod lessons;
 mod limits;
 #[cfg(feature = "llm")]
 mod llm;
+#[cfg(all(feature = "limits", feature = "llm", feature = "pools"))]
+mod llm_limits;
 #[cfg(feature = "llm")]
 mod llm_tokens;
 #[cfg(feature = "maintenance")]

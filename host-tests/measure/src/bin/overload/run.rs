@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use selvage_measure::crowd::HOST;
 use selvage_measure::measured::reloaded;
 use selvage_measure::open_loop::Sample;
 use selvage_rig::envoy::Gateway;
@@ -54,7 +55,7 @@ impl Run {
         if offered.kinds.iter().any(|kind| kind.stored) {
             let mut connection = gateway.connect();
             for number in 0..STORED {
-                let ask = connection.get(&format!("/stored/{number}"));
+                let ask = connection.get(&format!("/stored/{number}")).header("host", HOST);
                 assert_eq!(connection.send(ask).status, 200);
             }
         }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::by::By;
 use super::kinds::{Words, duration, switch, text, whole, word};
-use super::nested::{by_name, list, nullable, object, refuse_unknown_name, required};
+#[cfg(feature = "limits")]
+use super::nested::refuse_unknown_name;
+use super::nested::{by_name, list, nullable, object, required};
 use super::section;
 use super::texts::{Caller, Field, LimitName};
 use crate::config::limits::{LIMIT_COST, LIMIT_QUOTA, LIMIT_WINDOW, LIST};
@@ -30,6 +32,9 @@ pub struct Limit {
     pub scope: LimitScope,
     /// Which requests count. Default: [`LimitCounts::Requests`].
     pub counts: LimitCounts,
+    /// What a request counts as. Default: [`LimitUnit::Requests`].
+    #[cfg(feature = "llm")]
+    pub unit: LimitUnit,
     /// What a request counts as. Default: 1.
     pub cost: u32,
     /// The field of a response that says what its request has cost instead.
@@ -60,7 +65,11 @@ section! {
             "Whether it counts over the workers of one Envoy, or over the fleet by Redis (`remote`).";
         counts = LimitCounts::default(), word(LIMIT_COUNTS),
             "Whether all requests count, or those only that a store cannot answer.";
-        cost = 1, whole(LIMIT_COST), "What a request counts as.";
+        #[cfg(feature = "llm")]
+        unit = LimitUnit::default(), word(LIMIT_UNIT),
+            "`requests`: each counts as `cost`. `tokens`: as the tokens that a language model uses for it (`llm`); those that it may use are taken when it goes there, and settled by its answer.";
+        cost = 1, whole(LIMIT_COST),
+            "What a request counts as; in tokens, what its answer may use if the request does not say it.";
         cost_header = None, nullable(text::<Field>()),
             "The field of a response that says in a whole number what its request has cost; what is more than `cost` is owed.";
         tiers = None, nullable(object()), "Other quotas for some.";
@@ -78,6 +87,14 @@ impl Limit {
         let tenth = quota / 10;
         let few = if quota < 5 { quota } else { 5 };
         if tenth > few { tenth } else { few }
+    }
+
+    /// Whether it counts the tokens of language models.
+    pub const fn counts_tokens(&self) -> bool {
+        #[cfg(feature = "llm")]
+        return matches!(self.unit, LimitUnit::Tokens);
+        #[cfg(not(feature = "llm"))]
+        false
     }
 
     /// The quota and burst for those of a tier, or of none.
@@ -104,6 +121,18 @@ impl Limit {
 const MOST_UNITS: u128 = 1 << 53;
 
 fn burst_fits(limit: &mut Limit, object: &mut Object<'_, '_>) {
+    if limit.counts_tokens() {
+        // What a store answers uses none.
+        for (name, written) in
+            [("counts", limit.counts == LimitCounts::Requests), ("cost_header", limit.cost_header.is_some())]
+        {
+            if object.has(name) && written {
+                let allowed = "none with `\"unit\": \"tokens\"`: answers of models say what they have used";
+                object.place_of(name).refuse::<()>("a setting", allowed);
+            }
+        }
+        limit.counts = LimitCounts::Forwarded;
+    }
     let tiers = limit.tiers.iter().flat_map(|tiers| &tiers.quota).map(|(name, _)| Some(&**name));
     for tier in std::iter::once(None).chain(tiers) {
         let (quota, burst) = limit.rate_of(tier);
@@ -165,6 +194,20 @@ pub enum LimitCounts {
 const LIMIT_COUNTS: Words<LimitCounts> =
     &[("requests", LimitCounts::Requests), ("forwarded", LimitCounts::Forwarded)];
 
+/// What a request counts as.
+#[cfg(feature = "llm")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LimitUnit {
+    /// Its cost.
+    #[default]
+    Requests,
+    /// The tokens that a language model uses for it.
+    Tokens,
+}
+
+#[cfg(feature = "llm")]
+const LIMIT_UNIT: Words<LimitUnit> = &[("requests", LimitUnit::Requests), ("tokens", LimitUnit::Tokens)];
+
 /// What holds while Redis cannot be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LimitOnFailure {
@@ -222,10 +265,16 @@ pub(crate) fn named_limit(
     limits.extend(limit);
 }
 
-/// Refuses the names in a rule's `limits` that no limit has.
-pub(crate) fn refuse_unknown(names: &[Box<str>], limits: &[Limit], place: &Place<'_>) {
-    for (index, name) in names.iter().enumerate() {
+/// Refuses the names in a rule's `limits` that no limit has, and limits in tokens where no tokens are counted.
+#[cfg(feature = "limits")]
+pub(crate) fn refuse_unknown(rule: &super::rule::Rule, limits: &[Limit], place: &Place<'_>) {
+    for (index, name) in rule.limits.iter().enumerate() {
         let known = limits.iter().map(|limit| &*limit.name);
         refuse_unknown_name(place.item(index), name, known, "limits");
+        #[cfg(feature = "llm")]
+        if rule.llm.is_none() && limits.iter().any(|limit| limit.counts_tokens() && *limit.name == **name) {
+            let found = format!("{}, which counts tokens", quote(name));
+            place.item(index).refuse::<()>(found, "a limit in requests, or `llm` in the same rule");
+        }
     }
 }
