@@ -35,6 +35,7 @@ mod fleet_tests;
 #[cfg(test)]
 mod tests;
 
+use bucket::Rate;
 use fleet::{Correction, FleetPool};
 use keys::keyed;
 pub use keys::{Keyed, Reserve};
@@ -62,6 +63,8 @@ pub struct Limits {
     unreachable_until: Timestamp,
     /// Keys that hold tokens, which are given back if they are not spent.
     lent: Vec<Lent>,
+    /// Keys of which tokens were not used that Redis has lent.
+    returned: Vec<(u128, u128, Rate)>,
     counts: Counts,
     by_rule: Vec<Tally>,
     by_limit: Vec<Tally>,
@@ -99,6 +102,7 @@ impl Limits {
             tickets: Tickets::default(),
             unreachable_until: Timestamp::default(),
             lent: Vec::new(),
+            returned: Vec::new(),
             counts: Counts::default(),
             by_rule: Vec::new(),
             by_limit: Vec::new(),
@@ -247,6 +251,10 @@ impl Limits {
                 let ask = Ask { hash: keyed.hash, limit: keyed.limit, need: 0, wish: 0, back: None };
                 self.pool.correct(&ask, keyed.rate.units(cost.into()), &keyed.rate, now_ms, data);
             }
+            (Took::Stock, _) if keyed.settles => {
+                self.fleet.correct(keyed, Correction::Unused { tokens: cost, of_share: false }, now_ms, data);
+                self.note_returned(keyed.hash, keyed.limit, keyed.rate);
+            }
             (Took::Stock, _) => self.fleet.correct(keyed, Correction::Untaken(cost), now_ms, data),
             (Took::Share, _) => self.fleet.correct(keyed, Correction::Unshared(cost), now_ms, data),
             _ => {}
@@ -291,16 +299,34 @@ impl Limits {
     /// Tokens that were taken a while ago were not used. What a slice or a stock held may be gone by now, so they go where
     /// those came from.
     fn unuse(&mut self, owing: &Owing, rest: u32, now_ms: u64, data: &mut dyn SharedData) {
-        let Owing { keyed, .. } = owing;
-        match (owing.took, owing.scope) {
+        let Owing { keyed, took, scope, .. } = owing;
+        match (took, scope) {
             (Took::Nothing, _) => {}
-            (Took::Share, _) => self.fleet.correct(keyed, Correction::Unshared(rest), now_ms, data),
             (_, LimitScope::Fleet) => {
-                self.fleet.correct(keyed, Correction::Unused(rest), now_ms, data);
-                self.fleet.report(keyed.hash, keyed.limit, &keyed.rate, now_ms, data);
+                let unused = Correction::Unused { tokens: rest, of_share: *took == Took::Share };
+                self.fleet.correct(keyed, unused, now_ms, data);
+                self.note_returned(keyed.hash, keyed.limit, keyed.rate);
             }
             (_, LimitScope::Node) => self.untake(keyed, rest, Took::Pool, now_ms, data),
         }
+    }
+
+    /// Redis is to hear at the next tick of tokens of a key that were not used.
+    fn note_returned(&mut self, key: u128, limit: u128, rate: Rate) {
+        let is_known = self.returned.iter().any(|(known, ..)| *known == key);
+        if !is_known && self.returned.len() < MOST_LENT {
+            self.returned.push((key, limit, rate));
+        }
+    }
+
+    /// Tells Redis of tokens that were not used, as far as it can be asked.
+    fn report(&mut self, now: Timestamp, data: &mut dyn SharedData) {
+        if self.returned.is_empty() || now < self.unreachable_until {
+            return;
+        }
+        let mut returned = std::mem::take(&mut self.returned);
+        returned.retain(|(key, limit, rate)| self.fleet.report((*key, *limit), rate, now.as_millis(), data));
+        self.returned = returned;
     }
 
     /// What a request has cost beyond what was taken for it is owed.
@@ -323,6 +349,7 @@ impl Limits {
 
     /// Gives back what was lent a while ago and is not spent. To be called by tick.
     pub fn tidy(&mut self, now: Timestamp, data: &mut dyn SharedData) {
+        self.report(now, data);
         let now_ms = now.as_millis();
         let (mut at, mut returned) = (0, 0);
         while let Some(Lent { keyed, scope }) = self.lent.get(at).copied() {

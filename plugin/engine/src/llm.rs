@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use selvage_llm::canonical::Canonical;
+use selvage_llm::canonical::{Canonical, Summary};
 use selvage_llm::formats::{Api, Body};
 use sha2::{Digest, Sha256};
 
@@ -24,13 +24,18 @@ pub(crate) struct Reading {
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) api: Api,
-    /// The model that it names.
-    pub(crate) model: Option<Box<str>>,
     /// In which form it wants the answer.
     pub(crate) form: Body,
     /// Others may wait for its answer.
     pub(crate) is_shared: bool,
-    /// The length of its body.
+}
+
+/// What a request's body says of what it may cost.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    /// The model that it names.
+    pub(crate) model: Option<Box<str>>,
+    /// Its length.
     pub(crate) bytes: usize,
     /// The tokens that its answers may have at most, if it says that.
     pub(crate) most_output: Option<u64>,
@@ -89,18 +94,31 @@ impl Reading {
         self.canonical.push(chunk).map_err(|_| Detail::AmbiguousJson)
     }
 
-    /// The body has ended: what it asks, and what the key has of that and of who asks.
-    ///
-    /// # Errors
-    /// Why the request passes by.
-    pub(crate) fn finish(self, request: &Request<'_>, rule: &Rule) -> Result<(Question, BodyPart), Detail> {
-        let Some(cache) = cache_of(rule) else { return Err(Detail::OtherApi) };
-        let read = self.canonical.finish().map_err(|_| Detail::AmbiguousJson)?;
+    /// The body has ended: what is known of it, and what it asks, with what the key has of that and of who asks; or why the request
+    /// passes by.
+    pub(crate) fn finish(
+        self,
+        request: &Request<'_>,
+        rule: &Rule,
+    ) -> (Facts, Result<(Question, BodyPart), Detail>) {
+        let mut facts = Facts { bytes: self.length, ..Facts::default() };
+        let Ok(read) = self.canonical.finish() else { return (facts, Err(Detail::AmbiguousJson)) };
         let summary = read.summary;
+        facts.most_output = summary.max_output.map(|most| most.saturating_mul(summary.answers.max(1)));
+        facts.model.clone_from(&summary.model);
+        let asked = Self::ask(self.api, &summary, rule).map(|(cache, question)| {
+            let part = BodyPart::Question(keyed((read.digest, question.form), request, rule, cache));
+            (question, part)
+        });
+        (facts, asked)
+    }
+
+    fn ask<'r>(api: Api, summary: &Summary, rule: &'r Rule) -> Result<(&'r LlmCache, Question), Detail> {
+        let Some(cache) = cache_of(rule) else { return Err(Detail::OtherApi) };
         if summary.stateful {
             return Err(Detail::Stateful);
         }
-        let deterministic = self.api == Api::Embeddings || summary.is_deterministic();
+        let deterministic = api == Api::Embeddings || summary.is_deterministic();
         if cache.when == LlmWhen::Deterministic && !deterministic {
             return Err(Detail::NotDeterministic);
         }
@@ -110,19 +128,7 @@ impl Reading {
             LlmCoalesce::None => false,
         };
         let form = if summary.stream { Body::Events } else { Body::Json };
-        let part = BodyPart::Question(keyed((read.digest, form), request, rule, cache));
-        let most_output = summary.max_output.map(|most| most.saturating_mul(summary.answers.max(1)));
-        Ok((
-            Question {
-                api: self.api,
-                most_output,
-                form,
-                model: summary.model,
-                is_shared,
-                bytes: self.length,
-            },
-            part,
-        ))
+        Ok((cache, Question { api, form, is_shared }))
     }
 }
 

@@ -149,3 +149,17 @@ fn both_workers_take_tokens_of_one_quota_and_what_is_not_used_comes_back() {
     }
     assert_eq!((admitted, gateway.origin().fetches()), (9, 9));
 }
+
+/// Of what passes unread only the head is looked at, and what was taken for it comes back.
+#[test]
+fn what_is_no_question_and_what_fails_takes_nothing_in_the_end() {
+    let rules = r#"{"limits":[{"name":"all","by":[],"unit":"tokens","quota":1000,"window":"1h","burst":1000,"cost":300}],
+        "rules":[{"name":"chat","limits":["all"],"bypass":true,"llm":{"api":"openai"}}]}"#;
+    let gateway =
+        Gateway::with(rules).workers(2).origin(|_: &_| OriginResponse::status(200).chunk("{}")).start();
+    for nth in 0..40 {
+        assert_eq!(gateway.get("/v1/models").send(nth % 2).status(), 200, "{nth}");
+        gateway.origin().next(OriginResponse::status(503).chunk("busy"));
+        assert_eq!(gateway.post(PATH).body(QUESTION).send(nth % 2).status(), 503, "{nth}");
+    }
+}

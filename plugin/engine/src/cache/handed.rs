@@ -63,11 +63,25 @@ impl Cache {
         }
     }
 
-    /// One who waited for a fill is woken, or gone. What it is given is not what was invalidated meanwhile.
+    /// Whether anything is held for those who wait.
+    pub(crate) const fn has_handed(&self) -> bool {
+        !self.handed.fills.is_empty()
+    }
+
+    /// One who waited for a fill is woken, or gone. What it is given is not what was invalidated meanwhile, as far as this worker
+    /// has heard.
     pub(super) fn handed(&mut self, id: FillId) -> Vec<(u128, Slot)> {
-        let Some(Fill { key, since, slots, .. }) = self.handed.take(id) else { return Vec::new() };
-        let outdated = self.invalidated_since(key, since);
-        if outdated { Vec::new() } else { slots }
+        let Some(Fill { key, since, mut slots, .. }) = self.handed.take(id) else { return Vec::new() };
+        slots.retain(|(hash, slot)| {
+            let made = match slot {
+                Slot::Response(stored) => stored.schedule.received,
+                Slot::Index(index) => Timestamp::from_millis(index.generation),
+            };
+            !self.invalidated_since(key, since)
+                && !self.invalidated_since(*hash, made)
+                && !self.refuses_of_others(key, made)
+        });
+        slots
     }
 }
 

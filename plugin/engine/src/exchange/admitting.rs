@@ -23,6 +23,8 @@ pub(super) struct Admitting {
     entry: Entry,
     /// It has been let go, or refused.
     decided: bool,
+    /// It waits for a place.
+    queued: bool,
     slot: Option<cache::OriginSlot>,
     /// How long it has waited.
     waited: Option<Duration>,
@@ -68,7 +70,14 @@ impl Admitting {
         // All that a rule without it costs.
         let admission = rule.admission.as_ref()?;
         let entry = cache::entry_of(request, rule, admission, moment)?;
-        Some(Box::new(Self { rule: rule_index, entry, decided: false, slot: None, waited: None }))
+        Some(Box::new(Self {
+            rule: rule_index,
+            entry,
+            decided: false,
+            queued: false,
+            slot: None,
+            waited: None,
+        }))
     }
 
     /// Looks at what is to become of the request: one that is to go to the origin needs a slot.
@@ -110,6 +119,7 @@ impl Admitting {
                 self.count("went", cache);
             }
             Some(Admit::Waits(ticket)) if cache.has_room_to_wait(bytes) => {
+                self.queued = true;
                 let queued = Queued { next: state, edits, ticket, since: moment.now };
                 return (State::Queued(Box::new(queued)), Directive::AwaitSlot { ticket });
             }
@@ -134,7 +144,7 @@ impl Admitting {
     ) -> (State, Directive) {
         let Queued { mut next, edits, ticket, since } = queued;
         let waited = moment.now.since(since);
-        self.waited = Some(waited);
+        (self.waited, self.queued) = (Some(waited), false);
         match cache.settle_ticket(self.entry.pool, ticket, moment) {
             Ok(slot) => {
                 self.slot = slot;
@@ -221,6 +231,12 @@ impl Admitting {
             Until::Head => cache.free_slot(&slot, moment.now),
             Until::End => self.slot = Some(slot),
         }
+    }
+
+    /// Whether its request waits for a place.
+    #[cfg(all(feature = "llm", feature = "limits"))]
+    pub(super) const fn is_queued(&self) -> bool {
+        self.queued
     }
 
     /// Whether a slot is to be given back at the end of the stream.

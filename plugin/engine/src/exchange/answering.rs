@@ -9,7 +9,7 @@ use crate::cache::{Cache, FillEnd, Moment};
 use crate::fields::{Fields, status_of};
 #[cfg(feature = "limits")]
 use crate::limits::Reserve;
-use crate::llm::Question;
+use crate::llm::{Facts, Question};
 use crate::reply::Reply;
 use crate::storability::answers::form_of;
 use crate::tags;
@@ -19,6 +19,10 @@ pub(super) struct Answering {
     api: Api,
     /// The length of the request's body, as far as it is known.
     bytes: u64,
+    /// The model that it names, as far as it is known.
+    model: Option<Box<str>>,
+    /// The tokens that its answers may have at most, as far as it is known.
+    most_output: Option<u64>,
     /// What it asks, if the answer may be stored.
     question: Option<Question>,
     /// Its tokens are counted.
@@ -42,24 +46,27 @@ enum Reading {
 }
 
 impl Answering {
+    const fn new(api: Api, question: Option<Question>, counts: bool) -> Self {
+        let (model, most_output, used, reading) = (None, None, Some(0), Reading::Awaited);
+        Self { api, bytes: 0, model, most_output, question, counts, used, fits: false, reading }
+    }
+
     /// Of a request whose answer is counted. Its body may have this length.
-    pub(super) const fn counting(api: Api, bytes: u64) -> Self {
-        Self {
-            api,
-            bytes,
-            question: None,
-            counts: true,
-            used: Some(0),
-            fits: false,
-            reading: Reading::Awaited,
-        }
+    pub(super) fn counting(api: Api, bytes: u64) -> Self {
+        let mut answering = Self::new(api, None, true);
+        answering.bytes = bytes;
+        answering
     }
 
     /// The answer of it may be stored.
-    pub(super) fn of(question: Question, counts: bool) -> Self {
-        let bytes = question.bytes as u64;
-        let (api, question) = (question.api, Some(question));
-        Self { api, bytes, question, counts, used: Some(0), fits: false, reading: Reading::Awaited }
+    pub(super) const fn of(question: Question, counts: bool) -> Self {
+        Self::new(question.api, Some(question), counts)
+    }
+
+    /// The request's body has been read.
+    pub(super) fn knows(&mut self, facts: Facts) {
+        let Facts { model, bytes, most_output } = facts;
+        (self.model, self.bytes, self.most_output) = (model, bytes as u64, most_output);
     }
 
     /// The answer must be readable: nobody is to compress it.
@@ -75,17 +82,10 @@ impl Answering {
         self.counts && matches!(self.reading, Reading::Answer(_))
     }
 
-    /// Whether nothing of an answer has come.
-    #[cfg(all(feature = "limits", feature = "pools"))]
-    pub(super) const fn awaits_head(&self) -> bool {
-        matches!(self.reading, Reading::Awaited)
-    }
-
     /// What it may use, as far as that is known before it is asked.
     #[cfg(feature = "limits")]
     pub(super) fn reserve(&self) -> Reserve {
-        let most = self.question.as_ref().and_then(|question| question.most_output);
-        Reserve { input: self.bytes.div_ceil(BYTES_OF_A_TOKEN), output: most }
+        Reserve { input: self.bytes.div_ceil(BYTES_OF_A_TOKEN), output: self.most_output }
     }
 
     /// What it has used. Nobody knows it of an answer that cannot be read.
@@ -139,7 +139,7 @@ impl Answering {
             Reading::Answer(answer) => {
                 let outcome = answer.finish();
                 if self.counts {
-                    self.used = Some(cache.count_tokens(self.model(), self.bytes, &outcome));
+                    self.used = Some(cache.count_tokens(self.model.as_deref(), self.bytes, &outcome));
                 }
                 Reading::Outcome(Box::new(outcome))
             }
@@ -148,17 +148,13 @@ impl Answering {
         };
     }
 
-    fn model(&self) -> Option<&str> {
-        self.question.as_ref()?.model.as_deref()
-    }
-
     /// It is answered from a store.
     pub(super) fn answered(&mut self, reply: &Reply, cache: &mut Cache) {
         let is_answer = self.counts && reply.status == 200 && self.question.is_some();
         self.reading = Reading::Nothing;
         let form = Fields::parse(&reply.fields).filter(|_| is_answer).and_then(form_of);
         if let Some(form) = form {
-            cache.count_saved((self.api, form), (self.model(), self.bytes), reply.content());
+            cache.count_saved((self.api, form), (self.model.as_deref(), self.bytes), reply.content());
         }
     }
 
@@ -171,7 +167,7 @@ impl Answering {
         };
         let Some(lack) = outcome.lack else {
             cache.stats.count("llm_answers", "complete");
-            let models = [self.model(), outcome.model.as_deref()];
+            let models = [self.model.as_deref(), outcome.model.as_deref()];
             storing.complete(&models_tags(models));
             return State::Storing(storing);
         };

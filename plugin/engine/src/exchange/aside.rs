@@ -21,7 +21,7 @@ use crate::limits::Reserved;
 use crate::policy::{Policy, Rule};
 use crate::request::Request;
 #[cfg(feature = "llm")]
-use crate::{fields::content_length, llm, llm::Question, policy::LlmUsage};
+use crate::{fields::content_length, llm, llm::Facts, llm::Question, policy::LlmUsage};
 #[cfg(feature = "limits")]
 use crate::{limits::Patience, policy::LimitCounts, stages::Then, stages::limits, time::Timestamp};
 
@@ -106,11 +106,17 @@ impl Aside {
         }
     }
 
-    /// It asks a language model, and the answer may be stored.
+    /// The body of a request to a language model has been read. Its answer may be stored if it is a question.
     #[cfg(feature = "llm")]
-    pub(super) fn asks(&mut self, question: Question, rule: &Rule) {
+    pub(super) fn asks(&mut self, question: Option<Question>, facts: Facts, rule: &Rule) {
         let counts = rule.llm.as_ref().is_some_and(|llm| llm.usage == LlmUsage::Count);
-        self.kept.get_or_insert_default().answering = Some(Box::new(Answering::of(question, counts)));
+        if let Some(question) = question {
+            let answering = Box::new(Answering::of(question, counts));
+            self.kept.get_or_insert_default().answering = Some(answering);
+        }
+        if let Some(answering) = self.kept.as_mut().and_then(|kept| kept.answering.as_mut()) {
+            answering.knows(facts);
+        }
     }
 
     /// Whether more of the answer is to come that is counted, whatever else becomes of it.
@@ -240,11 +246,7 @@ impl Kept {
             answering.hear(event, cache);
         }
         #[cfg(all(feature = "llm", feature = "limits"))]
-        if self.reserved.is_some() && self.answering.as_ref().is_none_or(|answering| !answering.is_open()) {
-            let used =
-                self.answering.as_ref().filter(|_| !unread).map_or(Some(0), |answering| answering.used());
-            self.settle_tokens(used, cache, moment);
-        }
+        self.settle_if_known(unread, cache, moment);
         #[cfg(feature = "limits")]
         if let Some(limited) = &mut self.limited {
             match event {
@@ -301,6 +303,16 @@ impl Kept {
         directive
     }
 
+    /// Settles what is reserved once no more of the answer is to come. `unread`: the request has not gone.
+    #[cfg(all(feature = "llm", feature = "limits"))]
+    fn settle_if_known(&mut self, unread: bool, cache: &mut Cache, moment: &mut Moment<'_>) {
+        let answering = self.answering.as_ref();
+        if self.reserved.is_some() && answering.is_none_or(|answering| !answering.is_open()) {
+            let used = answering.filter(|_| !unread).map_or(Some(0), |answering| answering.used());
+            self.settle_tokens(used, cache, moment);
+        }
+    }
+
     /// The answer has ended, or none comes: what it has used is known, or else it is what was taken for it.
     #[cfg(all(feature = "llm", feature = "limits"))]
     fn settle_tokens(&mut self, used: Option<u64>, cache: &mut Cache, moment: &mut Moment<'_>) {
@@ -313,8 +325,7 @@ impl Kept {
     #[cfg(all(feature = "llm", feature = "limits"))]
     fn waits_for_a_place(&self) -> bool {
         #[cfg(feature = "pools")]
-        return self.answering.as_ref().is_some_and(|answering| answering.awaits_head())
-            && self.admitting.as_ref().is_some_and(|admitting| !admitting.has_slot());
+        return self.admitting.as_ref().is_some_and(|admitting| admitting.is_queued());
         #[cfg(not(feature = "pools"))]
         false
     }
@@ -393,6 +404,8 @@ impl Kept {
         if let Some(answering) = &mut self.answering {
             answering.begin(head, false);
         }
+        #[cfg(all(feature = "llm", feature = "limits"))]
+        self.settle_if_known(false, cache, moment);
         #[cfg(feature = "pools")]
         if let Some(admitting) = &mut self.admitting {
             admitting.head_came(head, cache, moment);

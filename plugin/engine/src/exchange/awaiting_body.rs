@@ -65,10 +65,15 @@ impl Reading {
             Self::Key(key) => Ok((key.finish(), undecided)),
             #[cfg(feature = "llm")]
             Self::Question(question) => {
-                let (question, part) = question.finish(request, rule)?;
-                let fetch = if question.is_shared { undecided } else { Fetch::Alone { waited: None } };
-                aside.asks(question, rule);
-                Ok((part, fetch))
+                let (facts, asked) = question.finish(request, rule);
+                let fetch = match &asked {
+                    Ok((question, _)) if question.is_shared => undecided,
+                    _ => Fetch::Alone { waited: None },
+                };
+                let (question, part) =
+                    asked.map_or_else(|detail| (None, Err(detail)), |(asked, part)| (Some(asked), Ok(part)));
+                aside.asks(question, facts, rule);
+                Ok((part?, fetch))
             }
         }
     }

@@ -45,6 +45,9 @@ impl Waiting {
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
         let Self { held, fill, times, since, until } = self;
+        if cache.has_handed() {
+            cache.learn(moment);
+        }
         let handed = cache.end_wait(fill);
         let alone = Fetch::Alone { waited: Some(since) };
         let identity = held.identity(cache);

@@ -35,7 +35,7 @@ pub(super) fn find(
         };
         #[cfg(feature = "llm")]
         if let Some(mut reading) = llm::Reading::begin(request, rule) {
-            let question = reading.push(content).and_then(|()| reading.finish(request, rule));
+            let question = reading.push(content).and_then(|()| reading.finish(request, rule).1);
             body = Some(question.map_err(reasons::of_detail)?.1);
             return Ok(Some(whole(request, rule_index, rule, body.as_ref(), policy, explanation)));
         }

@@ -87,10 +87,8 @@ pub(super) fn draw(
         return (of_share(stock, want, rate, nodes), None);
     }
     if now_ms < stock.ask_at {
-        let wait = stock.ask_at - now_ms;
-        // It asks again sooner, for what may come back; who is refused is told what time alone will bring.
-        let alone = || rate.time_for(rate.units(u64::from(want.need.saturating_sub(stock.left))));
-        return (Given::Empty { wait: if want.settles { wait.max(alone()) } else { wait } }, None);
+        // It may be asked again sooner, for what may come back.
+        return (Given::Empty { wait: stock.ask_at.max(stock.retry_at) - now_ms }, None);
     }
     // Where there is less than is asked for a moment of waiting would bring little: who comes is refused, and asks for others.
     let scarce = stock.is_scarce(now_ms) && !strict;
@@ -176,11 +174,15 @@ pub(super) const fn is_strict(rate: &Rate, nodes: u32) -> bool {
 }
 
 /// How long a node that was given less than it wished for waits: no longer than a part of the burst takes to come, or what came
-/// beyond the burst would be lost.
-pub(super) fn gap_ms(rate: &Rate) -> u64 {
-    GAP_MS.min((rate.time_for(rate.full()) * 3 / 5).max(1))
+/// beyond the burst would be lost. Until it asks again what it was lent counts against that.
+pub(super) fn gap_ms(rate: &Rate, leased: u32) -> u64 {
+    let room = rate.full().saturating_sub(rate.units(leased.into()));
+    let fills = |units: i64| (rate.time_for(units) * 3 / 5).max(1);
+    GAP_MS.min(fills(rate.full())).min(fills(room).max(LEAST_GAP_MS))
 }
 
+/// However much it holds, Redis is not asked more often.
+const LEAST_GAP_MS: u64 = 20;
 /// A node asks for as much as it is asked for in this time.
 const AHEAD_MS: u64 = 100;
 /// What it is asked for is looked at over so long at least.

@@ -128,13 +128,21 @@ impl FleetPool {
         self.questions.push(LeaseRequest { node, question: number, ..question });
     }
 
-    /// Tells Redis of tokens that were not used, so that others have them, unless it is being asked anyway.
-    pub fn report(&mut self, key: u128, limit: u128, rate: &Rate, now_ms: u64, data: &mut dyn SharedData) {
+    /// Asks Redis to take back tokens that were not used, so that others have them. `false` if there is nothing to tell, or it has
+    /// been told.
+    pub fn report(
+        &mut self,
+        (key, limit): (u128, u128),
+        rate: &Rate,
+        now_ms: u64,
+        data: &mut dyn SharedData,
+    ) -> bool {
         let (nodes, timeout) = (self.nodes, self.timeout);
-        let mut told = None;
-        self.change(key, rate, now_ms, data, |stock| {
+        let (mut told, mut later) = (None, false);
+        let changed = self.change(key, rate, now_ms, data, |stock| {
             let nodes = if stock.nodes > 0 { stock.nodes } else { nodes.max(1) };
             let may_ask = now_ms >= stock.asking_until && now_ms >= stock.failed_until;
+            (told, later) = (None, stock.returned > 0 && !may_ask);
             if stock.returned == 0 || !may_ask {
                 return Changed::No(Given::Failed);
             }
@@ -143,9 +151,13 @@ impl FleetPool {
             stock.asking_until = now_ms.saturating_add(timeout.saturating_add(SLACK_MS));
             Changed::Yes(Given::Failed)
         });
-        if let Some(question) = told {
+        if changed == Some(Given::Contended) {
+            return true;
+        }
+        if let Some(question) = told.filter(|_| changed.is_some()) {
             self.will_ask(LeaseRequest { key, limit, ..question }, data);
         }
+        later
     }
 
     /// Gives tokens back, or takes what a request has cost beyond its tokens. What the stock does not have is owed.
@@ -156,13 +168,15 @@ impl FleetPool {
                 Correction::Back(back) => stock.settle(back),
                 // Not taken after all; what has expired by now is gone at its next look.
                 Correction::Untaken(tokens) => stock.held = stock.held.saturating_add(tokens),
-                Correction::Unused(tokens) => {
-                    let of_debt = tokens.min(stock.owed);
-                    stock.owed -= of_debt;
-                    stock.returned = stock.returned.saturating_add(tokens - of_debt).min(MOST_OWED);
+                Correction::Unused { tokens, of_share } => {
+                    // What was taken of the share, and Redis has not heard of, was never taken there.
+                    let untold = if of_share { tokens.min(stock.shared) } else { 0 };
+                    stock.shared -= untold;
+                    stock.share.level = stock.share.level.saturating_add(rate.units(untold.into()));
+                    stock.returned = stock.returned.saturating_add(tokens - untold).min(MOST_OWED);
                     // Who comes next is to have of it.
                     stock.ask_at = stock.ask_at.min(now_ms);
-                    stock.flags &= !SCARCE;
+                    stock.retry_at = 0;
                 }
                 Correction::Unshared(tokens) => {
                     stock.share.level = stock.share.level.saturating_add(rate.units(tokens.into()));
@@ -210,6 +224,10 @@ impl FleetPool {
             stock.flags = 0;
             let got = answer.granted > 0;
             let left_by_those_who_wait = if got { request.need.saturating_sub(awaited) } else { 0 };
+            if request.settles {
+                // It would be much to forget.
+                stock.returned = stock.returned.saturating_add(left_by_those_who_wait).min(MOST_OWED);
+            }
             stock.nodes = answer.nodes;
             stock.left = u32::try_from(answer.left).unwrap_or(u32::MAX);
             stock.asked_at = request.asked_at;
@@ -224,13 +242,14 @@ impl FleetPool {
             (stock.asking_until, stock.failed_until) = (0, 0);
             stock.take_of_share(rate.units(answer.granted.into()));
             let strict = is_strict(&rate, answer.nodes) || request.settles;
-            let gap = if strict { 0 } else { gap_ms(&rate) };
+            let gap = if strict { 0 } else { gap_ms(&rate, stock.leased) };
             stock.ask_at = if request.most() == 0 {
                 0
             } else if !got {
                 let longest = rate.window_ms().max(rate.time_for(rate.full()));
-                let longest = if request.settles { LOOKS_AGAIN_MS } else { longest };
                 let retry = answer.retry_after_ms.clamp(1, longest);
+                stock.retry_at = now_ms.saturating_add(retry);
+                let retry = if request.settles { retry.min(LOOKS_AGAIN_MS) } else { retry };
                 now_ms.saturating_add(retry).max(request.asked_at.saturating_add(gap))
             } else if !strict && answer.granted < request.most() {
                 stock.flags = SCARCE;
@@ -259,6 +278,9 @@ impl FleetPool {
         self.change(request.key, &request.rate, now_ms, data, |stock| {
             others_wait = stock.flags & AWAITED != 0;
             (stock.flags, stock.asking_until, stock.ask_at) = (0, 0, 0);
+            if !was_asked {
+                stock.returned = stock.returned.saturating_add(request.returned).min(MOST_OWED);
+            }
             if was_asked {
                 // What Redis counts is not known any more, so it is left to forget it.
                 (stock.leased, stock.epoch) = (0, 0);
@@ -338,7 +360,12 @@ pub(super) enum Correction {
     /// The same, of the node's share.
     Unshared(u32),
     /// Tokens were spent for more than was used of them, a while ago.
-    Unused(u32),
+    Unused {
+        /// So many.
+        tokens: u32,
+        /// They were taken of the node's share.
+        of_share: bool,
+    },
     /// A request has cost more than was taken for it.
     Owed {
         /// So many more.

@@ -363,7 +363,8 @@ fn what_a_response_says_it_has_cost_is_owed_to_the_fleet() {
     let request = node.workers[0].next_question().unwrap();
     let text = redis.lease(&request, START);
     node.answered(0, &request, Some(&text), START + 1);
-    let keyed = Keyed { hash: request.key, limit: request.limit, rate: request.rate, cost: 1 };
+    let keyed =
+        Keyed { hash: request.key, limit: request.limit, rate: request.rate, cost: 1, settles: false };
     let owing = Owing { limit: 0, keyed, scope: LimitScope::Fleet, took: Took::Stock };
     let mut admitted = Admitted { owing: vec![owing], ..Admitted::default() };
     let now = Timestamp::from_millis(START + 2);
@@ -409,12 +410,14 @@ fn what_a_model_has_not_used_comes_back_to_the_fleet_however_long_it_took() {
     assert_eq!(admitted, 1);
     // All is taken, for everybody.
     assert_eq!(asks(&mut redis, &mut nodes, 1, START + 1).0, 0);
-    let keyed = Keyed { hash: request.key, limit: request.limit, rate: request.rate, cost: 100 };
+    let keyed =
+        Keyed { hash: request.key, limit: request.limit, rate: request.rate, cost: 100, settles: true };
     let owing = Owing { limit: 0, keyed, scope: LimitScope::Fleet, took: Took::Stock };
     let later = START + 20_000;
     let node = &mut nodes[0];
     node.workers[0].settle_tokens(Reserved(vec![owing]), 1, Timestamp::from_millis(later), &mut node.data);
-    // Redis is told at once, once, and so the other node has it. A hundredth of it comes back in 36 s.
+    // Redis is told at the next tick, once, and so the other node has it. A hundredth of it comes back in 36 s.
+    node.workers[0].tidy(Timestamp::from_millis(later), &mut node.data);
     let report = node.workers[0].next_question().unwrap();
     assert_eq!((report.returned, report.most()), (99, 0));
     let text = redis.lease(&report, later);

@@ -18,6 +18,8 @@ pub struct Keyed {
     pub rate: Rate,
     /// What the request counts as, until its response says more.
     pub cost: u32,
+    /// It is settled by its answer, and some of it may come back.
+    pub settles: bool,
 }
 
 /// The tokens that a request to a language model may use, as far as it is known.
@@ -72,7 +74,7 @@ pub(super) fn keyed(
     // 0 stands for no key.
     let rate = Rate::new(quota, window_ms, burst);
     let cost = cost_of(limit, reserve, rate.burst());
-    Keyed { hash: xxh3_128(&text).max(1), limit: limit_hash, rate, cost }
+    Keyed { hash: xxh3_128(&text).max(1), limit: limit_hash, rate, cost, settles: limit.counts_tokens() }
 }
 
 #[cfg(feature = "limits")]

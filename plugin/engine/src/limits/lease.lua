@@ -20,7 +20,8 @@ if now >= at then
   level = math.max(level, math.min(level + (now - at) * quota, full - (young + old) * window))
   at = now
 elseif at - now > 1000 then at = now end
-level = math.max(math.min(level - owed * window, full), -9007199254740992)
+if owed < 0 then level = math.max(level, math.min(level - owed * window, full - (young + old) * window))
+else level = math.max(level - owed * window, -9007199254740992) end
 local left, least = math.floor(level / window), math.max(need, 1)
 local granted, retry = 0, 0
 if need + wish > 0 then

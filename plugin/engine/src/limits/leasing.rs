@@ -149,14 +149,16 @@ impl Limits {
                 if let Some(slice) = self.slices.get(request.key) {
                     slice.refused_until = 0;
                 }
-                let others_wait = self.fleet.answered(request, &answer, awaited, now_ms, data);
                 if request.settles {
-                    self.fleet.report(request.key, request.limit, &request.rate, now_ms, data);
+                    self.note_returned(request.key, request.limit, request.rate);
                 }
-                others_wait
+                self.fleet.answered(request, &answer, awaited, now_ms, data)
             }
             Err(why) => {
                 self.counts.fleet_failed += 1;
+                if request.settles {
+                    self.note_returned(request.key, request.limit, request.rate);
+                }
                 self.fleet.failed(request, why == NoAnswer::Lost, now_ms, data)
             }
         };

@@ -110,8 +110,13 @@ impl NodePool {
             if let Some(back) = ask.back {
                 way.settle(back, rate);
             }
-            way.bucket.level =
-                way.bucket.level.saturating_add(units).clamp(-rate.units(u64::MAX), rate.full());
+            let level = way.bucket.level;
+            // What comes back is no more than there is room for beside what is lent.
+            let room = rate.full().saturating_sub(rate.units(way.lent()));
+            way.bucket.level = match level.saturating_add(units) {
+                more if units > 0 => level.max(more.min(room)),
+                less => less.max(-rate.units(u64::MAX)),
+            };
             way.note_full_at(rate, 1);
             if data.set(self.name_of(ask.hash), &ways.encode(), cas).is_ok() {
                 return true;

@@ -56,7 +56,12 @@ impl Bucket {
         } else if kept.at - now > 1_000 {
             kept.at = now;
         }
-        kept.level = (kept.level - owed * window).min(full).max(-(MOST_UNITS as i64));
+        kept.level = if owed < 0 {
+            let room = full - (kept.young + kept.old) * window;
+            kept.level.max((kept.level - owed * window).min(room))
+        } else {
+            (kept.level - owed * window).max(-(MOST_UNITS as i64))
+        };
         let (mut left, least) = (kept.level.div_euclid(window), need.max(1));
         let (mut granted, mut retry) = (0, 0);
         if need + wish > 0 {

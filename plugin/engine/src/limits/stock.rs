@@ -1,7 +1,7 @@
 //! What a node holds of the fleet's buckets, for all keys at one place: one value in host shared data.
 //!
 //! ```text
-//! magic "svf2" · n × ( hash u128 · ten u64 · twelve u32 ) · xxh3 of all before u64
+//! magic "svf2" · n × ( hash u128 · eleven u64 · twelve u32 ) · xxh3 of all before u64
 //! ```
 //!
 //! Little endian; times in milliseconds since the epoch. Beside what was leased there is the node's *share*, a bucket that its own
@@ -26,6 +26,8 @@ pub(super) struct Stock {
     pub asking_until: u64,
     /// Nobody asks before: there is nothing.
     pub ask_at: u64,
+    /// Until then time alone brings too little, by what Redis has said.
+    pub retry_at: u64,
     /// The answer has not come: until then the node goes by its share.
     pub failed_until: u64,
     /// The epoch of Redis in which it was leased; 0 if that is not known.
@@ -135,18 +137,21 @@ impl Stock {
     pub fn note_full_at(&mut self, rate: &Rate, nodes: u32, now_ms: u64) {
         let missing = part(rate, nodes).saturating_sub(self.share.level);
         let fills_in = rate.time_for(missing).saturating_mul(u64::from(nodes.max(1)));
-        let held_until = self.asked_at.max(self.asking_until).saturating_add(2 * EPOCH_MS);
+        // What Redis has not heard of yet is told before the place is another's.
+        let told_at = if self.returned > 0 { now_ms } else { 0 };
+        let held_until = self.asked_at.max(self.asking_until).max(told_at).saturating_add(2 * EPOCH_MS);
         self.full_at =
             now_ms.saturating_add(fills_in).max(held_until).max(self.ask_at).max(self.failed_until);
     }
 
-    fn longs(&mut self) -> [&mut u64; 9] {
+    fn longs(&mut self) -> [&mut u64; 10] {
         [
             &mut self.share.at_ms,
             &mut self.full_at,
             &mut self.asked_at,
             &mut self.asking_until,
             &mut self.ask_at,
+            &mut self.retry_at,
             &mut self.failed_until,
             &mut self.epoch,
             &mut self.demand_at,
@@ -245,7 +250,7 @@ impl Stocks {
 }
 
 const MAGIC: [u8; 4] = *b"svf2";
-const STOCK_BYTES: usize = 16 + 10 * 8 + 12 * 4;
+const STOCK_BYTES: usize = 16 + 11 * 8 + 12 * 4;
 
 #[cfg(test)]
 mod tests {

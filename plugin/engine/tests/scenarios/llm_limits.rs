@@ -181,3 +181,19 @@ fn who_is_refused_is_told_in_the_words_of_the_api() {
         assert_eq!(counted("told") + counted("estimated"), 1);
     }
 }
+
+#[test]
+fn a_bound_counts_whether_the_answer_may_be_stored_or_not() {
+    let mut gateway = open("");
+    for words in [r#""temperature":1"#, r#""conversation":"c""#] {
+        let body = question(0, Some(900)).replace(r#""temperature":0"#, words);
+        let flight = ask(&mut gateway, "a", &body).at(0).leaves();
+        ask(&mut gateway, "a", &body).at(0).answered().status(429);
+        gateway.answers(flight, 0, used(0));
+    }
+    // Without a length its body is as long as it is.
+    let body = question(0, Some(500)).replace(r#""temperature":0"#, r#""temperature":1"#);
+    let flight = gateway.post(CHAT).header("x-team", "a").chunk(&body).at(0).leaves();
+    assert_eq!(left(&mut gateway, "a", 1), 400);
+    gateway.answers(flight, 0, used(0));
+}
