@@ -426,3 +426,41 @@ fn what_a_model_has_not_used_comes_back_to_the_fleet_however_long_it_took() {
     let (admitted, request) = asks(&mut redis, &mut nodes, 1, later + 17_000);
     assert_eq!((admitted, request.returned), (1, 0));
 }
+
+#[cfg(feature = "llm")]
+#[test]
+fn what_comes_back_is_told_once_though_two_workers_tell_it_at_the_same_time() {
+    use std::sync::{Arc, Mutex};
+
+    let limits = limits(
+        r#"{"name":"l","by":[],"unit":"tokens","quota":100,"window":"1h","burst":100,"scope":"fleet","cost":100}"#,
+    );
+    let told = |worker: &mut Limits| {
+        std::iter::from_fn(|| worker.next_question()).map(|question| question.returned).sum::<u32>()
+    };
+    for at in 1..8 {
+        let (mut node, mut redis) = (Node::new(2, 1, 0), Redis::default());
+        node.ask(&limits, 0, "a", Patience::New, START);
+        let request = node.workers[0].next_question().unwrap();
+        let text = redis.lease(&request, START);
+        node.answered(0, &request, Some(&text), START);
+        assert_eq!(node.wake(&limits, START), 1);
+        let keyed =
+            Keyed { hash: request.key, limit: request.limit, rate: request.rate, cost: 50, settles: true };
+        let owing = Owing { limit: 0, keyed, scope: LimitScope::Fleet, took: Took::Stock };
+        let later = Timestamp::from_millis(START + 20_000);
+        for worker in &mut node.workers {
+            worker.settle_tokens(Reserved(vec![owing]), 5, later, &mut node.data);
+        }
+        let by_other = Arc::new(Mutex::new(0));
+        let (mut other, told_by_other) = (node.workers.remove(1), Arc::clone(&by_other));
+        let tells = move |data: &mut Fake| {
+            other.tidy(later, data);
+            *told_by_other.lock().unwrap() += told(&mut other);
+        };
+        node.data.interrupt_at = Some((node.data.calls + at, Box::new(tells)));
+        node.workers[0].tidy(later, &mut node.data);
+        let (own, others) = (told(&mut node.workers[0]), *by_other.lock().unwrap());
+        assert_eq!(own + others, 90, "{at}: {own} and {others}");
+    }
+}
