@@ -138,7 +138,7 @@ impl Limits {
         });
         let mut refused = known.max_by_key(|refused| refused.wait);
         let (mut shadowed, mut shadowed_by, mut waits) = (false, Vec::new(), Vec::new());
-        let mut taken: Vec<(Keyed, u32, Took)> = Vec::with_capacity(asked.len());
+        let mut taken: Vec<(Keyed, Took)> = Vec::with_capacity(asked.len());
         let owing = admitted.owing.len();
         for (at, limit, keyed) in &asked {
             if refused.is_some() {
@@ -150,7 +150,7 @@ impl Limits {
             };
             match took {
                 Ok((standing, took)) => {
-                    taken.push((*keyed, keyed.cost, took));
+                    taken.push((*keyed, took));
                     if limit.headers == LimitHeaders::All && !limit.shadow && !matches!(took, Took::Nothing) {
                         admitted.note(standing);
                     }
@@ -169,8 +169,8 @@ impl Limits {
             }
         }
         if refused.is_none() && !waits.is_empty() {
-            for (keyed, cost, took) in taken {
-                self.untake(&keyed, cost, took, now_ms, data);
+            for (keyed, took) in taken {
+                self.untake(&keyed, keyed.cost, took, now_ms, data);
             }
             admitted.owing.truncate(owing);
             return Err(self.wait(waits, patience, now));
@@ -190,8 +190,8 @@ impl Limits {
             }
         }
         let Some(refused) = refused else { return Ok(()) };
-        for (keyed, cost, took) in taken {
-            self.untake(&keyed, cost, took, now_ms, data);
+        for (keyed, took) in taken {
+            self.untake(&keyed, keyed.cost, took, now_ms, data);
         }
         Err(Denied::Refused(refused))
     }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::cache_status::Detail;
 use crate::fields::{content_length, same_name};
 use crate::key::BodyPart;
-use crate::policy::{Cookies, LlmCache, LlmCoalesce, LlmUsage, LlmWhen, Rule};
+use crate::policy::{Cookies, LlmCache, LlmCoalesce, LlmWhen, Rule};
 use crate::request::Request;
 
 /// A request's body that is being read.
@@ -50,8 +50,7 @@ pub(crate) fn api_of(request: &Request<'_>, rule: &Rule) -> Option<Api> {
 
 /// Which API a request is for, if its rule counts tokens.
 pub(crate) fn counted(request: &Request<'_>, rule: &Rule) -> Option<Api> {
-    let counts = rule.llm.as_ref().is_some_and(|llm| llm.usage == LlmUsage::Count);
-    if counts { api_of(request, rule) } else { None }
+    if rule.counts_tokens() { api_of(request, rule) } else { None }
 }
 
 /// Why a request under a rule that stores answers is none that could have one, as far as its head tells.

@@ -138,7 +138,7 @@ impl Policy {
     /// Whether tokens of language models are counted for any request.
     #[cfg(feature = "llm")]
     pub fn counts_tokens(&self) -> bool {
-        self.rules().any(|rule| rule.llm.as_ref().is_some_and(|llm| llm.usage == LlmUsage::Count))
+        self.rules().any(Rule::counts_tokens)
     }
 
     /// All rules in the order of their indices, the default rule last.

@@ -17,6 +17,8 @@ use std::rc::Rc;
 use response::StoredResponse;
 use variants::VariantIndex;
 
+use crate::time::Timestamp;
+
 /// What a key leads to.
 #[derive(Clone, Debug)]
 pub enum Slot {
@@ -32,6 +34,14 @@ impl Slot {
         match self {
             Self::Response(stored) => &stored.key,
             Self::Index(index) => &index.key,
+        }
+    }
+
+    /// When the response was received, or the index begun.
+    pub fn made(&self) -> Timestamp {
+        match self {
+            Self::Response(stored) => stored.schedule.received,
+            Self::Index(index) => Timestamp::from_millis(index.generation),
         }
     }
 }

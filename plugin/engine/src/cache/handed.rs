@@ -72,15 +72,10 @@ impl Cache {
     /// has heard.
     pub(super) fn handed(&mut self, id: FillId) -> Vec<(u128, Slot)> {
         let Some(Fill { key, since, mut slots, .. }) = self.handed.take(id) else { return Vec::new() };
-        slots.retain(|(hash, slot)| {
-            let made = match slot {
-                Slot::Response(stored) => stored.schedule.received,
-                Slot::Index(index) => Timestamp::from_millis(index.generation),
-            };
-            !self.invalidated_since(key, since)
-                && !self.invalidated_since(*hash, made)
-                && !self.refuses_of_others(key, made)
-        });
+        if self.invalidated_since(key, since) {
+            return Vec::new();
+        }
+        slots.retain(|(hash, slot)| !self.is_outdated(key, *hash, slot.made()));
         slots
     }
 }

@@ -19,8 +19,7 @@ impl Cache {
         let mut peer = || moment.host.peer();
         let mut asking = Asking { request, rule: &rule.name, peer: &mut peer };
         let keys = keys_of(limits, &rule.limited, counts, None, &mut asking).into_iter();
-        let peeked = keys
-            .map(|(at, keyed)| (at, keyed, self.limits.peek(&keyed, keyed.cost, moment.now, moment.host)));
+        let peeked = keys.map(|(at, keyed)| (at, keyed, self.limits.peek(&keyed, moment.now, moment.host)));
         peeked.collect()
     }
 }

@@ -54,22 +54,28 @@ impl Cache {
             Slot::Response(stored) => Slot::Response(older_by(stored, self.policy.purge.skew)),
             index @ Slot::Index(_) => index,
         };
-        let (made, expires) = match &slot {
-            Slot::Response(stored) => (stored.schedule.received, stored.dead_at()),
-            Slot::Index(index) => (Timestamp::from_millis(index.generation), moment.now.plus(KEEP_INDEX)),
+        let made = slot.made();
+        let expires = match &slot {
+            Slot::Response(stored) => stored.dead_at(),
+            Slot::Index(_) => moment.now.plus(KEEP_INDEX),
         };
         // Clocks differ a little; what comes from far in the future would outlive every invalidation.
         if made > moment.now.plus(MOST_SKEW) || self.has_newer(hash, &slot, moment) {
             return false;
         }
-        // The deletion of what was invalidated here may not have reached the remote store yet.
-        // An index may be younger than the variants it knows, so these are asked about on their own.
-        if self.invalidated_since(hash, made) || self.refuses_of_others(key, made) {
+        if self.is_outdated(key, hash, made) {
             return false;
         }
         self.put_local(hash, slot.clone(), expires, moment);
         self.adopted.push((hash, slot));
         true
+    }
+
+    /// Whether what others have made for `hash`, which is that of `key` or of one of its variants, was invalidated here since. The
+    /// deletion may not have reached the remote store yet. An index may be younger than the variants it knows, so these are
+    /// asked about on their own.
+    pub(super) fn is_outdated(&self, key: u128, hash: u128, made: Timestamp) -> bool {
+        self.invalidated_since(hash, made) || self.refuses_of_others(key, made)
     }
 
     /// Exchanges what the remote store gave for the request that is being settled, which the other stores need not have

@@ -21,7 +21,7 @@ use crate::limits::Reserved;
 use crate::policy::{Policy, Rule};
 use crate::request::Request;
 #[cfg(feature = "llm")]
-use crate::{fields::content_length, llm, llm::Facts, llm::Question, policy::LlmUsage};
+use crate::{fields::content_length, llm, llm::Facts, llm::Question};
 #[cfg(feature = "limits")]
 use crate::{limits::Patience, policy::LimitCounts, stages::Then, stages::limits, time::Timestamp};
 
@@ -109,9 +109,8 @@ impl Aside {
     /// The body of a request to a language model has been read. Its answer may be stored if it is a question.
     #[cfg(feature = "llm")]
     pub(super) fn asks(&mut self, question: Option<Question>, facts: Facts, rule: &Rule) {
-        let counts = rule.llm.as_ref().is_some_and(|llm| llm.usage == LlmUsage::Count);
         if let Some(question) = question {
-            let answering = Box::new(Answering::of(question, counts));
+            let answering = Box::new(Answering::of(question, rule.counts_tokens()));
             self.kept.get_or_insert_default().answering = Some(answering);
         }
         if let Some(answering) = self.kept.as_mut().and_then(|kept| kept.answering.as_mut()) {
@@ -360,8 +359,7 @@ impl Kept {
         let Some(then) = limits::after_cache(&request, asked, ways, &mut self.limited, cache, moment) else {
             #[cfg(feature = "llm")]
             {
-                let limited = self.limited.as_mut();
-                self.reserved = limited.and_then(|limited| limited.take_reserved(&policy.limits));
+                self.reserved = self.limited.as_mut().and_then(|limited| limited.take_reserved());
             }
             return (state, directive);
         };

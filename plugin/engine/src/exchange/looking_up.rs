@@ -32,18 +32,24 @@ impl Held {
         identity_of(&request, cache.policy().rule(self.rule))
     }
 
-    /// As [`Held::settle`], with what the remote store has given.
+    /// As [`Held::settle`], with what the remote store has given when it was asked at a moment. Those who wait for this request have
+    /// it too, once they need not wait any more: to be answered by it, or to wait for what it has turned out to be one of.
     pub(super) fn settle_with(
         self,
-        adopted: Vec<(u128, Slot)>,
+        (adopted, since): (Vec<(u128, Slot)>, Timestamp),
         remote: RemoteUse,
         fetch: Fetch,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
+        let led = fetch.leads().map(|id| (id, cache.waiting_for(id)));
+        let key = self.hash;
         cache.swap_adopted(adopted);
         let mut settled = self.settle(remote, fetch, cache, moment);
         let adopted = cache.swap_adopted(Vec::new());
+        if let Some(led) = led.filter(|(id, _)| !cache.is_under_way(*id)) {
+            cache.hand_over(led, (key, since), &adopted);
+        }
         if let (State::LookingUp(next), _) = &mut settled {
             next.adopted = adopted;
         }
@@ -162,18 +168,8 @@ impl LookingUp {
             (false, _) if known => RemoteUse::Known,
             (false, _) => RemoteUse::Done,
         };
-        let led = fetch.leads().map(|id| (id, cache.waiting_for(id)));
-        let key = held.hash;
-        let mut settled = held.settle(remote, fetch, cache, moment);
         let adopted = cache.swap_adopted(Vec::new());
-        // Those who waited for it are woken, to be answered by it or to wait for what it has turned out to be one of.
-        if let Some(led) = led.filter(|(id, _)| !cache.is_under_way(*id)) {
-            cache.hand_over(led, (key, since), &adopted);
-        }
-        if let (State::LookingUp(next), _) = &mut settled {
-            next.adopted = adopted;
-        }
-        settled
+        held.settle_with((adopted, since), remote, fetch, cache, moment)
     }
 
     /// The request is gone.

@@ -63,7 +63,7 @@ impl Waiting {
             Wake::Ended | Wake::Poll | Wake::Slot => Fetch::Undecided { waited: times, since: Some(since) },
         };
         let remote = if handed.is_empty() { RemoteUse::Possible } else { RemoteUse::FoundFirst };
-        held.settle_with(handed, remote, fetch, cache, moment)
+        held.settle_with((handed, moment.now), remote, fetch, cache, moment)
     }
 
     /// The request is gone.

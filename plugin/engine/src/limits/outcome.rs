@@ -2,8 +2,6 @@
 
 use super::Keyed;
 use super::bucket::Rate;
-#[cfg(all(feature = "llm", feature = "limits"))]
-use crate::config::Limit;
 use crate::config::LimitScope;
 use crate::time::Timestamp;
 
@@ -130,9 +128,9 @@ impl Admitted {
 
     /// Takes out what is settled by the answer of a language model, if anything is.
     #[cfg(all(feature = "llm", feature = "limits"))]
-    pub(crate) fn take_reserved(&mut self, limits: &[Limit]) -> Option<Reserved> {
-        let counts = |owing: &Owing| limits.get(owing.limit).is_some_and(Limit::counts_tokens);
-        let (reserved, owing) = std::mem::take(&mut self.owing).into_iter().partition(counts);
+    pub(crate) fn take_reserved(&mut self) -> Option<Reserved> {
+        let settles = |owing: &Owing| owing.keyed.settles;
+        let (reserved, owing) = std::mem::take(&mut self.owing).into_iter().partition(settles);
         self.owing = owing;
         let reserved: Vec<Owing> = reserved;
         (!reserved.is_empty()).then_some(Reserved(reserved))

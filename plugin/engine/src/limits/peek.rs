@@ -14,14 +14,14 @@ pub struct Peeked {
 }
 
 impl Limits {
-    /// What a request that costs so much would be told.
-    pub fn peek(&mut self, keyed: &Keyed, cost: u32, now: Timestamp, data: &mut dyn SharedData) -> Peeked {
+    /// What a request would be told.
+    pub fn peek(&mut self, keyed: &Keyed, now: Timestamp, data: &mut dyn SharedData) -> Peeked {
         let (now_ms, rate) = (now.as_millis(), &keyed.rate);
         let (held, refused_until) =
             self.slices.get(keyed.hash).map_or((0, 0), |slice| (slice.valid(now_ms), slice.refused_until));
         let level = self.pool.peek(keyed.hash, rate, now_ms, data);
-        let missing = rate.units(cost.into()).saturating_sub(level);
-        let wait = match held >= cost {
+        let missing = rate.units(keyed.cost.into()).saturating_sub(level);
+        let wait = match held >= keyed.cost {
             true => 0,
             false => rate.time_for(missing).max(refused_until.saturating_sub(now_ms)),
         };

@@ -6,13 +6,15 @@ use super::by::By;
 use super::kinds::{Words, duration, switch, text, whole, word};
 #[cfg(feature = "limits")]
 use super::nested::refuse_unknown_name;
-use super::nested::{by_name, list, nullable, object, required};
+use super::nested::{by_name, list, nullable, object, refuse_known_name, required};
 use super::section;
 use super::texts::{Caller, Field, LimitName};
 use crate::config::limits::{LIMIT_COST, LIMIT_QUOTA, LIMIT_WINDOW, LIST};
 use crate::config::reader::{Object, Place};
 use crate::config::reference::Least::Empty;
-use crate::config::written::{Written, quote};
+use crate::config::written::Written;
+#[cfg(all(feature = "limits", feature = "llm"))]
+use crate::config::written::quote;
 use crate::config::{FieldName, names};
 
 /// A limit: whom it tells apart, and what each of them may ask for.
@@ -251,11 +253,8 @@ pub(crate) fn named_limit(
     let limit = Object::walk(place, written, |object| {
         let mut limit = Limit::default();
         super::Section::fill(&mut limit, object);
-        // The name of one that is refused is empty.
-        if !limit.name.is_empty() && limits.iter().any(|earlier| earlier.name == limit.name) {
-            let place = object.place_of("name");
-            place.refuse::<()>(format!("{} again", quote(&limit.name)), "a name that no other limit has");
-        }
+        let earlier = limits.iter().map(|earlier| &*earlier.name);
+        refuse_known_name(object, &limit.name, earlier, "a name that no other limit has");
         if limit.scope == LimitScope::Fleet && !remote.enabled {
             let allowed = "\"node\", or \"fleet\" with `remote.enabled`: the fleet counts in Redis";
             object.place_of("scope").refuse::<()>("\"fleet\" without `remote`", allowed);

@@ -7,14 +7,14 @@ use selvage_llm::money::{Money, Price};
 use serde_json::Value;
 
 use super::kinds::{Kind, Words, duration, text, word};
-use super::nested::{list, nullable, object, required};
+use super::nested::{list, nullable, object, refuse_known_name, required};
 use super::texts::{Field, Member, ModelName};
 use super::{Section, section};
 use crate::config::limits::{LIFETIME, MODEL_PRICE};
 use crate::config::reader::{Object, Place};
 use crate::config::reference::Form;
 use crate::config::reference::Least::Empty;
-use crate::config::written::{Written, quote};
+use crate::config::written::Written;
 use crate::config::{FieldName, names};
 use crate::members::Show;
 
@@ -172,10 +172,8 @@ pub(crate) fn named_model(place: Place<'_>, written: &Written, models: &mut Vec<
     let model = Object::walk(place, written, |object| {
         let mut model = Model::default();
         model.fill(object);
-        if !model.name.is_empty() && models.iter().any(|earlier| earlier.name == model.name) {
-            let place = object.place_of("name");
-            place.refuse::<()>(format!("{} again", quote(&model.name)), "a name that no other entry has");
-        }
+        let earlier = models.iter().map(|earlier| &*earlier.name);
+        refuse_known_name(object, &model.name, earlier, "a name that no other entry has");
         model
     });
     models.extend(model);

@@ -224,6 +224,18 @@ impl<T: Ord, K: Kind<Value = Vec<T>>> Kind for Ascending<K> {
     }
 }
 
+/// Refuses the `name` of an object in a list if one before it has that too. The name of one that is refused is empty.
+pub(crate) fn refuse_known_name<'n>(
+    object: &Object<'_, '_>,
+    name: &str,
+    mut earlier: impl Iterator<Item = &'n str>,
+    allowed: &'static str,
+) {
+    if !name.is_empty() && earlier.any(|earlier| earlier == name) {
+        object.place_of("name").refuse::<()>(format!("{} again", quote(name)), allowed);
+    }
+}
+
 /// Refuses a name that none of the named things has; `list` is the member that they stand in.
 pub(crate) fn refuse_unknown_name<'n>(
     place: Place<'_>,

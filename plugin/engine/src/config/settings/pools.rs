@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::by::By;
 use super::kinds::{Words, duration, switch, text, whole, word};
-use super::nested::{list, nullable, object, refuse_unknown_name, required};
+use super::nested::{list, nullable, object, refuse_known_name, refuse_unknown_name, required};
 use super::texts::{Caller, Field, PoolName};
 use super::{Section, section};
 use crate::config::limits::{PERCENT, POOL_REQUESTS, POOL_SLOTS, POOL_WAIT};
 use crate::config::reader::{Object, Place};
 use crate::config::reference::Least::Empty;
-use crate::config::written::{Written, quote};
+use crate::config::written::Written;
 use crate::config::{FieldName, names};
 use crate::pools::queue::Class;
 
@@ -156,11 +156,8 @@ pub(crate) fn named_pool(place: Place<'_>, written: &Written, pools: &mut Vec<Po
     let pool = Object::walk(place, written, |object| {
         let mut pool = Pool::default();
         pool.fill(object);
-        // The name of one that is refused is empty.
-        if !pool.name.is_empty() && pools.iter().any(|earlier| earlier.name == pool.name) {
-            let place = object.place_of("name");
-            place.refuse::<()>(format!("{} again", quote(&pool.name)), "a name that no other pool has");
-        }
+        let earlier = pools.iter().map(|earlier| &*earlier.name);
+        refuse_known_name(object, &pool.name, earlier, "a name that no other pool has");
         pool
     });
     pools.extend(pool);

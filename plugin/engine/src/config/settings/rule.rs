@@ -8,10 +8,10 @@ use super::key::Key;
 use super::kinds::{Words, switch, text, whole, word};
 use super::lists::{CREDENTIALS, TAINTING, all};
 #[cfg(feature = "llm")]
-use super::llm::Llm;
+use super::llm::{Llm, LlmUsage};
 #[cfg(feature = "maintenance")]
 use super::maintenance::Maintenance;
-use super::nested::{ascending, given, list, nullable, object, required};
+use super::nested::{ascending, given, list, nullable, object, refuse_known_name, required};
 use super::origin::{Coalesce, OriginBreaker, Refresh};
 #[cfg(feature = "pools")]
 use super::pools::Admission;
@@ -24,7 +24,7 @@ use crate::config::limits::STATUS;
 use crate::config::names;
 use crate::config::reader::{Object, Place};
 use crate::config::reference::Least::{Empty, One};
-use crate::config::written::{Written, quote};
+use crate::config::written::Written;
 use crate::firewall::Watched;
 
 /// A field name: lower case, a token of RFC 9110 §5.6.2, never a pseudo-header.
@@ -192,6 +192,12 @@ impl Rule {
         false
     }
 
+    /// Whether it counts the tokens of language models.
+    #[cfg(feature = "llm")]
+    pub(crate) fn counts_tokens(&self) -> bool {
+        self.llm.as_ref().is_some_and(|llm| llm.usage == LlmUsage::Count)
+    }
+
     /// Whether clients do not get the fields that name a response's tags.
     pub(crate) const fn hides_tags(&self) -> bool {
         self.tags.strip && !self.bypass && !self.shadow
@@ -310,11 +316,8 @@ pub(crate) fn matched_rule(
     let rule = Object::walk(place, written, |object| {
         let mut head = Head::default();
         head.fill(object);
-        // The name of one that is refused is empty.
-        if !head.name.is_empty() && rules.iter().any(|earlier| earlier.rule.name == head.name) {
-            let place = object.place_of("name");
-            place.refuse::<()>(format!("{} again", quote(&head.name)), "a name that no other rule has");
-        }
+        let earlier = rules.iter().map(|earlier| &*earlier.rule.name);
+        refuse_known_name(object, &head.name, earlier, "a name that no other rule has");
         let mut rule = Rule { name: head.name, ..defaults.clone() };
         rule.fill(object);
         named(&rule, object);

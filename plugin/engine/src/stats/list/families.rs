@@ -3,6 +3,10 @@
 use super::Family;
 use super::Kind::{Counter, Gauge, Histogram};
 
+/// The kinds of tokens of language models. Each token is of one kind.
+#[cfg(feature = "llm")]
+pub const TOKENS: &[&str] = &["input", "cached", "cache-write", "output", "reasoning"];
+
 /// All of them.
 pub const FAMILIES: &[Family] = &[
     Family {
@@ -165,7 +169,9 @@ pub const FAMILIES: &[Family] = &[
         unit: "requests",
         labels: &["model", "usage"],
         words: &["told", "estimated", "saved"],
-        meaning: "Requests to language models under a rule that counts, by model and by how their tokens are known: `told` by the                   provider, or `estimated` at least in part, since the answer has ended before its end or says nothing of them.                   `saved`: answered from a store. Models without an entry in `models` are `other`.",
+        meaning: "Requests to language models under a rule that counts, by model and by how their tokens are known: `told` by the \
+                  provider, or `estimated` at least in part, since the answer has ended before its end or says nothing of them. \
+                  `saved`: answered from a store. Models without an entry in `models` are `other`.",
     },
     #[cfg(feature = "llm")]
     Family {
@@ -173,8 +179,9 @@ pub const FAMILIES: &[Family] = &[
         kind: Counter,
         unit: "tokens",
         labels: &["model", "kind"],
-        words: &["input", "cached", "cache-write", "output", "reasoning"],
-        meaning: "Tokens that providers have counted, or that are estimated, by model. Each token is in one kind: `cached` and                   `cache-write` are not in `input`, `reasoning` is not in `output`.",
+        words: TOKENS,
+        meaning: "Tokens that providers have counted, or that are estimated, by model. Each token is in one kind: `cached` and \
+                  `cache-write` are not in `input`, `reasoning` is not in `output`.",
     },
     #[cfg(feature = "llm")]
     Family {
@@ -182,7 +189,7 @@ pub const FAMILIES: &[Family] = &[
         kind: Counter,
         unit: "tokens",
         labels: &["model", "kind"],
-        words: &["input", "cached", "cache-write", "output", "reasoning"],
+        words: TOKENS,
         meaning: "The same of answers from a store: what their providers have counted when they gave them.",
     },
     #[cfg(feature = "llm")]
