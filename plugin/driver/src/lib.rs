@@ -4,6 +4,7 @@
 //! Everything is generic over [`Calls`], what a host offers. The module has that of a real Envoy, the simulation of the host
 //! tests one of its own; nothing is looked up at run time. A line here that mentions freshness is in the wrong crate.
 
+mod alerts;
 mod apply;
 mod breakers;
 mod environment;

@@ -35,6 +35,7 @@ use crate::stream::BuildIdHasher;
 use batches::Batch;
 use gathering::Gathering;
 use leases::Lease;
+use selvage_engine::remote::asked::SCRIPTS;
 
 pub use batches::Told;
 pub use secrets::seal;
@@ -66,7 +67,7 @@ pub struct Remote<H> {
     /// Calls about limits, which do not count for `in_flight` either, and are no more than it says.
     leases: HashMap<u32, Lease, BuildIdHasher>,
     /// Redis knows their script.
-    lease_script_is_known: bool,
+    known_scripts: [bool; SCRIPTS],
     /// When the operator is told next that they are refused.
     tells_of_leases_at: Timestamp,
     host: PhantomData<H>,
@@ -206,7 +207,7 @@ impl<H: Calls> Remote<H> {
             window: Window::new(settings.in_flight.div_ceil(2)),
             aside: 0,
             leases: HashMap::default(),
-            lease_script_is_known: false,
+            known_scripts: [false; SCRIPTS],
             tells_of_leases_at: Timestamp::default(),
             host: PhantomData,
         })

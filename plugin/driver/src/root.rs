@@ -11,6 +11,7 @@ use selvage_engine::policy::{self, Policy};
 use selvage_engine::purge::admin_auth::AdminAuth;
 use selvage_engine::time::Timestamp;
 
+use crate::alerts;
 use crate::breakers::Breakers;
 use crate::environment::variable;
 use crate::gauges::{self, Gauges, InVm};
@@ -128,6 +129,7 @@ impl<H: Calls> Root<H> {
         self.refreshes.ask(&mut self.remote, breakers, &mut self.cache, now);
         self.refreshes.send(&mut self.cache, now);
         self.remote.send_leases(breakers, &mut self.cache, now);
+        alerts::tell::<H>(&mut self.cache);
         self.remote.tick(breakers, &mut self.cache, now);
         self.metrics.gauge(("origin_state", "open"), self.cache.origins_left_alone(now));
         self.metrics.export(&mut self.cache);

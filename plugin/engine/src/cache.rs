@@ -3,7 +3,11 @@
 //! Here is what it is made of. A request is answered by `finding`, a response put away by `storing`, and `room` sees to it
 //! that all of it fits; the other modules each have one of the things that the cache does beside that.
 
+mod alerts;
+mod asked;
 mod asked_purges;
+#[cfg(all(feature = "limits", feature = "llm"))]
+mod budgeting;
 mod claims;
 mod coding;
 mod coherence;
@@ -45,6 +49,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use alerts::Alert;
+#[cfg(all(feature = "limits", feature = "llm"))]
+pub(crate) use budgeting::shown as shown_of_budget;
 pub(crate) use claims::{Claim, ClaimOf};
 pub use failures::{AnsweredBy, Failure};
 pub use filling::GrowingBody;
@@ -66,6 +73,8 @@ use invalidations::Invalidations;
 use remembered::Remembered;
 pub use revalidation::Revalidation;
 pub use room::Load;
+#[cfg(feature = "llm")]
+pub(crate) use tokens::Used;
 pub use unshared::{Asker, Extent};
 pub(crate) use usable::{Usable, usable, within};
 pub(crate) use warmable::{head_to_warm, unfit_to_warm};
@@ -167,6 +176,8 @@ pub struct Cache {
     /// The last of the random numbers that decide on early refreshes.
     draws: u64,
     limits: Limits,
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    budgets: crate::budgets::Budgets,
     /// What stored answers of language models have used.
     #[cfg(feature = "llm")]
     tokens: tokens::Known,
@@ -248,6 +259,8 @@ impl Cache {
             insight: insight::Insight::default(),
             draws: 0,
             limits,
+            #[cfg(all(feature = "limits", feature = "llm"))]
+            budgets: crate::budgets::Budgets::default(),
             #[cfg(feature = "llm")]
             tokens: tokens::Known::default(),
             scratch: Scratch::default(),

@@ -66,6 +66,9 @@ pub enum Detail {
     /// The client has asked for too much.
     #[cfg(feature = "limits")]
     Limited,
+    /// The budget is spent, or reserved for others.
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    Budget,
     /// The rule stores answers of language models, and the request is for none of their APIs.
     #[cfg(feature = "llm")]
     OtherApi,
@@ -131,6 +134,8 @@ impl Detail {
             Self::Overload,
             #[cfg(feature = "limits")]
             Self::Limited,
+            #[cfg(all(feature = "limits", feature = "llm"))]
+            Self::Budget,
             #[cfg(feature = "llm")]
             Self::OtherApi,
             #[cfg(feature = "llm")]
@@ -181,6 +186,8 @@ impl Detail {
             Self::Overload => "overload",
             #[cfg(feature = "limits")]
             Self::Limited => "limited",
+            #[cfg(all(feature = "limits", feature = "llm"))]
+            Self::Budget => "budget",
             #[cfg(feature = "llm")]
             Self::OtherApi => "other-api",
             #[cfg(feature = "llm")]

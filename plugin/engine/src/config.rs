@@ -19,6 +19,8 @@ use std::cell::RefCell;
 
 use limits::{CONFIG_BYTES, RULES, VM_BYTES, held_by_vm};
 use reader::{Object, Place};
+#[cfg(all(feature = "limits", feature = "llm"))]
+pub use settings::budgets::{Budget, BudgetAlert, BudgetUnit, BudgetWindow};
 pub use settings::by::By;
 pub use settings::freshness::{Stale, Ttl};
 pub use settings::key::{BodyKey, Key, Query, QueryChoice, QueryName, QueryOrder};
@@ -79,6 +81,9 @@ pub struct Config {
     /// What tokens of language models cost. Default: empty.
     #[cfg(feature = "llm")]
     pub models: Vec<Model>,
+    /// How much language models may cost. Default: empty.
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    pub budgets: Vec<Budget>,
     /// What a request gets when no rule matches, and what rules inherit.
     pub defaults: Rule,
     /// In the order in which they are tried. Default: empty.
@@ -107,6 +112,8 @@ section! {
         limits = Vec::new();
         #[cfg(feature = "llm")]
         models = Vec::new();
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        budgets = Vec::new();
         // Read last, for a rule inherits what `defaults` says.
         rules = Vec::new();
     }
@@ -146,11 +153,20 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         use settings::llm::{MODELS, named_model};
         object.each("models", MODELS, |place, written| named_model(place, written, &mut config.models));
     }
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    {
+        use settings::budgets::{BUDGETS, named_budget, refuse_unknown};
+        let Config { defaults, budgets, remote, .. } = config;
+        object.each("budgets", BUDGETS, |place, written| named_budget(place, written, remote, budgets));
+        refuse_unknown(defaults, budgets, &object.place_of("defaults").member("budgets"));
+    }
     let Config { defaults, rules, .. } = config;
     #[cfg(feature = "pools")]
     let pools = &config.pools;
     #[cfg(feature = "limits")]
     let limits = &config.limits;
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    let budgets = &config.budgets;
     let named = |rule: &Rule, object: &Object<'_, '_>| {
         #[cfg(feature = "pools")]
         if object.has("admission") {
@@ -160,6 +176,10 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         #[cfg(feature = "limits")]
         if object.has("limits") {
             settings::limits::refuse_unknown(rule, limits, &object.place_of("limits"));
+        }
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        if object.has("budgets") {
+            settings::budgets::refuse_unknown(rule, budgets, &object.place_of("budgets"));
         }
     };
     object.each("rules", RULES, |place, written| matched_rule(place, written, defaults, rules, &named));

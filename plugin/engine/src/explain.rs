@@ -7,6 +7,8 @@
 mod admission;
 mod answered;
 mod asking;
+#[cfg(all(feature = "limits", feature = "llm"))]
+mod budgets;
 mod keyed;
 pub mod message;
 pub mod operators;
@@ -333,6 +335,8 @@ fn note_way_to_origin(
     let goes = !explanation.outcomes("request").any(|outcome| stays.contains(&outcome));
     #[cfg(feature = "limits")]
     let goes = goes && !limited(case, admission::Place::BeforeOrigin, "limit", cache, moment, explanation);
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    let goes = goes && !budgets::note(case, cache, moment, explanation);
     #[cfg(feature = "pools")]
     if goes {
         admission::note_pool(case, cache, moment, explanation);

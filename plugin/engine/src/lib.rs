@@ -41,6 +41,8 @@ pub mod insight;
 pub mod stats;
 pub mod warm;
 
+#[cfg(all(feature = "limits", feature = "llm"))]
+pub mod budgets;
 pub mod limits;
 pub mod purge;
 pub mod remote;

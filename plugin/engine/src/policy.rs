@@ -17,6 +17,8 @@ pub use crate::config::{
 };
 #[cfg(feature = "pools")]
 pub use crate::config::{Admission, Pool, Until};
+#[cfg(all(feature = "limits", feature = "llm"))]
+pub use crate::config::{Budget, BudgetUnit};
 #[cfg(feature = "llm")]
 pub use crate::config::{Llm, LlmCache, LlmCoalesce, LlmUsage, LlmWhen};
 #[cfg(feature = "llm")]
@@ -65,6 +67,9 @@ pub struct Policy {
     /// What tokens of language models cost.
     #[cfg(feature = "llm")]
     pub models: Models,
+    /// How much language models may cost.
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    pub budgets: Box<[Budget]>,
     /// A digest of the namespace: purges are for the caches of one.
     pub namespace: u64,
     /// The namespace itself.
@@ -193,6 +198,8 @@ impl From<Config> for Policy {
         let pools = config.pools;
         #[cfg(feature = "llm")]
         let models = Models::new(config.models);
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        let budgets = config.budgets;
         let Config {
             name,
             namespace,
@@ -214,6 +221,8 @@ impl From<Config> for Policy {
         let rules: Box<[(Matcher, Rule)]> =
             rules.into_iter().map(|one| (Matcher::new(one.matching), resolved(one.rule, &limits))).collect();
         let default_rule = resolved(defaults, &limits);
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        let (rules, default_rule) = on_budgets(rules, default_rule, &budgets);
         #[cfg(feature = "pools")]
         let (rules, default_rule) = with_pools(rules, default_rule, &pools);
         let scopes = rules
@@ -237,6 +246,8 @@ impl From<Config> for Policy {
             limits: limits.into(),
             #[cfg(feature = "llm")]
             models,
+            #[cfg(all(feature = "limits", feature = "llm"))]
+            budgets: budgets.into(),
             namespace: xxh3_64(namespace.as_bytes()),
             namespace_name: namespace,
             name,
@@ -270,6 +281,23 @@ fn scope(namespace: &str, rule: &Rule) -> u64 {
         terms.push_str(&format!(" {share:?} {ignore:?}"));
     }
     xxh3_64(terms.as_bytes())
+}
+
+/// Rules whose requests are on budgets count tokens.
+#[cfg(all(feature = "limits", feature = "llm"))]
+fn on_budgets(
+    mut rules: Box<[(Matcher, Rule)]>,
+    mut default_rule: Rule,
+    budgets: &[Budget],
+) -> (Box<[(Matcher, Rule)]>, Rule) {
+    let place_of = |name: &str| budgets.iter().position(|budget| *budget.name == *name);
+    for rule in rules.iter_mut().map(|(_, rule)| rule).chain([&mut default_rule]) {
+        rule.budgeted = rule.budgets.iter().filter_map(|name| place_of(name)).collect();
+        if let Some(llm) = rule.llm.as_mut().filter(|_| !rule.budgeted.is_empty()) {
+            llm.usage = LlmUsage::Count;
+        }
+    }
+    (rules, default_rule)
 }
 
 /// A field in the key cannot poison: requests that differ in it do not share a response.

@@ -1,4 +1,4 @@
-//! Calls about limits that count for the fleet.
+//! Calls about limits and budgets that count for the fleet.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use selvage_engine::breaker::{Admit, CallResult, State};
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::fields::Fields;
 use selvage_engine::limits::NoAnswer;
-use selvage_engine::limits::lease::{LeaseAnswer, LeaseRequest};
-use selvage_engine::remote::dialect::{Answer, Command, DialectError, Kind, Response, limit_key};
+use selvage_engine::remote::asked::{Asked, Told};
+use selvage_engine::remote::dialect::{Answer, Command, DialectError, Kind, Response, asked_key};
 use selvage_engine::time::Timestamp;
 
 use super::Remote;
@@ -16,7 +16,7 @@ use crate::host::{Calls, Envoy, Level};
 
 /// A call that has not been answered.
 pub struct Lease {
-    request: LeaseRequest,
+    asked: Asked,
     /// It names the script by its digest.
     by_digest: bool,
     admitted: Admit,
@@ -30,15 +30,15 @@ impl<H: Calls> Remote<H> {
     /// Asks what limits want to know. Called after each event: where there is nothing to ask it costs one comparison.
     #[inline]
     pub fn send_leases(&mut self, breakers: &mut Breakers<H>, cache: &mut Cache, now: Timestamp) {
-        while let Some(request) = cache.next_lease() {
-            self.send_lease(request, now, breakers, cache, now);
+        while let Some(asked) = cache.next_asked(now) {
+            self.send_lease(asked, now, breakers, cache, now);
         }
     }
 
     #[inline(never)]
     fn send_lease(
         &mut self,
-        request: LeaseRequest,
+        asked: Asked,
         since: Timestamp,
         breakers: &mut Breakers<H>,
         cache: &mut Cache,
@@ -47,7 +47,7 @@ impl<H: Calls> Remote<H> {
         let timeout = self.settings.timeout.saturating_sub(now.since(since));
         let of_no_use = !self.settings.enabled || self.dialect.is_ruled_out(self.readiness.outcome());
         if of_no_use || timeout.is_zero() || self.leases.len() >= self.settings.in_flight {
-            return end::<H>(&request, Err(NoAnswer::NotAsked), cache, now);
+            return end::<H>(&asked, Err(NoAnswer::NotAsked), cache, now);
         }
         let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
         if admitted == Admit::Refused {
@@ -56,18 +56,18 @@ impl<H: Calls> Remote<H> {
                 // Another call finds out.
                 _ => now.plus(A_MOMENT),
             });
-            return end::<H>(&request, Err(NoAnswer::NotAsked), cache, now);
+            return end::<H>(&asked, Err(NoAnswer::NotAsked), cache, now);
         }
-        let key = limit_key(&self.settings.prefix, cache.policy().namespace, request.key);
-        let by_digest = self.lease_script_is_known;
-        let command = Command::Lease { key: &key, request: &request, by_digest };
+        let key = asked_key(&self.settings.prefix, cache.policy().namespace, &asked);
+        let by_digest = self.known_scripts.get(asked.nth()).copied().unwrap_or_default();
+        let command = Command::Lease { key: &key, asked: &asked, by_digest };
         match self.dispatch(self.dialect.call(&command), timeout) {
             Some(token) => {
-                self.leases.insert(token, Lease { request, by_digest, admitted, since, sent: now });
+                self.leases.insert(token, Lease { asked, by_digest, admitted, since, sent: now });
             }
             None => {
                 self.not_called(admitted, breakers, cache, now);
-                end::<H>(&request, Err(NoAnswer::NotAsked), cache, now);
+                end::<H>(&asked, Err(NoAnswer::NotAsked), cache, now);
             }
         }
     }
@@ -87,21 +87,21 @@ impl<H: Calls> Remote<H> {
         cache: &mut Cache,
         now: Timestamp,
     ) {
-        let Lease { request, by_digest, admitted, since, sent } = lease;
+        let Lease { asked, by_digest, admitted, since, sent } = lease;
         let head = head.as_deref().and_then(Fields::parse).unwrap_or_default();
         let latency = now.since(sent);
         let success = CallResult::Success { latency };
-        let answer = match self.dialect.answer(Kind::Lease, Response { head, body }, LONGEST) {
-            Ok(Answer::Value(text)) => LeaseAnswer::read(&text, &request).ok_or(DialectError::Malformed),
+        let answer = match self.dialect.answer(Kind::Lease, Response { head, body }, asked.longest()) {
+            Ok(Answer::Value(text)) => asked.read(&text).ok_or(DialectError::Malformed),
             Ok(_) => Err(DialectError::Malformed),
             Err(error) => Err(error),
         };
         let result = match &answer {
             Ok(_) => success,
             Err(error) if error.is_forgotten_script() && by_digest => {
-                self.lease_script_is_known = false;
+                self.note_script(&asked, false);
                 breakers.record(&self.settings.cluster, admitted, success, now);
-                return self.send_lease(request, since, breakers, cache, now);
+                return self.send_lease(asked, since, breakers, cache, now);
             }
             Err(error) => error.call_result(Kind::Lease, latency),
         };
@@ -123,22 +123,24 @@ impl<H: Calls> Remote<H> {
             }
             NoAnswer::NotAsked
         });
-        self.lease_script_is_known |= answer.is_ok();
-        end::<H>(&request, answer, cache, now);
+        if answer.is_ok() {
+            self.note_script(&asked, true);
+        }
+        end::<H>(&asked, answer, cache, now);
+    }
+
+    /// Whether Redis is believed to know the script of a question.
+    fn note_script(&mut self, asked: &Asked, is_known: bool) {
+        if let Some(known) = self.known_scripts.get_mut(asked.nth()) {
+            *known = is_known;
+        }
     }
 }
 
-fn end<H: Calls>(
-    request: &LeaseRequest,
-    answer: Result<LeaseAnswer, NoAnswer>,
-    cache: &mut Cache,
-    now: Timestamp,
-) {
-    cache.lease_answered(request, answer, &mut Moment { now, host: &mut Envoy::<H>::new() });
+fn end<H: Calls>(asked: &Asked, answer: Result<Told, NoAnswer>, cache: &mut Cache, now: Timestamp) {
+    cache.was_told(asked, answer, &mut Moment { now, host: &mut Envoy::<H>::new() });
 }
 
-/// Bytes of an answer at most.
-const LONGEST: usize = 200;
 /// How long another call's answer may take to say whether the store is back.
 const A_MOMENT: Duration = Duration::from_millis(20);
 /// How long a store that refused is not asked.

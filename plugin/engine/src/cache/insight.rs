@@ -24,6 +24,8 @@ pub(super) struct Insight {
     outside: AdapterUsage,
     mismatches: Mismatches,
     refusals: Refusals,
+    /// The same for budgets.
+    over_budget: Refusals,
     /// The remote store's breaker is to be reset.
     reset_wanted: bool,
 }
@@ -32,6 +34,12 @@ impl Insight {
     /// A limit has refused a key.
     pub(super) fn note_refused(&mut self, limit: usize, keyed: &Keyed) {
         self.refusals.note(limit, (keyed.hash >> 64) as u64);
+    }
+
+    /// A budget has refused a key.
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    pub(super) fn note_over_budget(&mut self, refused: &crate::budgets::Refused) {
+        self.over_budget.note(refused.budget, refused.who);
     }
 }
 
@@ -44,9 +52,16 @@ impl Cache {
             Some("pool") => policy.pools.get(index).map_or("", |pool| &pool.name),
             #[cfg(feature = "llm")]
             Some("model") => policy.models.label(index),
+            #[cfg(all(feature = "limits", feature = "llm"))]
+            Some("budget") => policy.budgets.get(index).map_or("", |budget| &budget.name),
             Some("limit") => policy.limits.get(index).map_or("", |limit| &limit.name),
             _ => &policy.rule(index).name,
         }
+    }
+
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    pub(crate) const fn refused_by_budgets(&self) -> &Refusals {
+        &self.insight.over_budget
     }
 
     pub(crate) const fn refusals(&self) -> &Refusals {

@@ -6,7 +6,6 @@ use crate::limits::lease::{LeaseAnswer, LeaseRequest};
 use crate::limits::{Admitted, Denied, Limits, NoAnswer, Patience, Refused, Reserve, keys_of, told};
 use crate::policy::{LimitCounts, Policy, Rule};
 use crate::request::Request;
-use crate::time::Timestamp;
 
 /// Room for the keys that the policy lets there be; none is taken before it is used.
 pub(super) fn limits(policy: &Policy) -> Limits {
@@ -85,11 +84,6 @@ impl Cache {
         (status, told::of_refusal(&self.policy.limits, refused), content)
     }
 
-    /// Makes the numbers of this worker's questions others than those of the other workers.
-    pub fn seed_limits(&mut self, random: u64) {
-        self.limits.begin_leasing(random, self.policy.remote.timeout);
-    }
-
     /// What is to be asked of Redis next. To be given back with [`Cache::lease_answered`].
     #[inline]
     pub fn next_lease(&mut self) -> Option<LeaseRequest> {
@@ -109,41 +103,6 @@ impl Cache {
     ) {
         // Workers that wait for it are called as for a change.
         self.changes_to_tell |= self.limits.answered(request, answer, moment.now, moment.host);
-    }
-
-    /// Redis is not to be asked for leases before this moment.
-    pub fn leave_leases_alone(&mut self, until: Timestamp) {
-        self.limits.leave_redis_alone(until);
-    }
-
-    /// Requests that wait for answers of other workers look whether these have come; who has waited enough goes on.
-    #[inline]
-    pub fn look_after_leases(&mut self, now: Timestamp) {
-        if self.limits.waiting() > 0 {
-            self.limits.look_again(now);
-        }
-    }
-
-    /// Whether requests wait for Redis to say what is left of a quota.
-    #[inline]
-    pub const fn has_waiting_leases(&self) -> bool {
-        self.limits.waiting() > 0
-    }
-
-    /// A request that waited for Redis is gone.
-    pub(crate) fn leave_lease(&mut self, ticket: u64) {
-        self.limits.leave(ticket);
-    }
-
-    /// Tickets that were decided since this was last asked.
-    pub fn take_decided_leases(&mut self) -> Vec<u64> {
-        self.limits.take_decided()
-    }
-
-    /// Whether there are tickets whose holders are to be woken.
-    #[inline]
-    pub const fn has_decided_leases(&self) -> bool {
-        self.limits.has_decided()
     }
 
     /// Keys of limits that this worker remembers, and the bytes that it takes.

@@ -108,6 +108,8 @@ impl Cache {
         self.stats.add("evicted", "node", left.evicted);
         self.stats.add("expired", "node", left.expired);
         self.count_limits();
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        self.count_budgets();
     }
 
     /// The largest response any store takes, in bytes.
@@ -143,6 +145,8 @@ impl Cache {
     pub fn sweep(&mut self, moment: &mut Moment<'_>) {
         self.let_leave();
         self.tidy_limits(moment);
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        self.tidy_budgets(moment);
         let now = moment.now;
         self.sweep_worker(SWEEP_STEPS, now);
         if now >= self.next_audit {

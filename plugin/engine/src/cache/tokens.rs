@@ -2,6 +2,8 @@
 
 use selvage_llm::formats::{Answer, Api, Body, Counted, Lack, Outcome, Usage};
 
+use selvage_llm::money::Money;
+
 use super::Cache;
 use crate::key;
 
@@ -37,20 +39,39 @@ impl Known {
     }
 }
 
+/// What an answer has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    /// Tokens.
+    pub(crate) tokens: u64,
+    /// What they cost, in 10⁻⁹ of the currency.
+    pub(crate) nanos: u64,
+}
+
 impl Cache {
     /// An answer has ended: counts what it has used. `asked` is the model that the request named, and `bytes` the length of
     /// the request's body.
-    /// Gives how many they are.
-    pub(crate) fn count_tokens(&mut self, asked: Option<&str>, bytes: u64, outcome: &Outcome) -> u64 {
+    /// Gives what it has used.
+    pub(crate) fn count_tokens(&mut self, asked: Option<&str>, bytes: u64, outcome: &Outcome) -> Used {
         // Nobody pays for an error.
         if outcome.usage.is_none() && outcome.lack == Some(Lack::Error) {
-            return 0;
+            return Used::default();
         }
         let counted = outcome.counted(bytes);
         let word = if matches!(counted, Counted::Told(_)) { "told" } else { "estimated" };
         let model = self.entry_of(outcome.model.as_deref(), asked);
         self.add_usage(model, (word, "llm_tokens", "spent"), counted.usage());
-        counted.usage().total()
+        self.used(model, counted.usage())
+    }
+
+    /// What so many tokens of input are that a model has read, though nothing has come of it.
+    pub(crate) fn read_in_vain(&self, asked: Option<&str>, input: u64) -> Used {
+        self.used(self.entry_of(None, asked), &Usage { input, ..Usage::default() })
+    }
+
+    fn used(&self, model: usize, usage: &Usage) -> Used {
+        let nanos = self.policy.models.cost(model, usage).map_or(0, Money::nanos);
+        Used { tokens: usage.total(), nanos }
     }
 
     /// An answer comes from a store: counts what that has spared.

@@ -37,6 +37,15 @@ pub(crate) const NODE_BUCKETS: RangeInclusive<u64> = 16..=1 << 20;
 /// What a million tokens of a model cost at most.
 #[cfg(feature = "llm")]
 pub(crate) const MODEL_PRICE: u64 = 1_000_000;
+/// What a budget comes to at most: in money, of which sums of 10⁻⁹ are exact in Redis, and in tokens.
+#[cfg(all(feature = "limits", feature = "llm"))]
+pub(crate) const BUDGET_MONEY: u64 = 9_000_000;
+#[cfg(all(feature = "limits", feature = "llm"))]
+pub(crate) const BUDGET_TOKENS: RangeInclusive<u64> = 0..=9_000_000_000_000_000;
+#[cfg(all(feature = "limits", feature = "llm"))]
+pub(crate) const BUDGET_PERCENT: RangeInclusive<u64> = 1..=100;
+#[cfg(all(feature = "limits", feature = "llm"))]
+pub(crate) const BUDGET_OUTPUT: RangeInclusive<u64> = 1..=1_000_000;
 pub(crate) const LIMIT_QUOTA: RangeInclusive<u64> = 1..=1_000_000_000;
 /// Up to a month.
 pub(crate) const LIMIT_WINDOW: Millis = 100..=31 * 86_400_000;

@@ -152,6 +152,14 @@ pub(super) fn path(text: &str) -> Option<Box<[u8]>> {
     (bounded(text, PATH_CHARS) && begins && plain).then(|| text.as_bytes().into())
 }
 
+pub(super) const TARGET: &str = r#"a path that begins with "/", with its query if it has one"#;
+
+/// The target of a request of our own.
+pub(super) fn target(text: &str) -> Option<Box<[u8]>> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    (bounded(text, PATH_CHARS) && text.starts_with('/') && plain).then(|| text.as_bytes().into())
+}
+
 pub(super) const QUERY_NAME: &str =
     r#"a parameter name as it stands in the URL, such as "id", or its beginning and "*", such as "utm_*""#;
 

@@ -105,6 +105,16 @@ pub(crate) fn top() -> Vec<Member> {
         let form = Form::Objects(MODELS, "models", described(&super::Model::default()));
         members.push(list("models", form, "What tokens of language models cost."));
     }
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    {
+        use super::settings::budgets::BUDGETS;
+        let form = Form::Objects(BUDGETS, "budgets", described(&super::Budget::default()));
+        members.push(list(
+            "budgets",
+            form,
+            "How much language models may cost; rules name those that their requests are on.",
+        ));
+    }
     members.push(list("rules", Form::Rules, "Tried in order; the first whose `match` fits is used."));
     // They stand at `rules[]`.
     members.retain(|member| !member.path.starts_with("defaults."));

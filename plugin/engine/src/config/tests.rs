@@ -74,7 +74,7 @@ fn all_faults_are_told_at_once_with_path_find_and_remedy() {
         }"#,
     );
     for wanted in [
-        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "defaults", "pools", "limits", "models", "rules" (did you mean "worker"?)"#,
+        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "defaults", "pools", "limits", "models", "budgets", "rules" (did you mean "worker"?)"#,
         r#"name: found "é", allowed: 1 to 128 printable ASCII characters"#,
         r#"worker.bytes: found "701MiB", allowed: a size such as "64KiB", "64MiB", "1GiB" or whole bytes, from "0B" to "700MiB""#,
         "worker.entries: found -1, allowed: a whole number from 1 to 4194304",
@@ -133,7 +133,7 @@ fn each_wrong_example_is_refused_with_path_and_allowed_values() {
         std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let wrong: BTreeSet<String> = files.filter(|name| name.starts_with("bad-")).collect();
     assert_eq!(tried, wrong);
-    assert_eq!(wrong.len(), 17);
+    assert_eq!(wrong.len(), 18);
 }
 
 /// The configuration with one member written, in each place where the member may stand.
@@ -172,6 +172,25 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
         let mut model = a_model("m");
         model.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
         json = json!({ "models": [model] });
+    } else if listed == Some("budgets") {
+        let mut budget = a_budget("b");
+        if member.path == "tokens" {
+            budget["money"] = json!(null);
+        }
+        if json.pointer("/alert").is_some_and(|alert| alert.is_object() && alert.get("cluster").is_none()) {
+            json["alert"]["cluster"] = json!("c");
+        }
+        budget.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
+        // One of the two must be told.
+        match member.path.as_str() {
+            "tokens" if json["tokens"].is_null() => budget["money"] = json!(5),
+            "money" if json["money"].is_null() => budget["tokens"] = json!(5),
+            _ => {}
+        }
+        json = json!({ "budgets": [budget] });
+        if member.path == "scope" {
+            json["remote"] = json!({ "enabled": true });
+        }
     } else if let Some(listed) = listed {
         if json.get("name").is_none() {
             json["name"] = json!("r");
@@ -184,11 +203,20 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
     if member.path == "limits" && !place.is_empty() {
         json["limits"] = json!([a_limit("x-a")]);
     }
+    if member.path == "budgets" && !place.is_empty() && json.to_string().contains("x-a") {
+        json["budgets"] = json!([a_budget("x-a")]);
+        let rule = if place == "defaults" { &mut json["defaults"] } else { &mut json["rules"][0] };
+        rule["llm"] = json!({ "api": "openai" });
+    }
     json
 }
 
 fn a_limit(name: &str) -> Value {
     json!({ "name": name, "quota": 3_000_000, "window": "1s" })
+}
+
+fn a_budget(name: &str) -> Value {
+    json!({ "name": name, "money": 5 })
 }
 
 fn a_model(name: &str) -> Value {
@@ -214,6 +242,7 @@ fn listed() -> Vec<(&'static str, Member)> {
             let place = match called {
                 "pools" => "pools[]",
                 "models" => "models[]",
+                "budgets" => "budgets[]",
                 _ => "limits[]",
             };
             members.extend(own.into_iter().map(|member| (place, member)));
@@ -268,6 +297,11 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
             let limits =
                 |count: usize| Value::Array((0..count).map(|nth| a_limit(&format!("l{nth}"))).collect());
             (vec![json!([]), limits(*most)], vec![json!({}), json!(null), limits(most + 1)])
+        }
+        Form::Objects(most, "budgets", _) => {
+            let budgets =
+                |count: usize| Value::Array((0..count).map(|nth| a_budget(&format!("b{nth}"))).collect());
+            (vec![json!([]), budgets(*most)], vec![json!({}), json!(null), budgets(most + 1)])
         }
         Form::Objects(most, "models", _) => {
             let models =
@@ -326,6 +360,12 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
             let mut bad: Vec<Value> = bad.iter().map(|text| json!(text)).collect();
             bad.extend([json!(1), json!(null)]);
             (vec![json!("ip"), json!(format!("header:{}", "x".repeat(128)))], bad)
+        }
+        Form::Text(pattern) if pattern.words == "path" => {
+            let longest = format!("/{}", "x".repeat(pattern.chars - 1));
+            let longer = format!("{longest}x");
+            let bad = ["", "a", "/a b", "/a#b", &longer].map(|text| json!(text));
+            (vec![json!("/"), json!("/a?b=c"), json!(longest)], bad.into())
         }
         Form::Text(pattern) if pattern.words == "URLs" => {
             let bad = ["", "a.test/x", "ftp://a.test/", "http:///x", "http://u@a.test/"];
@@ -415,6 +455,11 @@ fn every_described_default_is_the_codes_and_every_member_changes_something() {
             "limits[]" if member.path == "cost" => parse(&written(&member, place, json!(1)).to_string()),
             "limits[]" => parse(&json!({ "limits": [a_limit("l")] }).to_string()),
             "models[]" => parse(&json!({ "models": [a_model("m")] }).to_string()),
+            "budgets[]" if member.path == "scope" => {
+                parse(&written(&member, place, json!("node")).to_string())
+            }
+            "budgets[]" if member.path == "money" => parse(&written(&member, place, Value::Null).to_string()),
+            "budgets[]" => parse(&json!({ "budgets": [a_budget("b")] }).to_string()),
             _ => Config::default(),
         };
         // Below an object that may be null there is a default only once the object is written.
@@ -479,7 +524,7 @@ fn the_schema_and_the_reader_know_the_same_members() {
     let schema: Value = serde_json::from_str(COMMITTED).unwrap();
     let mut found = Vec::new();
     objects(&schema, &schema, "", &mut found);
-    assert_eq!(found.len(), 17 + 2 * 16, "{found:?}");
+    assert_eq!(found.len(), 19 + 2 * 16, "{found:?}");
     for (place, names) in found {
         assert_eq!(names_known_to_the_reader(&place), names, "{place}");
     }

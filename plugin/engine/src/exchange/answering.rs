@@ -5,7 +5,7 @@ use std::rc::Rc;
 use selvage_llm::formats::{Answer, Api, Outcome};
 
 use super::{Event, RequestEdit, State};
-use crate::cache::{Cache, FillEnd, Moment};
+use crate::cache::{Cache, FillEnd, Moment, Used};
 use crate::fields::{Fields, status_of};
 #[cfg(feature = "limits")]
 use crate::limits::Reserve;
@@ -27,8 +27,8 @@ pub(super) struct Answering {
     question: Option<Question>,
     /// Its tokens are counted.
     counts: bool,
-    /// Tokens that it has used: none as long as none has come. `None` if an answer has come that does not tell.
-    used: Option<u64>,
+    /// What it has used: nothing as long as nothing has come. `None` if an answer has come that does not tell.
+    used: Option<Used>,
     /// The answer has the form that was asked for, and may be stored.
     fits: bool,
     reading: Reading,
@@ -46,8 +46,8 @@ enum Reading {
 }
 
 impl Answering {
-    const fn new(api: Api, question: Option<Question>, counts: bool) -> Self {
-        let (model, most_output, used, reading) = (None, None, Some(0), Reading::Awaited);
+    fn new(api: Api, question: Option<Question>, counts: bool) -> Self {
+        let (model, most_output, used, reading) = (None, None, Some(Used::default()), Reading::Awaited);
         Self { api, bytes: 0, model, most_output, question, counts, used, fits: false, reading }
     }
 
@@ -59,7 +59,7 @@ impl Answering {
     }
 
     /// The answer of it may be stored.
-    pub(super) const fn of(question: Question, counts: bool) -> Self {
+    pub(super) fn of(question: Question, counts: bool) -> Self {
         Self::new(question.api, Some(question), counts)
     }
 
@@ -88,9 +88,15 @@ impl Answering {
         Reserve { input: self.bytes.div_ceil(BYTES_OF_A_TOKEN), output: self.most_output }
     }
 
+    /// The model that it names, as far as it is known.
+    #[cfg(feature = "limits")]
+    pub(super) fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
     /// What it has used. Nobody knows it of an answer that cannot be read.
     #[cfg(feature = "limits")]
-    pub(super) const fn used(&self) -> Option<u64> {
+    pub(super) const fn used(&self) -> Option<Used> {
         self.used
     }
 
@@ -110,7 +116,8 @@ impl Answering {
             Event::Ended => {
                 // The model may have read the question, though nothing has come of it.
                 if matches!(self.reading, Reading::Awaited) {
-                    self.used = Some(self.bytes.div_ceil(BYTES_OF_A_TOKEN));
+                    let input = self.bytes.div_ceil(BYTES_OF_A_TOKEN);
+                    self.used = Some(cache.read_in_vain(self.model.as_deref(), input));
                 }
                 self.end(cache);
                 self.reading = Reading::Nothing;

@@ -16,10 +16,14 @@ use super::{Added, Directive, Event, State};
 use crate::cache::FillEnd;
 use crate::cache::{Cache, Moment};
 use crate::fields::Fields;
-#[cfg(all(feature = "llm", feature = "limits"))]
-use crate::limits::Reserved;
 use crate::policy::{Policy, Rule};
 use crate::request::Request;
+#[cfg(all(feature = "llm", feature = "limits"))]
+use crate::{
+    budgets::{Reservation, Reserved as OfBudget},
+    cache::Used,
+    limits::Reserved,
+};
 #[cfg(feature = "llm")]
 use crate::{fields::content_length, llm, llm::Facts, llm::Question};
 #[cfg(feature = "limits")]
@@ -53,6 +57,9 @@ struct Kept {
     /// Tokens that limits have taken for it, until its answer says what it has used.
     #[cfg(all(feature = "llm", feature = "limits"))]
     reserved: Option<Reserved>,
+    /// What is reserved for it of budgets, until its answer says what it has cost.
+    #[cfg(all(feature = "llm", feature = "limits"))]
+    budgeted: Vec<Reservation>,
 }
 
 /// A request that limits count if it goes to the origin.
@@ -62,6 +69,17 @@ pub(super) struct Counted {
     pub(super) head: Vec<u8>,
     /// How long it may yet wait for Redis, if it has waited.
     until: Option<Timestamp>,
+    /// The limits have admitted it.
+    is_past_limits: bool,
+    /// It has waited for what Redis says of a budget.
+    pub(super) ticket: Option<u64>,
+}
+
+#[cfg(feature = "limits")]
+impl Counted {
+    const fn new(rule: usize, head: Vec<u8>) -> Self {
+        Self { rule, head, until: None, is_past_limits: false, ticket: None }
+    }
 }
 
 impl Aside {
@@ -95,14 +113,9 @@ impl Aside {
             self.kept.get_or_insert_default().admitting = Some(admitting);
         }
         #[cfg(feature = "limits")]
-        if !rule.limited.is_empty() {
-            let forwarded = |index: &usize| {
-                policy.limits.get(*index).is_some_and(|limit| limit.counts == LimitCounts::Forwarded)
-            };
-            if rule.limited.iter().any(forwarded) {
-                let counted = Counted { rule: rule_index, head: head.to_vec(), until: None };
-                self.kept.get_or_insert_default().counted = Some(Box::new(counted));
-            }
+        if is_counted(rule, policy) {
+            let counted = Counted::new(rule_index, head.to_vec());
+            self.kept.get_or_insert_default().counted = Some(Box::new(counted));
         }
     }
 
@@ -284,8 +297,8 @@ impl Kept {
         let (state, directive) = (state, self.tell(directive, cache));
         // It is answered by nobody who counts.
         #[cfg(all(feature = "llm", feature = "limits"))]
-        if self.reserved.is_some() && matches!(directive, Directive::Respond(_)) {
-            self.settle_tokens(Some(0), cache, moment);
+        if self.owes() && matches!(directive, Directive::Respond(_)) {
+            self.settle_tokens(Some(Used::default()), cache, moment);
         }
         (state, directive)
     }
@@ -306,18 +319,28 @@ impl Kept {
     #[cfg(all(feature = "llm", feature = "limits"))]
     fn settle_if_known(&mut self, unread: bool, cache: &mut Cache, moment: &mut Moment<'_>) {
         let answering = self.answering.as_ref();
-        if self.reserved.is_some() && answering.is_none_or(|answering| !answering.is_open()) {
-            let used = answering.filter(|_| !unread).map_or(Some(0), |answering| answering.used());
+        if self.owes() && answering.is_none_or(|answering| !answering.is_open()) {
+            let nothing = Some(Used::default());
+            let used = answering.filter(|_| !unread).map_or(nothing, |answering| answering.used());
             self.settle_tokens(used, cache, moment);
         }
     }
 
     /// The answer has ended, or none comes: what it has used is known, or else it is what was taken for it.
     #[cfg(all(feature = "llm", feature = "limits"))]
-    fn settle_tokens(&mut self, used: Option<u64>, cache: &mut Cache, moment: &mut Moment<'_>) {
+    fn settle_tokens(&mut self, used: Option<Used>, cache: &mut Cache, moment: &mut Moment<'_>) {
         if let (Some(reserved), Some(used)) = (self.reserved.take(), used) {
-            cache.settle_tokens(reserved, used, moment);
+            cache.settle_tokens(reserved, used.tokens, moment);
         }
+        if !self.budgeted.is_empty() {
+            cache.settle_budgets(std::mem::take(&mut self.budgeted), used, moment);
+        }
+    }
+
+    /// Whether something is reserved for it.
+    #[cfg(all(feature = "llm", feature = "limits"))]
+    const fn owes(&self) -> bool {
+        self.reserved.is_some() || !self.budgeted.is_empty()
     }
 
     /// Whether it waits for a place at the origin.
@@ -341,7 +364,7 @@ impl Kept {
         if self.counted.is_none() || !matches!(directive, Directive::Forward(_)) {
             return (state, directive);
         }
-        let Some(counted) = self.counted.take() else { return (state, directive) };
+        let Some(mut counted) = self.counted.take() else { return (state, directive) };
         let patience = match counted.until {
             Some(until) => Patience::Until(until),
             None if cache.has_room_to_wait(state.kept_bytes() + counted.head.len()) => Patience::New,
@@ -356,13 +379,21 @@ impl Kept {
         #[cfg(not(feature = "llm"))]
         let reserve = None;
         let ways = (reserve.as_ref(), patience);
-        let Some(then) = limits::after_cache(&request, asked, ways, &mut self.limited, cache, moment) else {
-            #[cfg(feature = "llm")]
-            {
-                self.reserved = self.limited.as_mut().and_then(|limited| limited.take_reserved());
-            }
-            return (state, directive);
+        let then = match counted.is_past_limits {
+            false => limits::after_cache(&request, asked, ways, &mut self.limited, cache, moment),
+            true => None,
         };
+        #[cfg(feature = "llm")]
+        let then = match then {
+            None => {
+                if !std::mem::replace(&mut counted.is_past_limits, true) {
+                    self.reserved = self.limited.as_mut().and_then(|limited| limited.take_reserved());
+                }
+                self.spend(&request, rule, &mut counted.ticket, patience, cache, moment)
+            }
+            refused => refused,
+        };
+        let Some(then) = then else { return (state, directive) };
         if let (Then::Wait { ticket, until }, Directive::Forward(edits)) = (&then, &mut directive) {
             let edits = std::mem::take(edits);
             return Leasing::before_origin((state, edits), counted, *ticket, *until);
@@ -373,6 +404,37 @@ impl Kept {
             plan.abandon(FillEnd::Abandoned, cache, moment);
         }
         super::then(then)
+    }
+
+    /// Reserves what the request may cost of the budgets that it is on. `Some`: it has to wait, or is refused.
+    #[cfg(all(feature = "llm", feature = "limits"))]
+    fn spend(
+        &mut self,
+        request: &Request<'_>,
+        rule: &Rule,
+        waited: &mut Option<u64>,
+        patience: Patience,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Option<Then> {
+        let answering = self.answering.as_ref()?;
+        let (reserve, model) = (answering.reserve(), answering.model());
+        // One that could not be kept is passed over, and counts as one of those that were.
+        let mut unkept = 0;
+        loop {
+            let nth = self.budgeted.len() + unkept;
+            let asked = (waited.take(), patience);
+            let wanted = (request, rule, nth);
+            match cache.reserve_of_budget(wanted, (&reserve, model), asked, moment)? {
+                OfBudget::Yes(reservation) => self.budgeted.push(reservation),
+                OfBudget::Unkept => unkept += 1,
+                OfBudget::No(refused) => return Some(limits::over_budget(&refused, rule, cache)),
+                OfBudget::Waits { ticket, until } => {
+                    *waited = Some(ticket);
+                    return Some(Then::Wait { ticket, until });
+                }
+            }
+        }
     }
 
     /// Adds what the client is told of its quota.
@@ -416,6 +478,18 @@ impl Kept {
         }
         add
     }
+}
+
+/// Whether limits or budgets count the requests of a rule that go to the origin.
+#[cfg(feature = "limits")]
+fn is_counted(rule: &Rule, policy: &Policy) -> bool {
+    #[cfg(feature = "llm")]
+    if !rule.budgeted.is_empty() {
+        return true;
+    }
+    let counts =
+        |index: &usize| policy.limits.get(*index).is_some_and(|limit| limit.counts == LimitCounts::Forwarded);
+    rule.limited.iter().any(counts)
 }
 
 #[cfg(feature = "limits")]

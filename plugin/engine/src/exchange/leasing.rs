@@ -69,10 +69,10 @@ impl Leasing {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
-        // Whatever has woken it: a ticket is good for once.
-        cache.leave_lease(self.ticket);
         match self.before {
             Before::Cache { head, end_of_stream } => {
+                // Whatever has woken it: a ticket is good for once.
+                cache.leave_lease(self.ticket);
                 limits::has_waited(self.until, cache);
                 entering::begin(head, end_of_stream, aside, cache, moment)
             }
@@ -80,6 +80,10 @@ impl Leasing {
                 if let State::Forwarding(plan) = &mut next {
                     // Its answer is not older than its leaving.
                     plan.requested = moment.now;
+                }
+                // What Redis has said of a budget is asked for with its ticket.
+                if counted.ticket.is_none() {
+                    cache.leave_lease(self.ticket);
                 }
                 aside.count_again(counted, self.until);
                 (next, Directive::Forward(edits))

@@ -188,7 +188,7 @@ fn verdict(case: &Case<'_>, entry: Entry, cache: &Cache, moment: &Moment<'_>, ex
 }
 
 /// What tells those who ask apart, each with what the request has of it. A field or cookie may be a secret.
-fn parts(case: &Case<'_>, by: &[By], moment: &mut Moment<'_>) -> Vec<String> {
+pub(super) fn parts(case: &Case<'_>, by: &[By], moment: &mut Moment<'_>) -> Vec<String> {
     let mut peer = || moment.host.peer();
     let mut asking = Asking { request: case.subject.request, rule: &case.rule.name, peer: &mut peer };
     let mut address = None;

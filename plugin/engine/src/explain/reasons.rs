@@ -113,6 +113,12 @@ pub fn of_detail(detail: Detail) -> Reason {
             "RFC 6585 §4",
             "limits of the rule, or the quota, window and burst of the limit",
         ),
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        Detail::Budget => (
+            "a budget of the rule is spent, or what is left of it is reserved for other requests",
+            "RFC 6585 §4",
+            "budgets of the rule, or money or tokens of the budget",
+        ),
         #[cfg(feature = "llm")]
         Detail::OtherApi => (
             "the rule stores answers of language models, and this is no POST with a body to a path of their API",

@@ -9,6 +9,15 @@
 
 use super::bucket::Rate;
 
+/// A script that runs in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// Its text.
+    pub text: &'static str,
+    /// Its SHA-1, by which Redis knows it once it has run it.
+    pub digest: &'static str,
+}
+
 /// The script. Its key is [`key`], its arguments are [`LeaseRequest::arguments`].
 pub const SCRIPT: &str = include_str!("lease.lua");
 

@@ -27,6 +27,8 @@ pub fn effective(policy: &Policy) -> Value {
         limits: Vec::new(),
         #[cfg(feature = "llm")]
         models: Vec::new(),
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        budgets: Vec::new(),
         defaults: default.clone(),
         rules: Vec::new(),
     };
@@ -38,6 +40,8 @@ pub fn effective(policy: &Policy) -> Value {
     shown.put("limits", Some(policy.limits.iter().map(Shown::of).collect()));
     #[cfg(feature = "llm")]
     shown.put("models", Some(policy.models.written().map(Shown::of).collect()));
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    shown.put("budgets", Some(policy.budgets.iter().map(Shown::of).collect()));
     let rules = policy.written_rules().map(|(matching, rule)| rule_shown(matching, rule, default)).collect();
     shown.put("rules", Some(rules));
     shown.end()

@@ -15,8 +15,8 @@ pub use webdis::WebdisOptions;
 
 use crate::breaker::CallResult;
 use crate::fields::Fields;
-use crate::limits::lease::{self, LeaseRequest};
 use crate::policy;
+use crate::remote::asked::Asked;
 use crate::remote::readiness::Outcome;
 
 /// What is asked of the remote store. Keys come from [`wire_key`].
@@ -59,12 +59,12 @@ pub enum Command<'a> {
         /// Seconds to keep it; 0 counts as 1.
         ttl_seconds: u64,
     },
-    /// Lease tokens of a limit: [`Answer::Value`], for [`LeaseAnswer::read`](crate::limits::lease::LeaseAnswer::read).
+    /// Ask what limits and budgets want to know: [`Answer::Value`], for [`Asked::read`].
     Lease {
-        /// The key, see [`limit_key`].
+        /// The key, see [`asked_key`].
         key: &'a str,
-        /// What is asked for.
-        request: &'a LeaseRequest,
+        /// What is asked.
+        asked: &'a Asked,
         /// The script is named by its digest: Redis is believed to know it.
         by_digest: bool,
     },
@@ -332,9 +332,9 @@ pub fn purge_key(prefix: &str, number: u64) -> String {
     format!("{}:{SCHEMA}:purge:{number}", safe(prefix))
 }
 
-/// The key of what the fleet counts for a limit.
-pub fn limit_key(prefix: &str, namespace: u64, hash: u128) -> String {
-    lease::key(&format!("{}:{SCHEMA}", safe(prefix)), namespace, hash)
+/// The key of what is asked about.
+pub fn asked_key(prefix: &str, namespace: u64, asked: &Asked) -> String {
+    asked.key(&format!("{}:{SCHEMA}", safe(prefix)), namespace)
 }
 
 /// The key of what is written to see whether writes are taken.

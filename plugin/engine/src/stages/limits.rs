@@ -100,6 +100,31 @@ fn refuse(refused: &Refused, rule: &Rule, cache: &mut Cache) -> Then {
     answer(status, Detail::Limited, &lines, &content, rule, cache)
 }
 
+/// The answer where a budget refuses.
+#[cfg(feature = "llm")]
+#[cold]
+pub(crate) fn over_budget(refused: &crate::budgets::Refused, rule: &Rule, cache: &mut Cache) -> Then {
+    use crate::budgets::Why;
+    use selvage_llm::formats::{Provider, Refusal, refusal};
+
+    let (why, again) = match refused.why {
+        Why::Spent => (Refusal::Quota, &b"false"[..]),
+        Why::Reserved => (Refusal::RateLimit, &b"true"[..]),
+        Why::Unavailable => (Refusal::Overload, &b"true"[..]),
+    };
+    let api = rule.llm.as_ref().map_or(Provider::OpenAi, |llm| llm.api);
+    let content = refusal(api, why, &cache.told_of_budget(refused));
+    let seconds = refused.wait_ms.div_ceil(1000).max(1).to_string();
+    let lines = [
+        (&b"content-type"[..], &b"application/json"[..]),
+        (b"cache-control", b"no-store"),
+        (b"retry-after", seconds.as_bytes()),
+        // Clients of both providers obey it: they try again by themselves, and an hour later is no use to them.
+        (b"x-should-retry", again),
+    ];
+    answer(why.status(), Detail::Budget, &lines, &content, rule, cache)
+}
+
 /// A refusal as clients of a language model's API understand it.
 #[cfg(feature = "llm")]
 fn in_the_words_of(

@@ -72,6 +72,11 @@ const ENDPOINTS: &[Endpoint] = &[
         methods: &[(b"GET", Handler::Tell(informing::report))],
     },
     Endpoint {
+        path: b"/.selvage/budgets",
+        family: "admin",
+        methods: &[(b"GET", Handler::Tell(informing::budgets))],
+    },
+    Endpoint {
         path: b"/.selvage/recommendations",
         family: "admin",
         methods: &[(b"GET", Handler::Tell(informing::recommendations))],

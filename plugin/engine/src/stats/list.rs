@@ -68,9 +68,14 @@ impl Family {
         self.labels.first() == Some(&"model")
     }
 
-    /// Whether each rule, pool, limit or model has its own.
+    /// Whether each budget has its own: Envoy calls one `wasmcustom.selvage.<family>.<budget>.<word>`.
+    pub fn by_budget(&self) -> bool {
+        self.labels.first() == Some(&"budget")
+    }
+
+    /// Whether each rule, pool, limit, budget or model has its own.
     pub fn is_owned(&self) -> bool {
-        self.by_rule() || self.by_pool() || self.by_limit() || self.by_model()
+        self.by_rule() || self.by_pool() || self.by_limit() || self.by_budget() || self.by_model()
     }
 
     /// The labels that stand in the words.

@@ -181,7 +181,7 @@ pub enum LimitScope {
     Fleet,
 }
 
-const LIMIT_SCOPE: Words<LimitScope> = &[("node", LimitScope::Node), ("fleet", LimitScope::Fleet)];
+pub(super) const LIMIT_SCOPE: Words<LimitScope> = &[("node", LimitScope::Node), ("fleet", LimitScope::Fleet)];
 
 /// Which requests count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -222,7 +222,7 @@ pub enum LimitOnFailure {
     Closed,
 }
 
-const LIMIT_ON_FAILURE: Words<LimitOnFailure> =
+pub(super) const LIMIT_ON_FAILURE: Words<LimitOnFailure> =
     &[("share", LimitOnFailure::Share), ("open", LimitOnFailure::Open), ("closed", LimitOnFailure::Closed)];
 
 /// Which responses tell a client of its quota.

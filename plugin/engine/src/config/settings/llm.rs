@@ -145,13 +145,13 @@ section! {
     Model {
         name = Box::default(), required(text::<ModelName>(), names::CLUSTER),
             "Required and unique. The beginning of the names of the models that are meant; of several such entries the one with the longest name counts. Metrics have it as a label, with `_` for what they cannot have.";
-        input = Money::ZERO, required(amount(), "what a million tokens of the input cost"),
+        input = Money::ZERO, required(amount(MODEL_PRICE), "what a million tokens of the input cost"),
             "Required. What a million tokens of the input cost, in the currency in which all of them are written.";
-        cached = None, nullable(amount()),
+        cached = None, nullable(amount(MODEL_PRICE)),
             "Of the input that the provider has in its cache; `null`: as the rest of it.";
-        cache_write = None, nullable(amount()),
+        cache_write = None, nullable(amount(MODEL_PRICE)),
             "Of the input that it puts into its cache; `null`: as the rest of it.";
-        output = Money::ZERO, required(amount(), "what a million tokens of the output cost"),
+        output = Money::ZERO, required(amount(MODEL_PRICE), "what a million tokens of the output cost"),
             "Required. Of the output.";
     }
 }
@@ -180,10 +180,11 @@ pub(crate) fn named_model(place: Place<'_>, written: &Written, models: &mut Vec<
 }
 
 /// An amount of money: a decimal number, which may stand in a text, or a whole one.
-struct Amount;
+pub(crate) struct Amount(u64);
 
-const fn amount() -> Amount {
-    Amount
+/// An amount of money up to a bound: a decimal number, which may stand in a text, or a whole one.
+pub(crate) const fn amount(most: u64) -> Amount {
+    Amount(most)
 }
 
 impl Kind for Amount {
@@ -193,11 +194,11 @@ impl Kind for Amount {
         let amount = match written {
             Written::Whole(number) => Money::parse(&number.to_string()),
             Written::Odd(number) | Written::Text(number) => Money::parse(number),
-            _ => return place.refuse(written.describe(), ALLOWED_AMOUNT),
+            _ => return place.refuse(written.describe(), self.allowed()),
         };
         match amount {
-            Ok(amount) if amount.nanos() <= MODEL_PRICE.saturating_mul(NANOS) => Some(amount),
-            _ => place.refuse(written.describe(), ALLOWED_AMOUNT),
+            Ok(amount) if amount.nanos() <= self.0.saturating_mul(NANOS) => Some(amount),
+            _ => place.refuse(written.describe(), self.allowed()),
         }
     }
 
@@ -206,11 +207,15 @@ impl Kind for Amount {
     }
 
     fn form(&self) -> Form {
-        Form::Amount(MODEL_PRICE)
+        Form::Amount(self.0)
     }
 }
 
-const ALLOWED_AMOUNT: &str = "a decimal number from 0 to 1000000 with at most nine digits behind the point";
+impl Amount {
+    fn allowed(&self) -> String {
+        format!("a decimal number from 0 to {} with at most nine digits behind the point", self.0)
+    }
+}
 
 impl Show for Money {
     /// A whole number where it is one, else the number whose shortest decimal it is.

@@ -96,6 +96,9 @@ pub struct Rule {
     /// The names of the limits that hold for its requests. Default: none.
     #[cfg(feature = "limits")]
     pub limits: Vec<Box<str>>,
+    /// The names of the budgets that its requests are on. Default: none.
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    pub budgets: Vec<Box<str>>,
     /// What is done with requests to language models. Default: nothing.
     #[cfg(feature = "llm")]
     pub llm: Option<Llm>,
@@ -113,6 +116,9 @@ pub struct Rule {
     pub pool: Option<usize>,
     /// Which of the policy's limits those are. [`Policy`](crate::policy::Policy) works it out.
     pub limited: Vec<usize>,
+    /// Which of the policy's budgets its requests are on. [`Policy`](crate::policy::Policy) works it out.
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    pub budgeted: Vec<usize>,
 }
 
 section! {
@@ -162,6 +168,9 @@ section! {
         #[cfg(feature = "limits")]
         limits = Vec::new(), list(Empty, text::<LimitName>()),
             "The names of those `limits` that hold for the requests; the first that refuses answers.";
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        budgets = Vec::new(), list(Empty, text::<LimitName>()),
+            "The `budgets` that its requests to language models are on.";
         #[cfg(feature = "llm")]
         llm = None, nullable(object()),
             "What is done with requests to language models; `null`: nothing.";
@@ -174,6 +183,8 @@ section! {
         #[cfg(feature = "pools")]
         pool = None;
         limited = Vec::new();
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        budgeted = Vec::new();
     }
 }
 

@@ -60,6 +60,7 @@ forms! {
     AdminHost: Box<[u8]>, names::ADMIN_HOST, names::admin_host,
         r"^((\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])$", HOST_CHARS, "hosts";
     Path: Box<[u8]>, names::PATH, names::path, r##"^[/*][!"$->@-~]*$"##, PATH_CHARS, "paths";
+    Target: Box<[u8]>, names::TARGET, names::target, r##"^/[!"$-~]*$"##, PATH_CHARS, "path";
     Parameter: QueryName, names::QUERY_NAME, names::query_name,
         r##"^[!"$%'-)+-<>-~]*\*?$"##, NAME_CHARS, "parameter names";
     MediaType: Box<[u8]>, names::MEDIA_TYPE, names::media_type,

@@ -6,13 +6,7 @@
 //! them; then every command goes alone.
 
 use super::{Answer, Command, DialectError, Kind};
-use crate::limits::lease;
-
-/// A script, and its SHA-1, by which Redis knows it once it has run it.
-pub(super) struct Script {
-    text: &'static str,
-    digest: &'static str,
-}
+use crate::limits::lease::Script;
 
 /// What is looked up: for each key a claim and its milliseconds, or `-` and 0.
 pub(super) const LOOK_UP: Script = Script {
@@ -37,9 +31,6 @@ pub(super) const WRITE: Script = Script {
     end return o",
     digest: "5d037b41864646fd0e0639727e89150f3eb6d1cd",
 };
-
-/// What leases tokens of a limit.
-pub(super) const LEASE: Script = Script { text: lease::SCRIPT, digest: lease::DIGEST };
 
 impl DialectError {
     /// Whether this, as the answer to several commands in one call, may mean that they can only be sent one by one: the keys
@@ -262,7 +253,7 @@ mod tests {
     #[test]
     fn scripts_are_known_by_their_digests() {
         use sha1::{Digest, Sha1};
-        for script in [LOOK_UP, WRITE, LEASE] {
+        for script in [LOOK_UP, WRITE] {
             let digest: String = Sha1::digest(script.text).iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(digest, script.digest);
         }

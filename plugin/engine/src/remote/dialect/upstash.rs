@@ -5,7 +5,7 @@
 use serde::Deserialize;
 
 use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64, present};
-use crate::limits::lease::{self, LeaseRequest};
+use crate::remote::asked::Asked;
 
 /// Options of Upstash. Not `Debug`: they hold a token.
 #[derive(Clone, Default)]
@@ -28,8 +28,8 @@ impl UpstashOptions {
             Command::Add { key, text, ttl_seconds } => {
                 ("POST", format!("/set/{key}/{text}/NX/EX/{}", (*ttl_seconds).max(1)), Vec::new())
             }
-            Command::Lease { key, request, by_digest } => {
-                ("POST", "/".to_owned(), script_call(key, request, *by_digest))
+            Command::Lease { key, asked, by_digest } => {
+                ("POST", "/".to_owned(), script_call(key, asked, *by_digest))
             }
             // With an argument the answer is a string like any value, not a status that some leave as it is.
             Command::Probe => ("GET", format!("/ping/{PROBE}"), Vec::new()),
@@ -102,8 +102,11 @@ pub(super) fn answers(
 
 pub(super) fn answer(kind: Kind, status: u16, body: &[u8], max_bytes: usize) -> Result<Answer, DialectError> {
     let is_get = matches!(kind, Kind::Get | Kind::Claim);
-    let most =
-        if is_get { max_bytes.div_ceil(3).saturating_mul(4).saturating_add(MAX_REPLY) } else { MAX_REPLY };
+    let most = match kind {
+        Kind::Get | Kind::Claim => max_bytes.div_ceil(3).saturating_mul(4).saturating_add(MAX_REPLY),
+        Kind::Lease => max_bytes.saturating_add(MAX_REPLY),
+        _ => MAX_REPLY,
+    };
     match status {
         200 | 400 if body.len() > most => {
             return Err(if is_get { DialectError::TooLarge } else { DialectError::Malformed });
@@ -121,9 +124,10 @@ pub(super) fn answer(kind: Kind, status: u16, body: &[u8], max_bytes: usize) -> 
 }
 
 /// The command that runs the script of leases, as JSON.
-fn script_call(key: &str, request: &LeaseRequest, by_digest: bool) -> Vec<u8> {
-    let (command, script) = if by_digest { ("EVALSHA", lease::DIGEST) } else { ("EVAL", lease::SCRIPT) };
-    let arguments = request.arguments();
+fn script_call(key: &str, asked: &Asked, by_digest: bool) -> Vec<u8> {
+    let script = asked.script();
+    let (command, script) = if by_digest { ("EVALSHA", script.digest) } else { ("EVAL", script.text) };
+    let arguments = asked.arguments();
     let words = [command, script, "1", key].into_iter().chain(arguments.iter().map(String::as_str));
     serde_json::to_vec(&words.collect::<Vec<&str>>()).unwrap_or_default()
 }

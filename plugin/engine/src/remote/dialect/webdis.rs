@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::batch::{LEASE, LOOK_UP, WRITE, packed, script_path, script_words};
+use super::batch::{LOOK_UP, WRITE, packed, script_path, script_words};
 use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64, present};
 
 /// Options of webdis. Not `Debug`: they hold a password.
@@ -31,9 +31,9 @@ impl WebdisOptions {
                 ("GET", format!("/SET/{key}/{text}/NX/EX/{}", (*ttl_seconds).max(1)), Vec::new())
             }
             // A script's string comes as bytes, as a value does.
-            Command::Lease { key, request, by_digest } => {
-                let words = request.arguments().join("/");
-                ("GET", format!("{}/1/{key}/{words}.bin", script_words(&LEASE, *by_digest)), Vec::new())
+            Command::Lease { key, asked, by_digest } => {
+                let (words, script) = (asked.arguments().join("/"), asked.script());
+                ("GET", format!("{}/1/{key}/{words}.bin", script_words(&script, *by_digest)), Vec::new())
             }
             Command::Probe => ("GET", "/PING".to_owned(), Vec::new()),
         };
@@ -67,11 +67,12 @@ pub(super) fn answer(
             None if body.len() > max_bytes => Err(DialectError::TooLarge),
             None => Ok(Answer::Value(body)),
         },
-        (_, 200) if body.len() > MAX_REPLY => Err(DialectError::Malformed),
         (Kind::Lease, 200) => match error_text(&body) {
             Some(text) => Err(DialectError::of_redis(text.trim_end())),
+            None if body.len() > max_bytes.max(MAX_REPLY) => Err(DialectError::Malformed),
             None => Ok(Answer::Value(body)),
         },
+        (_, 200) if body.len() > MAX_REPLY => Err(DialectError::Malformed),
         (_, 200) => match (kind, serde_json::from_slice(&body).map_err(|_| DialectError::Malformed)?) {
             (
                 _,

@@ -3,12 +3,14 @@
 use serde_json::{Map, Value};
 
 use super::{Answer, note};
+#[cfg(all(feature = "limits", feature = "llm"))]
+use crate::cache::shown_of_budget;
 use crate::cache::{Cache, Moment};
 use crate::config::refusal;
 use crate::insight::health::{self, Status};
 use crate::insight::history::Point;
 use crate::insight::numbers::{self, Requests, Tier, share};
-use crate::insight::{admission, advice, held, history, models, shadow};
+use crate::insight::{admission, advice, budgets, held, history, models, shadow};
 use crate::members::{Members, members};
 use crate::policy::effective;
 use crate::remote::writes::{self, Reason};
@@ -43,6 +45,7 @@ pub(super) fn stats(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
 
 /// How well the cache does.
 pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
+    let budgets = budgets_of(cache, moment);
     let host = &mut *moment.host;
     let plugin = &*cache.policy().label;
     let requests = Requests::read(host);
@@ -98,9 +101,27 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
         "pools" => admission::pools(host, &figures),
         "limits" => admission::limits(host, cache.policy(), cache.refusals()),
         "models" => models::models(host, cache.policy()),
+        "budgets" => budgets,
         "history" => members! { "resolution_ms": history::RESOLUTION_MS; "points" => points }
     };
     told(200, body, moment)
+}
+
+/// What is spent of budgets.
+pub(super) fn budgets(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
+    let budgets = budgets_of(cache, moment);
+    told(200, members! { ; "budgets" => budgets }, moment)
+}
+
+#[cfg(all(feature = "limits", feature = "llm"))]
+fn budgets_of(cache: &Cache, moment: &mut Moment<'_>) -> Value {
+    let ways = (cache.refused_by_budgets(), shown_of_budget as fn(&_, _) -> _);
+    budgets::budgets(moment.host, cache.policy(), ways, moment.now.as_millis())
+}
+
+#[cfg(not(all(feature = "limits", feature = "llm")))]
+fn budgets_of(_cache: &Cache, _moment: &mut Moment<'_>) -> Value {
+    budgets::none()
 }
 
 fn tier(tier: &Tier) -> Value {

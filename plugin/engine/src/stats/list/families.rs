@@ -94,6 +94,8 @@ pub const FAMILIES: &[Family] = &[
             "overload",
             #[cfg(feature = "limits")]
             "limited",
+            #[cfg(all(feature = "limits", feature = "llm"))]
+            "budget",
             #[cfg(feature = "llm")]
             "other-api",
             #[cfg(feature = "llm")]
@@ -200,6 +202,36 @@ pub const FAMILIES: &[Family] = &[
         labels: &["model", "result"],
         words: &["spent", "saved"],
         meaning: "What these tokens cost by `models`, in thousand-millionths of the currency in which prices are written.",
+    },
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    Family {
+        name: "budget_requests",
+        kind: Counter,
+        unit: "requests",
+        labels: &["budget", "result"],
+        words: &["admitted", "refused", "beyond"],
+        meaning: "Requests to language models by what each budget made of them. `beyond`: admitted, though they lie beyond a budget \
+                  that refuses nothing.",
+    },
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    Family {
+        name: "budget_units",
+        kind: Counter,
+        unit: "10⁻⁹ of the currency, or tokens",
+        labels: &["budget", "what"],
+        words: &["spent", "overrun"],
+        meaning: "What requests have cost that are on a budget, in its unit; `overrun`: so much of it was more than was reserved for \
+                  them.",
+    },
+    #[cfg(all(feature = "limits", feature = "llm"))]
+    Family {
+        name: "budget_events",
+        kind: Counter,
+        unit: "events",
+        labels: &["event"],
+        words: &["asked", "failed", "waited", "crowded", "threshold"],
+        meaning: "What budgets did beside that: questions to Redis, and those that it did not answer; requests that waited for it; \
+                  those for whose account there was no room; thresholds of `soft` that were passed.",
     },
     #[cfg(feature = "limits")]
     Family {

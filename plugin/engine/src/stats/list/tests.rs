@@ -152,12 +152,12 @@ fn stats_config() -> String {
             let parts = parts.map(|one| match *one {
                 "rule" => format!("\\.{RULE}"),
                 "plugin" => format!("(?:\\.{PLUGIN})?"),
-                "pool" | "limit" | "model" => format!("\\.{RULE}"),
+                "pool" | "limit" | "budget" | "model" => format!("\\.{RULE}"),
                 _ => format!("\\.{PART}"),
             });
             before.push(format!("{}{}", family.name, parts.collect::<String>()));
             if at + 1 < family.labels.len() {
-                more = if ["rule", "plugin", "pool", "limit", "model"].contains(&label) {
+                more = if ["rule", "plugin", "pool", "limit", "budget", "model"].contains(&label) {
                     r"\.[a-z-]+"
                 } else {
                     r"(?:\.[a-z-]+)?"
@@ -169,7 +169,7 @@ fn stats_config() -> String {
             several => format!("(?:{})", several.join("|")),
         };
         let part = match label {
-            "rule" | "pool" | "limit" | "model" => RULE,
+            "rule" | "pool" | "limit" | "budget" | "model" => RULE,
             "plugin" => PLUGIN,
             _ => PART,
         };

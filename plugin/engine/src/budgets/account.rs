@@ -1,0 +1,117 @@
+//! What one worker knows of a key's budget in a window.
+
+use selvage_llm::forecast::Forecast;
+
+use super::calendar::Window;
+use super::ledger::{Balance, Entry, Need};
+
+/// The account of a key in a window.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Account {
+    /// Which budget of the policy.
+    pub budget: usize,
+    /// Whose it is, in whatever window.
+    pub who: u128,
+    pub window: Window,
+    /// What may be spent.
+    pub amount: u64,
+    /// By which this worker is known in the ledger.
+    pub teller: u64,
+    /// What this worker has spent in all.
+    pub spent: u64,
+    /// What it has reserved, and not settled.
+    pub reserved: u64,
+    /// The most that a request which bounds nothing has cost.
+    pub largest: u64,
+    /// Something of it is not told.
+    pub is_untold: bool,
+    /// When it was last told.
+    pub told_at: u64,
+    /// What the ledger said then.
+    pub known: Option<Known>,
+    /// A question is under way, with the needs of these tickets.
+    pub asking: Option<Vec<(u64, Need)>>,
+    /// Those who are to be in the next question.
+    pub waiting: Vec<(u64, Need)>,
+    /// What was spent by the hour, and not told.
+    pub hours: Vec<(u64, u64)>,
+    /// When that was last told.
+    pub hours_told_at: u64,
+    /// Where it will stand at the end of the window, as far as it is known.
+    pub forecast: Option<Forecast>,
+    /// The board does not know it as it is.
+    pub is_unshown: bool,
+}
+
+/// What the ledger said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// Spent by all.
+    pub spent: u64,
+    /// Reserved by all.
+    pub reserved: u64,
+    pub tellers: u32,
+    /// Of what this worker had spent then.
+    pub own: u64,
+}
+
+impl Account {
+    /// What is entered into the ledger, with further needs.
+    pub fn entry(&self, needs: Vec<Need>, soft: &[u8]) -> Entry {
+        let Self { amount, teller, spent, reserved, .. } = *self;
+        Entry { amount, teller, spent, reserved, needs, soft: soft.into() }
+    }
+
+    /// The ledger has answered to an entry that told of `own`.
+    pub fn learn(&mut self, balance: &Balance, own: u64, now_ms: u64) {
+        let Balance { spent, reserved, tellers, .. } = *balance;
+        self.known = Some(Known { spent, reserved, tellers, own });
+        self.told_at = now_ms;
+        self.is_unshown = true;
+    }
+
+    /// Spent by all, as far as it is known here.
+    pub fn spent_by_all(&self) -> u64 {
+        self.known
+            .map_or(self.spent, |known| known.spent.saturating_add(self.spent.saturating_sub(known.own)))
+    }
+
+    /// Whether the ledger has just said that all of it is spent.
+    pub fn is_known_spent(&self, now_ms: u64) -> bool {
+        self.spent_by_all() >= self.amount && now_ms.saturating_sub(self.told_at) < REMEMBERED_MS
+    }
+
+    /// What this worker may spend of what is left, where the ledger cannot be asked and so many others may spend as well.
+    pub fn share_admits(&self, need: u64, tellers: u32) -> bool {
+        let known = self.known.unwrap_or_default();
+        let tellers = if self.known.is_some() { known.tellers } else { tellers };
+        let share = self.amount.saturating_sub(known.spent) / u64::from(tellers.max(1));
+        let own = self.spent.saturating_sub(known.own);
+        own.saturating_add(self.reserved).saturating_add(need) <= share
+    }
+
+    /// So much was spent in this hour.
+    pub fn note_hour(&mut self, hour: u64, spent: u64) {
+        if let Some((_, sum)) = self.hours.iter_mut().find(|(known, _)| *known == hour) {
+            *sum = sum.saturating_add(spent);
+        } else if self.hours.len() < MOST_HOURS {
+            self.hours.push((hour, spent));
+        }
+    }
+
+    /// Whether it can be forgotten without anything being lost.
+    pub fn is_idle(&self, now_ms: u64) -> bool {
+        let is_told = self.reserved == 0 && !self.is_untold && self.hours.is_empty();
+        is_told
+            && self.asking.is_none()
+            && self.waiting.is_empty()
+            && now_ms.saturating_sub(self.told_at) > IDLE_MS
+    }
+}
+
+/// Hours of which is known what was spent, and which are not told.
+const MOST_HOURS: usize = 48;
+/// So long the ledger is not asked again for what it has said is spent.
+const REMEMBERED_MS: u64 = 1_000;
+/// An account of which nothing was heard for so long may make room.
+const IDLE_MS: u64 = 60_000;
