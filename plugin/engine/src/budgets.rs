@@ -252,7 +252,7 @@ impl Budgets {
                 account.is_untold = false;
                 self.note_crossed(keyed.account, &balance);
                 match balance.granted.first() {
-                    Some(true) => self.admit(keyed, need),
+                    Some(true) => self.admit(keyed, Need { amount: need.at_least(balance.largest), ..need }),
                     _ => self.refuse(keyed, budget, self.why(keyed, need), need.amount, now_ms),
                 }
             }
@@ -332,7 +332,9 @@ impl Budgets {
             let new = Account { budget, who, window, amount, teller, told_at: now_ms, ..Account::default() };
             self.accounts.insert(account, new);
         }
-        self.accounts.get_mut(&keyed.account)
+        let account = self.accounts.get_mut(&keyed.account)?;
+        account.seen_at = now_ms;
+        Some(account)
     }
 
     /// A request goes, and what it may cost is reserved here.

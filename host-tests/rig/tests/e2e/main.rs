@@ -9,6 +9,7 @@ mod admitting;
 mod bodies;
 mod bridge;
 mod browser;
+mod budgets;
 mod cluster;
 mod coalescing;
 mod codings;

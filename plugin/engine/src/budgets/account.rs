@@ -27,6 +27,8 @@ pub(super) struct Account {
     pub is_untold: bool,
     /// When it was last told.
     pub told_at: u64,
+    /// When a request was last on it.
+    pub seen_at: u64,
     /// What the ledger said then.
     pub known: Option<Known>,
     /// A question is under way, with the needs of these tickets.
@@ -58,8 +60,8 @@ pub(super) struct Known {
 impl Account {
     /// What is entered into the ledger, with further needs.
     pub fn entry(&self, needs: Vec<Need>, soft: &[u8]) -> Entry {
-        let Self { amount, teller, spent, reserved, .. } = *self;
-        Entry { amount, teller, spent, reserved, needs, soft: soft.into() }
+        let Self { amount, teller, spent, reserved, largest, .. } = *self;
+        Entry { amount, teller, spent, reserved, largest, needs, soft: soft.into() }
     }
 
     /// The ledger has answered to an entry that told of `own`.
@@ -67,6 +69,7 @@ impl Account {
         let Balance { spent, reserved, tellers, .. } = *balance;
         self.known = Some(Known { spent, reserved, tellers, own });
         self.told_at = now_ms;
+        self.largest = self.largest.max(balance.largest);
         self.is_unshown = true;
     }
 

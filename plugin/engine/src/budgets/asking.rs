@@ -104,8 +104,8 @@ impl Budgets {
             let Some(account) = self.accounts.get_mut(&key) else { return };
             match (granted, is_waiting) {
                 (true, true) => {
-                    account.reserved = account.reserved.saturating_add(need.amount);
-                    let (amount, is_guess) = (need.amount, need.is_guess);
+                    let (amount, is_guess) = (need.at_least(balance.largest), need.is_guess);
+                    account.reserved = account.reserved.saturating_add(amount);
                     let reservation = Reservation { keyed, teller, amount, is_guess };
                     self.decide(ticket, Verdict::Granted(reservation));
                 }
@@ -212,8 +212,11 @@ impl Budgets {
         let is_reachable = now >= self.unreachable_until;
         let mut to_tell = Vec::new();
         for (key, account) in &mut self.accounts {
+            let silent_ms = now_ms.saturating_sub(account.told_at);
             let is_due = account.is_untold
-                || account.reserved > 0 && now_ms.saturating_sub(account.told_at) >= RENEWED_EVERY_MS;
+                || account.reserved > 0 && silent_ms >= RENEWED_EVERY_MS
+                || account.spent > 0 && silent_ms >= RETOLD_EVERY_MS
+                || silent_ms >= ASKED_EVERY_MS && now_ms.saturating_sub(account.seen_at) < ACTIVE_MS;
             if is_due && to_tell.len() < MOST_TOLD {
                 to_tell.push(*key);
             }
@@ -286,5 +289,10 @@ const MOST_TOLD: usize = 64;
 const LOOKS_EVERY_MS: u64 = 100;
 /// What is reserved is told again so often: sooner than the ledger takes a worker for dead.
 const RENEWED_EVERY_MS: u64 = 10_000;
+/// What is spent is told again so often, in case the ledger was lost.
+const RETOLD_EVERY_MS: u64 = 300_000;
+/// What others have done is asked so often, for operators and for when Redis cannot be asked, as long as requests come.
+const ASKED_EVERY_MS: u64 = 5_000;
+const ACTIVE_MS: u64 = 60_000;
 const HOURS_EVERY_MS: u64 = 60_000;
 const SHOWN_EVERY_MS: u64 = 1_000;

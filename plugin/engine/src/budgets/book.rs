@@ -91,7 +91,7 @@ mod tests {
 
     fn entry(teller: u64, spent: u64, needs: &[u64]) -> Entry {
         let needs = needs.iter().map(|amount| Need { amount: *amount, is_guess: false }).collect();
-        Entry { amount: 100, teller, spent, reserved: 0, needs, soft: [].into() }
+        Entry { amount: 100, teller, spent, reserved: 0, largest: 0, needs, soft: [].into() }
     }
 
     #[test]

@@ -2,11 +2,11 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local amount, rest, teller = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local own, held = tonumber(ARGV[4]), tonumber(ARGV[5])
-local base, told, list = 0, 0, ''
+local base, told, largest, list = 0, 0, 0, ''
 local kept = redis.call('GET', KEYS[1])
 if kept then
-  local b, d, l = string.match(kept, '^(%d+) (%d+) (.*)$')
-  if b then base, told, list = tonumber(b), tonumber(d), l end
+  local b, d, m, l = string.match(kept, '^(%d+) (%d+) (%d+) (.*)$')
+  if b then base, told, largest, list = tonumber(b), tonumber(d), tonumber(m), l end
 end
 local known = {}
 for id, s, r, w in string.gmatch(list, '(%x+)=(%d+):(%d+):(%d+)') do
@@ -28,9 +28,11 @@ for place, one in ipairs(known) do
   end
 end
 spent = spent + base + own
+largest = math.max(largest, tonumber(ARGV[8]))
 local granted = '.'
 for guess, need in string.gmatch(ARGV[6], '(g?)(%d+)') do
   need = tonumber(need)
+  if guess == 'g' then need = math.max(need, largest) end
   local left = math.max(amount - spent - reserved - held, 0)
   if need > left or (guess == 'g' and math.floor(left / 4) < need and held > 0) then
     granted = granted .. '0'
@@ -44,6 +46,6 @@ for percent in string.gmatch(ARGV[7], '%d+') do
   if percent > told and spent >= amount * (percent / 100) then crossed = percent end
 end
 out[#out + 1] = string.format('%s=%.0f:%.0f:%.0f', teller, own, held, now)
-local value = string.format('%.0f %d %s', base, math.max(told, crossed), table.concat(out, ','))
+local value = string.format('%.0f %d %.0f %s', base, math.max(told, crossed), largest, table.concat(out, ','))
 redis.call('SET', KEYS[1], value, 'PX', string.format('%.0f', math.max(rest, 0) + 3600000))
-return string.format('%s %.0f %.0f %d %d %s', granted, spent, reserved + held, tellers, crossed, ARGV[8])
+return string.format('%s %.0f %.0f %d %d %.0f %s', granted, spent, reserved + held, tellers, crossed, largest, ARGV[9])

@@ -14,6 +14,8 @@ pub struct Ledger {
     base: u64,
     /// The last threshold that was told.
     told: u32,
+    /// The most that a request which bounded nothing has cost.
+    largest: u64,
     /// Who has said something last is the last.
     tellers: Vec<Teller>,
 }
@@ -35,6 +37,13 @@ pub struct Need {
     pub is_guess: bool,
 }
 
+impl Need {
+    /// What is reserved for it where others that bounded nothing have cost so much.
+    pub fn at_least(&self, largest: u64) -> u64 {
+        if self.is_guess { self.amount.max(largest) } else { self.amount }
+    }
+}
+
 /// What a teller says and wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -46,6 +55,8 @@ pub struct Entry {
     pub spent: u64,
     /// What it has reserved, and not settled.
     pub reserved: u64,
+    /// The most that a request which bounded nothing has cost, as far as it knows.
+    pub largest: u64,
     /// What is to be reserved further, each for itself.
     pub needs: Vec<Need>,
     /// Percents of the amount that are told when they are spent, ascending.
@@ -55,7 +66,7 @@ pub struct Entry {
 /// What it is answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Balance {
-    /// Which of the needs are reserved.
+    /// Which of the needs are reserved, each with what it is [at least](Need::at_least).
     pub granted: Vec<bool>,
     /// Spent by all.
     pub spent: u64,
@@ -65,6 +76,8 @@ pub struct Balance {
     pub tellers: u32,
     /// The threshold that has just been passed; 0: none.
     pub crossed: u32,
+    /// The most that a request which bounded nothing has cost, as far as anybody knows.
+    pub largest: u64,
 }
 
 impl Ledger {
@@ -94,13 +107,16 @@ impl Ledger {
             self.tellers.push(teller);
         }
         spent = spent.saturating_add(self.base).saturating_add(own);
+        self.largest = self.largest.max(entry.largest);
+        let largest = self.largest;
         let granted = entry.needs.iter().map(|need| {
             let left = entry.amount.saturating_sub(spent).saturating_sub(reserved).saturating_sub(held);
+            let amount = need.at_least(largest);
             // Close to the end those that may cost more go one by one.
-            let waits = need.is_guess && left / EDGE < need.amount && held > 0;
-            let is_granted = need.amount <= left && !waits;
+            let waits = need.is_guess && left / EDGE < amount && held > 0;
+            let is_granted = amount <= left && !waits;
             if is_granted {
-                held = held.saturating_add(need.amount);
+                held = held.saturating_add(amount);
             }
             is_granted
         });
@@ -112,7 +128,8 @@ impl Ledger {
         };
         let crossed = entry.soft.iter().rev().find(is_passed).map_or(0, |percent| u32::from(*percent));
         self.told = self.told.max(crossed);
-        Balance { granted, spent, reserved: reserved.saturating_add(held), tellers, crossed }
+        let reserved = reserved.saturating_add(held);
+        Balance { granted, spent, reserved, tellers, crossed, largest }
     }
 
     /// Spent and reserved at a moment.
@@ -125,6 +142,7 @@ impl Ledger {
     /// Appends its bytes.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.base.to_le_bytes());
+        out.extend_from_slice(&self.largest.to_le_bytes());
         out.extend_from_slice(&self.told.to_le_bytes());
         out.extend_from_slice(&u32::try_from(self.tellers.len()).unwrap_or(u32::MAX).to_le_bytes());
         for Teller { id, spent, reserved, seen_ms } in &self.tellers {
@@ -136,8 +154,9 @@ impl Ledger {
 
     /// From such bytes, which are taken off the front. `None` if they are damaged.
     pub(super) fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let (base, told, count) = (take_u64(bytes)?, take_u32(bytes)?, take_u32(bytes)?);
-        let mut ledger = Self { base, told, tellers: Vec::new() };
+        let (base, largest) = (take_u64(bytes)?, take_u64(bytes)?);
+        let (told, count) = (take_u32(bytes)?, take_u32(bytes)?);
+        let mut ledger = Self { base, told, largest, tellers: Vec::new() };
         for _ in 0..count {
             let [id, spent, reserved, seen_ms] =
                 [take_u64(bytes)?, take_u64(bytes)?, take_u64(bytes)?, take_u64(bytes)?];
@@ -162,7 +181,7 @@ mod tests {
 
     pub(crate) fn entry(teller: u64, spent: u64, reserved: u64, needs: &[u64]) -> Entry {
         let needs = needs.iter().map(|amount| Need { amount: *amount, is_guess: false }).collect();
-        Entry { amount: 1_000, teller, spent, reserved, needs, soft: [50, 80].into() }
+        Entry { amount: 1_000, teller, spent, reserved, largest: 0, needs, soft: [50, 80].into() }
     }
 
     #[test]
@@ -217,6 +236,11 @@ mod tests {
         let mut ledger = Ledger::default();
         assert_eq!(ledger.enter(&guess(1, 0, 601), 0).granted, [true, false, false]);
         assert_eq!(ledger.enter(&guess(2, 0, 0), 0).granted, [true, false, false]);
+        // What one has cost is known to all.
+        let mut ledger = Ledger::default();
+        ledger.enter(&Entry { largest: 300, ..entry(1, 0, 0, &[]) }, 0);
+        let balance = ledger.enter(&guess(2, 0, 0), 0);
+        assert_eq!((balance.granted.as_slice(), balance.largest), (&[true, false, false][..], 300));
     }
 
     #[test]

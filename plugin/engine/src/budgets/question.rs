@@ -9,7 +9,7 @@ use crate::limits::lease::Script;
 
 /// Enters something into a ledger.
 pub const LEDGER: Script =
-    Script { text: include_str!("ledger.lua"), digest: "a130240aa6ca9478285c9814c82834694e383d0b" };
+    Script { text: include_str!("ledger.lua"), digest: "a6eb2aa54fae67faec319d3207b6a2ac74c25234" };
 /// Adds what was spent by the hour, and tells all of it.
 pub const HOURS: Script =
     Script { text: include_str!("hours.lua"), digest: "54a6e62b8fbdf0911ba19889794cab4cf40074bf" };
@@ -30,7 +30,7 @@ pub struct LedgerRequest {
 impl LedgerRequest {
     /// The arguments of the script: letters, digits and commas.
     pub fn arguments(&self) -> Vec<String> {
-        let Entry { amount, teller, spent, reserved, needs, soft } = &self.entry;
+        let Entry { amount, teller, spent, reserved, largest, needs, soft } = &self.entry;
         let needs =
             needs.iter().map(|need| format!("{}{}", if need.is_guess { "g" } else { "" }, need.amount));
         vec![
@@ -41,6 +41,7 @@ impl LedgerRequest {
             reserved.to_string(),
             listed(needs),
             listed(soft.iter().map(u8::to_string)),
+            largest.to_string(),
             format!("{:x}", self.question),
         ]
     }
@@ -61,6 +62,7 @@ impl LedgerRequest {
         let mut number = || words.next()?.parse::<u64>().ok();
         let (spent, reserved) = (number()?, number()?);
         let [tellers, crossed] = [u32::try_from(number()?).ok()?, u32::try_from(number()?).ok()?];
+        let largest = number()?;
         let question = u64::from_str_radix(words.next()?, 16).ok()?;
         let fits = words.next().is_none()
             && question == self.question
@@ -68,7 +70,7 @@ impl LedgerRequest {
             && spent >= self.entry.spent
             && tellers > 0
             && crossed <= 100;
-        fits.then_some(Balance { granted, spent, reserved, tellers, crossed })
+        fits.then_some(Balance { granted, spent, reserved, tellers, crossed, largest })
     }
 }
 
@@ -133,6 +135,7 @@ mod tests {
             teller: 0xa,
             spent: 5,
             reserved: 6,
+            largest: 4,
             needs: vec![need(7, false), need(8, true)],
             soft: [50, 80].into(),
         };
@@ -142,9 +145,12 @@ mod tests {
     #[test]
     fn scripts_are_asked_with_plain_words_about_one_key() {
         use sha1::{Digest, Sha1};
-        assert_eq!(request().arguments().join(" "), "1000 9 a 5 6 7,g8 50,80 def");
+        assert_eq!(request().arguments().join(" "), "1000 9 a 5 6 7,g8 50,80 4 def");
         let empty = Entry { needs: Vec::new(), soft: [].into(), ..request().entry };
-        assert_eq!(LedgerRequest { entry: empty, ..request() }.arguments().join(" "), "1000 9 a 5 6 - - def");
+        assert_eq!(
+            LedgerRequest { entry: empty, ..request() }.arguments().join(" "),
+            "1000 9 a 5 6 - - 4 def"
+        );
         let hours = HoursRequest { key: 1, spent: vec![(3, 4), (5, 6)], question: 0xdef };
         assert_eq!(hours.arguments().join(" "), "3=4,5=6 def");
         for script in [LEDGER, HOURS] {
@@ -157,19 +163,26 @@ mod tests {
     #[test]
     fn an_answer_to_another_question_or_about_other_needs_is_none() {
         let read = |text: &str| request().read(text.as_bytes());
-        let balance = Balance { granted: vec![true, false], spent: 5, reserved: 13, tellers: 2, crossed: 50 };
-        assert_eq!(read(".10 5 13 2 50 def"), Some(balance.clone()));
-        assert_eq!(read(".10 5 13 2 50 def\r\n"), Some(balance));
+        let balance = Balance {
+            granted: vec![true, false],
+            spent: 5,
+            reserved: 13,
+            tellers: 2,
+            crossed: 50,
+            largest: 9,
+        };
+        assert_eq!(read(".10 5 13 2 50 9 def"), Some(balance.clone()));
+        assert_eq!(read(".10 5 13 2 50 9 def\r\n"), Some(balance));
         for bad in [
-            ".1 5 13 2 50 def",
-            ".12 5 13 2 50 def",
-            "10 5 13 2 50 def",
-            ".10 4 13 2 50 def",
-            ".10 5 13 0 50 def",
-            ".10 5 13 2 101 def",
-            ".10 5 13 2 50 dee",
-            ".10 5 13 2 50",
-            ".10 5 13 2 50 def 1",
+            ".1 5 13 2 50 9 def",
+            ".12 5 13 2 50 9 def",
+            "10 5 13 2 50 9 def",
+            ".10 4 13 2 50 9 def",
+            ".10 5 13 0 50 9 def",
+            ".10 5 13 2 101 9 def",
+            ".10 5 13 2 50 9 dee",
+            ".10 5 13 2 50 9",
+            ".10 5 13 2 50 9 def 1",
             "",
             "\u{e4}",
         ] {

@@ -368,6 +368,7 @@ fn an_entry_and_a_ledger_agree_on_any_words_that_a_worker_says() {
         teller: u64::MAX,
         spent: u64::MAX,
         reserved: u64::MAX,
+        largest: u64::MAX,
         needs: vec![Need { amount: u64::MAX, is_guess: true }],
         soft: [100].into(),
     };

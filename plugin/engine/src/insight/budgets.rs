@@ -53,9 +53,9 @@ fn account(line: &Line, shown: impl Fn(u64) -> Value) -> Value {
         members! {
             "basis": ahead.basis.as_str(),
             "runs_out_ms": ahead.runs_out.map(|seconds| seconds.saturating_mul(1_000));
-            "expected" => shown(ahead.expected),
-            "p10" => shown(ahead.p10),
-            "p90" => shown(ahead.p90)
+            "expected" => shown(ahead.expected.max(line.spent)),
+            "p10" => shown(ahead.p10.max(line.spent)),
+            "p90" => shown(ahead.p90.max(line.spent))
         }
     });
     members! {
