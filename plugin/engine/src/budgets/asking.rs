@@ -1,7 +1,7 @@
 //! What a worker asks Redis about its accounts and tells it of them: one question at a time for each account, with what all who
 //! wait for it need.
 
-use selvage_llm::forecast::{Forecast, Hours, Window as Ahead, forecast};
+use selvage_llm::forecast::{Basis, Forecast, Hours, Window as Ahead, forecast};
 
 use super::account::Account;
 use super::ledger::{Balance, Need};
@@ -232,6 +232,9 @@ impl Budgets {
                     account.hours.clear();
                     let even = account.evenly(now_ms);
                     account.look_ahead(&even, now_ms / 1_000);
+                    if let Some(ahead) = &mut account.forecast {
+                        ahead.basis = Basis::Linear;
+                    }
                 }
             }
         }

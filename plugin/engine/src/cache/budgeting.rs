@@ -57,7 +57,6 @@ impl Cache {
     }
 
     /// What each budget of a rule has, with the key that a request has for it. Nothing is reserved.
-    #[cfg(feature = "operators")]
     pub(crate) fn peek_budgets(
         &mut self,
         request: &Request<'_>,
@@ -123,7 +122,9 @@ impl Cache {
         let name = self.policy.budgets.get(refused.budget).map_or("", |budget| &budget.name);
         match refused.why {
             Why::Spent => {
-                format!("The budget \"{name}\" is spent. It is there again after the time in Retry-After.")
+                format!(
+                    "The budget \"{name}\" does not cover this request until the time in Retry-After has passed."
+                )
             }
             Why::Reserved => format!(
                 "What is left of the budget \"{name}\" is reserved for other requests. Try again later."

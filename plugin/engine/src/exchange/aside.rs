@@ -364,6 +364,7 @@ impl Kept {
         if self.counted.is_none() || !matches!(directive, Directive::Forward(_)) {
             return (state, directive);
         }
+        #[cfg_attr(not(feature = "llm"), expect(unused_mut, reason = "budgets note what they have seen"))]
         let Some(mut counted) = self.counted.take() else { return (state, directive) };
         let patience = match counted.until {
             Some(until) => Patience::Until(until),

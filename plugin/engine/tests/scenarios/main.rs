@@ -43,6 +43,7 @@ mod limits;
 #[cfg(feature = "llm")]
 mod llm;
 #[cfg(all(feature = "limits", feature = "llm", feature = "pools"))]
+mod llm_budgets;
 mod llm_limits;
 #[cfg(feature = "llm")]
 mod llm_tokens;
