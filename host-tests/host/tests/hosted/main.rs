@@ -4,6 +4,7 @@
 
 mod batching;
 mod budget;
+mod budgets;
 mod coalescing;
 mod configuration;
 mod explaining;

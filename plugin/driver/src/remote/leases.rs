@@ -119,7 +119,10 @@ impl<H: Calls> Remote<H> {
                     DialectError::RedisError(text) => text.as_str(),
                     other => other.as_str(),
                 };
-                self.tell(Level::Warn, &format!("refuses what limits ask for ({why:?}); on_failure holds"));
+                self.tell(
+                    Level::Warn,
+                    &format!("refuses what limits and budgets ask for ({why:?}); on_failure holds"),
+                );
             }
             NoAnswer::NotAsked
         });
@@ -127,6 +130,8 @@ impl<H: Calls> Remote<H> {
             self.note_script(&asked, true);
         }
         end::<H>(&asked, answer, cache, now);
+        // Those who have come meanwhile are in the next question.
+        self.send_leases(breakers, cache, now);
     }
 
     /// Whether Redis is believed to know the script of a question.
