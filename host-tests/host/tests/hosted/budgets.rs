@@ -69,7 +69,7 @@ fn who_waits_shares_a_call_and_goes_or_is_refused_by_the_answer() {
     let call = only(asked(&gateway));
     assert!(call.path().starts_with("/EVALSHA/"), "{}", call.path());
     assert_eq!(words(&call)[3..6].join(" "), "0 200 g200,g200");
-    answer(call, "10", 700, 300, 0);
+    answer(call, "10", 900, 300, 0);
     gateway.run();
     assert_eq!(
         others.each_ref().map(|stream| (stream.is_paused(), stream.status())),
@@ -83,7 +83,7 @@ fn who_waits_shares_a_call_and_goes_or_is_refused_by_the_answer() {
     assert_eq!(first.status(), 200);
     let call = only(asked(&gateway));
     assert_eq!(words(&call)[3..6].join(" "), "100 200 -");
-    answer(call, "", 800, 200, 0);
+    answer(call, "", 1000, 200, 0);
     // And what is reserved is told again as long as it is.
     gateway.advance(11);
     gateway.tick();
