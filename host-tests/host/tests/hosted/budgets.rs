@@ -6,15 +6,17 @@ use crate::remote::{calls, only};
 
 const PATH: &str = "/v1/chat/completions";
 
+/// 60 tokens of input and 40 of output.
+const ANSWER: &str = r#"{"model":"m","choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":60,"completion_tokens":40}}"#;
+
 /// 1000 tokens. Nothing of the body is read: one of 300 bytes is 100 tokens, and an answer 100.
 fn gateway(budget: &str, workers: usize) -> Gateway {
     let config = format!(
         r#"{{"remote":{{"enabled":true}},"budgets":[{{"name":"all","tokens":1000,"scope":"fleet","reserve_output":100{budget}}}],
             "rules":[{{"name":"chat","budgets":["all"],"bypass":true,"llm":{{"api":"openai"}}}}]}}"#
     );
-    let answer = r#"{"model":"m","choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":60,"completion_tokens":40}}"#;
     let json =
-        move |_: &_| OriginResponse::status(200).header("content-type", "application/json").chunk(answer);
+        move |_: &_| OriginResponse::status(200).header("content-type", "application/json").chunk(ANSWER);
     let gateway = Gateway::with(&config)
         .workers(workers)
         .cluster("redis")
@@ -77,10 +79,11 @@ fn who_waits_shares_a_call_and_goes_or_is_refused_by_the_answer() {
     );
     assert_eq!(others[1].header("x-should-retry").as_deref(), Some("false"));
     assert!(others[1].text().contains("insufficient_quota"));
-    // What an answer has cost is told at once.
+    // What an answer has cost is told by the next tick.
     first.request_rest();
-    gateway.run();
-    assert_eq!(first.status(), 200);
+    first.respond_with_body(Headers::new().with(":status", "200").with("content-type", "application/json"));
+    first.last_body(ANSWER);
+    gateway.tick();
     let call = only(asked(&gateway));
     assert_eq!(words(&call)[3..6].join(" "), "100 200 -");
     answer(call, "", 1000, 200, 0);
