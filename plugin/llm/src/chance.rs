@@ -1,14 +1,16 @@
 //! Chance for tests: the same for the same seed.
 
 /// A sequence of splitmix64.
-pub(crate) struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The sequence of a seed.
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -17,30 +19,32 @@ impl Chance {
     }
 
     /// Less than `bound`, or 0.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.number() % bound.max(1) as u64) as usize
     }
 
-    pub(crate) fn one_in(&mut self, count: usize) -> bool {
+    /// True once in so many times.
+    pub fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 
-    pub(crate) fn of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+    /// One of several, of which there is at least one.
+    pub fn of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len())]
     }
 
     /// From 0 to just under 1.
-    pub(crate) fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    pub fn fraction(&mut self) -> f64 {
+        (self.number() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Normal, by the sum of twelve.
-    pub(crate) fn normal(&mut self) -> f64 {
+    pub fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.fraction()).sum::<f64>() - 6.0
     }
 
     /// The bytes in chunks, of which some are empty.
-    pub(crate) fn cuts<'a>(&mut self, mut bytes: &'a [u8]) -> Vec<&'a [u8]> {
+    pub fn cuts<'a>(&mut self, mut bytes: &'a [u8]) -> Vec<&'a [u8]> {
         let longest = *self.of(&[1, 2, 3, 7, 20, 100, 1_000, 100_000]);
         let mut chunks = Vec::new();
         while !bytes.is_empty() {
@@ -51,14 +55,15 @@ impl Chance {
         chunks
     }
 
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+    /// Puts them into any order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
         }
     }
 
     /// A string with all that strings can have.
-    pub(crate) fn text(&mut self, longest: usize) -> String {
+    pub fn text(&mut self, longest: usize) -> String {
         let length = self.below(longest + 1);
         (0..length)
             .map(|_| match self.below(12) {
@@ -72,12 +77,12 @@ impl Chance {
     }
 
     /// A value of JSON, nested `depth` times at most.
-    pub(crate) fn value(&mut self, depth: usize) -> serde_json::Value {
+    pub fn value(&mut self, depth: usize) -> serde_json::Value {
         use serde_json::Value;
         match self.below(if depth == 0 { 6 } else { 10 }) {
             0 => Value::Null,
             1 => Value::Bool(self.one_in(2)),
-            2 => Value::from(self.next() >> self.below(64)),
+            2 => Value::from(self.number() >> self.below(64)),
             3 => Value::from((self.fraction() - 0.5) * 10_f64.powi(self.below(60) as i32 - 30)),
             4 | 5 => {
                 let longest = *self.of(&[0, 3, 10, 60]);
@@ -89,7 +94,7 @@ impl Chance {
     }
 
     /// Writes a value in one of its many spellings: members in any order, any white space, any escapes, any form of a number.
-    pub(crate) fn spell(&mut self, value: &serde_json::Value, out: &mut Vec<u8>) {
+    pub fn spell(&mut self, value: &serde_json::Value, out: &mut Vec<u8>) {
         use serde_json::Value;
         self.space(out);
         match value {
@@ -168,7 +173,7 @@ impl Chance {
 }
 
 /// Some body in some spelling.
-pub(crate) fn json(chance: &mut Chance, depth: usize) -> Vec<u8> {
+pub fn json(chance: &mut Chance, depth: usize) -> Vec<u8> {
     let value = chance.value(depth);
     let mut out = Vec::new();
     chance.spell(&value, &mut out);

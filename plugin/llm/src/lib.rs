@@ -11,7 +11,19 @@ pub mod money;
 pub mod events;
 pub mod json;
 
-#[cfg(test)]
-mod chance;
-#[cfg(test)]
-mod script;
+#[cfg(any(test, feature = "scripts"))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "for tests, which stop loudly"
+)]
+pub mod chance;
+#[cfg(any(test, feature = "scripts"))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "for tests, which stop loudly"
+)]
+pub mod script;

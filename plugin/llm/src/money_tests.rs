@@ -71,7 +71,7 @@ fn costs_equal_those_of_a_reckoning_with_numbers_of_any_size() {
     let mut chance = Chance::new(51);
     let mut saturated = 0;
     for _ in 0..3_000 {
-        let mut any = |least: u32| chance.next() >> (least as usize + chance.below(64 - least as usize));
+        let mut any = |least: u32| chance.number() >> (least as usize + chance.below(64 - least as usize));
         let bits = if any(0) % 4 == 0 { 0 } else { 30 };
         let usage = Usage {
             input: any(bits),
@@ -145,7 +145,7 @@ fn decimals_are_read_exactly() {
 fn amounts_read_back_as_they_are_written() {
     let mut chance = Chance::new(52);
     for _ in 0..2_000 {
-        let money = Money(chance.next() >> chance.below(64));
+        let money = Money(chance.number() >> chance.below(64));
         assert_eq!(Money::parse(&money.to_string()), Ok(money));
     }
     assert_eq!(Money(2_500_000_000).to_string(), "2.5");

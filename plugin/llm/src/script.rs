@@ -1,4 +1,8 @@
-//! Seeded streams for tests, with what is true of them.
+//! Seeded answers of providers, with what is true of them: for the tests of this crate and of those who build on it.
+//!
+//! What is true was known before the answer was written: none of it is read from the bytes.
+
+mod whole;
 
 use std::ops::Range;
 
@@ -7,28 +11,68 @@ use serde_json::{Value, json};
 use crate::chance::Chance;
 use crate::formats::{Api, Lack, Usage};
 
-/// A stream of some provider.
-pub(crate) struct Script {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) usage: Option<Usage>,
-    pub(crate) lack: Option<Lack>,
-    pub(crate) content_events: u64,
-    pub(crate) delta_bytes: u64,
+pub use whole::whole;
+
+/// An answer of some provider: a stream, or a JSON.
+pub struct Script {
+    /// As it is sent.
+    pub bytes: Vec<u8>,
+    /// The model that it says has answered.
+    pub model: &'static str,
+    /// What it says was used, the last word of it.
+    pub usage: Option<Usage>,
+    /// Why it must not be stored.
+    pub lack: Option<Lack>,
+    /// Events with something that the model has written.
+    pub content_events: u64,
+    /// Bytes that it has written.
+    pub delta_bytes: u64,
     /// The events with usage and without choices.
-    pub(crate) extra: Vec<Range<usize>>,
+    pub extra: Vec<Range<usize>>,
+    /// What is true after each of its events, the first first; none if it is a JSON.
+    pub marks: Vec<Mark>,
+    /// Every beginning that is shorter lacks something.
+    pub whole_from: usize,
+    now: Mark,
     end: &'static str,
+    /// A bit for each choice, and for each that has ended.
+    choices: (u128, u128),
+}
+
+/// What is true of the beginning of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The length of that beginning.
+    pub end: usize,
+    /// Whether it names the model.
+    pub named: bool,
+    /// What was said so far to be used.
+    pub usage: Option<Usage>,
+    /// Whether that is the last word.
+    pub settled: bool,
+    /// Whether there is an error in it.
+    pub error: bool,
+    /// Events with something that the model has written.
+    pub content_events: u64,
+    /// Bytes that it has written.
+    pub delta_bytes: u64,
 }
 
 impl Script {
-    fn new(chance: &mut Chance) -> Self {
+    fn new(chance: &mut Chance, model: &'static str) -> Self {
         let mut script = Self {
             bytes: Vec::new(),
+            model,
             usage: None,
             lack: None,
             content_events: 0,
             delta_bytes: 0,
             extra: Vec::new(),
+            marks: Vec::new(),
+            whole_from: 0,
+            now: Mark::default(),
             end: *chance.of(&["\n", "\n", "\n", "\r\n", "\r"]),
+            choices: (0, 0),
         };
         if chance.one_in(20) {
             script.bytes.extend_from_slice(b"\xef\xbb\xbf");
@@ -77,7 +121,9 @@ impl Script {
         for line in text.split('\n') {
             self.line(&format!("data:{space}{line}"));
         }
+        let data_end = self.bytes.trim_ascii_end().len();
         self.line("");
+        self.mark(data_end);
         let range = begin..self.bytes.len();
         if chance.one_in(20) {
             self.line("");
@@ -90,6 +136,34 @@ impl Script {
         self.bytes.truncate(at);
     }
 
+    /// What is true of a beginning of it.
+    pub fn after(&self, length: usize) -> Mark {
+        self.marks.iter().rev().find(|mark| mark.end <= length).copied().unwrap_or_default()
+    }
+
+    /// What was written last is true from here on.
+    fn mark(&mut self, end: usize) {
+        let (seen, ended) = self.choices;
+        let settled = self.now.settled || self.usage.is_some() && seen != 0 && seen == ended;
+        let (content_events, delta_bytes) = (self.content_events, self.delta_bytes);
+        self.marks.push(Mark { end, usage: self.usage, settled, content_events, delta_bytes, ..self.now });
+    }
+
+    /// All is told of what was used.
+    fn tells(&mut self, usage: Usage) {
+        self.usage = Some(usage);
+        self.now.settled = true;
+    }
+
+    fn last_end(&self) -> usize {
+        self.marks.last().map_or(0, |mark| mark.end)
+    }
+
+    fn choice(&mut self, index: usize, ended: bool) {
+        self.choices.0 |= 1 << index;
+        self.choices.1 |= u128::from(ended) << index;
+    }
+
     fn content(&mut self, text: &str) {
         if !text.is_empty() {
             self.content_events += 1;
@@ -99,8 +173,8 @@ impl Script {
 }
 
 fn usage(chance: &mut Chance) -> Usage {
-    let input = chance.next() >> (44 + chance.below(20));
-    let output = chance.next() >> (44 + chance.below(20));
+    let input = chance.number() >> (44 + chance.below(20));
+    let output = chance.number() >> (44 + chance.below(20));
     let cached = chance.below(input as usize + 1) as u64;
     Usage {
         input,
@@ -112,7 +186,10 @@ fn usage(chance: &mut Chance) -> Usage {
 }
 
 /// A stream of any API that has streams.
-pub(crate) fn script(chance: &mut Chance, api: Api) -> Script {
+///
+/// # Panics
+/// Embeddings have none.
+pub fn script(chance: &mut Chance, api: Api) -> Script {
     match api {
         Api::Chat | Api::Completions => chat(chance, api),
         Api::Responses => responses(chance),
@@ -130,8 +207,9 @@ fn chat_usage(usage: &Usage) -> Value {
 }
 
 fn chat(chance: &mut Chance, api: Api) -> Script {
-    let mut script = Script::new(chance);
     let model = *chance.of(&["gpt-4o", "deepseek/deepseek-v4-flash"]);
+    let mut script = Script::new(chance, model);
+    script.now.named = true;
     let object = |choices: Value, usage: Option<Value>| {
         let mut object = json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": choices});
         if let Some(usage) = usage {
@@ -168,23 +246,29 @@ fn chat(chance: &mut Chance, api: Api) -> Script {
                 1 => Some(Value::Null),
                 3 => {
                     wrote.output = chance.below(truth.output as usize + 1) as u64;
+                    wrote.reasoning = truth.reasoning.min(wrote.output);
+                    script.usage = Some(wrote);
                     Some(chat_usage(&wrote))
                 }
                 _ => None,
             };
+            script.choice(index, false);
             script.event(chance, None, &object(json!([part]), told));
         }
         let last = json!([{"index": index, "delta": {}, "finish_reason": *chance.of(&["stop", "length", "tool_calls"])}]);
         let told = (way == 2 || way == 3).then(|| chat_usage(&truth));
+        script.usage = (way == 2 || way == 3).then_some(truth);
+        script.choice(index, true);
         script.event(chance, None, &object(last, told));
     }
-    script.usage = (way > 0).then_some(truth);
     if way == 1 {
+        script.usage = Some(truth);
         let range = script.event(chance, None, &object(json!([]), Some(chat_usage(&truth))));
         script.extra.push(range);
     }
     match chance.below(12) {
         0 => {
+            script.now.error = true;
             script.event(chance, None, &json!({"error": {"message": "gone", "code": 500}}));
             script.lack = Some(Lack::Error);
         }
@@ -201,6 +285,7 @@ fn chat(chance: &mut Chance, api: Api) -> Script {
             script.lack = Some(Lack::Unreadable);
         }
         3 => {
+            script.choice(7, false);
             script.event(chance, None, &object(json!([{"index": 7, "delta": {}}]), None));
             script.lack = Some(Lack::Unfinished);
         }
@@ -209,7 +294,9 @@ fn chat(chance: &mut Chance, api: Api) -> Script {
     if chance.one_in(8) {
         script.lack = script.lack.filter(|lack| *lack != Lack::Unfinished).or(Some(Lack::Cut));
     } else {
+        script.now.settled = script.usage.is_some();
         script.raw_event(chance, None, "[DONE]");
+        script.whole_from = script.last_end();
         if chance.one_in(5) {
             let end = script.bytes.len()
                 - script.bytes.iter().rev().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -220,7 +307,8 @@ fn chat(chance: &mut Chance, api: Api) -> Script {
 }
 
 fn responses(chance: &mut Chance) -> Script {
-    let mut script = Script::new(chance);
+    let mut script = Script::new(chance, "gpt-5");
+    script.now.named = true;
     let truth = usage(chance);
     let named = chance.one_in(2);
     let tell = |script: &mut Script, chance: &mut Chance, kind: &str, mut data: Value| {
@@ -247,26 +335,28 @@ fn responses(chance: &mut Chance) -> Script {
     match chance.below(8) {
         0 => script.lack = Some(Lack::Cut),
         1 => {
+            script.now.error = true;
             tell(&mut script, chance, "response.failed", response("failed", Value::Null));
             script.lack = Some(Lack::Error);
         }
         2 => {
             let mut data = response("incomplete", told);
             data["response"]["incomplete_details"] = json!({"reason": "max_output_tokens"});
+            script.tells(truth);
             tell(&mut script, chance, "response.incomplete", data);
-            script.usage = Some(truth);
             script.lack = Some(Lack::Unfinished);
         }
         3 => {
             let mut data = response("incomplete", told);
             data["response"]["incomplete_details"] = json!({"reason": "content_filter"});
+            script.tells(truth);
             tell(&mut script, chance, "response.incomplete", data);
-            script.usage = Some(truth);
             script.lack = Some(Lack::Refused);
         }
         _ => {
+            script.tells(truth);
             tell(&mut script, chance, "response.completed", response("completed", told));
-            script.usage = Some(truth);
+            script.whole_from = script.last_end();
             if chance.one_in(4) {
                 script.raw_event(chance, None, "[DONE]");
             }
@@ -276,7 +366,8 @@ fn responses(chance: &mut Chance) -> Script {
 }
 
 fn messages(chance: &mut Chance) -> Script {
-    let mut script = Script::new(chance);
+    let mut script = Script::new(chance, "claude-x");
+    script.now.named = true;
     let truth = Usage { reasoning: 0, ..usage(chance) };
     let tell = |script: &mut Script, chance: &mut Chance, kind: &str, mut data: Value| {
         data["type"] = json!(kind);
@@ -287,8 +378,8 @@ fn messages(chance: &mut Chance) -> Script {
         "cache_creation_input_tokens": truth.cache_write, "output_tokens": truth.output.min(1)});
     let start = json!({"message": {"id": "m", "type": "message", "role": "assistant", "model": "claude-x", "content": [],
         "stop_reason": null, "usage": told}});
-    tell(&mut script, chance, "message_start", start);
     script.usage = Some(Usage { output: truth.output.min(1), ..truth });
+    tell(&mut script, chance, "message_start", start);
     tell(&mut script, chance, "ping", json!({}));
     tell(
         &mut script,
@@ -310,6 +401,7 @@ fn messages(chance: &mut Chance) -> Script {
     let end = chance.below(8);
     if end == 0 {
         let error = json!({"error": {"type": "overloaded_error", "message": "Overloaded"}});
+        script.now.error = true;
         tell(&mut script, chance, "error", error);
         script.lack = Some(Lack::Error);
         return script;
@@ -321,18 +413,19 @@ fn messages(chance: &mut Chance) -> Script {
         told["cache_read_input_tokens"] = json!(truth.cached);
     }
     let reason = if end == 1 { "refusal" } else { *chance.of(&["end_turn", "max_tokens", "tool_use"]) };
+    script.tells(truth);
     tell(
         &mut script,
         chance,
         "message_delta",
         json!({"delta": {"stop_reason": reason, "stop_sequence": null}, "usage": told}),
     );
-    script.usage = Some(truth);
     script.lack = (end == 1).then_some(Lack::Refused);
     if end == 2 {
         script.lack = Some(Lack::Cut);
     } else {
         tell(&mut script, chance, "message_stop", json!({}));
+        script.whole_from = script.last_end();
     }
     script
 }

@@ -37,7 +37,7 @@ fn changed(chance: &mut Chance) -> Vec<u8> {
     for _ in 0..chance.below(6) {
         let (from, to) = (chance.below(bytes.len()), chance.below(bytes.len()));
         match chance.below(5) {
-            0 if !bytes.is_empty() => bytes[from] = chance.next() as u8,
+            0 if !bytes.is_empty() => bytes[from] = chance.number() as u8,
             1 if !bytes.is_empty() => bytes[from] = *chance.of(b"{}[]\",:\\\r\n 019e-u\xef"),
             2 => bytes.truncate(from),
             3 if from < to => {
@@ -125,7 +125,7 @@ fn nothing_from_outside_panics_and_what_passes_is_what_came() {
 fn forecasts_of_anything_are_in_order() {
     let mut chance = Chance::new(92);
     for _ in 0..5_000 {
-        let mut any = || chance.next() >> (chance.below(64) as u32);
+        let mut any = || chance.number() >> (chance.below(64) as u32);
         let now = any();
         let hours: Hours = (0..any() % 900).map(|back| ((now / 3600).saturating_sub(back), any())).collect();
         let window =

@@ -207,8 +207,14 @@ struct Story {
     ended: bool,
     completed: bool,
     stopped: bool,
+    /// It says why it has ended, whyever.
+    over: bool,
+    /// It is no stream.
+    one_json: bool,
     seen: u128,
     finished: u128,
+    /// Those that say why they have ended, whyever.
+    closed: u128,
     error: bool,
     refused: bool,
     unreadable: bool,
@@ -228,8 +234,11 @@ impl Story {
             ended: false,
             completed: false,
             stopped: false,
+            over: false,
+            one_json: false,
             seen: 0,
             finished: 0,
+            closed: 0,
             error: false,
             refused: false,
             unreadable: false,
@@ -247,14 +256,17 @@ impl Story {
         self.error |= said.error;
         self.refused |= said.refused;
         self.stopped |= said.stopped;
+        self.over |= said.over;
         self.seen |= said.seen;
         self.finished |= said.finished;
+        self.closed |= said.ended;
     }
 
     fn whole_json(&mut self, whole: bool) {
         self.hear();
         let said = &self.facts.said;
         self.ended = whole;
+        self.one_json = true;
         self.completed = match self.api {
             Api::Chat | Api::Completions => self.all_finished(),
             Api::Responses => said.status == b"completed",
@@ -316,12 +328,14 @@ impl Story {
             None
         };
         let usage = self.counts.usage(self.api);
-        let settled = usage.is_some()
-            && match self.api {
-                Api::Chat | Api::Completions => self.all_finished(),
-                Api::Messages => self.stopped,
-                Api::Responses | Api::Embeddings => true,
-            };
+        // What ends otherwise than it should has told all the same; what is cut in the middle of one JSON has not.
+        let told = match self.api {
+            _ if self.ended || self.one_json => self.ended,
+            Api::Chat | Api::Completions => self.seen != 0 && self.seen == self.closed,
+            Api::Messages => self.over,
+            Api::Responses | Api::Embeddings => true,
+        };
+        let settled = usage.is_some() && told;
         Outcome {
             usage,
             settled,

@@ -36,9 +36,13 @@ pub(super) struct Said {
     pub(super) refused: bool,
     /// There is a reason to have ended.
     pub(super) stopped: bool,
+    /// There is any, also one that nobody wants.
+    pub(super) over: bool,
     /// A bit for each choice, and for each that has a reason to have ended.
     pub(super) seen: u128,
     pub(super) finished: u128,
+    /// One for each that has any reason.
+    pub(super) ended: u128,
     /// `data` has an element.
     pub(super) data: bool,
     /// Bytes that the model has written.
@@ -72,6 +76,7 @@ pub(crate) enum Choices {
 struct Choice {
     index: u64,
     finished: bool,
+    ended: bool,
 }
 
 impl Facts {
@@ -159,6 +164,9 @@ impl Facts {
         if self.choice.finished {
             self.said.finished |= bit.unwrap_or(0);
         }
+        if self.choice.ended {
+            self.said.ended |= bit.unwrap_or(0);
+        }
     }
 
     fn text(&mut self) {
@@ -176,7 +184,9 @@ impl Facts {
                 // One that nobody knows may say that it was broken off.
                 let is_whole = WHOLE.iter().any(|known| known.as_bytes() == &*self.scalar);
                 said.stopped |= self.here == Place::Stop && is_whole;
+                said.over |= self.here == Place::Stop;
                 self.choice.finished |= self.here == Place::Finish && is_whole;
+                self.choice.ended |= self.here == Place::Finish;
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::chance::Chance;
-use crate::script::script;
+use crate::script::{script, whole};
 
 fn json(api: Api, body: &str) -> Outcome {
     let mut answer = Answer::new(api, Body::Json);
@@ -36,8 +36,46 @@ fn of_streams_cut_anywhere_the_usage_is_right_and_no_incomplete_one_is_complete(
         assert_eq!(outcome.progress.delta_bytes, script.delta_bytes, "{round} {api:?} {text}");
         complete += usize::from(outcome.lack.is_none());
         counted += usize::from(outcome.usage.is_some());
+        // What is broken off.
+        let length = chance.below(script.bytes.len());
+        let mark = script.after(length);
+        let mut answer = Answer::new(api, Body::Events);
+        for chunk in chance.cuts(&script.bytes[..length]) {
+            answer.push(chunk);
+        }
+        let outcome = answer.finish();
+        let text = String::from_utf8_lossy(&script.bytes[..length]);
+        let (events, bytes) = (outcome.progress.content_events, outcome.progress.delta_bytes);
+        assert_eq!((events, bytes), (mark.content_events, mark.delta_bytes), "{round} {api:?} {text}");
+        assert_eq!((outcome.usage, outcome.settled), (mark.usage, mark.settled), "{round} {api:?} {text}");
+        assert_eq!(outcome.model.is_some(), mark.named, "{round} {api:?} {text}");
+        assert!(outcome.lack.is_some() || length >= script.whole_from, "{round} {api:?} {text}");
     }
     assert!(complete > 5_000 && counted > 7_000, "{complete} {counted}");
+}
+
+#[test]
+fn of_any_json_the_usage_is_right_and_no_incomplete_one_is_complete() {
+    let mut chance = Chance::new(33);
+    for round in 0..10_000 {
+        let api = *chance.of(&[Api::Chat, Api::Completions, Api::Responses, Api::Embeddings, Api::Messages]);
+        let script = whole(&mut chance, api);
+        let mut answer = Answer::new(api, Body::Json);
+        for chunk in chance.cuts(&script.bytes) {
+            answer.push(chunk);
+        }
+        let outcome = answer.finish();
+        let text = String::from_utf8_lossy(&script.bytes);
+        assert_eq!(outcome.lack, script.lack, "{round} {api:?} {text}");
+        match script.lack {
+            Some(Lack::Cut | Lack::Unreadable) => assert!(!outcome.settled, "{round} {api:?} {text}"),
+            _ => {
+                let told = (script.usage, script.usage.is_some());
+                assert_eq!((outcome.usage, outcome.settled), told, "{round} {api:?} {text}");
+                assert_eq!(outcome.progress.delta_bytes, script.delta_bytes, "{round} {api:?} {text}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -146,7 +146,7 @@ mod tests {
     fn doubles_are_spelt_as_rfc_8785_says() {
         let mut chance = Chance::new(1);
         for _ in 0..20_000 {
-            let double = f64::from_bits(chance.next());
+            let double = f64::from_bits(chance.number());
             if !double.is_finite() {
                 continue;
             }
