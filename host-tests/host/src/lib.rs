@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
 mod abi;
+pub mod answers;
 mod callout;
 mod chain;
 mod clock;

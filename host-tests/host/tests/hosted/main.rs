@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A broken test must stop loudly.
 
+mod answers;
 mod batching;
 mod budget;
 mod budgets;
