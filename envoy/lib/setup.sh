@@ -187,8 +187,23 @@ ensure_check_jsonschema() {
   if [ -d "$folder/check_jsonschema-$CHECK_JSONSCHEMA_VERSION.dist-info" ]; then return 0; fi
   python3 -m pip --version >/dev/null 2>&1 || apt_install "for the tests of the examples" python3 python3-pip
   say "fetching check-jsonschema $CHECK_JSONSCHEMA_VERSION"
-  rm -rf "$folder"
+  # LiteLLM has a folder of its own in there.
+  if [ -d "$folder" ]; then find "$folder" -mindepth 1 -maxdepth 1 ! -name litellm -exec rm -rf {} +; fi
   quietly python3 -m pip install --quiet --no-cache-dir --disable-pip-version-check \
     --target "$folder" "check-jsonschema==$CHECK_JSONSCHEMA_VERSION" ||
     fail "pip could not install check-jsonschema $CHECK_JSONSCHEMA_VERSION: see above"
+}
+
+# Makes sure that LiteLLM is there, in a Python environment of its own, with the versions that host-tests/fixtures/litellm.txt names.
+# False where it cannot be: it needs a Python with packages for all of them.
+ensure_litellm() {
+  local folder="$root/.python/litellm" pins="$root/host-tests/fixtures/litellm.txt"
+  if cmp -s "$pins" "$folder/pins.txt"; then return 0; fi
+  { have python3 && python3 -c 'import venv, ensurepip'; } 2>/dev/null || (apt_install "to measure beside LiteLLM" python3 python3-venv) || return 1
+  say "fetching LiteLLM (760 MB when it is unpacked, once)"
+  rm -rf "$folder"
+  quietly python3 -m venv "$folder" || return 1
+  quietly "$folder/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --only-binary :all: \
+    --requirement "$pins" || return 1
+  cp "$pins" "$folder/pins.txt"
 }

@@ -11,4 +11,4 @@ pub use answer::Answer;
 #[cfg(test)]
 pub(crate) use answer::whole;
 pub use origin::{Origin, Plan};
-pub use swarm::{Finished, HOST, Swarm, get, get_with};
+pub use swarm::{Finished, HOST, Swarm, get, get_with, post_with};

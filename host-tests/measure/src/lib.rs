@@ -10,6 +10,7 @@
 //! | `start` | how long until the first answer, and do others wait for it? | `host-tests/start` |
 //! | `soak` | does anything grow that should not? | `host-tests/soak` |
 //! | `overload` | who is served when the origin is asked for too much, and what does that cost? | `host-tests/overload` |
+//! | `llm` | do answers of language models come again as they were, how fast, and at what cost? | `host-tests/llm` |
 //! | `limits` | is as much admitted as was meant, by one Envoy, by four, and without Redis? | `host-tests/limits` |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
@@ -17,4 +18,5 @@ pub mod crowd;
 pub mod forged;
 pub mod measured;
 pub mod open_loop;
+pub mod tables;
 pub mod targets;

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::process::resident_kib;
+use crate::process::{processor_time, resident_kib};
 
 pub use bootstrap::{envoy_program, typed};
 pub use client::{Ask, Connection, Response};
@@ -131,6 +131,11 @@ impl Gateway {
     /// The memory of the Envoy process that is resident, in KiB.
     pub fn resident_kib(&self) -> u64 {
         resident_kib(self.pid()).unwrap()
+    }
+
+    /// The processor time that the Envoy process has used.
+    pub fn processor_time(&self) -> Duration {
+        processor_time(self.pid()).unwrap()
     }
 
     /// Fails the test if a VM has trapped or was loaded anew, or Envoy has ended.

@@ -57,6 +57,13 @@ pub fn get_with(target: &str, fields: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nhost: {HOST}\r\n{fields}\r\n").into_bytes()
 }
 
+/// A POST of this content to a target, with more field lines, each with its end.
+pub fn post_with(target: &str, fields: &str, content: &str) -> Vec<u8> {
+    let length = content.len();
+    format!("POST {target} HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {length}\r\n{fields}\r\n{content}")
+        .into_bytes()
+}
+
 /// Whom they ask for: what somebody else has stored for them was asked for by the same name.
 pub const HOST: &str = "herd.example";
 

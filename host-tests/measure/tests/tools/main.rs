@@ -4,5 +4,6 @@
 
 mod forging;
 mod limits;
+mod llm;
 mod load;
 mod overload;

@@ -11,13 +11,13 @@ mod node;
 mod run;
 mod site;
 
-use std::{fs, process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use clap::Parser;
 use selvage_measure::measured::{load_average, machine};
+use selvage_measure::tables::{Wanted, chosen};
 use selvage_measure::targets::Targets;
-use selvage_rig::arguments::{ended, seconds};
-use selvage_rig::envoy::repository;
+use selvage_rig::arguments::ended;
 
 /// What the command line calls them.
 const NAMES: [&str; 3] = ["b1", "b2", "b3"];
@@ -28,15 +28,8 @@ struct Arguments {
     /// Only these.
     #[arg(value_parser = NAMES)]
     scenarios: Vec<String>,
-    /// How long each load lasts.
-    #[arg(long, default_value = "60", value_parser = seconds(1.0..=600.0))]
-    seconds: Duration,
-    /// Other arrivals.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Whether what came of it replaces the committed file.
-    #[arg(long)]
-    write: bool,
+    #[command(flatten)]
+    wanted: Wanted,
 }
 
 /// What is measured, and how it is told.
@@ -54,13 +47,12 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool, String> {
     let busy = load_average();
     let mut report = Report::default();
-    for name in NAMES {
-        if arguments.scenarios.is_empty() || arguments.scenarios.iter().any(|wanted| wanted == name) {
-            match name {
-                "b1" => fleet::measure(arguments.seconds, arguments.seed, &mut report)?,
-                "b2" => node::measure(arguments.seconds, arguments.seed, &mut report)?,
-                _ => faults::measure(arguments.seconds, arguments.seed, &mut report)?,
-            }
+    let Wanted { seconds, seed, .. } = arguments.wanted;
+    for name in chosen(&NAMES, &arguments.scenarios) {
+        match name {
+            "b1" => fleet::measure(seconds, seed, &mut report)?,
+            "b2" => node::measure(seconds, seed, &mut report)?,
+            _ => faults::measure(seconds, seed, &mut report)?,
         }
     }
     let text = format!(
@@ -72,9 +64,6 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         run::HEAD,
         report.runs,
     );
-    println!("{text}");
-    if arguments.write {
-        fs::write(repository().join("host-tests/fixtures/limits.md"), text).unwrap();
-    }
+    arguments.wanted.publish("limits.md", &text)?;
     Ok(report.targets.all_met())
 }

@@ -14,13 +14,13 @@ mod servers;
 mod subjects;
 mod traffic;
 
-use std::{fs, process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use clap::Parser;
 use report::Report;
 use selvage_measure::measured::{load_average, machine};
-use selvage_rig::arguments::{ended, seconds};
-use selvage_rig::envoy::repository;
+use selvage_measure::tables::{Wanted, chosen};
+use selvage_rig::arguments::ended;
 
 /// What the command line says.
 #[derive(Parser)]
@@ -28,15 +28,8 @@ struct Arguments {
     /// Only these.
     #[arg(value_parser = scenarios::NAMES)]
     scenarios: Vec<String>,
-    /// How long the load lasts that counts.
-    #[arg(long, default_value = "60", value_parser = seconds(1.0..=600.0))]
-    seconds: Duration,
-    /// Other arrivals and other times of the origin.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Whether what came of it replaces the committed file.
-    #[arg(long)]
-    write: bool,
+    #[command(flatten)]
+    wanted: Wanted,
 }
 
 fn main() -> ExitCode {
@@ -46,16 +39,11 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool, String> {
     let busy = load_average();
     let mut report = Report::default();
-    for name in scenarios::NAMES {
-        if arguments.scenarios.is_empty() || arguments.scenarios.iter().any(|wanted| wanted == name) {
-            scenarios::play(name, arguments.seconds, arguments.seed, &mut report)?;
-        }
+    for name in chosen(&scenarios::NAMES, &arguments.scenarios) {
+        scenarios::play(name, arguments.wanted.seconds, arguments.wanted.seed, &mut report)?;
     }
     let head = format!("{}. Load average before: {busy}", machine("./host-tests/overload"));
     let text = report.render(&head);
-    println!("{text}");
-    if arguments.write {
-        fs::write(repository().join("host-tests/fixtures/overload.md"), text).unwrap();
-    }
+    arguments.wanted.publish("overload.md", &text)?;
     Ok(report.all_met())
 }
