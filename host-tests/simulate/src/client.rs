@@ -4,6 +4,7 @@ use selvage_engine::fields::FieldBlock;
 use selvage_rig::chance::Dice;
 
 use crate::node::Class;
+use crate::tenants::Question;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Ask {
     pub priority: Option<&'static str>,
     /// Whose it is, by its key. 0: it has none.
     pub key: u64,
+    /// It is a question of a tenant.
+    pub question: Option<Question>,
 }
 
 impl Ask {
@@ -50,6 +53,7 @@ impl Ask {
             nested: false,
             priority: None,
             key: 0,
+            question: None,
         }
     }
 
@@ -57,7 +61,7 @@ impl Ask {
     pub const fn plain(page: usize) -> Self {
         let (method, language, theme, user) = ("GET", 0, 0, 0);
         let (authorization, no_cache, range, tag, nested) = (false, false, false, None, false);
-        let (priority, key) = (None, 0);
+        let (priority, key, question) = (None, 0, None);
         Self {
             method,
             page,
@@ -71,6 +75,7 @@ impl Ask {
             nested,
             priority,
             key,
+            question,
         }
     }
 
@@ -116,7 +121,7 @@ impl Ask {
             (":method", self.method.to_owned()),
             (":scheme", "https".to_owned()),
             (":authority", "example.com".to_owned()),
-            (":path", path(self.page)),
+            (":path", self.question.map_or_else(|| path(self.page), |question| question.path())),
         ];
         if self.language > 0 {
             fields.push(("x-lang", self.language.to_string()));
@@ -129,6 +134,7 @@ impl Ask {
         } else if self.user > 0 {
             fields.push(("cookie", format!("id={}", self.user)));
         }
+        fields.extend(self.question.iter().flat_map(Question::fields));
         fields.extend(self.priority.map(|priority| ("x-class", priority.to_owned())));
         if self.key > 0 {
             fields.push(("x-key", self.key.to_string()));

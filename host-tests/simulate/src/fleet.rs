@@ -25,7 +25,7 @@ use crate::events::Event;
 use crate::invariants::Violation;
 use crate::origin::Page;
 use crate::purges::{Purge, What};
-use crate::runs::Options;
+use crate::runs::{Kind, Options};
 use crate::setting::Setting;
 use crate::world::World;
 
@@ -178,7 +178,7 @@ impl Setting {
             "node":{"bytes":"4MiB","buckets":16,"object_bytes":"8KiB"},"remote":{"enabled":true},
             "defaults":{"compression":{"enabled":false},"refresh":{"cluster":"origin"}}}"#;
         let parsed = Config::parse(config.as_bytes()).unwrap_or_else(|faults| panic!("{config}: {faults:?}"));
-        let mut setting = Self::random(&mut Dice::new(SEED), Some(0));
+        let mut setting = Self::random(&mut Dice::new(SEED), Kind::Pages, Some(0));
         setting.policy = std::rc::Rc::new(parsed.into());
         let policy = setting.policy.clone();
         let rule = policy.rule_for(b"", b"", b"").1;

@@ -26,6 +26,7 @@ impl SharedData for Unchanged<'_> {
 impl World {
     /// Does what may store something for these pages.
     pub fn storing<R>(&mut self, node: usize, pages: &[usize], does: impl FnOnce(&mut Self) -> R) -> R {
+        let pages = if self.tenants.is_some() { &[] } else { pages };
         let before: Vec<_> = pages.iter().map(|page| self.index_begun(node, *page)).collect();
         let result = does(self);
         for (page, before) in pages.iter().zip(before) {

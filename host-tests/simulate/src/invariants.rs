@@ -46,6 +46,12 @@ impl World {
         self.check_told(id, was, &fields);
         match fields.get(b"x-stamp").and_then(Stamp::parse) {
             _ if self.streams[id].purge.is_some() => self.purged(id, status),
+            _ if self.streams[id].ask.question.is_some() => {
+                let question = self.streams[id].ask.question;
+                question
+                    .into_iter()
+                    .for_each(|question| self.check_tenant(id, question, (status, body), &line));
+            }
             Some(stamp) => {
                 self.check_purged(id, &stamp, &line, validated);
                 self.check_owner(id, &stamp, status, Some(body));

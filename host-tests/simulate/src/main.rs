@@ -9,7 +9,7 @@
 //!
 //! `cargo run --release -p selvage-simulate -- --seeds 10000` runs seeds 0 to 9,999; `--from N` begins
 //! elsewhere. It ends with 1 at the first seed that fails: the last line says which invariant did not hold (they are in
-//! `invariants`, `fetches`, `purges`, `pools` and `limits`), the lines above it what happened before.
+//! `invariants`, `fetches`, `purges`, `pools`, `limits` and `tenants`), the lines above it what happened before.
 //!
 //! To read a failing seed: `--seed N --events 1000` replays it with more of the past. Everything random comes from the
 //! seed, so it fails again and in the same way, until the code or the order of the dice changes. Streams are numbered in
@@ -46,6 +46,7 @@ mod setting;
 mod shared;
 mod slots;
 mod streams;
+mod tenants;
 mod traffic;
 mod turns;
 mod world;
@@ -56,7 +57,7 @@ use std::time::Instant;
 use clap::{Parser, value_parser};
 
 use invariants::Violation;
-use runs::{Options, run_all};
+use runs::{Kind, Options, run_all};
 
 #[derive(Parser)]
 struct Arguments {
@@ -75,8 +76,11 @@ struct Arguments {
     /// Requests of each run.
     #[arg(long)]
     requests: Option<usize>,
+    /// Tenants who ask language models, and nothing else.
+    #[arg(long)]
+    tenants: bool,
     /// Envoys of a fleet in which nothing fails: prints what it asks of Redis. Several sizes by commas.
-    #[arg(long, value_delimiter = ',', conflicts_with_all = ["count", "first", "seed", "events", "requests"],
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["count", "first", "seed", "events", "requests", "tenants"],
         value_parser = value_parser!(u32).range(1..=LARGEST_FLEET))]
     nodes: Vec<u32>,
     /// What came of it replaces host-tests/fixtures/fleet-size.md.
@@ -85,7 +89,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let Arguments { count, first, seed, events, requests, nodes, write } = Arguments::parse();
+    let Arguments { count, first, seed, events, requests, tenants, nodes, write } = Arguments::parse();
     if !nodes.is_empty() {
         return fleets(&nodes, write);
     }
@@ -93,15 +97,16 @@ fn main() -> ExitCode {
     // The simulation reports a panic itself.
     std::panic::set_hook(Box::new(|_| {}));
     let begun = Instant::now();
-    let all = match run_all(first, count, Options { requests, events }) {
-        Ok(all) => all,
-        Err(failure) => {
-            failure.events.iter().for_each(|event| println!("{event}"));
-            println!("\nseed {}: violated: {}", failure.seed, failure.invariant);
-            println!("{}", failure.found);
-            return ExitCode::FAILURE;
-        }
-    };
+    let all =
+        match run_all(first, count, Options { requests, events, only: tenants.then_some(Kind::Tenants) }) {
+            Ok(all) => all,
+            Err(failure) => {
+                failure.events.iter().for_each(|event| println!("{event}"));
+                println!("\nseed {}: violated: {}", failure.seed, failure.invariant);
+                println!("{}", failure.found);
+                return ExitCode::FAILURE;
+            }
+        };
     let seconds = begun.elapsed().as_secs_f64();
     println!(
         "{count} seeds, {} requests and {} events in {seconds:.1} s, 0 violations",
@@ -128,6 +133,10 @@ fn main() -> ExitCode {
         all.invalidated,
         all.purged,
         all.restarted
+    );
+    println!(
+        "{} questions of tenants, {} answered with what was stored or fetched for another",
+        all.asked, all.shared
     );
     ExitCode::SUCCESS
 }

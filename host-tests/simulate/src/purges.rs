@@ -26,16 +26,21 @@ pub enum What {
     Url(usize),
     /// All pages of a group, by their tag.
     Tag(usize),
+    /// All answers of a model, by its name.
+    Model(usize),
     /// The pages whose numbers begin with this digit.
     Prefix(usize),
     All,
 }
 
 impl What {
+    /// Of pages, and of questions.
+    pub const GROUPS: usize = 3;
+
     fn covers(self, page: usize) -> bool {
         match self {
             Self::Page(purged) | Self::Url(purged) => page == purged,
-            Self::Tag(group) => page % GROUPS == group,
+            Self::Tag(group) | Self::Model(group) => page % Self::GROUPS == group,
             Self::Prefix(digit) => page.to_string().starts_with(&digit.to_string()),
             Self::All => true,
         }
@@ -47,6 +52,7 @@ impl What {
             Self::Page(_) => return String::new(),
             Self::Url(page) => format!(r#""urls":["https://example.com/page/{page}"]"#),
             Self::Tag(group) => format!(r#""tags":["g{group}"]"#),
+            Self::Model(group) => format!(r#""tags":["model:g{group}"]"#),
             Self::Prefix(digit) => format!(r#""prefixes":["example.com/page/{digit}"]"#),
             Self::All => r#""all":true"#.to_owned(),
         };
@@ -76,7 +82,7 @@ impl Purge {
 
 /// The tags that the origin gives a page.
 pub fn tags(page: usize) -> String {
-    format!("page g{}", page % GROUPS)
+    format!("page g{}", page % What::GROUPS)
 }
 
 impl World {
@@ -84,9 +90,10 @@ impl World {
     pub fn purge(&mut self) {
         let page = self.dice.below(self.pages.len() as u64) as usize;
         let what = match self.dice.below(10) {
+            0..=8 if self.tenants.is_some() => What::Model(page % What::GROUPS),
             0..=3 => What::Page(page),
             4 | 5 => What::Url(page),
-            6 | 7 => What::Tag(page % GROUPS),
+            6 | 7 => What::Tag(page % What::GROUPS),
             8 => What::Prefix(page),
             _ => What::All,
         };
@@ -180,7 +187,6 @@ pub const TAGS: &str = "surrogate-key";
 pub const STRIPPED: &str = "clients do not see tags";
 const HARD: &str = "what was purged is gone";
 const SOFT: &str = "what was purged softly is stale";
-const GROUPS: usize = 3;
 /// Without trouble another node knows after two ticks, four calls to Redis and a few milliseconds.
 pub const SPREAD: u64 = 250;
 /// The longest interval after which a call is repeated, the breaker's longest pause, the time for which a worker that asks

@@ -13,6 +13,17 @@ pub struct Options {
     pub requests: Option<usize>,
     /// Events shown of a run that fails; `None`: 60.
     pub events: Option<usize>,
+    /// These alone; `None`: each seed is a run of each kind.
+    pub only: Option<Kind>,
+}
+
+/// Of what a world is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Pages, as of the web.
+    Pages,
+    /// Questions to language models (see `tenants`).
+    Tenants,
 }
 
 /// What has happened in one or more runs.
@@ -56,6 +67,10 @@ pub struct Summary {
     pub limited: u64,
     /// Requests that waited for what Redis says of a quota.
     pub leased: u64,
+    /// Requests that were questions of tenants.
+    pub asked: u64,
+    /// Those of them that the cache has answered.
+    pub shared: u64,
     /// Events.
     pub events: u64,
 }
@@ -82,6 +97,8 @@ impl Summary {
         self.overloaded += other.overloaded;
         self.limited += other.limited;
         self.leased += other.leased;
+        self.asked += other.asked;
+        self.shared += other.shared;
         self.events += other.events;
     }
 }
@@ -104,11 +121,18 @@ pub struct Failure {
 /// # Errors
 /// The first thing that did not hold.
 pub fn run(seed: u64, options: Options) -> Result<Summary, Box<Failure>> {
-    match once(seed, options, false) {
-        Ok(summary) => Ok(summary),
-        // Again, with the events written down.
-        Err(failure) => Err(once(seed, options, true).err().unwrap_or(failure)),
+    let mut all = Summary::default();
+    for kind in [Kind::Pages, Kind::Tenants] {
+        if options.only.is_some_and(|only| only != kind) {
+            continue;
+        }
+        match once(seed, kind, options, false) {
+            Ok(summary) => all.add(&summary),
+            // Again, with the events written down.
+            Err(failure) => return Err(once(seed, kind, options, true).err().unwrap_or(failure)),
+        }
     }
+    Ok(all)
 }
 
 /// Runs with seeds in a row, as many at once as there are processors.
@@ -150,8 +174,8 @@ pub fn run_all(first: u64, count: u64, options: Options) -> Result<Summary, Box<
     failures.into_iter().min_by_key(|failure| failure.seed.wrapping_sub(first)).map_or(Ok(all), Err)
 }
 
-fn once(seed: u64, options: Options, traced: bool) -> Result<Summary, Box<Failure>> {
-    let mut world = World::new(seed, options, traced);
+fn once(seed: u64, kind: Kind, options: Options, traced: bool) -> Result<Summary, Box<Failure>> {
+    let mut world = World::new(seed, kind, options, traced);
     let violation = match catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(Ok(summary)) => return Ok(summary),
         Ok(Err(violation)) => violation,
@@ -178,13 +202,13 @@ mod tests {
 
     #[test]
     fn a_seed_repeats_exactly() {
-        let events = |seed| {
+        let events = |(seed, kind)| {
             let mut world =
-                World::new(seed, Options { events: Some(usize::MAX), ..Options::default() }, true);
+                World::new(seed, kind, Options { events: Some(usize::MAX), ..Options::default() }, true);
             (world.run().ok(), world.take_trace())
         };
-        for seed in SEEDS..SEEDS + 2 {
-            assert!(events(seed) == events(seed), "{seed}");
+        for seed in [(SEEDS, Kind::Pages), (SEEDS + 1, Kind::Pages), (SEEDS, Kind::Tenants)] {
+            assert!(events(seed) == events(seed), "{seed:?}");
         }
     }
 

@@ -8,6 +8,8 @@ use selvage_engine::store::node::NodeLimits;
 use selvage_rig::chance::Dice;
 
 use crate::crowd::{Crowd, WOKEN_WITHIN};
+use crate::runs::Kind;
+use crate::tenants;
 
 /// The circumstances of one run. Times in milliseconds, chances of a thousand.
 pub struct Setting {
@@ -57,7 +59,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    pub fn random(dice: &mut Dice, requests: Option<usize>) -> Self {
+    pub fn random(dice: &mut Dice, kind: Kind, requests: Option<usize>) -> Self {
         let wait = dice.of(&[300, 1000, 1000, 3000]);
         let body_wait = dice.of(&[50, 250, 250, 1000]);
         let poll = dice.of(&[50, 100, 250]);
@@ -73,7 +75,11 @@ impl Setting {
         let breaker = dice.chance(300);
         let most_edits = dice.of(&[12, 12, 60]);
         // Dice of their own: a run without it is what it would be if there were none.
-        let crowd = Crowd::random(&mut Dice::new(dice.clone().number() ^ CROWD), remote);
+        let mut others = Dice::new(dice.clone().number() ^ CROWD);
+        let (crowd, rules) = match kind {
+            Kind::Pages => (Crowd::random(&mut others, remote), String::new()),
+            Kind::Tenants => (Crowd::default(), tenants::rules(&mut others)),
+        };
         let (bounds, bounded) = crowd.config();
         let config = format!(
             r#"{{{bounds}"admin":{{"open":true,"hosts":["example.com"]}},"worker":{{"bytes":"{worker_bytes}","object_bytes":"8KiB","filling_bytes":"64KiB",
@@ -84,7 +90,7 @@ impl Setting {
             "defaults":{{{bounded}"coalesce":{{"wait":"{wait}ms","body_wait":"{body_wait}ms","waiters":{waiters}}},"compression":{{"enabled":false}},
             "refresh":{{{refresh},"timeout":"{refresh_timeout}ms","early":{early}}},
             "origin_breaker":{{"enabled":{breaker},"least_calls":{least_calls}}},
-            "ttl":{{"jitter":{jitter}}},"stale":{{"disconnected":"{disconnected}ms"}}}}}}"#,
+            "ttl":{{"jitter":{jitter}}},"stale":{{"disconnected":"{disconnected}ms"}}}}{rules}}}"#,
             variants = dice.of(&[2, 4, 16]),
             early = dice.of(&[0, 1, 4]),
             least_calls = dice.of(&[5, 20]),
@@ -117,7 +123,7 @@ impl Setting {
             disconnects: dice.of(&[0, 50, 250]),
             restarts: if dice.chance(300) { dice.between(1, 3) as usize } else { 0 },
             purges: if dice.chance(500) && crowd.apart == 0 { dice.between(1, 12) as usize } else { 0 },
-            edits: dice.between(0, most_edits) as usize,
+            edits: if kind == Kind::Pages { dice.between(0, most_edits) as usize } else { 0 },
             moods: if dice.chance(600) { dice.between(1, 6) as usize } else { 0 },
             flushes: usize::from(dice.chance(200)),
             refused: dice.of(&[0, 5]),

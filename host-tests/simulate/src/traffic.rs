@@ -66,6 +66,7 @@ impl World {
         let (vm, is_purge) = (stream.vm, stream.purge.is_some());
         self.note(|_| format!("stream {id} at {vm:?}: {:?}", stream.ask));
         self.summary.requests += 1;
+        self.summary.asked += u64::from(stream.ask.question.is_some());
         self.streams.push(stream);
         if !is_purge && self.dice.chance(self.setting.disconnects) {
             let within = self.dice.of(&[3, self.setting.origin_delay, self.setting.wait]);
@@ -135,6 +136,13 @@ impl World {
             return;
         }
         let (node, sent) = (vm.node, *sent);
+        if let Some(question) = self.streams[id].ask.question {
+            let (answer, delay) = self.provider_does(question, sent);
+            self.note(|_| format!("the provider answers stream {id} with {} in {delay} ms", answer.status));
+            self.streams[id].fetch = Some(self.sent.len() - 1);
+            self.streams[id].answer = Some(answer);
+            return self.after(delay, Event::Head { stream: id });
+        }
         let asked = Asked::read(head.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())));
         let (version, answer, delay) = self.origin_does(&asked, node, sent, Some(id));
         self.note(|_| format!("the origin answers stream {id} with {} in {delay} ms", answer.status));

@@ -116,6 +116,10 @@ impl World {
         }
         let Some(awaited) = awaited else { return };
         self.summary.parked += 1;
+        // What selects among answers is in the key alone.
+        if self.tenants.is_some() {
+            return;
+        }
         let head = &self.streams[id].head;
         let head = block(head.iter().map(|(name, value)| (&**name, &**value)));
         let known = self.index_known.get(&(vm, page)).copied();

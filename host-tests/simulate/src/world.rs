@@ -15,10 +15,11 @@ use crate::origin::Page;
 use crate::pools::Watch;
 use crate::purges::Purge;
 use crate::redis::{Command, Mood, Redis};
-use crate::runs::{Options, Summary};
+use crate::runs::{Kind, Options, Summary};
 use crate::setting::Setting;
 use crate::shared::Shared;
 use crate::streams::{Phase, ROOT, Stream, context_of};
+use crate::tenants::Tenants;
 
 pub struct World {
     pub setting: Setting,
@@ -66,6 +67,8 @@ pub struct World {
     pub watch: Watch,
     pub quotas: Quotas,
     pub summary: Summary,
+    /// What is known of tenants, if this is a world of theirs.
+    pub tenants: Option<Tenants>,
     /// What is measured, if this is a fleet that is.
     pub fleet: Option<Box<Fleet>>,
     pub violation: Option<Violation>,
@@ -74,10 +77,12 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, options: Options, traced: bool) -> Self {
-        let mut dice = Dice::new(seed);
-        let setting = Setting::random(&mut dice, options.requests);
+    pub fn new(seed: u64, kind: Kind, options: Options, traced: bool) -> Self {
+        let mut dice = Dice::new(if kind == Kind::Tenants { seed ^ TENANTS } else { seed });
+        let setting = Setting::random(&mut dice, kind, options.requests);
+        let tenants = (kind == Kind::Tenants).then(|| Tenants::random(&mut dice));
         let mut world = Self::with(setting, Page::random, dice, None, options, traced);
+        world.tenants = tenants;
         world.plan();
         world
     }
@@ -126,6 +131,7 @@ impl World {
             watch: Watch::default(),
             quotas,
             summary: Summary::default(),
+            tenants: None,
             fleet,
             violation: None,
             trace: traced.then(VecDeque::new),
@@ -256,6 +262,7 @@ impl World {
 
     fn happens(&mut self, event: Event) {
         match event {
+            Event::Request { page } if self.tenants.is_some() => self.tenant_asks(page),
             Event::Request { page } => self.request(page),
             Event::Asks { node } => self.somebody_asks(node),
             Event::Purges => self.somebody_purges(),
@@ -333,5 +340,7 @@ impl World {
 
 /// The first moment, in milliseconds since 1970.
 const START: u64 = 1_800_000_000_000;
+/// Any number will do.
+const TENANTS: u64 = 0x7465_6e61_6e74;
 /// Events shown of a run that failed.
 const TRACED: usize = 60;
