@@ -6,6 +6,7 @@ mod links;
 use std::{fs, net::TcpStream, path::PathBuf, process::Command};
 
 use selvage_rig::envoy::{Gateway, Refused, Response, Running, own_filter, repository, typed};
+use selvage_rig::provider::Provider;
 use selvage_rig::redis::free_port;
 use selvage_rig::scripted::{Answer, Origin};
 use serde_json::Value;
@@ -120,6 +121,7 @@ fn the_bootstraps_have_what_the_page_tells_to_have() {
     let files = [
         ("../bootstrap/redis-tls.yaml", &["origin"][..], true),
         ("routes.yaml", &["pages", "assets"], false),
+        ("llm.yaml", &["openai", "anthropic"], false),
         ("compose/envoy.yaml", &["origin"], true),
     ];
     for (name, origins, has_redis) in files {
@@ -184,7 +186,7 @@ fn what_a_header_tells_to_type_starts_envoy() {
         // The configuration is the file's own: nothing is put in its place.
         let configuration = text.lines().find_map(|line| line.strip_suffix(" # SELVAGE_CONFIG"));
         let configuration = configuration.and_then(|line| line.split_once(": ")).map(|(_, value)| value);
-        let mut values = vec![("ASSETS_PORT", port.as_str())];
+        let mut values = vec![("ASSETS_PORT", port.as_str()), ("ANTHROPIC_PORT", port.as_str())];
         values.extend(configuration.map(|value| ("CONFIG", value)));
         let gateway = Gateway::by_default().origin(origin.url()).try_start_by_header(&file, &values);
         let gateway = gateway.unwrap_or_else(|refused| panic!("{file}:\n{}", refused.output));
@@ -197,7 +199,10 @@ fn what_a_header_tells_to_type_starts_envoy() {
         started.push(file);
     }
     started.sort();
-    assert_eq!(started, ["envoy/bootstrap/local.yaml", "envoy/examples/routes.yaml"]);
+    assert_eq!(
+        started,
+        ["envoy/bootstrap/local.yaml", "envoy/examples/llm.yaml", "envoy/examples/routes.yaml"]
+    );
 }
 
 #[test]
@@ -220,11 +225,19 @@ fn manager(bootstrap: &Value) -> &Value {
     &bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
 }
 
+fn manager_mut(bootstrap: &mut Value) -> &mut Value {
+    &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+}
+
 #[test]
 fn every_bootstrap_sets_the_clients_their_limits() {
     let local = &documents("../bootstrap/local.yaml")[0];
-    for name in ["../bootstrap/redis-tls.yaml", "routes.yaml", "compose/envoy.yaml"] {
-        let other = &documents(name)[0];
+    for name in ["../bootstrap/redis-tls.yaml", "routes.yaml", "llm.yaml", "compose/envoy.yaml"] {
+        let mut other = documents(name).swap_remove(0);
+        // Who waits for a model sees that the connection lives.
+        let of_streams = manager_mut(&mut other)["http2_protocol_options"].as_object_mut().unwrap();
+        assert_eq!(of_streams.remove("connection_keepalive").is_some(), name == "llm.yaml");
+        let other = &other;
         for member in [
             "use_remote_address",
             "scheme_header_transformation",
@@ -271,6 +284,40 @@ fn a_site_of_several_routes_is_cached_by_its_rules() {
 
     let purge = gateway.ask("PURGE", "/assets/app.css?v=1").header("host", "shop.example");
     assert_eq!(purge.header("authorization", format!("Bearer {TOKEN}")).send().status, 200);
+    gateway.assert_sound();
+}
+
+#[test]
+fn a_gateway_for_two_providers_caches_counts_and_limits() {
+    let (openai, anthropic) = (Provider::start(), Provider::start());
+    let port = anthropic.url().rsplit(':').next().unwrap().to_owned();
+    let gateway = start("llm.yaml", openai.origin(), &[("ANTHROPIC_PORT", &port)]);
+    let ask = |path: &str, key: &str, body: &str| {
+        let ask = gateway.ask("POST", path).header("content-type", "application/json");
+        ask.header("authorization", format!("Bearer {key}")).body(body).send()
+    };
+    let question = r#"{"model":"gpt-4o","temperature":0,"stream":true,"max_tokens":100,"messages":[]}"#;
+    for path in ["/v1/chat/completions", "/v1/messages"] {
+        let first = ask(path, "a", question);
+        assert!((3_590..=3_600).contains(&ttl(&first)), "{}", first.cache_status());
+        let again = becomes(|| ask(path, "a", question), Response::is_hit);
+        assert_eq!(again.body, first.body);
+        assert!(!ask(path, "b", question).is_hit());
+    }
+    assert_eq!((openai.answers(), anthropic.answers()), (2, 2));
+    becomes(|| gateway.stat("llm_tokens.claude-.output"), |tokens| *tokens == 4);
+    assert!(gateway.stat("llm_requests.gpt-4o.estimated") > 0, "it has not told its usage");
+    // Of what cannot be read all counts that was taken: who has used what he may use at once is refused by both.
+    openai.origin().on("/v1/completions", |_| Answer::ok("what is this?"));
+    let long = question.replace("100", "50000").replace(":0,", ":1,");
+    assert_eq!(ask("/v1/completions", "c", &long).status, 200);
+    let refused = ask("/v1/messages", "c", &long);
+    assert_eq!(refused.status, 429);
+    assert!(refused.text().contains("rate_limit_error"), "{}", refused.text());
+    assert_eq!(ask("/v1/messages", "d", &long).status, 200);
+    // All else is a site like any other.
+    openai.origin().on("/docs", |_| Answer::fresh("a page"));
+    becomes(|| gateway.get("/docs").send(), Response::is_hit);
     gateway.assert_sound();
 }
 

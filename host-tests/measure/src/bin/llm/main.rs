@@ -9,8 +9,10 @@ mod answers;
 mod forwarded;
 mod hits;
 mod litellm;
+mod seeded;
 mod site;
 mod stream;
+mod tenants;
 
 use std::process::ExitCode;
 
@@ -22,7 +24,7 @@ use selvage_measure::targets::Targets;
 use selvage_rig::arguments::ended;
 
 /// What the command line calls them. Each has a file of its own.
-const NAMES: [&str; 3] = ["c1", "hits", "forwarded"];
+const NAMES: [&str; 4] = ["c1", "tenants", "hits", "forwarded"];
 
 /// What the command line says.
 #[derive(Parser)]
@@ -53,6 +55,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     for name in chosen(&NAMES, &arguments.scenarios) {
         match name {
             "c1" => answers::measure(seed, &mut report)?,
+            "tenants" => tenants::measure(seed, &mut report)?,
             "hits" => hits::measure(seconds, &mut report)?,
             _ => forwarded::measure(seconds, &mut report)?,
         }

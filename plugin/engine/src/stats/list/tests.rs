@@ -65,6 +65,7 @@ fn the_bootstraps_make_labels_of_the_words() {
     for name in [
         "bootstrap/local.yaml",
         "bootstrap/redis-tls.yaml",
+        "examples/llm.yaml",
         "examples/routes.yaml",
         "examples/compose/envoy.yaml",
         "examples/envoy-gateway.yaml",
