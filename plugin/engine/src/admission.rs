@@ -118,10 +118,23 @@ pub(crate) fn asked(request: &Request<'_>, rule: &Rule) -> Asked {
         // Who asks for an answer of a language model is in its key, as far as the operator wants it.
         authorization: !rule.stores_answers()
             && (request.authorization && !credentials_keyed || request.credentials),
-        no_store: request.directives.no_store && rule.request_directives == Obey::Honour,
+        no_store: request.directives.no_store && rule.request_directives == Obey::Honour
+            || asks_for_the_rest(request, rule),
         special: request.range.is_some() || request.expect,
         switches: request.switches,
     }
+}
+
+/// Whether a request is for the rest of a stream of which its client has the beginning.
+#[cfg(feature = "llm")]
+fn asks_for_the_rest(request: &Request<'_>, rule: &Rule) -> bool {
+    crate::llm::last_event_id(request, rule).is_some()
+}
+
+/// No stream is known.
+#[cfg(not(feature = "llm"))]
+const fn asks_for_the_rest(_request: &Request<'_>, _rule: &Rule) -> bool {
+    false
 }
 
 /// What a request asks of caches, as far as its rule obeys it.

@@ -28,6 +28,8 @@ pub(crate) struct Question {
     pub(crate) form: Body,
     /// Others may wait for its answer.
     pub(crate) is_shared: bool,
+    /// The `id` of the last event that its client has of a stream that was broken off.
+    pub(crate) last_event: Option<Box<[u8]>>,
 }
 
 /// What a request's body says of what it may cost.
@@ -61,6 +63,20 @@ pub(crate) fn stays_out(request: &Request<'_>, rule: &Rule) -> Option<Detail> {
     // One that is known to be too long is not held at all: the host would refuse it before its bound is passed here.
     let too_long = content_length(request.fields).is_some_and(|length| length > longest(rule));
     too_long.then_some(Detail::RequestBodyTooLarge)
+}
+
+/// The `id` of the last event that the client has of a stream, if its rule stores answers (WHATWG HTML §9.2.4). What the provider
+/// sends to it is the rest of that stream, and no answer for others.
+pub(crate) fn last_event_id<'r>(request: &Request<'r>, rule: &Rule) -> Option<&'r [u8]> {
+    if !rule.stores_answers() {
+        return None;
+    }
+    request.fields.get(b"last-event-id").filter(|id| !id.is_empty())
+}
+
+/// Where the rest of a stored stream begins, behind the event with this `id`. `None` if it has none: it is another stream.
+pub(crate) fn rest_of(stream: &[u8], last_event_id: &[u8]) -> Option<usize> {
+    selvage_llm::events::replay_from(stream, last_event_id)
 }
 
 fn longest(rule: &Rule) -> usize {
@@ -105,7 +121,8 @@ impl Reading {
         let summary = read.summary;
         facts.most_output = summary.max_output.map(|most| most.saturating_mul(summary.answers.max(1)));
         facts.model.clone_from(&summary.model);
-        let asked = Self::ask(self.api, &summary, rule).map(|(cache, question)| {
+        let asked = Self::ask(self.api, &summary, rule).map(|(cache, mut question)| {
+            question.last_event = last_event_id(request, rule).map(Into::into);
             let part = BodyPart::Question(keyed((read.digest, question.form), request, rule, cache));
             (question, part)
         });
@@ -127,7 +144,7 @@ impl Reading {
             LlmCoalesce::None => false,
         };
         let form = if summary.stream { Body::Events } else { Body::Json };
-        Ok((cache, Question { api, form, is_shared }))
+        Ok((cache, Question { api, form, is_shared, last_event: None }))
     }
 }
 

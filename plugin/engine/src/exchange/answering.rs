@@ -9,7 +9,7 @@ use crate::cache::{Cache, FillEnd, Moment, Used};
 use crate::fields::{Fields, status_of};
 #[cfg(feature = "limits")]
 use crate::limits::Reserve;
-use crate::llm::{Facts, Question};
+use crate::llm::{self, Facts, Question};
 use crate::reply::Reply;
 use crate::storability::answers::form_of;
 use crate::tags;
@@ -155,13 +155,19 @@ impl Answering {
         };
     }
 
-    /// It is answered from a store.
-    pub(super) fn answered(&mut self, reply: &Reply, cache: &mut Cache) {
+    /// It is answered from a store: with the rest of the stream, if its client has the beginning.
+    pub(super) fn answered(&mut self, reply: &mut Reply, cache: &mut Cache) {
         let is_answer = self.counts && reply.status == 200 && self.question.is_some();
         self.reading = Reading::Nothing;
         let form = Fields::parse(&reply.fields).filter(|_| is_answer).and_then(form_of);
         if let Some(form) = form {
             cache.count_saved((self.api, form), (self.model.as_deref(), self.bytes), reply.content());
+        }
+        let last = self.question.as_ref().and_then(|question| question.last_event.as_deref());
+        if let Some(rest) =
+            last.filter(|_| reply.status == 200).and_then(|id| llm::rest_of(reply.content(), id))
+        {
+            reply.range.start = reply.range.start.saturating_add(rest);
         }
     }
 

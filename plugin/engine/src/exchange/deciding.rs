@@ -11,6 +11,8 @@ use crate::cache::{AnsweredBy, Cache, Failure, Found, Moment, Revalidation, Tier
 use crate::cache_control::ResponseDirectives;
 use crate::cache_status::{Detail, Forward, Outcome, Ttl};
 use crate::freshness::Freshness;
+#[cfg(feature = "llm")]
+use crate::llm;
 use crate::policy::Rule;
 use crate::store::response::{StoredResponse, Terms};
 use crate::time::Timestamp;
@@ -53,6 +55,15 @@ pub(super) fn decide(
             return Decision::Forward { forward: Forward::UriMiss, detail, stale: None };
         }
     };
+    // Of a stream of which a client has the beginning nobody can send the rest but who knows where that ended.
+    #[cfg(feature = "llm")]
+    if llm::last_event_id(request, rule).is_some_and(|id| llm::rest_of(stored.body.as_slice(), id).is_none())
+    {
+        if asks.only_if_cached {
+            return Decision::GatewayTimeout;
+        }
+        return Decision::Forward { forward: Forward::Request, detail: None, stale: None };
+    }
     let use_it = |ttl, detail, renew| {
         let outcome = Outcome { hit: true, ttl: Some(ttl), detail, ..Outcome::default() };
         Decision::Use { stored: Rc::clone(&stored), tier, outcome, renew }

@@ -246,7 +246,7 @@ fn of_vector(vector: Vector) -> Texts {
 fn of_refusal(refusal: Refusal) -> Texts {
     match refusal {
         Refusal::RequestNoStore => (
-            "the request says no-store",
+            "the request says no-store, or asks for the rest of an answer (Last-Event-ID)",
             "RFC 9111 §5.2.1.5",
             "the request without it, or request_directives: \"ignore\"",
         ),

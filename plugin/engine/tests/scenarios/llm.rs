@@ -232,6 +232,44 @@ fn a_client_that_leaves_and_an_origin_that_breaks_off_leave_nothing() {
     ask(&mut gateway, "Bearer a", ASKS_STREAM).at(2).miss(events().body(STREAM)).stored();
 }
 
+/// <https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header>
+#[test]
+fn a_stream_that_was_broken_off_goes_on_behind_the_last_event() {
+    let parts = ["id: 1\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hello\"}}]}\n\n"; 3];
+    let parts: Vec<String> =
+        parts.iter().enumerate().map(|(nth, part)| part.replace("id: 1", &format!("id: {nth}"))).collect();
+    let end =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let stream = parts.concat() + end;
+    for counts in ["", r#","usage":"count""#] {
+        let config = rule("").replace("}}}]", &format!("}}{counts}}}}}]"));
+        let mut gateway = Gateway::of_workers(2, &config);
+        let after = |gateway: &mut Gateway, worker: usize, id: &str| {
+            let call = ask(gateway, "Bearer a", ASKS_STREAM).worker(worker).header("last-event-id", id);
+            call.at(1).send()
+        };
+        // What the provider sends to one who has the beginning is no answer for others, and nobody waits for it.
+        let rest = parts[2].clone() + end;
+        let flight = after(&mut gateway, 0, "1").left();
+        assert!(!flight.removes("last-event-id"));
+        let other = ask(&mut gateway, "Bearer a", ASKS_STREAM).at(1).leaves();
+        gateway.answers(flight, 1, events().body(&rest)).content(&rest).not_stored("request-no-store");
+        gateway.answers(other, 1, events().body(&stream)).content(&stream).stored();
+        for worker in [0, 1, 0] {
+            let whole = ask(&mut gateway, "Bearer a", ASKS_STREAM).worker(worker).at(1).hit();
+            whole.content(&stream);
+            after(&mut gateway, worker, "1").answered().says("hit").content(&rest);
+            after(&mut gateway, worker, "2").answered().says("hit").content(end);
+            after(&mut gateway, worker, "").answered().says("hit").content(&stream);
+            // That was another stream: the provider may have it.
+            let flight = after(&mut gateway, worker, "7").left();
+            let own = gateway.answers(flight, 1, events().body(end)).content(end);
+            own.says("fwd=request").not_stored("request-no-store");
+        }
+        gateway.assert_no_room_is_taken();
+    }
+}
+
 #[test]
 fn tenants_share_nothing_unless_they_are_told_to() {
     let who: [(&str, &str); 7] = [
