@@ -192,7 +192,11 @@ impl Vm {
         let (answered, replied) = (stream.borrow().response.headers.is_some(), stream.borrow().replied);
         match (answered, replied) {
             (_, true) => {}
-            (true, false) => self.finish(id, Ending::Reset),
+            (true, false) => {
+                let details = "upstream_reset_after_response_started{connection_termination}";
+                stream.borrow_mut().code_details = details.to_owned();
+                self.finish(id, Ending::Reset);
+            }
             (false, false) => self.reply(id, LocalReply::upstream_reset()),
         }
     }
@@ -207,6 +211,9 @@ impl Vm {
         let Some(stream) = self.stream(id) else { return };
         if stream.borrow().ending.is_some() {
             return;
+        }
+        if ending == Ending::Disconnected {
+            stream.borrow_mut().code_details = "downstream_remote_disconnect".to_owned();
         }
         stream.borrow_mut().end(ending);
         self.call("proxy_on_log", id, &[id], None);

@@ -1,4 +1,5 @@
-//! Tenants who ask language models: none of them ever gets what another was answered, unless a rule says that they share.
+//! Tenants who ask language models: none of them ever gets what another was answered, unless a rule says that they share
+//! (<https://github.com/theopenco/llmgateway/pull/3758>).
 //!
 //! These runs are worlds of their own, in which all that is asked for is a question: by `Authorization`, `x-api-key` and
 //! cookies of several tenants, under rules that share by nothing, by a field, and among all; as OpenAI's and Anthropic's

@@ -61,6 +61,9 @@ pub fn export<H: Calls>(root: &mut Root<H>, held: Option<InVm>, breakers: &Break
     metrics.gauge(("live", "waiters"), load.waiters.saturating_add(root.waiters.polling()));
     metrics.gauge(("live", "filling-bytes"), load.filling_bytes);
     metrics.gauge(("live", "waiting-bytes"), load.waiting_bytes);
+    if let Some(streams) = load.llm_streams {
+        metrics.gauge(("live", "llm-streams"), streams);
+    }
     let (keys, bytes) = root.cache.limit_usage();
     metrics.gauge(("limit_keys", "known"), keys);
     metrics.gauge(("limit_keys", "bytes"), bytes);

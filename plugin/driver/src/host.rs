@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use selvage_engine::host::{CasMismatch, Host, SharedData};
+use selvage_engine::host::{BrokenBy, CasMismatch, Host, SharedData};
 use selvage_engine::stats::Word;
 use selvage_engine::time::Timestamp;
 
@@ -222,6 +222,18 @@ impl<H: Calls> Host for Envoy<H> {
 
     fn micros(&mut self) -> u64 {
         H::micros()
+    }
+
+    /// The details of a response that has begun are `via_upstream` until something breaks it off.
+    fn broken_by(&mut self) -> BrokenBy {
+        let details = H::property("response\0code_details").unwrap_or_default();
+        if details.windows(7).any(|word| word == b"timeout") {
+            BrokenBy::Timeout
+        } else if details.starts_with(b"upstream") {
+            BrokenBy::Origin
+        } else {
+            BrokenBy::Client
+        }
     }
 
     fn peer(&mut self) -> Option<Vec<u8>> {

@@ -181,6 +181,9 @@ pub struct Cache {
     /// What stored answers of language models have used.
     #[cfg(feature = "llm")]
     tokens: tokens::Known,
+    /// Streams of language models that are passing and counted.
+    #[cfg(feature = "llm")]
+    pub(crate) streams_open: usize,
     /// Buffers that requests pass on to each other, so that a hit takes no memory.
     pub(crate) scratch: Scratch,
 }
@@ -263,6 +266,8 @@ impl Cache {
             budgets: crate::budgets::Budgets::default(),
             #[cfg(feature = "llm")]
             tokens: tokens::Known::default(),
+            #[cfg(feature = "llm")]
+            streams_open: 0,
             scratch: Scratch::default(),
         }
     }

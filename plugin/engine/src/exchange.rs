@@ -30,6 +30,8 @@ mod refreshing;
 mod reply;
 mod shadowing;
 mod storing;
+#[cfg(feature = "llm")]
+mod streaming;
 mod validating;
 mod waiting;
 mod warming;

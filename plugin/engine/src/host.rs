@@ -27,6 +27,11 @@ pub trait Host: SharedData {
         None
     }
 
+    /// Who has broken off the response at hand, which has ended before its end.
+    fn broken_by(&mut self) -> BrokenBy {
+        BrokenBy::Client
+    }
+
     /// Microseconds by a clock that need not tell the time of day: for durations only. A host without one gives 0.
     fn micros(&mut self) -> u64 {
         0
@@ -45,6 +50,17 @@ pub trait Host: SharedData {
     fn metric_of(&mut self, _owner: &str, _word: Word) -> u64 {
         0
     }
+}
+
+/// Who has broken off a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokenBy {
+    /// The origin, or the connection to it.
+    Origin,
+    /// The client, by leaving; or nobody knows.
+    Client,
+    /// The host, since it took longer than its settings allow.
+    Timeout,
 }
 
 /// Host shared data as the ABI offers it.

@@ -167,6 +167,10 @@ fn entries(entry: &Entry, usage: &Usage, (known, family, cost): (&str, &str, &st
 }
 
 fn counters(gateway: &Gateway) -> BTreeMap<String, i64> {
-    let counts = |name: &str| name.starts_with("selvage.llm_") && !name.starts_with("selvage.llm_answers");
+    let families = ["requests", "tokens", "saved_tokens", "cost_nanos"];
+    let counts = |name: &str| {
+        let word = name.strip_prefix("selvage.llm_").unwrap_or_default();
+        families.iter().any(|family| word.strip_prefix(family).is_some_and(|rest| rest.starts_with('.')))
+    };
     gateway.metrics().into_iter().filter(|(name, _)| counts(name)).collect()
 }

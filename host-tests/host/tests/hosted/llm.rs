@@ -1,6 +1,6 @@
 //! Answers of language models through the release module: bodies that come in parts, on the way there and back.
 
-use selvage_host::{Gateway, OriginResponse};
+use selvage_host::{Gateway, Headers, OriginResponse};
 
 use crate::{assert_forwarded, assert_hit, cache_status};
 
@@ -121,6 +121,26 @@ fn tokens_of_what_passes_unread_are_counted_in_both_forms() {
     );
     assert_eq!(["saved_tokens.m.input", "saved_tokens.m.output"].map(counted), [Some(10), Some(5)]);
     assert_eq!(counted("cost_nanos.m.saved"), Some(20_000));
+}
+
+#[test]
+fn operators_see_who_ends_streams() {
+    let rules = r#"{"rules":[{"name":"chat","llm":{"api":"openai","usage":"count"}}]}"#;
+    let gateway = Gateway::with(rules).workers(2).origin(|_: &_| events().chunk(STREAM)).start();
+    gateway.post(PATH).body(QUESTION).send(0);
+    gateway.origin().next(events().chunk(STREAM.split_at(60).0).chunk("x").reset_after(1));
+    gateway.post(PATH).body(QUESTION).send(1);
+    let leaves = gateway.post(PATH).body(QUESTION).open(0);
+    let head = Headers::from([(":status", "200"), ("content-type", "text/event-stream")]);
+    leaves.request_headers().request_rest().respond_with_body(head).body(STREAM.split_at(60).0);
+    gateway.node().tick();
+    assert_eq!(gateway.metric("selvage.live.llm-streams"), Some(1));
+    leaves.disconnect();
+    gateway.node().tick();
+    let of = |word: &str| gateway.metric(&format!("selvage.{word}"));
+    let ended = ["whole", "origin", "client"].map(|word| of(&format!("llm_streams.{word}")));
+    assert_eq!((ended, of("live.llm-streams")), ([Some(1), Some(1), Some(1)], Some(0)));
+    assert_eq!(gateway.samples("selvage.llm_stream_ms.duration").len(), 3);
 }
 
 #[test]

@@ -228,13 +228,27 @@ fn tokens_are_counted_by_model_and_priced() {
     assert_eq!([counted("saved_tokens.gpt-t.input"), counted("saved_tokens.gpt-t.output")], [63, 14]);
     assert_eq!(counted("cost_nanos.gpt-t.saved"), 7 * (9 * 2500 + 2 * 10_000));
     assert_eq!(counted("cost_nanos.claude.spent"), 8 * (9 * 3000 + 2 * 15_000));
+    // One that its provider breaks off.
+    let broken = || events(openai_stream(0, Usage::Told)).breaks_after(300);
+    provider.origin().on("/v1/broken/chat/completions", move |_| broken());
+    let _ = gateway.ask("POST", "/v1/broken/chat/completions").body(body("one", true)).try_send();
+    for (word, times) in [("streams.origin", 1), ("streams.client", 1), ("streams.whole", 16)] {
+        becomes(|| counted(word), |count| *count == times);
+    }
+    assert_eq!(gateway.stat("wasmcustom.selvage.live.llm-streams"), 0);
     let report =
         gateway.ask("GET", "/.selvage/report").header("authorization", format!("Bearer {TOKEN}")).send();
-    assert!(report.text().contains(r#""model":"claude""#), "{}", report.text());
+    let streams = r#""streams":{"ended":{"client":1,"origin":1,"timeout":0,"whole":16}"#;
+    for part in [r#""model":"claude""#, streams] {
+        assert!(report.text().contains(part), "{}", report.text());
+    }
     let metrics = gateway.admin("/stats/prometheus");
     let cost = 8 * (9 * 3000 + 2 * 15_000);
     let said = format!("selvage_llm_cost_nanos{{result=\"spent\",model=\"claude\"}} {cost}");
     assert!(metrics.lines().any(|line| line == said), "{said}");
+    // Envoy adds up histograms now and then.
+    let durations = "selvage_llm_stream_ms_count{step=\"duration\"} 18";
+    becomes(|| gateway.admin("/stats/prometheus"), |metrics| metrics.lines().any(|line| line == durations));
     gateway.assert_sound();
 }
 

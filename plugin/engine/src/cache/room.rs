@@ -24,6 +24,8 @@ pub struct Load {
     pub filling_bytes: usize,
     /// Bytes of requests that wait.
     pub waiting_bytes: usize,
+    /// Streams of language models that are passing and counted; `None` where none are counted.
+    pub llm_streams: Option<usize>,
 }
 
 impl Cache {
@@ -48,6 +50,10 @@ impl Cache {
             waiters,
             filling_bytes: self.filling_bytes(),
             waiting_bytes: self.waiting_bytes(),
+            #[cfg(feature = "llm")]
+            llm_streams: self.policy.counts_tokens().then_some(self.streams_open),
+            #[cfg(not(feature = "llm"))]
+            llm_streams: None,
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use selvage_llm::formats::{Answer, Api, Outcome};
+use selvage_llm::formats::{Answer, Api, Body, Outcome};
 
+use super::streaming::{End, Streaming};
 use super::{Event, RequestEdit, State};
 use crate::cache::{Cache, FillEnd, Moment, Used};
 use crate::fields::{Fields, status_of};
@@ -13,6 +14,7 @@ use crate::llm::{self, Facts, Question};
 use crate::reply::Reply;
 use crate::storability::answers::form_of;
 use crate::tags;
+use crate::time::Timestamp;
 
 /// What is known of a request whose answer may be stored, or is counted.
 pub(super) struct Answering {
@@ -32,6 +34,10 @@ pub(super) struct Answering {
     /// The answer has the form that was asked for, and may be stored.
     fits: bool,
     reading: Reading,
+    /// When it went to its provider.
+    asked: Timestamp,
+    /// Its answer is a stream that counts.
+    streaming: Option<Streaming>,
 }
 
 enum Reading {
@@ -48,7 +54,20 @@ enum Reading {
 impl Answering {
     fn new(api: Api, question: Option<Question>, counts: bool) -> Self {
         let (model, most_output, used, reading) = (None, None, Some(Used::default()), Reading::Awaited);
-        Self { api, bytes: 0, model, most_output, question, counts, used, fits: false, reading }
+        let (asked, streaming) = (Timestamp::from_millis(0), None);
+        Self {
+            api,
+            bytes: 0,
+            model,
+            most_output,
+            question,
+            counts,
+            used,
+            fits: false,
+            reading,
+            asked,
+            streaming,
+        }
     }
 
     /// Of a request whose answer is counted. Its body may have this length.
@@ -100,34 +119,45 @@ impl Answering {
         self.used
     }
 
+    /// It goes to its provider now.
+    pub(super) const fn sent(&mut self, now: Timestamp) {
+        self.asked = now;
+    }
+
     /// Something has happened to the stream.
-    pub(super) fn hear(&mut self, event: &Event<'_>, cache: &mut Cache) {
+    pub(super) fn hear(&mut self, event: &Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
         match event {
-            Event::Response { head, end_of_stream } => self.begin(*head, *end_of_stream),
+            Event::Response { head, end_of_stream } => self.begin(*head, *end_of_stream, cache),
             Event::Body { chunk, end_of_stream } => {
                 if let Reading::Answer(answer) = &mut self.reading {
                     answer.push(chunk);
+                    if let Some(streaming) = &mut self.streaming {
+                        streaming.hear(answer.progress(), moment.now);
+                    }
                 }
                 if *end_of_stream {
-                    self.end(cache);
+                    self.end(End::Whole, cache, moment);
                 }
             }
-            Event::Trailers => self.end(cache),
+            Event::Trailers => self.end(End::Whole, cache, moment),
             Event::Ended => {
                 // The model may have read the question, though nothing has come of it.
                 if matches!(self.reading, Reading::Awaited) {
                     let input = self.bytes.div_ceil(BYTES_OF_A_TOKEN);
                     self.used = Some(cache.read_in_vain(self.model.as_deref(), input));
                 }
-                self.end(cache);
+                self.end(End::Broken, cache, moment);
                 self.reading = Reading::Nothing;
+                if let Some(streaming) = self.streaming.take() {
+                    streaming.forget(cache);
+                }
             }
             _ => {}
         }
     }
 
     /// The head of the answer has come.
-    pub(super) fn begin(&mut self, head: Fields<'_>, end_of_stream: bool) {
+    pub(super) fn begin(&mut self, head: Fields<'_>, end_of_stream: bool, cache: &mut Cache) {
         self.reading = Reading::Nothing;
         let form = form_of(head).filter(|_| status_of(head) == 200 && !end_of_stream);
         if form.is_none() && status_of(head) == 200 {
@@ -137,16 +167,23 @@ impl Answering {
         self.fits = form.is_some() && self.question.as_ref().map(|question| question.form) == form;
         if let Some(form) = form.filter(|_| self.fits || self.counts) {
             self.reading = Reading::Answer(Box::new(Answer::new(self.api, form)));
+            if self.counts && form == Body::Events && self.streaming.is_none() {
+                self.streaming = Some(Streaming::begin(self.asked, cache));
+            }
         }
     }
 
     /// No more of the answer comes.
-    fn end(&mut self, cache: &mut Cache) {
+    fn end(&mut self, end: End, cache: &mut Cache, moment: &mut Moment<'_>) {
         self.reading = match std::mem::replace(&mut self.reading, Reading::Nothing) {
             Reading::Answer(answer) => {
                 let outcome = answer.finish();
                 if self.counts {
                     self.used = Some(cache.count_tokens(self.model.as_deref(), self.bytes, &outcome));
+                }
+                if let Some(streaming) = self.streaming.take() {
+                    let output = outcome.counted(self.bytes).usage().output;
+                    streaming.end(end, &outcome, output, cache, moment);
                 }
                 Reading::Outcome(Box::new(outcome))
             }

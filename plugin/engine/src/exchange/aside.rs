@@ -255,7 +255,7 @@ impl Kept {
         let unread = matches!(event, Event::Ended) && self.waits_for_a_place();
         #[cfg(feature = "llm")]
         if let Some(answering) = &mut self.answering {
-            answering.hear(event, cache);
+            answering.hear(event, cache, moment);
         }
         #[cfg(all(feature = "llm", feature = "limits"))]
         self.settle_if_known(unread, cache, moment);
@@ -285,7 +285,7 @@ impl Kept {
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
         #[cfg(feature = "llm")]
-        let (state, directive) = (state, self.ask(directive, cache));
+        let (state, directive) = (state, self.ask(directive, cache, moment));
         #[cfg(feature = "limits")]
         let (state, directive) = self.count(state, directive, cache, moment);
         #[cfg(feature = "pools")]
@@ -305,8 +305,11 @@ impl Kept {
 
     /// What a request to a language model is on its way there, and what its answer from a store has saved.
     #[cfg(feature = "llm")]
-    fn ask(&mut self, mut directive: Directive, cache: &mut Cache) -> Directive {
+    fn ask(&mut self, mut directive: Directive, cache: &mut Cache, moment: &Moment<'_>) -> Directive {
         let Some(answering) = &mut self.answering else { return directive };
+        if matches!(directive, Directive::Forward(_)) {
+            answering.sent(moment.now);
+        }
         match &mut directive {
             Directive::Forward(edits) if !edits.contains(&Answering::EDIT) => edits.push(Answering::EDIT),
             Directive::Respond(reply) => answering.answered(reply, cache),
@@ -463,7 +466,7 @@ impl Kept {
         let mut add = Vec::new();
         #[cfg(feature = "llm")]
         if let Some(answering) = &mut self.answering {
-            answering.begin(head, false);
+            answering.begin(head, false, cache);
         }
         #[cfg(all(feature = "llm", feature = "limits"))]
         self.settle_if_known(false, cache, moment);

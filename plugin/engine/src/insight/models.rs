@@ -39,6 +39,32 @@ pub fn models(host: &mut dyn Host, policy: &Policy) -> Value {
     shown.collect()
 }
 
+/// The streams that have passed where tokens are counted, of all workers together; `null` where none are.
+#[cfg(feature = "llm")]
+pub fn streams(host: &mut dyn Host, policy: &Policy) -> Value {
+    use crate::members::members;
+
+    if !policy.counts_tokens() {
+        return Value::Null;
+    }
+    let open = host.metric_of(&policy.label, ("live", "llm-streams"));
+    let mut of = |family, word| host.metric((family, word));
+    let [whole, origin, client, timeout] =
+        ["whole", "origin", "client", "timeout"].map(|word| of("llm_streams", word));
+    let [content, other] = ["content", "other"].map(|word| of("llm_events", word));
+    members! {
+        "open": open;
+        "ended" => members! { "whole": whole, "origin": origin, "client": client, "timeout": timeout },
+        "events" => members! { "content": content, "other": other }
+    }
+}
+
+/// No stream is known.
+#[cfg(not(feature = "llm"))]
+pub fn streams(_host: &mut dyn Host, _policy: &Policy) -> Value {
+    Value::Null
+}
+
 /// No model is known.
 #[cfg(not(feature = "llm"))]
 pub fn models(_host: &mut dyn Host, _policy: &Policy) -> Value {

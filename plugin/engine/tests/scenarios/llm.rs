@@ -232,7 +232,8 @@ fn a_client_that_leaves_and_an_origin_that_breaks_off_leave_nothing() {
     ask(&mut gateway, "Bearer a", ASKS_STREAM).at(2).miss(events().body(STREAM)).stored();
 }
 
-/// <https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header>
+/// <https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header>,
+/// <https://github.com/modelcontextprotocol/rust-sdk/pull/1165>
 #[test]
 fn a_stream_that_was_broken_off_goes_on_behind_the_last_event() {
     let parts = ["id: 1\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hello\"}}]}\n\n"; 3];
@@ -261,6 +262,10 @@ fn a_stream_that_was_broken_off_goes_on_behind_the_last_event() {
             after(&mut gateway, worker, "1").answered().says("hit").content(&rest);
             after(&mut gateway, worker, "2").answered().says("hit").content(end);
             after(&mut gateway, worker, "").answered().says("hit").content(&stream);
+            // Nobody gets the rest of another's: https://github.com/agentfront/frontmcp/pull/529
+            let call = ask(&mut gateway, "Bearer b", ASKS_STREAM).worker(worker).header("last-event-id", "1");
+            let flight = call.at(1).leaves();
+            gateway.answers(flight, 1, events().body(end)).content(end).not_stored("request-no-store");
             // That was another stream: the provider may have it.
             let flight = after(&mut gateway, worker, "7").left();
             let own = gateway.answers(flight, 1, events().body(end)).content(end);

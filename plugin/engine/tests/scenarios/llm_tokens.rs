@@ -177,3 +177,51 @@ fn what_is_said_again_and_again_counts_once() {
     gateway.post("/v1/messages").chunk(RANDOM).forwarded(events().body(twice));
     assert_eq!(counted(&mut gateway, "other", "llm_tokens", &KINDS), [25, 100, 7, 15, 0]);
 }
+
+#[test]
+fn of_streams_operators_see_how_long_they_take_how_fast_they_are_and_who_ends_them() {
+    for mut gateway in [open(), counting_only()] {
+        let measured = |gateway: &mut Gateway, word: Word| {
+            let samples = &gateway.workers[0].stats.samples;
+            samples.iter().filter(|(of, _)| *of == word).map(|(_, value)| *value).collect::<Vec<_>>()
+        };
+        let flight = ask(&mut gateway, RANDOM).at(0).leaves();
+        let mut flight = gateway.answers_later(flight, 1, events());
+        // Many begin with an empty one, before they have read the question.
+        let hello =
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+        gateway.more_of_the_answer(&mut flight, 2, hello);
+        gateway.more_of_the_answer(&mut flight, 3, EVENT);
+        assert_eq!(gateway.workers[0].load().llm_streams, Some(1));
+        gateway.more_of_the_answer(&mut flight, 4, &EVENT[..10]);
+        gateway.more_of_the_answer(&mut flight, 4, &EVENT[10..]);
+        gateway.more_of_the_answer(&mut flight, 9, END);
+        gateway.goes_away(flight, 10);
+        // One that has only begun.
+        let flight = ask(&mut gateway, RANDOM).at(20).leaves();
+        let flight = gateway.answers_later(flight, 20, events());
+        gateway.goes_away(flight, 21);
+        assert_eq!(gateway.workers[0].load().llm_streams, Some(0));
+        ask(&mut gateway, RANDOM).at(30).forwarded(events().body(EVENT).body(END));
+        let steps = ["first-event", "first-content", "gap", "duration"]
+            .map(|step| measured(&mut gateway, ("llm_stream_ms", step)));
+        assert_eq!(steps, [vec![2000, 0], vec![3000, 0], vec![5000, 0], vec![10_000, 1000, 0]]);
+        // Three tokens, written within one second: https://github.com/NousResearch/hermes-agent/pull/112405
+        assert_eq!(measured(&mut gateway, ("llm_tokens_per_second", "output")), [3]);
+        let ended = ["whole", "client", "origin"].map(|word| gateway.counted(0, "llm_streams", word));
+        assert_eq!(ended, [1, 2, 0]);
+        assert_eq!(["content", "other"].map(|word| gateway.counted(0, "llm_events", word)), [3, 7]);
+    }
+    // Where nothing is counted nothing is measured, and a JSON is no stream.
+    let mut silent = Gateway::with(r#"{"rules":[{"name":"chat","llm":{"api":"openai","cache":{}}}]}"#);
+    ask(&mut silent, RANDOM).forwarded(events().body(EVENT).body(END));
+    let mut gateway = open();
+    ask(&mut gateway, QUESTION).at(0).miss(json(ANSWER)).stored();
+    for gateway in [&mut silent, &mut gateway] {
+        assert_eq!(gateway.counted(0, "llm_streams", "whole"), 0);
+    }
+    assert_eq!(
+        (silent.workers[0].load().llm_streams, gateway.workers[0].load().llm_streams),
+        (None, Some(0))
+    );
+}

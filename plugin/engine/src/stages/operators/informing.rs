@@ -102,6 +102,7 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
         "limits" => admission::limits(host, cache.policy(), cache.refusals()),
         "models" => models::models(host, cache.policy()),
         "budgets" => budgets,
+        "streams" => models::streams(host, cache.policy()),
         "history" => members! { "resolution_ms": history::RESOLUTION_MS; "points" => points }
     };
     told(200, body, moment)

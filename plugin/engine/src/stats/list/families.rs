@@ -233,6 +233,45 @@ pub const FAMILIES: &[Family] = &[
         meaning: "What budgets did beside that: questions to Redis, and those that it did not answer; requests that waited for it; \
                   those for whose account there was no room; thresholds of `soft` that were passed.",
     },
+    #[cfg(feature = "llm")]
+    Family {
+        name: "llm_streams",
+        kind: Counter,
+        unit: "responses",
+        labels: &["result"],
+        words: &["whole", "origin", "client", "timeout"],
+        meaning: "Streams of language models that have passed under a rule that counts, by who ended them: they were `whole`, the \
+                  `origin` broke off, the `client` has left, or a `timeout` of Envoy was over. `live` has those that are passing.",
+    },
+    #[cfg(feature = "llm")]
+    Family {
+        name: "llm_events",
+        kind: Counter,
+        unit: "events",
+        labels: &["kind"],
+        words: &["content", "other"],
+        meaning: "Events of these streams, once they have ended: those with something that the model has written, and the others.",
+    },
+    #[cfg(feature = "llm")]
+    Family {
+        name: "llm_stream_ms",
+        kind: Histogram,
+        unit: "milliseconds",
+        labels: &["step"],
+        words: &["first-event", "first-content", "gap", "duration"],
+        meaning: "Of each of these streams: from when its request went to the provider to the first event, and to the first with \
+                  something that the model has written; the longest time between two events; and from the request to the end.",
+    },
+    #[cfg(feature = "llm")]
+    Family {
+        name: "llm_tokens_per_second",
+        kind: Histogram,
+        unit: "tokens per second",
+        labels: &["kind"],
+        words: &["output"],
+        meaning: "How fast each of these streams was written: its tokens by the time from the first event with something that the \
+                  model has written to the last such. Those that came at once are left out.",
+    },
     #[cfg(feature = "limits")]
     Family {
         name: "limit_requests",
@@ -691,10 +730,13 @@ pub const FAMILIES: &[Family] = &[
             "refresh-calls",
             "filling-bytes",
             "waiting-bytes",
+            #[cfg(feature = "llm")]
+            "llm-streams",
         ],
         meaning: "What must go back to nothing when no request is under way: Envoy's stream contexts, those of them with something \
                   still to come, those held for their request's body, those that wait for another's fetch; fetches that others may \
-                  wait for; calls under way; bytes of bodies that are being stored, and of requests that wait. `contexts`, `streams` and `held` \
+                  wait for; calls under way; bytes of bodies that are being stored, and of requests that wait; streams of language models that are passing and counted. \
+                  `contexts`, `streams` and `held` \
                   are of all plugins of a `vm_id` and have no `plugin`.",
     },
     Family {

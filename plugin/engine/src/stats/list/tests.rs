@@ -20,11 +20,8 @@ fn every_family_is_well_made() {
             assert!(!family.words[..nth].contains(word), "{}.{word} stands twice", family.name);
         }
         if family.kind == Histogram {
-            assert!(
-                family.name.ends_with("_us") || family.name.ends_with("_ms"),
-                "{} has no unit",
-                family.name
-            );
+            let ends = ["_us", "_ms", "_per_second"].iter().any(|unit| family.name.ends_with(unit));
+            assert!(ends, "{} has no unit", family.name);
         }
     }
 }
@@ -178,7 +175,7 @@ fn stats_config() -> String {
             "    - {{ tag_name: {label}, regex: '^wasmcustom\\.selvage\\.{before}(\\.({part})){more}$' }}\n"
         ));
     }
-    block.push_str("  # Upper ends of the histograms' buckets: microseconds and milliseconds.\n  histogram_bucket_settings:\n");
+    block.push_str("  # Upper ends of the histograms' buckets: microseconds, milliseconds and tokens.\n  histogram_bucket_settings:\n");
     for (name, buckets) in BUCKETS {
         assert!(family(name).is_some_and(|family| family.kind == Histogram));
         let buckets: Vec<String> = buckets.iter().map(u32::to_string).collect();
@@ -210,7 +207,7 @@ fn repository() -> PathBuf {
 const OTHERS: [&str; 3] = ["job", "instance", "alertname"];
 
 /// Up to 5 s and 10 s.
-const BUCKETS: [(&str, &[u32]); 2] = [
+const BUCKETS: [(&str, &[u32]); 4] = [
     (
         "duration_us",
         &[
@@ -218,6 +215,11 @@ const BUCKETS: [(&str, &[u32]); 2] = [
             1_000_000, 5_000_000,
         ],
     ),
+    (
+        "llm_stream_ms",
+        &[10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000],
+    ),
+    ("llm_tokens_per_second", &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000]),
     ("propagation_ms", &[1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000]),
 ];
 
