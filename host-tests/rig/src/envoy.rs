@@ -163,7 +163,10 @@ impl Gateway {
     }
 
     /// Envoy's process: the one with this admin address file or bootstrap below the script.
-    fn pid(&self) -> u32 {
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn pid(&self) -> u32 {
         let mut parents = vec![self.running.child_id()];
         let processes: Vec<(u32, u32)> = fs::read_dir("/proc").unwrap().filter_map(parent_of).collect();
         loop {

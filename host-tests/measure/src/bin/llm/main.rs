@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken tool must stop loudly.
 
 mod answers;
+mod budgets;
 mod forwarded;
 mod hits;
 mod litellm;
@@ -24,7 +25,7 @@ use selvage_measure::targets::Targets;
 use selvage_rig::arguments::ended;
 
 /// What the command line calls them. Each has a file of its own.
-const NAMES: [&str; 4] = ["c1", "tenants", "hits", "forwarded"];
+const NAMES: [&str; 8] = ["c1", "tenants", "hits", "forwarded", "edge", "killed", "redis", "money"];
 
 /// What the command line says.
 #[derive(Parser)]
@@ -57,7 +58,14 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             "c1" => answers::measure(seed, &mut report)?,
             "tenants" => tenants::measure(seed, &mut report)?,
             "hits" => hits::measure(seconds, &mut report)?,
-            _ => forwarded::measure(seconds, &mut report)?,
+            "forwarded" => forwarded::measure(seconds, &mut report)?,
+            "edge" => budgets::at_the_edge(&mut report)?,
+            "killed" => budgets::killed(&mut report)?,
+            "redis" => budgets::without_redis(&mut report)?,
+            _ => {
+                budgets::money(seed, &mut report)?;
+                budgets::forecast(&mut report)?;
+            }
         }
     }
     let text = format!(
