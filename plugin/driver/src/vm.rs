@@ -163,6 +163,8 @@ impl<H: Calls> Vm<H> {
         if self.parents.remove(&context).is_none() && self.roots.iter().any(|root| root.id == context) {
             if let Some(root) = root_of(&mut self.roots, context) {
                 root.gauges.leave::<H>();
+                // What its last requests have cost.
+                root.remote.send_leases(&mut self.breakers, &mut root.cache, H::now());
             }
             self.roots.retain(|root| root.id != context);
             self.resume_last_ones();

@@ -29,7 +29,7 @@ use selvage_llm::formats::Usage;
 use account::Account;
 use calendar::Window;
 use keys::need;
-pub use keys::{Keyed, keyed};
+pub use keys::{Keyed, identity, keyed};
 use ledger::{Balance, Need};
 
 use crate::chance;
@@ -50,6 +50,8 @@ pub struct Budgets {
     verdicts: Vec<(u64, Verdict)>,
     decided: Vec<u64>,
     last_ticket: u64,
+    /// What requests that bound nothing have cost lately, by budget.
+    typical: Vec<u64>,
     /// The last of the random numbers.
     random: u64,
     /// Milliseconds for which an answer is waited for.
@@ -76,7 +78,8 @@ struct Ticket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Granted(Reservation),
-    Refused,
+    /// Of this account.
+    Refused(u128),
     /// Nothing.
     Failed,
 }
@@ -85,15 +88,20 @@ enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reservation {
     keyed: Keyed,
-    teller: u64,
+    life: u64,
     amount: u64,
     is_guess: bool,
 }
 
 impl Reservation {
-    /// Which budget of the policy.
+    /// Which budget of the policy it was.
     pub const fn budget(&self) -> usize {
         self.keyed.budget
+    }
+
+    /// Which budget it is, in whatever policy.
+    pub const fn identity(&self) -> u64 {
+        self.keyed.identity
     }
 
     /// What is reserved.
@@ -108,8 +116,8 @@ pub struct Wanted<'a> {
     pub keyed: &'a Keyed,
     /// What it may use.
     pub reserve: &'a Reserve,
-    /// What a usage costs in money.
-    pub cost: &'a dyn Fn(&Usage) -> u64,
+    /// What a usage costs in money, if the model has a price.
+    pub cost: &'a dyn Fn(&Usage) -> Option<u64>,
 }
 
 /// What is known of an account.
@@ -216,6 +224,8 @@ impl Budgets {
     /// What random numbers begin with, and how long an answer of Redis may take.
     pub fn begin(&mut self, random: u64, timeout: std::time::Duration) {
         self.random = random;
+        // Tickets of a cache that was there before are none of this one's.
+        self.last_ticket = chance::mixed(random);
         self.timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     }
 
@@ -229,27 +239,38 @@ impl Budgets {
         data: &mut dyn SharedData,
     ) -> Reserved {
         let (now_ms, keyed) = (now.as_millis(), wanted.keyed);
-        let verdict = ticket.map(|ticket| self.take_verdict(ticket));
+        let verdict = match ticket.map(|ticket| self.take_verdict(ticket)) {
+            Some(Verdict::Granted(reservation)) => {
+                self.tally(keyed.budget, |tally| tally.admitted += 1);
+                return Reserved::Yes(reservation);
+            }
+            // The window has ended while it waited.
+            Some(Verdict::Refused(account)) if account != keyed.account => None,
+            verdict => verdict,
+        };
         let is_reachable = now >= self.unreachable_until;
+        let other = chance::next(&mut self.random).max(1);
         let Some(account) = self.open(keyed, now_ms) else {
             self.counts.crowded += 1;
             return match budget.on_failure {
+                LimitOnFailure::Open => Reserved::Unkept,
+                LimitOnFailure::Share => self.refuse(keyed, budget, Why::Reserved, 0, now_ms),
                 LimitOnFailure::Closed => self.refuse(keyed, budget, Why::Unavailable, 0, now_ms),
-                _ => Reserved::Unkept,
             };
         };
         let need = need(budget, wanted.reserve, account.largest, wanted.cost);
         match budget.scope {
             _ if need.amount == 0 => self.admit(keyed, need),
             LimitScope::Node => {
-                let entry = account.entry(vec![need], &budget.soft);
+                let entry = account.entry(vec![need], &budget.soft, other, now_ms);
                 let entered = book::enter((keyed.account, keyed.window.until_ms), &entry, now_ms, data);
                 let Some(balance) = entered else {
                     self.counts.crowded += 1;
                     return self.go_without(keyed, budget, need, now_ms);
                 };
-                account.learn(&balance, entry.spent, now_ms);
+                account.learn(&balance, &entry, now_ms);
                 account.is_untold = false;
+                self.tellers = balance.tellers;
                 self.note_crossed(keyed.account, &balance);
                 match balance.granted.first() {
                     Some(true) => self.admit(keyed, Need { amount: need.at_least(balance.largest), ..need }),
@@ -257,11 +278,7 @@ impl Budgets {
                 }
             }
             LimitScope::Fleet => match verdict {
-                Some(Verdict::Granted(reservation)) => {
-                    self.tally(keyed.budget, |tally| tally.admitted += 1);
-                    Reserved::Yes(reservation)
-                }
-                Some(Verdict::Refused) => {
+                Some(Verdict::Refused(_) | Verdict::Granted(_)) => {
                     self.refuse(keyed, budget, self.why(keyed, need), need.amount, now_ms)
                 }
                 Some(Verdict::Failed) => self.go_without(keyed, budget, need, now_ms),
@@ -286,15 +303,19 @@ impl Budgets {
         data: &mut dyn SharedData,
     ) {
         let (keyed, now_ms) = (reservation.keyed, now.as_millis());
+        let used = used.min(ledger::MOST);
+        if reservation.is_guess {
+            self.note_typical(keyed.budget, used);
+        }
         self.tally(keyed.budget, |tally| {
             tally.spent = tally.spent.saturating_add(used);
             tally.overrun = tally.overrun.saturating_add(used.saturating_sub(reservation.amount));
         });
         let Some(account) = self.open(&keyed, now_ms) else { return };
-        if account.teller == reservation.teller {
+        if account.life == reservation.life {
             account.reserved = account.reserved.saturating_sub(reservation.amount);
         }
-        account.spent = account.spent.saturating_add(used);
+        account.spent = account.spent.saturating_add(used).min(ledger::MOST);
         account.note_hour(now_ms / HOUR_MS, used);
         if reservation.is_guess {
             account.largest = account.largest.max(used);
@@ -305,14 +326,15 @@ impl Budgets {
 
     /// Tells the ledger of an account, or sees to it that it is told.
     fn tell(&mut self, key: u128, budget: &Budget, now_ms: u64, data: &mut dyn SharedData) {
+        let other = chance::next(&mut self.random).max(1);
         let Some(account) = self.accounts.get_mut(&key) else { return };
         if budget.scope == LimitScope::Fleet {
             self.will_ask(key);
             return;
         }
-        let entry = account.entry(Vec::new(), &budget.soft);
+        let entry = account.entry(Vec::new(), &budget.soft, other, now_ms);
         if let Some(balance) = book::enter((key, account.window.until_ms), &entry, now_ms, data) {
-            account.learn(&balance, entry.spent, now_ms);
+            account.learn(&balance, &entry, now_ms);
             account.is_untold = false;
             self.note_crossed(key, &balance);
         }
@@ -327,10 +349,21 @@ impl Budgets {
                     return None;
                 }
             }
-            let teller = chance::next(&mut self.random).max(1);
-            let Keyed { budget, who, window, amount, account } = *keyed;
-            let new = Account { budget, who, window, amount, teller, told_at: now_ms, ..Account::default() };
-            self.accounts.insert(account, new);
+            let [life, teller] = [(); 2].map(|()| chance::next(&mut self.random).max(1));
+            let Keyed { budget, identity, who, window, amount, account } = *keyed;
+            let largest = self.typical.get(budget).copied().unwrap_or_default();
+            let new = Account {
+                budget,
+                identity,
+                who,
+                window,
+                amount,
+                life,
+                teller,
+                largest,
+                ..Account::default()
+            };
+            self.accounts.insert(account, Account { told_at: now_ms, ..new });
         }
         let account = self.accounts.get_mut(&keyed.account)?;
         account.seen_at = now_ms;
@@ -341,10 +374,10 @@ impl Budgets {
     fn admit(&mut self, keyed: &Keyed, need: Need) -> Reserved {
         self.tally(keyed.budget, |tally| tally.admitted += 1);
         let Some(account) = self.accounts.get_mut(&keyed.account) else { return Reserved::Unkept };
-        account.reserved = account.reserved.saturating_add(need.amount);
+        account.reserved = account.reserved.saturating_add(need.amount).min(ledger::MOST);
         account.is_unshown = true;
-        let teller = account.teller;
-        Reserved::Yes(Reservation { keyed: *keyed, teller, amount: need.amount, is_guess: need.is_guess })
+        let life = account.life;
+        Reserved::Yes(Reservation { keyed: *keyed, life, amount: need.amount, is_guess: need.is_guess })
     }
 
     /// A request goes by what holds without the ledger.
@@ -382,6 +415,16 @@ impl Budgets {
     fn why(&self, keyed: &Keyed, need: Need) -> Why {
         let spent = self.accounts.get(&keyed.account).map_or(0, Account::spent_by_all);
         if spent.saturating_add(need.amount) > keyed.amount { Why::Spent } else { Why::Reserved }
+    }
+
+    /// A request that bounded nothing has cost so much: what the next ones are thought to cost, on whatever key.
+    fn note_typical(&mut self, budget: usize, used: u64) {
+        if self.typical.len() <= budget {
+            self.typical.resize(budget.saturating_add(1), 0);
+        }
+        if let Some(typical) = self.typical.get_mut(budget) {
+            *typical = used.max(*typical - *typical / 16);
+        }
     }
 
     fn note_crossed(&mut self, key: u128, balance: &Balance) {

@@ -219,6 +219,10 @@ impl Cache {
         let purges = Log::new(policy.namespace);
         let warming = warming::Warming::new(&policy);
         let limits = limiting::limits(&policy);
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        let mut budgets = crate::budgets::Budgets::default();
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        budgets.begin(0, policy.remote.timeout);
         Self {
             policy,
             table,
@@ -263,7 +267,7 @@ impl Cache {
             draws: 0,
             limits,
             #[cfg(all(feature = "limits", feature = "llm"))]
-            budgets: crate::budgets::Budgets::default(),
+            budgets,
             #[cfg(feature = "llm")]
             tokens: tokens::Known::default(),
             #[cfg(feature = "llm")]

@@ -119,7 +119,9 @@ impl Reading {
         let mut facts = Facts { bytes: self.length, ..Facts::default() };
         let Ok(read) = self.canonical.finish() else { return (facts, Err(Detail::AmbiguousJson)) };
         let summary = read.summary;
-        facts.most_output = summary.max_output.map(|most| most.saturating_mul(summary.answers.max(1)));
+        // By the name that the API has for it: a provider passes over others.
+        let most = if self.api == Api::Responses { summary.max_output_tokens } else { summary.max_output };
+        facts.most_output = most.map(|most| most.saturating_mul(summary.answers.max(1)));
         facts.model.clone_from(&summary.model);
         let asked = Self::ask(self.api, &summary, rule).map(|(cache, mut question)| {
             question.last_event = last_event_id(request, rule).map(Into::into);

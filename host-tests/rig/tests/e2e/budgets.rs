@@ -278,9 +278,13 @@ fn the_ledger_in_redis_is_the_one_in_the_node() {
         (state >> 33) % most
     };
     // More tellers than are known at a time.
-    let mut spent = vec![(0u64, 0u64); 700];
-    for turn in 0..4_000u64 {
-        let teller = if turn % 3 == 0 { random(700) } else { random(9) };
+    let mut spent = vec![(0u64, 0u64); 2_300];
+    for turn in 0..3_500u64 {
+        let teller = match turn {
+            ..1_000 => random(9),
+            ..3_300 => turn - 1_000,
+            _ => random(2_300),
+        };
         let (own, held) = &mut spent[teller as usize];
         *own += random(1_000_000);
         *held = random(50_000);
@@ -290,6 +294,8 @@ fn the_ledger_in_redis_is_the_one_in_the_node() {
         let entry = Entry {
             amount: 1_000_000_000 + random(2),
             teller: teller + 1,
+            // Some come late.
+            turn: (turn + 1).saturating_sub(if turn % 7 == 0 { random(40) } else { 0 }),
             spent: *own,
             reserved: *held,
             largest: random(30_000_000),

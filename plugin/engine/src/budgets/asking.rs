@@ -55,8 +55,9 @@ impl Budgets {
             let Some(budget) = budgets.get(account.budget) else { continue };
             let first = account.waiting.len().min(MOST_NEEDS);
             let asked: Vec<(u64, Need)> = account.waiting.drain(..first).collect();
-            let entry = account.entry(asked.iter().map(|(_, need)| *need).collect(), &budget.soft);
-            account.asking = Some(asked);
+            let needs = asked.iter().map(|(_, need)| *need).collect();
+            let entry = account.entry(needs, &budget.soft, chance::mixed(question).max(1), now.as_millis());
+            account.asking = Some((question, asked));
             account.is_untold = false;
             self.counts.asked += 1;
             let rest_ms = account.window.until_ms.saturating_sub(now.as_millis());
@@ -85,7 +86,11 @@ impl Budgets {
     pub fn answered(&mut self, request: &LedgerRequest, answer: Option<&Balance>, now: Timestamp) {
         let key = request.key;
         let Some(account) = self.accounts.get_mut(&key) else { return };
-        let Some(asked) = account.asking.take() else { return };
+        // The answer to a question of an account that was there before it.
+        if account.asking.as_ref().is_none_or(|(question, _)| *question != request.question) {
+            return;
+        }
+        let Some((_, asked)) = account.asking.take() else { return };
         let Some(balance) = answer else {
             self.counts.failed += 1;
             account.is_untold = true;
@@ -95,10 +100,10 @@ impl Budgets {
             }
             return;
         };
-        account.learn(balance, request.entry.spent, now.as_millis());
+        account.learn(balance, &request.entry, now.as_millis());
         self.tellers = balance.tellers;
         let keyed = account.keyed(key);
-        let teller = account.teller;
+        let life = account.life;
         for ((ticket, need), granted) in asked.into_iter().zip(&balance.granted) {
             let is_waiting = self.tickets.iter().any(|waiting| waiting.number == ticket);
             let Some(account) = self.accounts.get_mut(&key) else { return };
@@ -106,12 +111,12 @@ impl Budgets {
                 (true, true) => {
                     let (amount, is_guess) = (need.at_least(balance.largest), need.is_guess);
                     account.reserved = account.reserved.saturating_add(amount);
-                    let reservation = Reservation { keyed, teller, amount, is_guess };
+                    let reservation = Reservation { keyed, life, amount, is_guess };
                     self.decide(ticket, Verdict::Granted(reservation));
                 }
                 // Nobody is there any more for whom it is reserved.
                 (true, false) => account.is_untold = true,
-                (false, _) => self.decide(ticket, Verdict::Refused),
+                (false, _) => self.decide(ticket, Verdict::Refused(key)),
             }
         }
         self.note_crossed(key, balance);
@@ -145,6 +150,7 @@ impl Budgets {
 
     /// What was said of a request that waited; where nothing was it waits no longer.
     pub(super) fn take_verdict(&mut self, ticket: u64) -> Verdict {
+        self.decided.retain(|decided| *decided != ticket);
         if let Some(place) = self.verdicts.iter().position(|(decided, _)| *decided == ticket) {
             return self.verdicts.swap_remove(place).1;
         }
@@ -203,7 +209,12 @@ impl Budgets {
     }
 
     /// Sees to it that what is reserved stays so, that what is spent is told, and that operators see it. To be called by tick.
-    pub fn tidy(&mut self, budgets: &[Budget], now: Timestamp, data: &mut dyn SharedData) {
+    pub fn tidy(
+        &mut self,
+        (budgets, namespace): (&[Budget], u64),
+        now: Timestamp,
+        data: &mut dyn SharedData,
+    ) {
         let now_ms = now.as_millis();
         if self.accounts.is_empty() || now_ms.saturating_sub(self.looked_at) < LOOKS_EVERY_MS {
             return;
@@ -250,7 +261,7 @@ impl Budgets {
         if now_ms.saturating_sub(self.shown_at) >= SHOWN_EVERY_MS {
             self.shown_at = now_ms;
             let unshown = self.accounts.values_mut().filter(|account| account.is_unshown);
-            board::show(unshown, budgets, now_ms, data);
+            board::show(unshown, (budgets, namespace), now_ms, data);
         }
         self.accounts.retain(|_, account| account.window.until_ms > now_ms || !account.is_idle(now_ms));
     }
@@ -258,8 +269,8 @@ impl Budgets {
 
 impl Account {
     fn keyed(&self, account: u128) -> Keyed {
-        let Self { budget, who, window, amount, .. } = *self;
-        Keyed { budget, who, account, window, amount }
+        let Self { budget, identity, who, window, amount, .. } = *self;
+        Keyed { budget, identity, who, account, window, amount }
     }
 
     /// What is known of the hours to come, from those that were.
@@ -288,7 +299,7 @@ const MOST_TICKETS: usize = 1_024;
 /// Needs in one question.
 const MOST_NEEDS: usize = 32;
 /// Accounts that are told of at one tick.
-const MOST_TOLD: usize = 64;
+const MOST_TOLD: usize = 16;
 const LOOKS_EVERY_MS: u64 = 100;
 /// What is reserved is told again so often: sooner than the ledger takes a worker for dead.
 const RENEWED_EVERY_MS: u64 = 10_000;

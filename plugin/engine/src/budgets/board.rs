@@ -1,13 +1,14 @@
 //! What operators see of budgets: a value in host shared data for each, which all workers write.
 //!
 //! ```text
-//! svb/board/<name of the budget>: magic "svbb" · n × ( key u64 · eleven u64 ) · xxh3 of all before u64
+//! svb/board/<identity of the budget>: magic "svbb" · n × ( key u64 · eleven u64 ) · xxh3 of all before u64
 //! ```
 
 use selvage_llm::forecast::{Basis, Forecast};
 
 use super::account::Account;
 use super::calendar::Window;
+use super::keys::identity;
 use crate::config::Budget;
 use crate::host::wire::{framed, take_u64, unframed};
 use crate::host::{ABSENT, SharedData};
@@ -34,13 +35,17 @@ pub struct Line {
 /// Shows accounts.
 pub(super) fn show<'a>(
     accounts: impl Iterator<Item = &'a mut Account>,
-    budgets: &[Budget],
+    (budgets, namespace): (&[Budget], u64),
     now_ms: u64,
     data: &mut dyn SharedData,
 ) {
     let mut of: Vec<Vec<Line>> = vec![Vec::new(); budgets.len()];
     for account in accounts {
         account.is_unshown = false;
+        // One of a window that has ended would stand in the place of the one that follows.
+        if account.window.until_ms <= now_ms {
+            continue;
+        }
         if let Some(lines) = of.get_mut(account.budget) {
             lines.push(Line {
                 who: (account.who >> 64) as u64,
@@ -54,7 +59,7 @@ pub(super) fn show<'a>(
         }
     }
     for (budget, lines) in budgets.iter().zip(of).filter(|(_, lines)| !lines.is_empty()) {
-        let name = name_of(budget);
+        let name = name_of(budget, namespace);
         for _ in 0..TRIES {
             let found = data.get(&name);
             let cas = found.as_ref().map_or(ABSENT, |(_, cas)| *cas);
@@ -67,8 +72,9 @@ pub(super) fn show<'a>(
 }
 
 /// The accounts of a budget that is shown, those that have spent most first; only those of windows that have not ended.
-pub fn read(budget: &Budget, now_ms: u64, data: &mut dyn SharedData) -> Vec<Line> {
-    let found = data.get(&name_of(budget)).and_then(|(bytes, _)| decode(&bytes)).unwrap_or_default();
+pub fn read(budget: &Budget, namespace: u64, now_ms: u64, data: &mut dyn SharedData) -> Vec<Line> {
+    let found =
+        data.get(&name_of(budget, namespace)).and_then(|(bytes, _)| decode(&bytes)).unwrap_or_default();
     merged(found, &[], now_ms)
 }
 
@@ -90,8 +96,8 @@ fn merged(mut known: Vec<Line>, lines: &[Line], now_ms: u64) -> Vec<Line> {
     known
 }
 
-fn name_of(budget: &Budget) -> String {
-    format!("svb/board/{}", budget.name)
+fn name_of(budget: &Budget, namespace: u64) -> String {
+    format!("svb/board/{:016x}", identity(budget, namespace))
 }
 
 fn encode(lines: &[Line]) -> Vec<u8> {

@@ -27,6 +27,9 @@ pub(super) fn enter(
         ledgers.retain(|kept| kept.account == account || kept.until_ms.saturating_add(GRACE_MS) > now_ms);
         if !ledgers.iter().any(|kept| kept.account == account) {
             if ledgers.len() >= MOST {
+                ledgers.retain(|kept| kept.until_ms > now_ms);
+            }
+            if ledgers.len() >= MOST {
                 return None;
             }
             ledgers.push(Kept { account, until_ms, ledger: Ledger::default() });
@@ -78,7 +81,7 @@ fn decode(bytes: &[u8]) -> Option<Vec<Kept>> {
 const MAGIC: [u8; 4] = *b"svb1";
 /// Places, and ledgers at each.
 const PLACES: u64 = 1_024;
-const MOST: usize = 8;
+const MOST: usize = 16;
 const TRIES: usize = 16;
 /// A request may settle so long after its window has ended.
 const GRACE_MS: u64 = 3_600_000;
@@ -91,7 +94,7 @@ mod tests {
 
     fn entry(teller: u64, spent: u64, needs: &[u64]) -> Entry {
         let needs = needs.iter().map(|amount| Need { amount: *amount, is_guess: false }).collect();
-        Entry { amount: 100, teller, spent, reserved: 0, largest: 0, needs, soft: [].into() }
+        Entry { amount: 100, teller, turn: 1, spent, reserved: 0, largest: 0, needs, soft: [].into() }
     }
 
     #[test]
@@ -104,8 +107,8 @@ mod tests {
         for n in 1..MOST as u64 {
             assert!(enter(same_place(n), &entry(1, 1, &[]), 0, &mut host).is_some());
         }
-        assert_eq!(enter(same_place(8), &entry(1, 1, &[]), 0, &mut host), None);
-        assert!(enter(same_place(8), &entry(1, 1, &[]), 9 + GRACE_MS, &mut host).is_some());
+        assert_eq!(enter(same_place(MOST as u64), &entry(1, 1, &[]), 0, &mut host), None);
+        assert!(enter(same_place(MOST as u64), &entry(1, 1, &[]), 9, &mut host).is_some());
         let (bytes, _) = host.get("svb/1").unwrap();
         assert_eq!(decode(&bytes).unwrap().len(), 1);
         (0..bytes.len()).for_each(|at| assert_eq!(decode(&bytes[..at]), None));

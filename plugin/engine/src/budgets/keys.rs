@@ -1,7 +1,7 @@
 //! Whose budget a request is on, and what it may cost.
 
 use selvage_llm::formats::Usage;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::calendar::{Window, window_of};
 use super::ledger::Need;
@@ -15,6 +15,8 @@ use crate::sized::write_sized;
 pub struct Keyed {
     /// Which budget of the policy.
     pub budget: usize,
+    /// See [`identity`].
+    pub identity: u64,
     /// Of the budget and whoever it is.
     pub who: u128,
     /// The same in this window.
@@ -26,29 +28,47 @@ pub struct Keyed {
 }
 
 /// What is reserved for a request: what it may use at most, or more where others like it have used more. `cost` tells what a usage
-/// costs in money.
-pub(super) fn need(budget: &Budget, reserve: &Reserve, largest: u64, cost: impl Fn(&Usage) -> u64) -> Need {
+/// costs in money, if the model has a price.
+pub(super) fn need(
+    budget: &Budget,
+    reserve: &Reserve,
+    largest: u64,
+    cost: impl Fn(&Usage) -> Option<u64>,
+) -> Need {
     let output = reserve.output.unwrap_or(budget.reserve_output);
     let usage = Usage { input: reserve.input, output, ..Usage::default() };
-    let amount = match budget.unit() {
-        BudgetUnit::Tokens => usage.input.saturating_add(usage.output),
-        BudgetUnit::Money => cost(&usage),
+    let (amount, is_guess) = match budget.unit() {
+        BudgetUnit::Tokens => (usage.input.saturating_add(usage.output), reserve.output.is_none()),
+        // Its input may be put into the provider's cache, which may be dearer.
+        BudgetUnit::Money => match (cost(&usage), cost(&Usage { cache_write: usage.input, ..usage })) {
+            (Some(plain), Some(written)) => (plain.max(written), reserve.output.is_none()),
+            // Which model answers, and what that costs, is not known.
+            _ => (1, true),
+        },
     };
-    let is_guess = reserve.output.is_none();
-    Need { amount: if is_guess { amount.max(largest) } else { amount }, is_guess }
+    let amount = if is_guess { amount.max(largest) } else { amount };
+    // What is beyond all of it is refused, however much that is.
+    Need { amount: amount.min(budget.amount().saturating_add(1)), is_guess }
+}
+
+/// What tells a budget from others, of other caches in the VM too: sums in another unit, or of another kind of window, are others.
+pub fn identity(budget: &Budget, namespace: u64) -> u64 {
+    let mut text = Vec::with_capacity(64);
+    write_sized(budget.name.as_bytes(), &mut text);
+    text.extend_from_slice(format!("{} {}", budget.unit().as_str(), budget.window.as_str()).as_bytes());
+    text.extend_from_slice(&namespace.to_le_bytes());
+    xxh3_64(&text)
 }
 
 /// The key of a request. `address` keeps the client's for the next budget.
 pub fn keyed(
-    (place, budget): (usize, &Budget),
+    (place, budget, namespace): (usize, &Budget, u64),
     asking: &mut Asking<'_>,
     address: &mut Option<Vec<u8>>,
     now_ms: u64,
 ) -> Keyed {
-    let mut text = Vec::with_capacity(64);
-    write_sized(budget.name.as_bytes(), &mut text);
-    // Sums in another unit or of another kind of window are others.
-    text.extend_from_slice(format!("{} {}", budget.unit().as_str(), budget.window.as_str()).as_bytes());
+    let identity = identity(budget, namespace);
+    let mut text = identity.to_le_bytes().to_vec();
     for by in &budget.by {
         let mut value = Vec::new();
         text.push(u8::from(value_of(by, asking, address, &mut value)));
@@ -57,5 +77,5 @@ pub fn keyed(
     let who = xxh3_128(&text).max(1);
     let window = window_of(budget.window, now_ms);
     text.extend_from_slice(&window.from_ms.to_le_bytes());
-    Keyed { budget: place, who, account: xxh3_128(&text).max(1), window, amount: budget.amount() }
+    Keyed { budget: place, identity, who, account: xxh3_128(&text).max(1), window, amount: budget.amount() }
 }

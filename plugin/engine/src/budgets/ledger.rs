@@ -1,5 +1,5 @@
 //! What was spent of a budget, and what is reserved, by everybody who spends of it: the arithmetic that the
-//! [script](super::question::SCRIPT) does in Redis, for the node and for tests.
+//! [script](super::question::LEDGER) does in Redis, for the node and for tests.
 //!
 //! Each *teller* (a worker's account) says how much it has spent in all, and how much it has reserved. So whatever is said twice counts
 //! once, and what Redis has lost is there again when all have told it. Who has said nothing for [`SILENT_MS`] has nothing reserved
@@ -26,6 +26,8 @@ struct Teller {
     spent: u64,
     reserved: u64,
     seen_ms: u64,
+    /// Of what it has said last.
+    turn: u64,
 }
 
 /// What a request would reserve.
@@ -51,6 +53,8 @@ pub struct Entry {
     pub amount: u64,
     /// Who says it.
     pub teller: u64,
+    /// How often it has said something: what comes late, or twice, reserves nothing.
+    pub turn: u64,
     /// What it has spent in all.
     pub spent: u64,
     /// What it has reserved, and not settled.
@@ -83,7 +87,8 @@ pub struct Balance {
 impl Ledger {
     /// A teller says something.
     pub fn enter(&mut self, entry: &Entry, now_ms: u64) -> Balance {
-        let (mut own, mut held) = (entry.spent, entry.reserved);
+        let (mut own, mut held) = (entry.spent.min(MOST), entry.reserved.min(MOST));
+        let (mut turn, mut is_late) = (entry.turn, false);
         let (mut spent, mut reserved, mut tellers) = (0u64, 0u64, 1u32);
         let known = std::mem::take(&mut self.tellers);
         let surplus = known.len().saturating_sub(MOST_TELLERS - 1);
@@ -91,6 +96,9 @@ impl Ledger {
             let silent_ms = now_ms.saturating_sub(teller.seen_ms);
             if teller.id == entry.teller {
                 own = own.max(teller.spent);
+                if entry.turn <= teller.turn {
+                    (is_late, held, turn) = (true, teller.reserved, teller.turn);
+                }
                 continue;
             }
             if silent_ms > SILENT_MS {
@@ -107,21 +115,22 @@ impl Ledger {
             self.tellers.push(teller);
         }
         spent = spent.saturating_add(self.base).saturating_add(own);
-        self.largest = self.largest.max(entry.largest);
+        self.largest = self.largest.max(entry.largest.min(MOST));
         let largest = self.largest;
         let granted = entry.needs.iter().map(|need| {
             let left = entry.amount.saturating_sub(spent).saturating_sub(reserved).saturating_sub(held);
             let amount = need.at_least(largest);
             // Close to the end those that may cost more go one by one.
             let waits = need.is_guess && left / EDGE < amount && held > 0;
-            let is_granted = amount <= left && !waits;
+            let is_granted = amount <= left && !waits && !is_late;
             if is_granted {
                 held = held.saturating_add(amount);
             }
             is_granted
         });
         let granted = granted.collect();
-        self.tellers.push(Teller { id: entry.teller, spent: own, reserved: held, seen_ms: now_ms });
+        held = held.min(MOST);
+        self.tellers.push(Teller { id: entry.teller, spent: own, reserved: held, seen_ms: now_ms, turn });
         let is_passed = |percent: &&u8| {
             u32::from(**percent) > self.told
                 && u128::from(spent) * 100 >= u128::from(entry.amount) * u128::from(**percent)
@@ -145,8 +154,8 @@ impl Ledger {
         out.extend_from_slice(&self.largest.to_le_bytes());
         out.extend_from_slice(&self.told.to_le_bytes());
         out.extend_from_slice(&u32::try_from(self.tellers.len()).unwrap_or(u32::MAX).to_le_bytes());
-        for Teller { id, spent, reserved, seen_ms } in &self.tellers {
-            for number in [id, spent, reserved, seen_ms] {
+        for Teller { id, spent, reserved, seen_ms, turn } in &self.tellers {
+            for number in [id, spent, reserved, seen_ms, turn] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
         }
@@ -158,9 +167,9 @@ impl Ledger {
         let (told, count) = (take_u32(bytes)?, take_u32(bytes)?);
         let mut ledger = Self { base, told, largest, tellers: Vec::new() };
         for _ in 0..count {
-            let [id, spent, reserved, seen_ms] =
-                [take_u64(bytes)?, take_u64(bytes)?, take_u64(bytes)?, take_u64(bytes)?];
-            ledger.tellers.push(Teller { id, spent, reserved, seen_ms });
+            let (id, spent, reserved) = (take_u64(bytes)?, take_u64(bytes)?, take_u64(bytes)?);
+            let (seen_ms, turn) = (take_u64(bytes)?, take_u64(bytes)?);
+            ledger.tellers.push(Teller { id, spent, reserved, seen_ms, turn });
         }
         Some(ledger)
     }
@@ -168,10 +177,13 @@ impl Ledger {
 
 /// What a teller has reserved counts for so long after it has last said something.
 pub const SILENT_MS: u64 = 30_000;
-/// After so long what it has spent is added to that of those who are forgotten.
-pub const FORGOTTEN_MS: u64 = 3_600_000;
+/// After so long what it has spent is added to that of those who are forgotten: a worker that was not heard for nearly as long
+/// comes back as another teller, with what it has not told.
+pub const FORGOTTEN_MS: u64 = 600_000;
 /// Tellers that are known at a time.
-pub const MOST_TELLERS: usize = 512;
+pub const MOST_TELLERS: usize = 2_048;
+/// No sum is more, nor anything in it: Redis counts in doubles, which are exact up to here.
+pub const MOST: u64 = 1 << 52;
 /// So many reservations from the end on, those that may cost more go one by one for each teller.
 const EDGE: u64 = 4;
 
@@ -179,9 +191,12 @@ const EDGE: u64 = 4;
 mod tests {
     use super::*;
 
+    /// Each says something later than the one before.
     pub(crate) fn entry(teller: u64, spent: u64, reserved: u64, needs: &[u64]) -> Entry {
+        static TURN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let turn = TURN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let needs = needs.iter().map(|amount| Need { amount: *amount, is_guess: false }).collect();
-        Entry { amount: 1_000, teller, spent, reserved, largest: 0, needs, soft: [50, 80].into() }
+        Entry { amount: 1_000, teller, turn, spent, reserved, largest: 0, needs, soft: [50, 80].into() }
     }
 
     #[test]
@@ -197,6 +212,17 @@ mod tests {
         emptied.enter(&entry(2, 40, 5, &[]), 0);
         let balance = emptied.enter(&entry(1, 100, 0, &[]), 0);
         assert_eq!((balance.spent, balance.reserved, balance.tellers), (140, 5, 2));
+    }
+
+    #[test]
+    fn what_comes_late_or_twice_neither_reserves_nor_frees() {
+        let mut ledger = Ledger::default();
+        let (late, first, again) = (entry(1, 0, 0, &[]), entry(1, 0, 0, &[600]), entry(1, 0, 600, &[]));
+        assert_eq!(ledger.enter(&first, 0).granted, [true]);
+        assert_eq!(ledger.enter(&late, 0).reserved, 600);
+        let balance = ledger.enter(&first, 0);
+        assert_eq!((balance.granted, balance.reserved), (vec![false], 600));
+        assert_eq!(ledger.enter(&again, 0).reserved, 600);
     }
 
     #[test]
@@ -220,10 +246,10 @@ mod tests {
         assert_eq!((balance.granted, balance.spent, balance.tellers), (vec![true], 100, 1));
         let balance = ledger.enter(&entry(2, 0, 0, &[]), FORGOTTEN_MS + 1);
         assert_eq!((balance.spent, ledger.tellers.len()), (100, 1));
-        for teller in 0..2_000 {
+        for teller in 0..4_000 {
             ledger.enter(&entry(10 + teller, 1, 0, &[]), FORGOTTEN_MS + 1);
         }
-        assert_eq!((ledger.at(FORGOTTEN_MS + 1).0, ledger.tellers.len()), (2_100, MOST_TELLERS));
+        assert_eq!((ledger.at(FORGOTTEN_MS + 1).0, ledger.tellers.len()), (4_100, MOST_TELLERS));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::limits::lease::Script;
 
 /// Enters something into a ledger.
 pub const LEDGER: Script =
-    Script { text: include_str!("ledger.lua"), digest: "a6eb2aa54fae67faec319d3207b6a2ac74c25234" };
+    Script { text: include_str!("ledger.lua"), digest: "409af9fbcbccbb2893436852f900b40a1eb7e8f8" };
 /// Adds what was spent by the hour, and tells all of it.
 pub const HOURS: Script =
     Script { text: include_str!("hours.lua"), digest: "54a6e62b8fbdf0911ba19889794cab4cf40074bf" };
@@ -30,7 +30,7 @@ pub struct LedgerRequest {
 impl LedgerRequest {
     /// The arguments of the script: letters, digits and commas.
     pub fn arguments(&self) -> Vec<String> {
-        let Entry { amount, teller, spent, reserved, largest, needs, soft } = &self.entry;
+        let Entry { amount, teller, turn, spent, reserved, largest, needs, soft } = &self.entry;
         let needs =
             needs.iter().map(|need| format!("{}{}", if need.is_guess { "g" } else { "" }, need.amount));
         vec![
@@ -42,6 +42,7 @@ impl LedgerRequest {
             listed(needs),
             listed(soft.iter().map(u8::to_string)),
             largest.to_string(),
+            turn.to_string(),
             format!("{:x}", self.question),
         ]
     }
@@ -133,6 +134,7 @@ mod tests {
         let entry = Entry {
             amount: 1_000,
             teller: 0xa,
+            turn: 3,
             spent: 5,
             reserved: 6,
             largest: 4,
@@ -145,11 +147,11 @@ mod tests {
     #[test]
     fn scripts_are_asked_with_plain_words_about_one_key() {
         use sha1::{Digest, Sha1};
-        assert_eq!(request().arguments().join(" "), "1000 9 a 5 6 7,g8 50,80 4 def");
+        assert_eq!(request().arguments().join(" "), "1000 9 a 5 6 7,g8 50,80 4 3 def");
         let empty = Entry { needs: Vec::new(), soft: [].into(), ..request().entry };
         assert_eq!(
             LedgerRequest { entry: empty, ..request() }.arguments().join(" "),
-            "1000 9 a 5 6 - - 4 def"
+            "1000 9 a 5 6 - - 4 3 def"
         );
         let hours = HoursRequest { key: 1, spent: vec![(3, 4), (5, 6)], question: 0xdef };
         assert_eq!(hours.arguments().join(" "), "3=4,5=6 def");

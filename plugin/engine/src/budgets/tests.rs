@@ -25,7 +25,7 @@ fn key(budget: &Budget, team: &str, now: u64) -> Keyed {
     let block: FieldBlock = [(&b"x-team"[..], team.as_bytes())].into_iter().collect();
     let request = Request::read(block.fields(), false);
     let mut asking = crate::callers::Asking { request: &request, rule: "r", peer: &mut || None };
-    keyed((0, budget), &mut asking, &mut None, now)
+    keyed((0, budget, 7), &mut asking, &mut None, now)
 }
 
 fn worker(seed: u64) -> Budgets {
@@ -54,7 +54,7 @@ impl Fleet {
 
     fn ask(&mut self, nth: usize, team: &str, wanted: Reserve, ticket: Option<u64>, now: u64) -> Reserved {
         let keyed = key(&self.budget, team, now);
-        let cost = |usage: &Usage| usage.total();
+        let cost = |usage: &Usage| Some(usage.total());
         let patience = if ticket.is_some() { Patience::Until(at(now + 50)) } else { Patience::New };
         self.workers[nth].reserve(
             &self.budget,
@@ -104,7 +104,7 @@ impl Fleet {
     }
 
     fn tick(&mut self, nth: usize, now: u64) {
-        self.workers[nth].tidy(std::slice::from_ref(&self.budget), at(now), &mut self.data);
+        self.workers[nth].tidy((std::slice::from_ref(&self.budget), 7), at(now), &mut self.data);
         self.answer_all(nth, now);
     }
 
@@ -331,7 +331,7 @@ fn the_board_shows_what_all_workers_know_and_where_it_will_stand() {
         fleet.reserve(nth, "b", tokens(7, Some(0)), noon).unwrap();
         fleet.tick(nth, noon + 1_000);
     }
-    let lines = board::read(&fleet.budget, noon + 2_000, &mut fleet.data);
+    let lines = board::read(&fleet.budget, 7, noon + 2_000, &mut fleet.data);
     let of = |team: &str| (key(&fleet.budget, team, noon).who >> 64) as u64;
     let shown: Vec<_> = lines.iter().map(|line| (line.who, line.spent, line.reserved)).collect();
     assert_eq!(shown, [(of("a"), 250, 0), (of("b"), 0, 14)]);
@@ -364,8 +364,9 @@ fn accounts_are_bounded_and_those_of_a_window_that_has_ended_are_forgotten() {
 fn an_entry_and_a_ledger_agree_on_any_words_that_a_worker_says() {
     // What no worker says: the ledger takes it all the same.
     let huge = Entry {
-        amount: u64::MAX,
+        amount: ledger::MOST,
         teller: u64::MAX,
+        turn: u64::MAX,
         spent: u64::MAX,
         reserved: u64::MAX,
         largest: u64::MAX,
@@ -375,5 +376,31 @@ fn an_entry_and_a_ledger_agree_on_any_words_that_a_worker_says() {
     let mut ledger = Ledger::default();
     let first = ledger.enter(&huge, u64::MAX);
     assert_eq!((first.granted.as_slice(), first.crossed), (&[false][..], 100));
-    assert_eq!(ledger.enter(&Entry { teller: 1, ..huge }, 0).spent, u64::MAX);
+    let second = ledger.enter(&Entry { teller: 1, ..huge }, 0);
+    assert_eq!((second.spent, second.reserved), (2 * ledger::MOST, 2 * ledger::MOST));
+}
+
+/// A worker that Redis has not heard for long is forgotten there, and what it has spent counts once all the same.
+#[test]
+fn who_was_cut_off_for_an_hour_counts_once() {
+    let mut fleet = Fleet::new(&format!(r#"{FLEET},"on_failure":"open""#), 2);
+    let [first, held] = [100, 50].map(|input| fleet.reserve(0, "a", tokens(input, Some(0)), 0).unwrap());
+    fleet.settle(0, &first, 100, 1);
+    let other = fleet.reserve(1, "a", tokens(30, Some(0)), 2).unwrap();
+    fleet.settle(1, &other, 30, 3);
+    let hour = 3_600_000;
+    fleet.workers[0].leave_redis_alone(at(hour));
+    let Reserved::Yes(meanwhile) = fleet.ask(0, "a", tokens(7, Some(0)), None, hour / 2) else { panic!() };
+    fleet.workers[0].settle(&fleet.budget, &meanwhile, 7, at(hour / 2), &mut fleet.data);
+    for now in (300_000..hour).step_by(300_000) {
+        fleet.tick(1, now);
+    }
+    for now in [hour + 100, hour + 400_000, 2 * hour] {
+        fleet.tick(0, now);
+        fleet.tick(1, now);
+        assert_eq!(fleet.spent(now), 137, "{now}");
+    }
+    fleet.settle(0, &held, 50, 2 * hour);
+    assert_eq!(fleet.spent(2 * hour), 187);
+    assert_eq!(fleet.ledgers.values().next().unwrap().at(2 * hour).1, 0);
 }

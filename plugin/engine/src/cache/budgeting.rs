@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::tokens::Used;
 use super::{Alert, Cache, Moment};
-use crate::budgets::{Crossed, Keyed, Refused, Reservation, Reserved, Standing, Wanted, Why, keyed};
+use crate::budgets::{
+    Crossed, Keyed, Refused, Reservation, Reserved, Standing, Wanted, Why, identity, keyed,
+};
 use crate::callers::Asking;
 use crate::fields::FieldBlock;
 use crate::limits::{Patience, Reserve};
@@ -26,9 +28,9 @@ impl Cache {
         let policy = std::rc::Rc::clone(&self.policy);
         let place = *rule.budgeted.get(nth)?;
         let budget = policy.budgets.get(place)?;
-        let keyed = key_of((place, budget), request, rule, moment);
+        let keyed = key_of((place, budget, policy.namespace), request, rule, moment);
         let priced = policy.models.place_of(model.as_slice());
-        let cost = |usage: &Usage| policy.models.cost(priced, usage).map_or(0, Money::nanos);
+        let cost = |usage: &Usage| policy.models.cost(priced, usage).map(Money::nanos);
         let wanted = Wanted { keyed: &keyed, reserve, cost: &cost };
         let reserved = self.budgets.reserve(budget, &wanted, (ticket, patience), moment.now, moment.host);
         #[cfg(feature = "operators")]
@@ -46,7 +48,9 @@ impl Cache {
         moment: &mut Moment<'_>,
     ) {
         for reservation in reserved {
-            let Some(budget) = self.policy.budgets.get(reservation.budget()) else { continue };
+            // Another configuration may have it in another place, or not at all.
+            let is_it = |budget: &&Budget| identity(budget, self.policy.namespace) == reservation.identity();
+            let Some(budget) = self.policy.budgets.get(reservation.budget()).filter(is_it) else { continue };
             let used = match (used, budget.unit()) {
                 (Some(used), BudgetUnit::Money) => used.nanos,
                 (Some(used), BudgetUnit::Tokens) => used.tokens,
@@ -66,7 +70,7 @@ impl Cache {
         let policy = std::rc::Rc::clone(&self.policy);
         let on = rule.budgeted.iter().filter_map(|place| Some((*place, policy.budgets.get(*place)?)));
         let peeked = on.map(|(place, budget)| {
-            let keyed = key_of((place, budget), request, rule, moment);
+            let keyed = key_of((place, budget, policy.namespace), request, rule, moment);
             let known = self.budgets.peek(budget, &keyed, moment.now, moment.host);
             (keyed, known)
         });
@@ -85,7 +89,8 @@ impl Cache {
     /// By tick: sees to what is reserved and told.
     pub(super) fn tidy_budgets(&mut self, moment: &mut Moment<'_>) {
         if !self.policy.budgets.is_empty() {
-            self.budgets.tidy(&self.policy.budgets, moment.now, moment.host);
+            let all = (&*self.policy.budgets, self.policy.namespace);
+            self.budgets.tidy(all, moment.now, moment.host);
         }
     }
 
@@ -135,14 +140,14 @@ impl Cache {
 }
 
 fn key_of(
-    (place, budget): (usize, &Budget),
+    budget: (usize, &Budget, u64),
     request: &Request<'_>,
     rule: &Rule,
     moment: &mut Moment<'_>,
 ) -> Keyed {
     let mut peer = || moment.host.peer();
     let mut asking = Asking { request, rule: &rule.name, peer: &mut peer };
-    keyed((place, budget), &mut asking, &mut None, moment.now.as_millis())
+    keyed(budget, &mut asking, &mut None, moment.now.as_millis())
 }
 
 fn alert(budget: &Budget, crossed: &Crossed) -> Alert {

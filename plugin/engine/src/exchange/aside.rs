@@ -60,6 +60,9 @@ struct Kept {
     /// What is reserved for it of budgets, until its answer says what it has cost.
     #[cfg(all(feature = "llm", feature = "limits"))]
     budgeted: Vec<Reservation>,
+    /// It waits for what Redis says of a limit or a budget.
+    #[cfg(all(feature = "llm", feature = "limits"))]
+    waits_for_redis: bool,
 }
 
 /// A request that limits count if it goes to the origin.
@@ -73,12 +76,14 @@ pub(super) struct Counted {
     is_past_limits: bool,
     /// It has waited for what Redis says of a budget.
     pub(super) ticket: Option<u64>,
+    /// So many of the budgets that it is on have been asked.
+    budgets_asked: usize,
 }
 
 #[cfg(feature = "limits")]
 impl Counted {
     const fn new(rule: usize, head: Vec<u8>) -> Self {
-        Self { rule, head, until: None, is_past_limits: false, ticket: None }
+        Self { rule, head, until: None, is_past_limits: false, ticket: None, budgets_asked: 0 }
     }
 }
 
@@ -252,7 +257,7 @@ impl Kept {
     fn hear(&mut self, event: &Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
         // Nobody has read what has waited until now.
         #[cfg(all(feature = "llm", feature = "limits"))]
-        let unread = matches!(event, Event::Ended) && self.waits_for_a_place();
+        let unread = matches!(event, Event::Ended) && (self.waits_for_redis || self.waits_for_a_place());
         #[cfg(feature = "llm")]
         if let Some(answering) = &mut self.answering {
             answering.hear(event, cache, moment);
@@ -369,6 +374,10 @@ impl Kept {
         }
         #[cfg_attr(not(feature = "llm"), expect(unused_mut, reason = "budgets note what they have seen"))]
         let Some(mut counted) = self.counted.take() else { return (state, directive) };
+        #[cfg(feature = "llm")]
+        {
+            self.waits_for_redis = false;
+        }
         let patience = match counted.until {
             Some(until) => Patience::Until(until),
             None if cache.has_room_to_wait(state.kept_bytes() + counted.head.len()) => Patience::New,
@@ -393,13 +402,18 @@ impl Kept {
                 if !std::mem::replace(&mut counted.is_past_limits, true) {
                     self.reserved = self.limited.as_mut().and_then(|limited| limited.take_reserved());
                 }
-                self.spend(&request, rule, &mut counted.ticket, patience, cache, moment)
+                let waited = (&mut counted.ticket, &mut counted.budgets_asked);
+                self.spend((&request, rule), waited, patience, cache, moment)
             }
             refused => refused,
         };
         let Some(then) = then else { return (state, directive) };
         if let (Then::Wait { ticket, until }, Directive::Forward(edits)) = (&then, &mut directive) {
             let edits = std::mem::take(edits);
+            #[cfg(feature = "llm")]
+            {
+                self.waits_for_redis = true;
+            }
             return Leasing::before_origin((state, edits), counted, *ticket, *until);
         }
         // The refusal says all there is to say.
@@ -414,30 +428,27 @@ impl Kept {
     #[cfg(all(feature = "llm", feature = "limits"))]
     fn spend(
         &mut self,
-        request: &Request<'_>,
-        rule: &Rule,
-        waited: &mut Option<u64>,
+        (request, rule): (&Request<'_>, &Rule),
+        (waited, asked): (&mut Option<u64>, &mut usize),
         patience: Patience,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> Option<Then> {
         let answering = self.answering.as_ref()?;
         let (reserve, model) = (answering.reserve(), answering.model());
-        // One that could not be kept is passed over, and counts as one of those that were.
-        let mut unkept = 0;
         loop {
-            let nth = self.budgeted.len() + unkept;
-            let asked = (waited.take(), patience);
-            let wanted = (request, rule, nth);
-            match cache.reserve_of_budget(wanted, (&reserve, model), asked, moment)? {
+            let ways = (waited.take(), patience);
+            let wanted = (request, rule, *asked);
+            match cache.reserve_of_budget(wanted, (&reserve, model), ways, moment)? {
                 OfBudget::Yes(reservation) => self.budgeted.push(reservation),
-                OfBudget::Unkept => unkept += 1,
+                OfBudget::Unkept => {}
                 OfBudget::No(refused) => return Some(limits::over_budget(&refused, rule, cache)),
                 OfBudget::Waits { ticket, until } => {
                     *waited = Some(ticket);
                     return Some(Then::Wait { ticket, until });
                 }
             }
+            *asked += 1;
         }
     }
 

@@ -134,6 +134,29 @@ fn models_without_a_price_cost_nothing_and_the_one_that_answers_is_the_one_that_
     assert_eq!(left(&mut gateway, "a", 0), 600);
 }
 
+/// What nobody can price before it is asked for is refused once all is spent, and has a say in what is reserved until then.
+#[test]
+fn a_model_that_nobody_knows_is_no_way_around_a_budget_that_is_spent() {
+    let mut gateway = open("", "", "");
+    let alias = |nth| question(nth, Some(10)).replace(r#""model":"m""#, r#""model":"best""#);
+    let flight = ask(&mut gateway, "a", &alias(0)).at(0).leaves();
+    // It is one of those that have a price that answers.
+    gateway.answers(flight, 0, used(400));
+    assert_eq!(left(&mut gateway, "a", 1), 600);
+    let flight = ask(&mut gateway, "a", &alias(1)).at(0).leaves();
+    assert_eq!(left(&mut gateway, "a", 2), 200);
+    gateway.answers(flight, 0, used(600));
+    ask(&mut gateway, "a", &alias(2)).at(0).answered().status(429).has("x-should-retry", "false");
+    // One that is free by an entry of its own goes.
+    let mut gateway = Gateway::with(
+        r#"{"models":[{"name":"free","input":0,"output":0}],"budgets":[{"name":"none","money":0}],
+            "rules":[{"name":"chat","budgets":["none"],"llm":{"api":"openai","cache":{"share":[]}}}]}"#,
+    );
+    let free = question(0, None).replace(r#""model":"m""#, r#""model":"free""#);
+    let flight = ask(&mut gateway, "a", &free).at(0).leaves();
+    gateway.answers(flight, 0, origin(200));
+}
+
 /// A request on two budgets and a limit is on all of them or on none.
 #[test]
 fn what_one_budget_refuses_is_given_back_to_the_others() {
@@ -205,6 +228,34 @@ fn who_waited_is_admitted_or_refused_as_redis_says() {
     gateway.goes_away(flight, 0);
     redis.answers(&mut gateway, true, 0);
     assert_eq!(redis.0.values().next().unwrap().at(0), (5_000 + 100_000, 0));
+    gateway.assert_no_room_is_taken();
+}
+
+/// Of two budgets in a fleet the first has answered when the client leaves.
+#[test]
+fn who_leaves_between_two_budgets_has_spent_of_neither() {
+    let mut gateway = Gateway::with(
+        r#"{"remote":{"enabled":true},
+            "budgets":[{"name":"one","tokens":1000,"scope":"fleet"},{"name":"two","tokens":1000,"scope":"fleet"}],
+            "rules":[{"name":"chat","budgets":["one","two"],"remote":false,"coalesce":{"fleet":false},"llm":{"api":"openai","cache":{"share":[]}}}]}"#,
+    );
+    let mut redis = Redis(BTreeMap::new());
+    for leaves in [true, false] {
+        let waiter = ask(&mut gateway, "a", &question(0, Some(500))).at(0).waits();
+        redis.answers(&mut gateway, true, 0);
+        let waiter = gateway.wakes(waiter, Wake::Slot, 0).waiting();
+        if leaves {
+            gateway.goes_away(waiter, 0);
+        } else {
+            redis.answers(&mut gateway, true, 0);
+            let flight = gateway.wakes(waiter, Wake::Slot, 0).left();
+            gateway.answers(flight, 0, used(10));
+        }
+        redis.answers(&mut gateway, true, 0);
+        let spent = if leaves { 0 } else { 10 };
+        assert!(redis.0.values().all(|ledger| ledger.at(0) == (spent, 0)), "{:?}", redis.0);
+        assert_eq!(redis.0.len(), 2);
+    }
     gateway.assert_no_room_is_taken();
 }
 

@@ -11,8 +11,10 @@ pub struct Summary {
     pub stream: bool,
     /// `stream_options.include_usage` is `true`.
     pub include_usage: bool,
-    /// The largest of `max_tokens`, `max_completion_tokens` and `max_output_tokens`, as far as they are given.
+    /// The larger of `max_tokens` and `max_completion_tokens`, as far as they are given.
     pub max_output: Option<u64>,
+    /// `max_output_tokens`, which is what `/responses` calls it.
+    pub max_output_tokens: Option<u64>,
     /// How many answers are asked for and paid: the larger of `n` and `best_of`, at least 1.
     pub answers: u64,
     /// `temperature` is 0.
@@ -78,6 +80,7 @@ enum Place {
     Stream,
     StreamOptions,
     MaxOutput,
+    MaxOutputTokens,
     Answers,
     Temperature,
     Seed,
@@ -92,7 +95,8 @@ impl Place {
             b"model" => Self::Model,
             b"stream" => Self::Stream,
             b"stream_options" => Self::StreamOptions,
-            b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => Self::MaxOutput,
+            b"max_tokens" | b"max_completion_tokens" => Self::MaxOutput,
+            b"max_output_tokens" => Self::MaxOutputTokens,
             b"n" | b"best_of" => Self::Answers,
             b"temperature" => Self::Temperature,
             b"seed" => Self::Seed,
@@ -152,6 +156,7 @@ impl Reader {
             (1, Place::MaxOutput, Kind::Number) => {
                 summary.max_output = summary.max_output.max(whole(&self.scalar));
             }
+            (1, Place::MaxOutputTokens, Kind::Number) => summary.max_output_tokens = whole(&self.scalar),
             (1, Place::Answers, Kind::Number) => {
                 summary.answers = summary.answers.max(whole(&self.scalar).unwrap_or(1));
             }

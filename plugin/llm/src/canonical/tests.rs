@@ -206,13 +206,14 @@ fn little_is_kept_of_a_long_body() {
 #[test]
 fn what_a_request_asks_for_is_seen_while_it_passes() {
     let body = r#"{"messages":[{"model":"no","stream":true}], "model":"gpt-\u0034o","stream":true, "n":3,
-        "stream_options":{"x":[true],"include_usage":true,"y":false},"max_tokens":16,"max_completion_tokens":1e2,
+        "stream_options":{"x":[true],"include_usage":true,"y":false},"max_tokens":16,"max_completion_tokens":1e2,"max_output_tokens":7,
         "temperature":0.0,"seed":null}"#;
     let wanted = Summary {
         model: Some("gpt-4o".into()),
         stream: true,
         include_usage: true,
         max_output: Some(100),
+        max_output_tokens: Some(7),
         answers: 3,
         temperature_zero: true,
         seed: false,
