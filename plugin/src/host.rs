@@ -146,9 +146,9 @@ impl Calls for Real {
         bytes(|data, length| unsafe { proxy_get_buffer_bytes(kind as u32, start, size, data, length) })
     }
 
-    fn set_buffer(kind: Buffer, size: usize, bytes: &[u8]) {
+    fn set_buffer(kind: Buffer, size: usize, bytes: &[u8]) -> bool {
         // SAFETY: the host reads the bytes during the call.
-        unsafe { proxy_set_buffer_bytes(kind as u32, 0, size, bytes.as_ptr(), bytes.len()) };
+        unsafe { proxy_set_buffer_bytes(kind as u32, 0, size, bytes.as_ptr(), bytes.len()) == OK }
     }
 
     fn set_header_pairs(map: Map, block: &[u8]) {

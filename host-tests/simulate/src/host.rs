@@ -206,7 +206,9 @@ impl Calls for Simulated {
     }
 
     /// Bodies of the simulation are read by nobody but the filter: what a client gets is judged by its head.
-    fn set_buffer(_kind: Buffer, _size: usize, _bytes: &[u8]) {}
+    fn set_buffer(_kind: Buffer, _size: usize, _bytes: &[u8]) -> bool {
+        true
+    }
 
     fn set_header_pairs(map: Map, block: &[u8]) {
         let fields = Fields::parse(block).unwrap_or_default();

@@ -8,6 +8,7 @@ use selvage_engine::time::Timestamp;
 use crate::breakers::Breakers;
 use crate::host::{Action, Calls, Envoy, Map};
 use crate::remote::Asker;
+use crate::rewritten;
 use crate::root::Root;
 use crate::stream::{BuildIdHasher, Stream};
 
@@ -103,9 +104,11 @@ fn act<H: Calls>(
             streams.insert(context, Stream::Exchange(exchange));
             Step::AwaitsBody
         }
-        Directive::Pass | Directive::Relay { .. } | Directive::AskRemote { .. } | Directive::Fetch { .. } => {
-            Step::Goes
-        }
+        Directive::Pass
+        | Directive::Relay { .. }
+        | Directive::Replace(_)
+        | Directive::AskRemote { .. }
+        | Directive::Fetch { .. } => Step::Goes,
     }
 }
 
@@ -123,6 +126,7 @@ fn forward<H: Calls>(edits: &[RequestEdit]) {
         match edit {
             RequestEdit::Set(name, value) => H::set_header(Map::Request, name, value),
             RequestEdit::Remove(name) => H::remove_header(Map::Request, name),
+            RequestEdit::Splice(part, with) => rewritten::splice::<H>(part, with),
         }
     }
 }

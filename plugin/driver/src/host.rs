@@ -100,8 +100,8 @@ pub trait Calls: Sized + 'static {
     /// At most `size` bytes of a buffer, from `start` on.
     fn buffer(kind: Buffer, start: usize, size: usize) -> Option<Vec<u8>>;
 
-    /// Puts bytes in the place of the first `size` ones of a buffer.
-    fn set_buffer(kind: Buffer, size: usize, bytes: &[u8]);
+    /// Puts bytes in the place of the first `size` ones of a buffer. `false` if the host refuses.
+    fn set_buffer(kind: Buffer, size: usize, bytes: &[u8]) -> bool;
 
     /// A header map as a field block.
     fn header_pairs(map: Map) -> Option<Vec<u8>>;

@@ -1,8 +1,32 @@
-//! Bodies of responses that clients get in another form than they come.
+//! Bodies that are sent on in another form than they come.
 
 use std::ops::Range;
 
-use crate::host::{Buffer, Calls};
+use crate::host::{Buffer, Calls, Map};
+
+/// Puts bytes in the place of a part of the request's body, which is held, and tells its length anew. The host changes the
+/// beginning of a body only: what is before the part is put there again.
+pub fn splice<H: Calls>(part: &Range<usize>, with: &[u8]) {
+    let mut begin = match part.start {
+        0 => Vec::new(),
+        length => match H::buffer(Buffer::RequestBody, 0, length) {
+            Some(begin) if begin.len() == length => begin,
+            _ => return,
+        },
+    };
+    begin.extend_from_slice(with);
+    if !H::set_buffer(Buffer::RequestBody, part.end, &begin) {
+        return;
+    }
+    let told =
+        H::header(Map::Request, LENGTH).and_then(|told| String::from_utf8(told).ok()?.parse::<usize>().ok());
+    if let Some(told) = told {
+        let length = told.saturating_add(with.len()).saturating_sub(part.len());
+        H::set_header(Map::Request, LENGTH, length.to_string().as_bytes());
+    }
+}
+
+const LENGTH: &str = "content-length";
 
 /// What is sent in the place of a body that is on its way.
 pub enum Rewritten {
@@ -26,7 +50,9 @@ impl Rewritten {
     /// Some of the body is at hand: so many bytes.
     pub fn apply<H: Calls>(&mut self, size: usize) {
         match self {
-            Self::Instead(content) => H::set_buffer(Buffer::ResponseBody, size, &std::mem::take(content)),
+            Self::Instead(content) => {
+                H::set_buffer(Buffer::ResponseBody, size, &std::mem::take(content));
+            }
             Self::Window { part, at } => {
                 let begin = *at;
                 *at = at.saturating_add(size);

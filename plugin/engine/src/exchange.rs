@@ -16,6 +16,8 @@ mod entering;
 mod explaining;
 mod filling;
 mod forwarding;
+#[cfg(feature = "llm")]
+mod injecting;
 mod invalidating;
 #[cfg(feature = "limits")]
 mod leasing;
@@ -36,6 +38,7 @@ mod validating;
 mod waiting;
 mod warming;
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -187,6 +190,8 @@ pub enum Directive {
         /// The client gets another form of it.
         recast: Option<Box<Recast>>,
     },
+    /// Send this on in the place of the part of the response's body that has just come.
+    Replace(Vec<u8>),
     /// Answer in the origin's place.
     Respond(Reply),
     /// Hold the response and call the origin.
@@ -210,6 +215,8 @@ pub enum RequestEdit {
     Set(&'static str, Vec<u8>),
     /// The field goes.
     Remove(&'static str),
+    /// These bytes of its body, which has come and is held, give way to those, and its length is told anew.
+    Splice(Range<usize>, Vec<u8>),
 }
 
 /// What becomes of a request that a stage has taken.
@@ -457,7 +464,7 @@ impl Exchange {
                 Event::RequestBody { .. },
             ) => (state, Directive::AwaitBody),
             (State::Forwarding(plan), Event::Response { head, end_of_stream }) => {
-                plan.on_response(head, end_of_stream, cache, moment)
+                plan.on_response(self.aside.head_for_client(head), end_of_stream, cache, moment)
             }
             (State::Passing(passing), Event::Response { .. }) => {
                 (State::Relaying, passing.relay(cache.policy()))
@@ -472,10 +479,10 @@ impl Exchange {
             // What the origin has sent is not for the client.
             (state @ State::Refetching(_), Event::Body { .. } | Event::Trailers) => (state, Directive::Pass),
             (State::Storing(storing), Event::Body { chunk, end_of_stream }) => {
-                storing.on_chunk(chunk, end_of_stream, cache, moment)
+                storing.on_chunk(self.aside.part_for_client(chunk), end_of_stream, cache, moment)
             }
             (State::Comparing(comparing), Event::Body { chunk, end_of_stream }) => {
-                comparing.on_chunk(chunk, end_of_stream, cache, moment)
+                comparing.on_chunk(self.aside.part_for_client(chunk), end_of_stream, cache, moment)
             }
             (State::Comparing(comparing), Event::Trailers) => comparing.finish(cache, moment),
             (State::Comparing(comparing), Event::Ended) => {
@@ -573,6 +580,7 @@ impl Exchange {
     #[inline]
     pub fn is_passing(&self) -> bool {
         match self.state {
+            State::Passing(_) | State::Relaying if self.aside.is_injecting() => false,
             State::Passing(_) => true,
             State::Relaying => self.aside.has_more_to_say() || self.holds_slot() || self.aside.is_counting(),
             _ => false,

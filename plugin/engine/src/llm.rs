@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use selvage_llm::canonical::{Canonical, Summary};
 use selvage_llm::formats::{Api, Body};
+use selvage_llm::injection::{Splice, ask_for_usage};
 use sha2::{Digest, Sha256};
 
 use crate::cache_status::Detail;
 use crate::fields::{content_length, same_name};
 use crate::key::BodyPart;
-use crate::policy::{Cookies, LlmCache, LlmCoalesce, LlmWhen, Rule};
+use crate::policy::{Cookies, LlmCache, LlmCoalesce, LlmWhen, MAX_BODY, Rule};
 use crate::request::Request;
 
 /// A request's body that is being read.
@@ -55,6 +56,33 @@ pub(crate) fn counted(request: &Request<'_>, rule: &Rule) -> Option<Api> {
     if rule.counts_tokens() { api_of(request, rule) } else { None }
 }
 
+/// Whether a request's body is to be read, so that it can be made to ask for the usage of its stream: if its rule wants that, its
+/// API tells the usage only who asks for it, and nothing vouches for the body as it is.
+pub(crate) fn may_be_made_to_ask(request: &Request<'_>, rule: &Rule) -> bool {
+    rule.asks_for_usage()
+        && !request.upgrade
+        && matches!(api_of(request, rule), Some(Api::Chat | Api::Completions))
+        && content_length(request.fields).is_none_or(|length| length <= longest(rule))
+        && VOUCHES.iter().all(|name| request.fields.get(name).is_none())
+}
+
+/// How to make a request ask for the usage of its stream, by its whole body. `None` if it stays as it is.
+pub(crate) fn made_to_ask(body: &[u8]) -> Option<Splice> {
+    ask_for_usage(body).ok().flatten()
+}
+
+/// Fields that say what the body is, byte for byte.
+const VOUCHES: [&[u8]; 8] = [
+    b"content-digest",
+    b"repr-digest",
+    b"digest",
+    b"content-md5",
+    b"signature",
+    b"content-encoding",
+    b"x-amz-content-sha256",
+    b"x-goog-content-sha256",
+];
+
 /// Why a request under a rule that stores answers is none that could have one, as far as its head tells.
 pub(crate) fn stays_out(request: &Request<'_>, rule: &Rule) -> Option<Detail> {
     if api_of(request, rule).is_none() {
@@ -80,7 +108,7 @@ pub(crate) fn rest_of(stream: &[u8], last_event_id: &[u8]) -> Option<usize> {
 }
 
 fn longest(rule: &Rule) -> usize {
-    rule.key.body.as_ref().map_or(0, |body| body.max_bytes)
+    rule.key.body.as_ref().map_or(MAX_BODY, |body| body.max_bytes)
 }
 
 impl Reading {
@@ -90,6 +118,12 @@ impl Reading {
         let api = api_of(request, rule)?;
         let canonical = Canonical::new(Rc::from(cache.ignored(api)));
         Some(Self { api, canonical, length: 0, max: longest(rule) })
+    }
+
+    /// The same where only what it may cost is to be known.
+    pub(crate) fn of_facts(request: &Request<'_>, rule: &Rule) -> Option<Self> {
+        let api = api_of(request, rule)?;
+        Some(Self { api, canonical: Canonical::new(Rc::from([])), length: 0, max: longest(rule) })
     }
 
     /// Bytes that it keeps of the body.

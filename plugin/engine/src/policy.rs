@@ -7,6 +7,8 @@ mod matcher;
 #[cfg(feature = "llm")]
 mod models;
 #[cfg(feature = "llm")]
+pub(crate) use models::MAX_BODY;
+#[cfg(feature = "llm")]
 mod prices;
 
 pub use crate::config::{
@@ -309,6 +311,7 @@ fn resolved(mut rule: Rule, limits: &[Limit]) -> Rule {
         // What limits count is counted.
         #[cfg(feature = "llm")]
         if let Some(llm) = &mut rule.llm
+            && llm.usage == LlmUsage::Off
             && rule.limited.iter().filter_map(|at| limits.get(*at)).any(Limit::counts_tokens)
         {
             llm.usage = LlmUsage::Count;

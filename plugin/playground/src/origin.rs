@@ -25,6 +25,7 @@ pub fn asked(request: &FieldBlock, edits: &[RequestEdit]) -> FieldBlock {
     let touched = |name: &[u8]| {
         edits.iter().any(|edit| match edit {
             RequestEdit::Set(edited, _) | RequestEdit::Remove(edited) => edited.as_bytes() == name,
+            RequestEdit::Splice(..) => false,
         })
     };
     let mut block: FieldBlock = request.fields().iter().filter(|(name, _)| !touched(name)).collect();

@@ -196,7 +196,10 @@ impl Stage {
                     now = now.plus(PATIENCE);
                     self.on(&mut exchange, Event::Woken(Wake::Slot), now)
                 }
-                Directive::AwaitBody | Directive::Relay { .. } | Directive::Fetch { .. } => break,
+                Directive::AwaitBody
+                | Directive::Relay { .. }
+                | Directive::Replace(_)
+                | Directive::Fetch { .. } => break,
             };
         }
         self.on(&mut exchange, Event::Ended, now);

@@ -74,7 +74,7 @@ impl HeldBodies {
             } else if stream.is_some() && H::act_for(held.context) {
                 H::log(
                     Level::Warn,
-                    "a request's body did not come while its head was held; rules with key.body need \
+                    "a request's body did not come while its head was held; rules with key.body or llm need \
                      allow_on_headers_stop_iteration: true in the plugin's bootstrap, or a faster client",
                 );
                 H::resume_request();

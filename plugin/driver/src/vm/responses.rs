@@ -167,7 +167,10 @@ impl<H: Calls> Vm<H> {
                 Some(chunk) => Event::Body { chunk, end_of_stream },
                 None => Event::Ended,
             };
-            exchange.on(event, &mut root.cache, &mut Moment { now: H::now(), host: &mut Envoy::<H>::new() });
+            let mut moment = Moment { now: H::now(), host: &mut Envoy::<H>::new() };
+            if let Directive::Replace(part) = exchange.on(event, &mut root.cache, &mut moment) {
+                H::set_buffer(Buffer::ResponseBody, size, &part);
+            }
             root.after_event();
             if exchange.is_over() {
                 self.streams.remove(&context);

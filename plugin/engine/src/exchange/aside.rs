@@ -9,6 +9,8 @@ use super::admitting::{Admitting, Queued};
 use super::answering::Answering;
 #[cfg(feature = "operators")]
 use super::explaining::Explaining;
+#[cfg(feature = "llm")]
+use super::injecting::Injecting;
 #[cfg(feature = "limits")]
 use super::leasing::Leasing;
 use super::{Added, Directive, Event, State};
@@ -28,6 +30,8 @@ use crate::{
 use crate::{fields::content_length, llm, llm::Facts, llm::Question};
 #[cfg(feature = "limits")]
 use crate::{limits::Patience, policy::LimitCounts, stages::Then, stages::limits, time::Timestamp};
+#[cfg(feature = "llm")]
+use selvage_llm::injection::Splice;
 
 /// What is kept of a request in every state: nothing, for most.
 #[derive(Default)]
@@ -54,6 +58,9 @@ struct Kept {
     /// It asks a language model, and the answer may be stored, or is counted.
     #[cfg(feature = "llm")]
     answering: Option<Box<Answering>>,
+    /// It is made to ask for the usage of its stream.
+    #[cfg(feature = "llm")]
+    injecting: Option<Box<Injecting>>,
     /// Tokens that limits have taken for it, until its answer says what it has used.
     #[cfg(all(feature = "llm", feature = "limits"))]
     reserved: Option<Reserved>,
@@ -134,6 +141,46 @@ impl Aside {
         if let Some(answering) = self.kept.as_mut().and_then(|kept| kept.answering.as_mut()) {
             answering.knows(facts);
         }
+    }
+
+    /// The body of a request to a language model is to be changed so that it asks for its usage.
+    #[cfg(feature = "llm")]
+    pub(super) fn injects(&mut self, splice: Splice) {
+        self.kept.get_or_insert_default().injecting = Some(Box::new(Injecting::by(splice)));
+    }
+
+    /// Whether its client does not get all that comes.
+    #[inline]
+    pub(super) fn is_injecting(&self) -> bool {
+        #[cfg(feature = "llm")]
+        return self.injecting().is_some();
+        #[cfg(not(feature = "llm"))]
+        false
+    }
+
+    /// The head of the response that has just come, as the client gets it.
+    #[inline]
+    pub(super) fn head_for_client<'h>(&'h self, head: Fields<'h>) -> Fields<'h> {
+        #[cfg(feature = "llm")]
+        if let Some(injecting) = self.injecting() {
+            return injecting.head(head);
+        }
+        head
+    }
+
+    /// The part of the response's body that has just come, as the client gets it.
+    #[inline]
+    pub(super) fn part_for_client<'p>(&'p self, chunk: &'p [u8]) -> &'p [u8] {
+        #[cfg(feature = "llm")]
+        if let Some(injecting) = self.injecting() {
+            return injecting.part(chunk);
+        }
+        chunk
+    }
+
+    #[cfg(feature = "llm")]
+    fn injecting(&self) -> Option<&Injecting> {
+        self.kept.as_ref()?.injecting.as_deref()
     }
 
     /// Whether more of the answer is to come that is counted, whatever else becomes of it.
@@ -262,6 +309,10 @@ impl Kept {
         if let Some(answering) = &mut self.answering {
             answering.hear(event, cache, moment);
         }
+        #[cfg(feature = "llm")]
+        if let Some(injecting) = &mut self.injecting {
+            injecting.hear(event);
+        }
         #[cfg(all(feature = "llm", feature = "limits"))]
         self.settle_if_known(unread, cache, moment);
         #[cfg(feature = "limits")]
@@ -311,6 +362,9 @@ impl Kept {
     /// What a request to a language model is on its way there, and what its answer from a store has saved.
     #[cfg(feature = "llm")]
     fn ask(&mut self, mut directive: Directive, cache: &mut Cache, moment: &Moment<'_>) -> Directive {
+        if let Some(injecting) = &mut self.injecting {
+            directive = injecting.pass(directive);
+        }
         let Some(answering) = &mut self.answering else { return directive };
         if matches!(directive, Directive::Forward(_)) {
             answering.sent(moment.now);

@@ -22,6 +22,8 @@ pub(super) struct AwaitingBody {
     head: Vec<u8>,
     rule: usize,
     key: Reading,
+    /// The body, if it may be made to ask for the usage of its stream.
+    asking: Option<Vec<u8>>,
     requested: Timestamp,
 }
 
@@ -32,6 +34,9 @@ pub(super) enum Reading {
     /// What it asks a language model.
     #[cfg(feature = "llm")]
     Question(Box<llm::Reading>),
+    /// What it may cost. The cache stays out of it, for this reason.
+    #[cfg(feature = "llm")]
+    Facts(Box<llm::Reading>, (Forward, Option<Detail>)),
 }
 
 impl Reading {
@@ -49,7 +54,18 @@ impl Reading {
         match self {
             Self::Key(key) => key.push(chunk).map_err(|_| Detail::RequestBodyTooLarge),
             #[cfg(feature = "llm")]
-            Self::Question(question) => question.push(chunk),
+            Self::Question(question) | Self::Facts(question, _) => question.push(chunk),
+        }
+    }
+
+    /// Why the cache stays out of it, if it does so whatever is read.
+    const fn reason(&self) -> Option<(Forward, Option<Detail>)> {
+        match self {
+            Self::Key(_) => None,
+            #[cfg(feature = "llm")]
+            Self::Question(_) => None,
+            #[cfg(feature = "llm")]
+            Self::Facts(_, reason) => Some(*reason),
         }
     }
 
@@ -75,22 +91,51 @@ impl Reading {
                 aside.asks(question, facts, rule);
                 Ok((part?, fetch))
             }
+            #[cfg(feature = "llm")]
+            Self::Facts(reading, _) => {
+                aside.asks(None, reading.finish(request, rule).0, rule);
+                Err(Detail::OtherApi)
+            }
         }
     }
 }
 
 impl AwaitingBody {
     pub(super) const fn new(head: Vec<u8>, rule: usize, key: Reading, requested: Timestamp) -> Self {
-        Self { head, rule, key, requested }
+        Self { head, rule, key, asking: None, requested }
+    }
+
+    /// It may be made to ask for the usage of its stream.
+    pub(super) fn may_ask(mut self, may_ask: bool) -> Self {
+        self.asking = may_ask.then(Vec::new);
+        self
+    }
+
+    /// Of a request of which the cache stays out, for this reason, if it may be made to ask for the usage of its stream.
+    #[cfg(feature = "llm")]
+    pub(super) fn to_ask(
+        request: &Request<'_>,
+        head: &[u8],
+        (index, rule): (usize, &Rule),
+        reason: (Forward, Option<Detail>),
+        cache: &Cache,
+        requested: Timestamp,
+    ) -> Option<Self> {
+        if !llm::may_be_made_to_ask(request, rule) || !cache.has_room_to_wait(head.len()) {
+            return None;
+        }
+        let reading = Reading::Facts(Box::new(llm::Reading::of_facts(request, rule)?), reason);
+        Some(Self::new(head.to_vec(), index, reading, requested).may_ask(true))
     }
 
     /// Bytes of the request that it keeps.
     pub(super) fn kept_bytes(&self) -> usize {
         self.head.capacity()
+            + self.asking.as_ref().map_or(0, Vec::capacity)
             + match &self.key {
                 Reading::Key(key) => key.kept_bytes(),
                 #[cfg(feature = "llm")]
-                Reading::Question(question) => question.kept_bytes(),
+                Reading::Question(question) | Reading::Facts(question, _) => question.kept_bytes(),
             }
     }
 
@@ -105,24 +150,50 @@ impl AwaitingBody {
         // What it has kept so far is counted.
         let counted = self.kept_bytes();
         if let Err(detail) = self.key.push(chunk) {
-            return pass(self.rule, detail, self.requested);
+            return self.pass(detail, cache, moment);
+        }
+        if let Some(body) = &mut self.asking {
+            body.extend_from_slice(chunk);
         }
         if !cache.has_room_to_wait(self.kept_bytes().saturating_sub(counted)) {
-            return pass(self.rule, Detail::WaitingLimit, self.requested);
+            return self.pass(Detail::WaitingLimit, cache, moment);
         }
         if !end_of_stream {
             return (State::AwaitingBody(self), Directive::AwaitBody);
         }
-        let Self { head, rule, key, requested } = *self;
+        let Self { head, rule, key, asking, requested } = *self;
+        #[cfg(feature = "llm")]
+        if let Some(splice) = asking.as_deref().and_then(llm::made_to_ask) {
+            aside.injects(splice);
+        }
         let policy = Rc::clone(cache.policy());
         let Some(fields) = Fields::parse(&head) else { return (State::Relaying, Directive::Pass) };
         let request = admission::marked(Request::read(fields, true), policy.rule(rule));
-        let (body, fetch) = match key.finish(&request, policy.rule(rule), aside) {
-            Ok(read) => read,
-            Err(detail) => return pass(rule, detail, requested),
+        let reason = key.reason();
+        let (body, fetch) = match (key.finish(&request, policy.rule(rule), aside), reason) {
+            (Ok(read), _) => read,
+            (Err(detail), None) => return pass(rule, detail, requested),
+            (Err(_), Some(reason)) => {
+                let passed = entering::past_cache(&request, (rule, policy.rule(rule)), reason, cache, moment);
+                return lookup::with_head(passed, head);
+            }
         };
         let keyed = entering::keyed(&request, (rule, policy.rule(rule)), Some(&body), fetch, cache, moment);
         lookup::with_head(keyed, head)
+    }
+}
+
+impl AwaitingBody {
+    /// The request goes on without the cache.
+    fn pass(self, detail: Detail, cache: &mut Cache, moment: &mut Moment<'_>) -> (State, Directive) {
+        let policy = Rc::clone(cache.policy());
+        let (Some(reason), Some(fields)) = (self.key.reason(), Fields::parse(&self.head)) else {
+            return pass(self.rule, detail, self.requested);
+        };
+        let rule = policy.rule(self.rule);
+        let request = admission::marked(Request::read(fields, true), rule);
+        let passed = entering::past_cache(&request, (self.rule, rule), reason, cache, moment);
+        lookup::with_head(passed, self.head)
     }
 }
 

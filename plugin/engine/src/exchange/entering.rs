@@ -19,6 +19,8 @@ use crate::coding::etag;
 use crate::fields::Fields;
 use crate::key::canonical;
 use crate::key::{self, BodyPart};
+#[cfg(feature = "llm")]
+use crate::llm;
 use crate::policy::Rule;
 use crate::request::{MethodKind, Request};
 use crate::stages::{self, Seen};
@@ -62,34 +64,20 @@ pub(super) fn begin(
     if let Some(token) = request.explain {
         aside.explaining = Explaining::begin(token, &request, &head, cache, moment);
     }
-    let now = moment.now;
     let body_keyed = match stays_out(&mut request, rule) {
         Ok(body_keyed) => body_keyed,
         // A client that wants no forwarding gets none, whatever keeps the cache from looking (RFC 9111 §5.2.1.7).
         Err(_) if wants_only_what_is_stored(&request, rule) => return lookup::gateway_timeout(rule, cache),
         Err((reason, detail)) => {
             aside.may_go(&request, (rule_index, rule), &head, &policy, moment);
-            let method = request.method_kind();
-            // Others invalidate, so the cache is of use to them.
-            if matches!(method, MethodKind::Get | MethodKind::Head) {
-                cache.worth().note_kept_out(rule_index, now);
+            #[cfg(feature = "llm")]
+            if let Some(waiting) =
+                AwaitingBody::to_ask(&request, &head, (rule_index, rule), (reason, detail), cache, moment.now)
+            {
+                return (State::AwaitingBody(Box::new(waiting)), Directive::AwaitBody);
             }
-            let role = match detail {
-                Some(Detail::Rule) => bystander_or_invalidate(method),
-                None => Role::of(method),
-                Some(_) => Role::Bystander,
-            };
-            let mut edits = preconditions(&request, rule);
-            if !rule.bypass && !rule.shadow {
-                edits.push(RequestEdit::Set("cdn-loop", cache.looped(&request, moment)));
-            }
-            if role == Role::Bystander {
-                return stay_out(&request, rule_index, (reason, detail), edits, cache, moment);
-            }
-            // Only an invalidation needs to know later what was asked for.
-            let head = if role == Role::Invalidate { head } else { Vec::new() };
-            let plan = Plan { head, forward: reason, detail, ..Plan::unkeyed(rule_index, role, now) };
-            return (State::Forwarding(Box::new(plan)), Directive::Forward(edits));
+            let asked = past_cache(&request, (rule_index, rule), (reason, detail), cache, moment);
+            return with_head(asked, head);
         }
     };
     if request.has_body && rule.key.body.is_some() {
@@ -104,7 +92,11 @@ pub(super) fn begin(
             let Some(reading) = Reading::of(&request, rule) else {
                 return (State::Relaying, Directive::Pass);
             };
-            let waiting = AwaitingBody::new(head, rule_index, reading, moment.now);
+            #[cfg(feature = "llm")]
+            let may_ask = llm::may_be_made_to_ask(&request, rule);
+            #[cfg(not(feature = "llm"))]
+            let may_ask = false;
+            let waiting = AwaitingBody::new(head, rule_index, reading, moment.now).may_ask(may_ask);
             (State::AwaitingBody(Box::new(waiting)), Directive::AwaitBody)
         }
         _ => {
@@ -118,6 +110,35 @@ pub(super) fn begin(
             with_head(keyed, head)
         }
     }
+}
+
+/// A request of which the cache stays out, for this reason. Its plan lacks the head.
+pub(super) fn past_cache(
+    request: &Request<'_>,
+    (rule_index, rule): (usize, &Rule),
+    (reason, detail): (Forward, Option<Detail>),
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> (State, Directive) {
+    let method = request.method_kind();
+    // Others invalidate, so the cache is of use to them.
+    if matches!(method, MethodKind::Get | MethodKind::Head) {
+        cache.worth().note_kept_out(rule_index, moment.now);
+    }
+    let role = match detail {
+        Some(Detail::Rule) => bystander_or_invalidate(method),
+        None => Role::of(method),
+        Some(_) => Role::Bystander,
+    };
+    let mut edits = preconditions(request, rule);
+    if !rule.bypass && !rule.shadow {
+        edits.push(RequestEdit::Set("cdn-loop", cache.looped(request, moment)));
+    }
+    if role == Role::Bystander {
+        return stay_out(request, rule_index, (reason, detail), edits, cache, moment);
+    }
+    let plan = Plan { forward: reason, detail, ..Plan::unkeyed(rule_index, role, moment.now) };
+    (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
 }
 
 /// A request whose key is complete. Its plan lacks the head.

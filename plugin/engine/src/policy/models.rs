@@ -35,4 +35,4 @@ const VERSIONS: [&str; 5] =
 
 /// Of a request's body, unless `key.body` says otherwise. A part of it may be large too, and Envoy answers 413 where more
 /// than its `per_connection_buffer_limit_bytes`, 1 MiB, is held.
-const MAX_BODY: usize = 512 << 10;
+pub(crate) const MAX_BODY: usize = 512 << 10;

@@ -151,11 +151,14 @@ impl Gateway {
             Directive::Pass => (None, false, Vec::new(), None),
             other => panic!("a response was answered with {other:?}"),
         };
-        let body = origin.body.concat();
+        let mut body = Vec::new();
         let last = origin.body.len().wrapping_sub(1);
         for (nth, chunk) in origin.body.iter().enumerate() {
             let end_of_stream = nth == last && !origin.trailers && !origin.cut;
-            self.feed(worker, exchange, millis, Event::Body { chunk, end_of_stream });
+            match self.feed(worker, exchange, millis, Event::Body { chunk, end_of_stream }) {
+                Directive::Replace(part) => body.extend(part),
+                _ => body.extend(chunk),
+            }
         }
         if origin.trailers {
             self.feed(worker, exchange, millis, Event::Trailers);
@@ -696,6 +699,17 @@ impl Flight {
     /// Whether a request field is taken away.
     pub fn removes(&self, name: &str) -> bool {
         self.edits.iter().any(|edit| matches!(edit, RequestEdit::Remove(gone) if *gone == name))
+    }
+
+    /// Its body as it goes to the origin, if its client has sent this.
+    pub fn body(&self, sent: &str) -> String {
+        self.edits.iter().fold(sent.to_owned(), |body, edit| match edit {
+            RequestEdit::Splice(part, with) => {
+                let with = std::str::from_utf8(with).unwrap();
+                format!("{}{with}{}", &body[..part.start], &body[part.end..])
+            }
+            _ => body,
+        })
     }
 
     pub fn is_conditional(&self) -> bool {

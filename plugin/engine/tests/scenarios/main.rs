@@ -47,6 +47,8 @@ mod llm_budgets;
 mod llm_limits;
 #[cfg(feature = "llm")]
 mod llm_tokens;
+#[cfg(feature = "llm")]
+mod llm_usage;
 #[cfg(feature = "maintenance")]
 mod maintenance;
 mod metrics;

@@ -45,7 +45,7 @@ pub fn not_walked() -> Vec<Step> {
 fn is_in_table(step: &Step) -> bool {
     let [from, event, directive, next] = step.each_ref().map(String::as_str);
     match from {
-        "relaying" | "finished" => (directive, next) == ("pass", from),
+        "relaying" | "finished" => matches!(directive, "pass" | "relay") && next == from,
         _ if TABLE.contains(step) => true,
         _ => {
             let is_expected =
@@ -90,7 +90,8 @@ fn name_of_event(event: &Event<'_>) -> &'static str {
 
 fn name_of_directive(directive: &Directive) -> &'static str {
     match directive {
-        Directive::Pass => "pass",
+        // What passes may pass without a part of it.
+        Directive::Pass | Directive::Replace(_) => "pass",
         Directive::AwaitBody => "await body",
         Directive::AwaitFill { .. } => "await fill",
         Directive::AskRemote { .. } => "ask remote",

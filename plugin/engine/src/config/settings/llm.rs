@@ -36,7 +36,7 @@ section! {
         cache = None, nullable(object()),
             "Answers are stored by what the whole body says, whatever `Cache-Control` they have; `null`: none. All other requests under the rule pass by.";
         usage = LlmUsage::default(), word(USAGE),
-            "Whether the tokens of its requests are counted, by what providers say of them; nothing of the answers is read where they are not.";
+            "Whether the tokens of its requests are counted, by what providers say of them; nothing of the answers is read where they are not. `ask`: streams of OpenAI's (chat) completions whose client has not asked for the usage are asked for it, and the event with it is taken out again.";
     }
 }
 
@@ -122,9 +122,11 @@ pub enum LlmUsage {
     Off,
     /// As the provider says them, and estimated where it says nothing.
     Count,
+    /// The same, and a stream that would say nothing is asked for it.
+    Ask,
 }
 
-const USAGE: Words<LlmUsage> = &[("off", LlmUsage::Off), ("count", LlmUsage::Count)];
+const USAGE: Words<LlmUsage> = &[("off", LlmUsage::Off), ("count", LlmUsage::Count), ("ask", LlmUsage::Ask)];
 
 /// What tokens of some models cost.
 #[derive(Debug, Clone, PartialEq, Eq)]

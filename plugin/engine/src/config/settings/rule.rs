@@ -206,7 +206,13 @@ impl Rule {
     /// Whether it counts the tokens of language models.
     #[cfg(feature = "llm")]
     pub(crate) fn counts_tokens(&self) -> bool {
-        self.llm.as_ref().is_some_and(|llm| llm.usage == LlmUsage::Count)
+        self.llm.as_ref().is_some_and(|llm| llm.usage != LlmUsage::Off)
+    }
+
+    /// Whether it asks for the usage where clients do not.
+    #[cfg(feature = "llm")]
+    pub(crate) fn asks_for_usage(&self) -> bool {
+        self.llm.as_ref().is_some_and(|llm| llm.usage == LlmUsage::Ask)
     }
 
     /// Whether clients do not get the fields that name a response's tags.
