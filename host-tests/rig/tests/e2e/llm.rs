@@ -330,7 +330,7 @@ fn the_client_libraries_of_applications_understand_replays_and_refusals() {
             { "name": "small-chat", "match": { "paths": ["/small/v1/*"] }, "limits": ["small"], "llm": { "api": "openai", "cache": {} } },
             { "name": "small-messages", "match": { "paths": ["/small/*"] }, "limits": ["small"], "llm": { "api": "anthropic", "cache": {} } },
             { "name": "messages", "match": { "paths": ["/anthropic/*"] }, "llm": { "api": "anthropic", "usage": "count", "cache": {} } },
-            { "name": "chat", "llm": { "api": "openai", "usage": "count", "cache": {} } } ] }"#;
+            { "name": "chat", "llm": { "api": "openai", "usage": "ask", "cache": {} } } ] }"#;
     let gateway = Gateway::with(rules).origin(provider.url()).start();
     // What there is of the small quota is used.
     let used = gateway.ask("POST", "/small/v1/chat/completions").body(body("x", false)).send();
@@ -340,7 +340,7 @@ fn the_client_libraries_of_applications_understand_replays_and_refusals() {
         ("@anthropic-ai/sdk", "anthropic", "anthropic", "rate_limit_error"),
     ] {
         let seen = asked_with(library, folder, api, &gateway);
-        for kind in ["json", "stream", "embeddings"] {
+        for kind in ["json", "stream", "unasked", "embeddings"] {
             let Some(two) = seen[kind].as_array() else { continue };
             assert_eq!(two[0]["told"], two[1]["told"], "{api} {kind}");
             assert!(two[0]["told"].to_string().len() > 5, "{api} {kind}: {}", two[0]);
@@ -359,5 +359,8 @@ fn the_client_libraries_of_applications_understand_replays_and_refusals() {
         assert!(refused["error"].to_string().contains(error), "{refused}");
         assert!(refused["retry"].as_str().unwrap().parse::<u64>().unwrap() > 0, "{refused}");
     }
+    // All have told what they have used: of the small quota one, of OpenAI four, of Anthropic two.
+    becomes(|| gateway.stat("llm_requests.other.told"), |told| *told == 1 + 4 + 2);
+    assert_eq!(gateway.stat("llm_requests.other.estimated"), 0);
     gateway.assert_sound();
 }

@@ -46,6 +46,9 @@ const providers = {
       json: await twice(() => seen(client.chat.completions.create(asks), answer => [answer.choices[0].message.content, answer.usage])),
       stream: await twice(() => seen(client.chat.completions.create({ ...asks, stream: true, stream_options: { include_usage: true } }),
         stream => all(stream, chunk => [chunk.choices[0]?.delta, chunk.choices[0]?.finish_reason, chunk.usage?.total_tokens]))),
+      // A client that indexes the first choice of each event, as most do.
+      unasked: await twice(() => seen(client.chat.completions.create({ ...asks, stream: true }),
+        stream => all(stream, chunk => [chunk.choices[0].delta, chunk.choices[0].finish_reason, chunk.usage]))),
       embeddings: await twice(() => seen(client.embeddings.create({ model: 'embed-t', input: 'Hi', encoding_format: 'float' }), answer => answer.data[0].embedding)),
       refused: await thrown(at('/small/v1').chat.completions.create({ ...asks, max_tokens: 9 }))
     }
