@@ -215,6 +215,12 @@ impl Calls for Real {
         unsafe { proxy_continue_stream(REQUEST) };
     }
 
+    fn resume_response() {
+        const RESPONSE: u32 = 1;
+        // SAFETY: no memory is passed.
+        unsafe { proxy_continue_stream(RESPONSE) };
+    }
+
     fn http_call(cluster: &str, headers: &[u8], body: &[u8], timeout: Duration) -> Result<u32, NotCalled> {
         let mut token = 0;
         // 0 would mean no limit.

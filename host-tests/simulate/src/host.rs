@@ -270,6 +270,9 @@ impl Calls for Simulated {
         })
     }
 
+    /// No rule of the simulation holds responses that go on.
+    fn resume_response() {}
+
     fn resume_request() {
         with(|hosts| {
             let context = hosts.given.context;

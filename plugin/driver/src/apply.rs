@@ -121,12 +121,25 @@ pub fn answer<H: Calls>(reply: Reply, cache: &mut Cache) -> Option<Stream> {
 }
 
 /// Changes the request on its way to the origin.
-fn forward<H: Calls>(edits: &[RequestEdit]) {
+pub fn forward<H: Calls>(edits: &[RequestEdit]) {
+    let mut splices = Vec::new();
     for edit in edits {
         match edit {
             RequestEdit::Set(name, value) => H::set_header(Map::Request, name, value),
             RequestEdit::Remove(name) => H::remove_header(Map::Request, name),
-            RequestEdit::Splice(part, with) => rewritten::splice::<H>(part, with),
+            RequestEdit::Field(name, value) => {
+                let Ok(name) = std::str::from_utf8(name) else { continue };
+                match value {
+                    Some(value) => H::set_header(Map::Request, name, value),
+                    None => H::remove_header(Map::Request, name),
+                }
+            }
+            RequestEdit::Splice(part, with) => splices.push((part, with)),
         }
+    }
+    // The places are those of the body as it came: the last one first.
+    splices.sort_by_key(|(part, _)| std::cmp::Reverse(part.start));
+    for (part, with) in splices {
+        rewritten::splice::<H>(part, with);
     }
 }

@@ -131,6 +131,9 @@ pub trait Calls: Sized + 'static {
     /// Lets the held request of the effective context go on.
     fn resume_request();
 
+    /// Lets the held response of the effective context go on.
+    fn resume_response();
+
     /// Calls a cluster of Envoy's. `headers` is a block with pseudo-headers. The answer comes to the root context with
     /// the token, also when it is a failure that Envoy made up.
     ///

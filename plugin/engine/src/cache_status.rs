@@ -84,6 +84,9 @@ pub enum Detail {
     /// The response is no answer of a language model that can be read.
     #[cfg(feature = "llm")]
     NoAnswer,
+    /// Another model has been asked.
+    #[cfg(feature = "llm")]
+    Fallback,
     /// The rule answers 503 for a while.
     #[cfg(feature = "maintenance")]
     Maintenance,
@@ -146,6 +149,8 @@ impl Detail {
             Self::Stateful,
             #[cfg(feature = "llm")]
             Self::NoAnswer,
+            #[cfg(feature = "llm")]
+            Self::Fallback,
             #[cfg(feature = "maintenance")]
             Self::Maintenance,
             #[cfg(feature = "teapot")]
@@ -198,6 +203,8 @@ impl Detail {
             Self::Stateful => "stateful",
             #[cfg(feature = "llm")]
             Self::NoAnswer => "no-answer",
+            #[cfg(feature = "llm")]
+            Self::Fallback => "fallback",
             #[cfg(feature = "maintenance")]
             Self::Maintenance => "maintenance",
             #[cfg(feature = "teapot")]

@@ -30,7 +30,7 @@ pub use settings::limits::LimitUnit;
 pub use settings::limits::{Limit, LimitCounts, LimitHeaders, LimitOnFailure, LimitScope, Tiers};
 pub use settings::lists::{COMPRESSIBLE, CREDENTIALS, SWITCHES, TAGGING, TAINTING};
 #[cfg(feature = "llm")]
-pub use settings::llm::{Llm, LlmCache, LlmCoalesce, LlmUsage, LlmWhen, Model};
+pub use settings::llm::{Fallback, FallbackOn, Llm, LlmCache, LlmCoalesce, LlmUsage, LlmWhen, Model};
 #[cfg(feature = "maintenance")]
 pub use settings::maintenance::Maintenance;
 use settings::nested::object;

@@ -14,6 +14,8 @@ mod deciding;
 mod entering;
 #[cfg(feature = "operators")]
 mod explaining;
+#[cfg(feature = "llm")]
+mod falling_back;
 mod filling;
 mod forwarding;
 #[cfg(feature = "llm")]
@@ -198,8 +200,10 @@ pub enum Directive {
     Fetch {
         /// The cluster to call.
         cluster: Rc<str>,
-        /// The request's head, as a field block with its pseudo-headers. It has no body.
+        /// The request's head, as a field block with its pseudo-headers.
         request: Vec<u8>,
+        /// Its body.
+        body: Vec<u8>,
         /// How long the answer may take.
         timeout: Duration,
     },
@@ -215,6 +219,8 @@ pub enum RequestEdit {
     Set(&'static str, Vec<u8>),
     /// The field goes.
     Remove(&'static str),
+    /// A field that the configuration names gets this one value, or goes. Routes are chosen by it.
+    Field(FieldName, Option<Vec<u8>>),
     /// These bytes of its body, which has come and is held, give way to those, and its length is told anew.
     Splice(Range<usize>, Vec<u8>),
 }
@@ -466,6 +472,15 @@ impl Exchange {
             (State::Forwarding(plan), Event::Response { head, end_of_stream }) => {
                 plan.on_response(self.aside.head_for_client(head), end_of_stream, cache, moment)
             }
+            #[cfg(feature = "llm")]
+            (state, Event::Fetched(fetched)) if self.aside.awaits_answer() => {
+                (state, self.aside.fetched(fetched, cache, moment))
+            }
+            // What has failed is not for the client, as long as an answer may come.
+            #[cfg(feature = "llm")]
+            (state, Event::Body { .. } | Event::Trailers) if self.aside.awaits_answer() => {
+                (state, Directive::Pass)
+            }
             (State::Passing(passing), Event::Response { .. }) => {
                 (State::Relaying, passing.relay(cache.policy()))
             }
@@ -541,7 +556,7 @@ impl Exchange {
         if self.aside.is_kept() {
             (state, directive) = self.aside.send((state, directive), cache, moment);
         }
-        match state.kept_bytes() {
+        match state.kept_bytes() + self.aside.kept_bytes() {
             0 => self.kept = None,
             bytes => self.kept.get_or_insert_with(|| cache.keep(0)).set(bytes),
         }
@@ -580,7 +595,7 @@ impl Exchange {
     #[inline]
     pub fn is_passing(&self) -> bool {
         match self.state {
-            State::Passing(_) | State::Relaying if self.aside.is_injecting() => false,
+            State::Passing(_) | State::Relaying if self.aside.wants_head() => false,
             State::Passing(_) => true,
             State::Relaying => self.aside.has_more_to_say() || self.holds_slot() || self.aside.is_counting(),
             _ => false,
@@ -680,17 +695,26 @@ impl Exchange {
 
     /// Whether the response is held for a call to the origin.
     pub fn awaits_fetch(&self) -> bool {
-        matches!(self.state, State::Refetching(_))
+        matches!(self.state, State::Refetching(_)) || self.aside.awaits_answer()
+    }
+
+    /// What is done to the request if it has to go on before anything is known of its body.
+    pub fn lets_go(&self) -> Vec<RequestEdit> {
+        self.aside.lets_go()
     }
 
     /// Whether nothing can come of further events.
     pub fn is_over(&self) -> bool {
         match self.state {
             State::Relaying => {
-                !self.holds_slot() && !self.aside.has_more_to_say() && !self.aside.is_counting()
+                !self.holds_slot()
+                    && !self.aside.has_more_to_say()
+                    && !self.aside.is_counting()
+                    && !self.aside.awaits_head()
+                    && !self.aside.awaits_answer()
             }
             // The copy is stored or let go of, and the answer goes on.
-            State::Finished => !self.holds_slot() && !self.aside.reads_body(),
+            State::Finished => !self.holds_slot() && !self.aside.reads_body() && !self.aside.awaits_answer(),
             _ => false,
         }
     }

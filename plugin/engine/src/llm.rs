@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::cache_status::Detail;
 use crate::fields::{content_length, same_name};
 use crate::key::BodyPart;
-use crate::policy::{Cookies, LlmCache, LlmCoalesce, LlmWhen, MAX_BODY, Rule};
+use crate::policy::{Cookies, FallbackOn, LlmCache, LlmCoalesce, LlmWhen, MAX_BODY, Rule};
 use crate::request::Request;
 
 /// A request's body that is being read.
@@ -56,19 +56,36 @@ pub(crate) fn counted(request: &Request<'_>, rule: &Rule) -> Option<Api> {
     if rule.counts_tokens() { api_of(request, rule) } else { None }
 }
 
-/// Whether a request's body is to be read, so that it can be made to ask for the usage of its stream: if its rule wants that, its
-/// API tells the usage only who asks for it, and nothing vouches for the body as it is.
-pub(crate) fn may_be_made_to_ask(request: &Request<'_>, rule: &Rule) -> bool {
-    rule.asks_for_usage()
-        && !request.upgrade
-        && matches!(api_of(request, rule), Some(Api::Chat | Api::Completions))
+/// Whether a request's body is to be read, so that it can be changed: if its rule wants that of requests to its API, and nothing
+/// vouches for the body as it is.
+pub(crate) fn may_be_changed(request: &Request<'_>, rule: &Rule) -> bool {
+    (may_be_made_to_ask(request, rule) || rule.fallback().is_some())
+        && api_of(request, rule).is_some()
+        && is_changeable(request, rule)
+}
+
+fn is_changeable(request: &Request<'_>, rule: &Rule) -> bool {
+    !request.upgrade
         && content_length(request.fields).is_none_or(|length| length <= longest(rule))
         && VOUCHES.iter().all(|name| request.fields.get(name).is_none())
 }
 
+/// Whether a request may be made to ask for the usage of its stream: its API tells that only who asks for it.
+fn may_be_made_to_ask(request: &Request<'_>, rule: &Rule) -> bool {
+    rule.asks_for_usage() && matches!(api_of(request, rule), Some(Api::Chat | Api::Completions))
+}
+
 /// How to make a request ask for the usage of its stream, by its whole body. `None` if it stays as it is.
-pub(crate) fn made_to_ask(body: &[u8]) -> Option<Splice> {
-    ask_for_usage(body).ok().flatten()
+pub(crate) fn made_to_ask(body: &[u8], request: &Request<'_>, rule: &Rule) -> Option<Splice> {
+    if may_be_made_to_ask(request, rule) { ask_for_usage(body).ok().flatten() } else { None }
+}
+
+/// Whether a question that no store answers goes to another model when its origin is left alone. Its body has been read.
+pub(crate) fn goes_elsewhere(request: &Request<'_>, rule: &Rule) -> bool {
+    !rule.shadow
+        && rule.stores_answers()
+        && rule.fallback().is_some_and(|fallback| fallback.on.contains(&FallbackOn::Open))
+        && is_changeable(request, rule)
 }
 
 /// Fields that say what the body is, byte for byte.

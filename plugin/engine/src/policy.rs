@@ -22,7 +22,7 @@ pub use crate::config::{Admission, Pool, Until};
 #[cfg(all(feature = "limits", feature = "llm"))]
 pub use crate::config::{Budget, BudgetUnit};
 #[cfg(feature = "llm")]
-pub use crate::config::{Llm, LlmCache, LlmCoalesce, LlmUsage, LlmWhen};
+pub use crate::config::{Fallback, FallbackOn, Llm, LlmCache, LlmCoalesce, LlmUsage, LlmWhen};
 #[cfg(feature = "llm")]
 pub use prices::Models;
 

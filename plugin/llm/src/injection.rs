@@ -66,6 +66,15 @@ pub fn ask_for_usage(body: &[u8]) -> Result<Option<Splice>, Ambiguous> {
     })
 }
 
+/// Whether a request asks for a stream.
+///
+/// # Errors
+/// The body is ambiguous.
+pub fn asks_for_stream(body: &[u8]) -> Result<bool, Ambiguous> {
+    let Some(top) = members(body, MAX_MEMBERS)? else { return Ok(false) };
+    Ok(!matches!(value(body, find(&top, b"stream")), None | Some(b"false" | b"null")))
+}
+
 /// How to make a request ask another model. `None` if the body is no object.
 ///
 /// # Errors

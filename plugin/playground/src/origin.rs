@@ -25,13 +25,16 @@ pub fn asked(request: &FieldBlock, edits: &[RequestEdit]) -> FieldBlock {
     let touched = |name: &[u8]| {
         edits.iter().any(|edit| match edit {
             RequestEdit::Set(edited, _) | RequestEdit::Remove(edited) => edited.as_bytes() == name,
+            RequestEdit::Field(edited, _) => **edited == *name,
             RequestEdit::Splice(..) => false,
         })
     };
     let mut block: FieldBlock = request.fields().iter().filter(|(name, _)| !touched(name)).collect();
     for edit in edits {
-        if let RequestEdit::Set(name, value) = edit {
-            block.push(name.as_bytes(), value);
+        match edit {
+            RequestEdit::Set(name, value) => block.push(name.as_bytes(), value),
+            RequestEdit::Field(name, Some(value)) => block.push(name, value),
+            _ => {}
         }
     }
     block

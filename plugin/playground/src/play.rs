@@ -225,25 +225,22 @@ impl Stage {
         let head = block(&answer.head);
         let head = Fields::parse(&head).ok_or("the response has more fields than a block takes")?;
         let event = Event::Response { head, end_of_stream: answer.body.is_empty() };
-        let relayed = match self.on(&mut exchange, event, now) {
+        let mut directive = self.on(&mut exchange, event, now);
+        if let Directive::Fetch { request, .. } = &directive {
+            let whole = Fields::parse(request).map(FieldBlock::copy_of).unwrap_or_default();
+            let answer = response.map(|response| origin::answered(whole.fields(), response));
+            let head = answer.as_ref().map(|answer| block(&answer.head)).unwrap_or_default();
+            let fetched = match (&answer, Fields::parse(&head)) {
+                (Some(answer), Some(head)) => Fetched::Answer { head, body: &answer.body },
+                _ => Fetched::Nothing,
+            };
+            let status = answer.as_ref().map_or(0, |answer| status_of(answer.head.fields()));
+            asked.push((whole, status));
+            directive = self.on(&mut exchange, Event::Fetched(fetched), now);
+        }
+        let relayed = match directive {
             Directive::Respond(reply) => {
                 self.on(&mut exchange, Event::Ended, now);
-                return Ok(outcome_of_reply(reply.status, &reply.fields, reply.content().len(), asked));
-            }
-            Directive::Fetch { request, .. } => {
-                let whole = Fields::parse(&request).map(FieldBlock::copy_of).unwrap_or_default();
-                let answer = response.map(|response| origin::answered(whole.fields(), response));
-                let head = answer.as_ref().map(|answer| block(&answer.head)).unwrap_or_default();
-                let fetched = match (&answer, Fields::parse(&head)) {
-                    (Some(answer), Some(head)) => Fetched::Answer { head, body: &answer.body },
-                    _ => Fetched::Nothing,
-                };
-                let status = answer.as_ref().map_or(0, |answer| status_of(answer.head.fields()));
-                asked.push((whole, status));
-                let directive = self.on(&mut exchange, Event::Fetched(fetched), now);
-                let Directive::Respond(reply) = directive else {
-                    return Err("the call for the whole was not answered".into());
-                };
                 return Ok(outcome_of_reply(reply.status, &reply.fields, reply.content().len(), asked));
             }
             Directive::Relay { cache_status, vary, strip, add, recast } => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use selvage_engine::time::Timestamp;
 
+use crate::apply::forward;
 use crate::host::{Calls, Level};
 use crate::stream::{BuildIdHasher, Stream};
 
@@ -77,6 +78,9 @@ impl HeldBodies {
                     "a request's body did not come while its head was held; rules with key.body or llm need \
                      allow_on_headers_stop_iteration: true in the plugin's bootstrap, or a faster client",
                 );
+                if let Some(Stream::Exchange(exchange)) = &stream {
+                    forward::<H>(&exchange.lets_go());
+                }
                 H::resume_request();
             }
             false

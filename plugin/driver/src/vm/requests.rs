@@ -5,7 +5,7 @@ use selvage_engine::exchange::{Event, Exchange};
 use selvage_engine::time::Timestamp;
 
 use super::{Vm, root_of, stream_root};
-use crate::apply::{Step, apply};
+use crate::apply::{Step, apply, forward};
 use crate::host::{Action, Buffer, Calls, Envoy, Map};
 use crate::stream::Stream;
 
@@ -57,6 +57,9 @@ impl<H: Calls> Vm<H> {
                 return Action::Pause;
             }
             // What cannot be read cannot be keyed: the request goes on without the cache.
+            if let Some(Stream::Exchange(exchange)) = self.streams.get(&context) {
+                forward::<H>(&exchange.lets_go());
+            }
             self.end(context, Event::Ended);
             return Action::Continue;
         };

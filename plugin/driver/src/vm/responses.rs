@@ -1,5 +1,7 @@
 //! Responses on their way to clients.
 
+use std::ops::Range;
+
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::coding::head::ACCEPT_ENCODING;
 use selvage_engine::exchange::{ContentTypeFix, Directive, Event, Fetched, Recast, Reply};
@@ -78,46 +80,42 @@ impl<H: Calls> Vm<H> {
                     Action::Pause
                 }
             },
-            Directive::Relay { cache_status, vary, strip, add, recast } => {
-                remove_all::<H>(&strip);
-                if let Some(value) = cache_status {
-                    H::add_header(Map::Response, "cache-status", &value);
-                }
-                if vary {
-                    H::add_header(Map::Response, "vary", ACCEPT_ENCODING);
-                }
-                for (name, value) in &add {
-                    H::add_header(Map::Response, name, value);
-                }
-                if let Some(recast) = recast {
-                    let Recast { status, remove, set, window } = *recast;
-                    H::set_header(Map::Response, ":status", status.to_string().as_bytes());
-                    remove.iter().for_each(|name| H::remove_header(Map::Response, name));
-                    set.iter().for_each(|(name, value)| H::set_header(Map::Response, name, value));
-                    if !end_of_stream {
-                        self.rewritten.insert(context, Rewritten::window(window));
-                    }
-                }
-                Action::Continue
-            }
-            Directive::Fetch { cluster, request, timeout } => {
-                match H::http_call(&cluster, &request, &[], timeout) {
+            Directive::Fetch { cluster, request, body, timeout } => {
+                match H::http_call(&cluster, &request, &body, timeout) {
                     Ok(token) => {
                         root.fetches.insert(token, context);
+                        Action::Pause
                     }
                     Err(_) => {
                         let mut moment = Moment { now: H::now(), host: &mut Envoy::<H>::new() };
                         let event = Event::Fetched(Fetched::Nothing);
-                        if let Directive::Respond(reply) = exchange.on(event, &mut root.cache, &mut moment) {
-                            answer_with_a_type::<H>(reply, &mut root.cache);
-                        }
+                        let action = match exchange.on(event, &mut root.cache, &mut moment) {
+                            Directive::Respond(reply) => {
+                                answer_with_a_type::<H>(reply, &mut root.cache);
+                                self.streams.remove(&context);
+                                Action::Pause
+                            }
+                            // What has come goes on.
+                            directive => {
+                                relay::<H>(directive);
+                                if exchange.is_over() {
+                                    self.streams.remove(&context);
+                                }
+                                Action::Continue
+                            }
+                        };
                         root.after_event();
-                        self.streams.remove(&context);
+                        return action;
                     }
                 }
-                Action::Pause
             }
-            _ => Action::Continue,
+            directive => {
+                let window = relay::<H>(directive).filter(|_| !end_of_stream);
+                if let Some(window) = window {
+                    self.rewritten.insert(context, Rewritten::window(window));
+                }
+                Action::Continue
+            }
         };
         if over {
             self.streams.remove(&context);
@@ -136,7 +134,12 @@ impl<H: Calls> Vm<H> {
             return;
         };
         let mut moment = Moment { now: H::now(), host: &mut Envoy::<H>::new() };
-        if !exchange.awaits_fetch() || !H::act_for(context) {
+        // It has not waited: the response goes on as it has come.
+        if !exchange.awaits_fetch() {
+            self.streams.insert(context, Stream::Exchange(exchange));
+            return;
+        }
+        if !H::act_for(context) {
             exchange.on(Event::Ended, &mut root.cache, &mut moment);
             root.after_event();
             return;
@@ -145,18 +148,59 @@ impl<H: Calls> Vm<H> {
             (Some(head), Some(body)) if of_envoy(head).is_none() => Fetched::Answer { head, body },
             _ => Fetched::Nothing,
         };
-        if let Directive::Respond(reply) = exchange.on(Event::Fetched(fetched), &mut root.cache, &mut moment)
-        {
-            answer_with_a_type::<H>(reply, &mut root.cache);
-        }
+        let goes_on = match exchange.on(Event::Fetched(fetched), &mut root.cache, &mut moment) {
+            Directive::Respond(reply) => {
+                answer_with_a_type::<H>(reply, &mut root.cache);
+                false
+            }
+            directive @ Directive::Relay { .. } => {
+                relay::<H>(directive);
+                H::resume_response();
+                true
+            }
+            _ => false,
+        };
         root.after_event();
-        if exchange.holds_slot() {
+        if exchange.holds_slot() || goes_on && !exchange.is_over() {
             self.streams.insert(context, Stream::Exchange(exchange));
         }
     }
 
+    /// A part of the body of a response whose head is held. It is shown from its beginning.
+    fn held_body(&mut self, context: u32, size: usize) -> Action {
+        // The host keeps it, and answers 500 in its place if it is more than it keeps.
+        if size <= HELD_AT_MOST {
+            return Action::Pause;
+        }
+        let (Some(Stream::Exchange(exchange)), Some(root)) = (
+            self.streams.get_mut(&context),
+            stream_root(&mut self.roots, &self.parents, self.uncounted_root, context),
+        ) else {
+            return Action::Continue;
+        };
+        let mut moment = Moment { now: H::now(), host: &mut Envoy::<H>::new() };
+        let action = match exchange.on(Event::Fetched(Fetched::Nothing), &mut root.cache, &mut moment) {
+            Directive::Respond(reply) => {
+                answer_with_a_type::<H>(reply, &mut root.cache);
+                Action::Pause
+            }
+            directive => {
+                relay::<H>(directive);
+                Action::Continue
+            }
+        };
+        root.after_event();
+        if exchange.is_over() {
+            self.streams.remove(&context);
+        }
+        action
+    }
+
     /// A part of the response's body.
     pub fn response_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
+        if matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.awaits_fetch()) {
+            return self.held_body(context, size);
+        }
         if let Some(Stream::Exchange(exchange)) = self.streams.get_mut(&context)
             && exchange.wants_body()
             && let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context)
@@ -186,10 +230,37 @@ impl<H: Calls> Vm<H> {
 
     /// The trailers of a response end it.
     pub fn response_trailers(&mut self, context: u32) -> Action {
+        if matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.awaits_fetch()) {
+            return Action::Pause;
+        }
         self.end(context, Event::Trailers);
         Action::Continue
     }
 }
+
+/// Changes the head of the response at hand as a directive says that passes it on. Gives the part of its content that the client
+/// gets, if that is not all of it.
+fn relay<H: Calls>(directive: Directive) -> Option<Range<usize>> {
+    let Directive::Relay { cache_status, vary, strip, add, recast } = directive else { return None };
+    remove_all::<H>(&strip);
+    if let Some(value) = cache_status {
+        H::add_header(Map::Response, "cache-status", &value);
+    }
+    if vary {
+        H::add_header(Map::Response, "vary", ACCEPT_ENCODING);
+    }
+    for (name, value) in &add {
+        H::add_header(Map::Response, name, value);
+    }
+    let Recast { status, remove, set, window } = *recast?;
+    H::set_header(Map::Response, ":status", status.to_string().as_bytes());
+    remove.iter().for_each(|name| H::remove_header(Map::Response, name));
+    set.iter().for_each(|(name, value)| H::set_header(Map::Response, name, value));
+    Some(window)
+}
+
+/// Most bytes of the body of a response whose head is held.
+const HELD_AT_MOST: usize = 16 << 10;
 
 /// A block of these fields of the response at hand.
 fn read_of_head<H: Calls>(names: &[&str]) -> Vec<u8> {

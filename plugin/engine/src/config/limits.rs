@@ -64,6 +64,10 @@ pub(super) const BREAKER_PAUSE: Millis = 10..=300_000;
 /// Most URLs of the list, each of which may be as long as [`LONGEST_URL`](crate::url::LONGEST_URL).
 pub(super) const WARM_URLS: usize = 256;
 
+/// Of the answer of a fallback.
+#[cfg(feature = "llm")]
+pub(super) const FALLBACK_TIMEOUT: Millis = 1..=600_000;
+
 /// Lifetimes: up to ten years, so that no sum of them overflows.
 pub(super) const LIFETIME: Millis = 0..=3650 * 86_400_000;
 pub(super) const PERCENT: RangeInclusive<u64> = 0..=100;

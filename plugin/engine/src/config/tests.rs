@@ -151,6 +151,18 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
         if name == "llm" && object["llm"].is_object() && object["llm"].get("api").is_none() {
             object["llm"]["api"] = json!("openai");
         }
+        if name == "fallback"
+            && let Some(fallback) = object["fallback"].as_object_mut()
+        {
+            let calls = fallback.get("on").is_some_and(|on| on.to_string().contains("429"));
+            for (needed, value) in [("header", json!("x-b")), ("value", json!("b")), ("on", json!(["open"]))]
+            {
+                fallback.entry(needed).or_insert(value);
+            }
+            if calls {
+                fallback.entry("cluster").or_insert(json!("c"));
+            }
+        }
         if name == "admission" && object["admission"].is_object() && object["admission"].get("pool").is_none()
         {
             object["admission"]["pool"] = json!("p");
@@ -404,6 +416,11 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
                     let bad = beyond.into_iter().map(|number| json!([number])).chain([json!(["200"])]);
                     (vec![json!([bounds.start(), bounds.end()])], bad.collect::<Vec<_>>())
                 }
+                Form::Word(words) => {
+                    let same = words[0];
+                    let bad = vec![json!(same), json!(["no"]), json!([1]), json!([same, same])];
+                    (vec![json!(words), json!([same])], bad)
+                }
                 other => panic!("{}: no list has items of {other:?}", member.path),
             };
             bad.push(json!(null));
@@ -524,7 +541,7 @@ fn the_schema_and_the_reader_know_the_same_members() {
     let schema: Value = serde_json::from_str(COMMITTED).unwrap();
     let mut found = Vec::new();
     objects(&schema, &schema, "", &mut found);
-    assert_eq!(found.len(), 19 + 2 * 16, "{found:?}");
+    assert_eq!(found.len(), 19 + 2 * 17, "{found:?}");
     for (place, names) in found {
         assert_eq!(names_known_to_the_reader(&place), names, "{place}");
     }

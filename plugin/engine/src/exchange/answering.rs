@@ -88,6 +88,24 @@ impl Answering {
         (self.model, self.bytes, self.most_output) = (model, bytes as u64, most_output);
     }
 
+    /// Another model is asked.
+    pub(super) fn asks_another(&mut self, model: Option<Box<str>>) {
+        if model.is_some() {
+            self.model = model;
+        }
+    }
+
+    /// The whole answer of another model has come. Gives what it has used.
+    pub(super) fn whole(&mut self, head: Fields<'_>, body: &[u8], cache: &mut Cache, moment: &mut Moment<'_>) {
+        self.begin(head, false, cache);
+        self.hear(&Event::Body { chunk: body, end_of_stream: true }, cache, moment);
+    }
+
+    /// No answer comes that costs anything.
+    pub(super) fn fails(&mut self) {
+        (self.reading, self.used) = (Reading::Nothing, Some(Used::default()));
+    }
+
     /// The answer must be readable: nobody is to compress it.
     pub(super) const EDIT: RequestEdit = RequestEdit::Remove("accept-encoding");
 

@@ -3,6 +3,8 @@
 //! On the way to the origin, limits that count what goes there are asked, and a pool's place is taken. On the way to the
 //! client, fields are added. A request of which nothing is configured has nothing here.
 
+#[cfg(feature = "llm")]
+use super::Fetched;
 #[cfg(feature = "pools")]
 use super::admitting::{Admitting, Queued};
 #[cfg(feature = "llm")]
@@ -10,10 +12,12 @@ use super::answering::Answering;
 #[cfg(feature = "operators")]
 use super::explaining::Explaining;
 #[cfg(feature = "llm")]
+use super::falling_back::FallingBack;
+#[cfg(feature = "llm")]
 use super::injecting::Injecting;
 #[cfg(feature = "limits")]
 use super::leasing::Leasing;
-use super::{Added, Directive, Event, State};
+use super::{Added, Directive, Event, RequestEdit, State};
 #[cfg(feature = "limits")]
 use crate::cache::FillEnd;
 use crate::cache::{Cache, Moment};
@@ -25,13 +29,14 @@ use crate::{
     budgets::{Reservation, Reserved as OfBudget},
     cache::Used,
     limits::Reserved,
+    policy::FallbackOn,
 };
 #[cfg(feature = "llm")]
-use crate::{fields::content_length, llm, llm::Facts, llm::Question};
+use crate::{fields::content_length, fields::status_of, llm, llm::Facts, llm::Question};
 #[cfg(feature = "limits")]
-use crate::{limits::Patience, policy::LimitCounts, stages::Then, stages::limits, time::Timestamp};
-#[cfg(feature = "llm")]
-use selvage_llm::injection::Splice;
+use crate::{
+    limits::Denied, limits::Patience, policy::LimitCounts, stages::Then, stages::limits, time::Timestamp,
+};
 
 /// What is kept of a request in every state: nothing, for most.
 #[derive(Default)]
@@ -61,6 +66,15 @@ struct Kept {
     /// It is made to ask for the usage of its stream.
     #[cfg(feature = "llm")]
     injecting: Option<Box<Injecting>>,
+    /// Another model may be asked for it.
+    #[cfg(feature = "llm")]
+    falling_back: Option<Box<FallingBack>>,
+    /// A call to another model has just ended.
+    #[cfg(feature = "llm")]
+    has_fetched: bool,
+    /// The status of a response whose head has just come, if one of the two wants to see it.
+    #[cfg(feature = "llm")]
+    status: Option<u16>,
     /// Tokens that limits have taken for it, until its answer says what it has used.
     #[cfg(all(feature = "llm", feature = "limits"))]
     reserved: Option<Reserved>,
@@ -94,6 +108,17 @@ impl Counted {
     }
 }
 
+/// Why a request is refused on its way to the origin.
+#[cfg(feature = "limits")]
+#[derive(Clone, Copy)]
+enum Why {
+    /// A limit has said so.
+    Limit,
+    /// A budget has.
+    #[cfg(feature = "llm")]
+    Budget,
+}
+
 impl Aside {
     /// The stages before the cache have let it go on.
     #[inline]
@@ -120,6 +145,10 @@ impl Aside {
             let answering = Box::new(Answering::counting(api, bytes));
             self.kept.get_or_insert_default().answering = Some(answering);
         }
+        #[cfg(feature = "llm")]
+        if let Some(falling_back) = FallingBack::of(request, rule_index, rule) {
+            self.kept.get_or_insert_default().falling_back = Some(falling_back);
+        }
         #[cfg(feature = "pools")]
         if let Some(admitting) = Admitting::of(request, rule_index, rule, moment) {
             self.kept.get_or_insert_default().admitting = Some(admitting);
@@ -143,19 +172,85 @@ impl Aside {
         }
     }
 
-    /// The body of a request to a language model is to be changed so that it asks for its usage.
+    /// The body of a request to a language model has come, and may be changed.
     #[cfg(feature = "llm")]
-    pub(super) fn injects(&mut self, splice: Splice) {
-        self.kept.get_or_insert_default().injecting = Some(Box::new(Injecting::by(splice)));
+    pub(super) fn may_change(
+        &mut self,
+        body: Vec<u8>,
+        request: &Request<'_>,
+        rule: &Rule,
+        head: &[u8],
+        cache: &Cache,
+    ) {
+        if let Some(splice) = llm::made_to_ask(&body, request, rule) {
+            self.kept.get_or_insert_default().injecting = Some(Box::new(Injecting::by(splice)));
+        }
+        if let Some(falling_back) = self.kept.as_mut().and_then(|kept| kept.falling_back.as_mut()) {
+            falling_back.knows(body, head, cache);
+        }
     }
 
-    /// Whether its client does not get all that comes.
+    /// Whether the head of the response is wanted for more than to be counted.
     #[inline]
-    pub(super) fn is_injecting(&self) -> bool {
+    pub(super) fn wants_head(&self) -> bool {
         #[cfg(feature = "llm")]
-        return self.injecting().is_some();
+        return self.injecting().is_some() || self.awaits_head();
         #[cfg(not(feature = "llm"))]
         false
+    }
+
+    /// Whether the head of the response is wanted because another model may be asked then.
+    #[inline]
+    pub(super) fn awaits_head(&self) -> bool {
+        #[cfg(feature = "llm")]
+        return self.falling_back().is_some_and(FallingBack::awaits_head);
+        #[cfg(not(feature = "llm"))]
+        false
+    }
+
+    /// Whether the response is held for the answer of another model.
+    #[inline]
+    pub(super) fn awaits_answer(&self) -> bool {
+        #[cfg(feature = "llm")]
+        return self.falling_back().is_some_and(FallingBack::awaits_answer);
+        #[cfg(not(feature = "llm"))]
+        false
+    }
+
+    /// Bytes of the request that are kept for another model.
+    #[inline]
+    pub(super) fn kept_bytes(&self) -> usize {
+        #[cfg(feature = "llm")]
+        return self.falling_back().map_or(0, FallingBack::kept_bytes);
+        #[cfg(not(feature = "llm"))]
+        0
+    }
+
+    /// What is done to the request if nothing is known of its body.
+    pub(super) fn lets_go(&self) -> Vec<RequestEdit> {
+        #[cfg(feature = "llm")]
+        if let Some(falling_back) = self.falling_back() {
+            let mut edits = Vec::new();
+            falling_back.strip(&mut edits);
+            return edits;
+        }
+        Vec::new()
+    }
+
+    /// What has come of the call to another model.
+    #[cfg(feature = "llm")]
+    pub(super) fn fetched(
+        &mut self,
+        fetched: Fetched<'_>,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Directive {
+        self.kept.as_mut().map_or(Directive::Pass, |kept| kept.fetched(fetched, cache, moment))
+    }
+
+    #[cfg(feature = "llm")]
+    fn falling_back(&self) -> Option<&FallingBack> {
+        self.kept.as_ref()?.falling_back.as_deref()
     }
 
     /// The head of the response that has just come, as the client gets it.
@@ -306,13 +401,7 @@ impl Kept {
         #[cfg(all(feature = "llm", feature = "limits"))]
         let unread = matches!(event, Event::Ended) && (self.waits_for_redis || self.waits_for_a_place());
         #[cfg(feature = "llm")]
-        if let Some(answering) = &mut self.answering {
-            answering.hear(event, cache, moment);
-        }
-        #[cfg(feature = "llm")]
-        if let Some(injecting) = &mut self.injecting {
-            injecting.hear(event);
-        }
+        self.hear_of_model(event, cache, moment);
         #[cfg(all(feature = "llm", feature = "limits"))]
         self.settle_if_known(unread, cache, moment);
         #[cfg(feature = "limits")]
@@ -340,8 +429,17 @@ impl Kept {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
+        // What has come of a call is all there is to say.
         #[cfg(feature = "llm")]
-        let (state, directive) = (state, self.ask(directive, cache, moment));
+        if std::mem::take(&mut self.has_fetched) {
+            return (state, directive);
+        }
+        #[cfg(feature = "llm")]
+        let (state, directive) = {
+            let mut directive = self.seen(directive);
+            directive = self.ask(directive, cache, moment);
+            (self.fall_back(state, &mut directive, cache, moment), directive)
+        };
         #[cfg(feature = "limits")]
         let (state, directive) = self.count(state, directive, cache, moment);
         #[cfg(feature = "pools")]
@@ -351,12 +449,116 @@ impl Kept {
         };
         #[cfg(feature = "limits")]
         let (state, directive) = (state, self.tell(directive, cache));
+        #[cfg(feature = "llm")]
+        let directive = self.call(directive, cache, moment);
         // It is answered by nobody who counts.
         #[cfg(all(feature = "llm", feature = "limits"))]
         if self.owes() && matches!(directive, Directive::Respond(_)) {
             self.settle_tokens(Some(Used::default()), cache, moment);
         }
         (state, directive)
+    }
+
+    /// Something has happened to the stream of a request to a language model.
+    #[cfg(feature = "llm")]
+    fn hear_of_model(&mut self, event: &Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
+        if let Event::Response { head, .. } = event
+            && (self.injecting.is_some() || self.falling_back.is_some())
+        {
+            self.status = Some(status_of(*head));
+        }
+        // A failure that another model is called for costs nothing, and is no answer yet.
+        let waits = self.falling_back.as_ref().is_some_and(|falling_back| {
+            falling_back.awaits_answer() && !matches!(event, Event::Ended)
+                || falling_back.calls_for(event, cache.policy())
+        });
+        if let (Some(answering), false) = (&mut self.answering, waits) {
+            answering.hear(event, cache, moment);
+        }
+        if let Some(injecting) = &mut self.injecting {
+            injecting.hear(event);
+        }
+        if let Some(falling_back) = &mut self.falling_back {
+            falling_back.hear(event, cache, moment);
+        }
+    }
+
+    /// What has come of the call to another model.
+    #[cfg(feature = "llm")]
+    fn fetched(&mut self, fetched: Fetched<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Directive {
+        self.has_fetched = true;
+        let Some(falling_back) = &mut self.falling_back else { return Directive::Pass };
+        let directive = match falling_back.fetched(fetched, cache) {
+            Ok((reply, head, body)) => {
+                if let Some(answering) = &mut self.answering {
+                    answering.asks_another(falling_back.model(cache.policy()));
+                    answering.whole(head, body, cache, moment);
+                }
+                Directive::Respond(reply)
+            }
+            Err(held) => {
+                if let Some(answering) = &mut self.answering {
+                    answering.fails();
+                }
+                held
+            }
+        };
+        #[cfg(feature = "limits")]
+        self.settle_if_known(false, cache, moment);
+        directive
+    }
+
+    /// A request to a language model that is about to go may have to go to another one.
+    #[cfg(feature = "llm")]
+    fn fall_back(
+        &mut self,
+        state: State,
+        directive: &mut Directive,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> State {
+        let (Some(falling_back), Directive::Forward(edits)) = (&mut self.falling_back, directive) else {
+            return state;
+        };
+        falling_back.strip(edits);
+        let state = falling_back.leave(state, edits, cache, moment);
+        self.note_gone(cache);
+        state
+    }
+
+    /// It may have gone to another model: neither the price nor the pool of the first counts then.
+    #[cfg(feature = "llm")]
+    fn note_gone(&mut self, cache: &Cache) {
+        let Some(falling_back) = self.falling_back.as_ref().filter(|falling_back| falling_back.has_gone())
+        else {
+            return;
+        };
+        if let Some(answering) = &mut self.answering {
+            answering.asks_another(falling_back.model(cache.policy()));
+        }
+        #[cfg(feature = "pools")]
+        if self.admitting.as_ref().is_some_and(|admitting| !admitting.is_queued()) {
+            self.admitting = None;
+        }
+    }
+
+    /// What becomes of the head of a response that has just come.
+    #[cfg(feature = "llm")]
+    fn seen(&mut self, directive: Directive) -> Directive {
+        if self.status.is_none() || directive != Directive::Pass {
+            return directive;
+        }
+        let (strip, add) = (Vec::new(), Vec::new());
+        Directive::Relay { cache_status: None, vary: false, strip, add, recast: None }
+    }
+
+    /// A response that has failed may be held for a call to another model.
+    #[cfg(feature = "llm")]
+    fn call(&mut self, directive: Directive, cache: &mut Cache, moment: &mut Moment<'_>) -> Directive {
+        match (self.status.take(), &mut self.falling_back) {
+            (Some(status), Some(falling_back)) => falling_back.head_came(status, directive, cache, moment),
+            _ => directive,
+        }
     }
 
     /// What a request to a language model is on its way there, and what its answer from a store has saved.
@@ -446,36 +648,98 @@ impl Kept {
         #[cfg(not(feature = "llm"))]
         let reserve = None;
         let ways = (reserve.as_ref(), patience);
-        let then = match counted.is_past_limits {
-            false => limits::after_cache(&request, asked, ways, &mut self.limited, cache, moment),
-            true => None,
-        };
-        #[cfg(feature = "llm")]
-        let then = match then {
-            None => {
-                if !std::mem::replace(&mut counted.is_past_limits, true) {
-                    self.reserved = self.limited.as_mut().and_then(|limited| limited.take_reserved());
+        let Directive::Forward(edits) = &mut directive else { return (state, directive) };
+        let mut state = state;
+        if !counted.is_past_limits {
+            match limits::after_cache(&request, asked, ways, &mut self.limited, cache, moment) {
+                None => {}
+                Some(Denied::Waits { ticket, until }) => {
+                    let edits = std::mem::take(edits);
+                    #[cfg(feature = "llm")]
+                    {
+                        self.waits_for_redis = true;
+                    }
+                    return Leasing::before_origin((state, edits), counted, ticket, until);
                 }
-                let waited = (&mut counted.ticket, &mut counted.budgets_asked);
-                self.spend((&request, rule), waited, patience, cache, moment)
+                Some(Denied::Refused(refused)) => {
+                    state = match self.gives_way(Why::Limit, state, edits, cache, moment) {
+                        Ok(state) => state,
+                        Err(state) => {
+                            return self.refuse(state, limits::refuse(&refused, rule, cache), cache, moment);
+                        }
+                    };
+                }
             }
-            refused => refused,
-        };
-        let Some(then) = then else { return (state, directive) };
-        if let (Then::Wait { ticket, until }, Directive::Forward(edits)) = (&then, &mut directive) {
-            let edits = std::mem::take(edits);
+            counted.is_past_limits = true;
             #[cfg(feature = "llm")]
             {
-                self.waits_for_redis = true;
+                self.reserved = self.limited.as_mut().and_then(|limited| limited.take_reserved());
             }
-            return Leasing::before_origin((state, edits), counted, *ticket, *until);
         }
-        // The refusal says all there is to say.
+        #[cfg(feature = "llm")]
+        let waited = (&mut counted.ticket, &mut counted.budgets_asked);
+        #[cfg(feature = "llm")]
+        match self.spend((&request, rule), waited, patience, cache, moment) {
+            Some(OfBudget::Waits { ticket, until }) => {
+                let edits = std::mem::take(edits);
+                self.waits_for_redis = true;
+                return Leasing::before_origin((state, edits), counted, ticket, until);
+            }
+            Some(OfBudget::No(refused)) => {
+                state = match self.gives_way(Why::Budget, state, edits, cache, moment) {
+                    Ok(state) => state,
+                    Err(state) => {
+                        let refusal = limits::over_budget(&refused, rule, cache);
+                        return self.refuse(state, refusal, cache, moment);
+                    }
+                };
+            }
+            _ => {}
+        }
+        (state, directive)
+    }
+
+    /// It is refused: the refusal says all there is to say.
+    #[cfg(feature = "limits")]
+    fn refuse(
+        &mut self,
+        state: State,
+        refusal: Then,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> (State, Directive) {
         self.limited = None;
         if let State::Forwarding(plan) = state {
             plan.abandon(FillEnd::Abandoned, cache, moment);
         }
-        super::then(then)
+        super::then(refusal)
+    }
+
+    /// What becomes of a request that is refused for this reason: it goes to another model, or else it is as it was.
+    #[cfg(feature = "limits")]
+    #[cfg_attr(not(feature = "llm"), expect(unused_variables, reason = "there is no other model"))]
+    fn gives_way(
+        &mut self,
+        why: Why,
+        state: State,
+        edits: &mut Vec<RequestEdit>,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Result<State, State> {
+        #[cfg(feature = "llm")]
+        if let Some(falling_back) = &mut self.falling_back {
+            let why = match why {
+                Why::Limit => FallbackOn::Limit,
+                Why::Budget => FallbackOn::Budget,
+            };
+            if falling_back.may_go(why, cache.policy()) {
+                let state = falling_back.go(why, state, edits, cache, moment);
+                self.limited = None;
+                self.note_gone(cache);
+                return Ok(state);
+            }
+        }
+        Err(state)
     }
 
     /// Reserves what the request may cost of the budgets that it is on. `Some`: it has to wait, or is refused.
@@ -487,7 +751,7 @@ impl Kept {
         patience: Patience,
         cache: &mut Cache,
         moment: &mut Moment<'_>,
-    ) -> Option<Then> {
+    ) -> Option<OfBudget> {
         let answering = self.answering.as_ref()?;
         let (reserve, model) = (answering.reserve(), answering.model());
         loop {
@@ -496,10 +760,10 @@ impl Kept {
             match cache.reserve_of_budget(wanted, (&reserve, model), ways, moment)? {
                 OfBudget::Yes(reservation) => self.budgeted.push(reservation),
                 OfBudget::Unkept => {}
-                OfBudget::No(refused) => return Some(limits::over_budget(&refused, rule, cache)),
+                refused @ OfBudget::No(_) => return Some(refused),
                 OfBudget::Waits { ticket, until } => {
                     *waited = Some(ticket);
-                    return Some(Then::Wait { ticket, until });
+                    return Some(OfBudget::Waits { ticket, until });
                 }
             }
             *asked += 1;

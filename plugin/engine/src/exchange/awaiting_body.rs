@@ -22,8 +22,8 @@ pub(super) struct AwaitingBody {
     head: Vec<u8>,
     rule: usize,
     key: Reading,
-    /// The body, if it may be made to ask for the usage of its stream.
-    asking: Option<Vec<u8>>,
+    /// The body, if it may be changed.
+    body: Option<Vec<u8>>,
     requested: Timestamp,
 }
 
@@ -102,18 +102,18 @@ impl Reading {
 
 impl AwaitingBody {
     pub(super) const fn new(head: Vec<u8>, rule: usize, key: Reading, requested: Timestamp) -> Self {
-        Self { head, rule, key, asking: None, requested }
+        Self { head, rule, key, body: None, requested }
     }
 
-    /// It may be made to ask for the usage of its stream.
-    pub(super) fn may_ask(mut self, may_ask: bool) -> Self {
-        self.asking = may_ask.then(Vec::new);
+    /// Its body may be changed.
+    pub(super) fn may_change(mut self, may_change: bool) -> Self {
+        self.body = may_change.then(Vec::new);
         self
     }
 
-    /// Of a request of which the cache stays out, for this reason, if it may be made to ask for the usage of its stream.
+    /// Of a request of which the cache stays out, for this reason, if its body may be changed.
     #[cfg(feature = "llm")]
-    pub(super) fn to_ask(
+    pub(super) fn past_cache(
         request: &Request<'_>,
         head: &[u8],
         (index, rule): (usize, &Rule),
@@ -121,17 +121,17 @@ impl AwaitingBody {
         cache: &Cache,
         requested: Timestamp,
     ) -> Option<Self> {
-        if !llm::may_be_made_to_ask(request, rule) || !cache.has_room_to_wait(head.len()) {
+        if !llm::may_be_changed(request, rule) || !cache.has_room_to_wait(head.len()) {
             return None;
         }
         let reading = Reading::Facts(Box::new(llm::Reading::of_facts(request, rule)?), reason);
-        Some(Self::new(head.to_vec(), index, reading, requested).may_ask(true))
+        Some(Self::new(head.to_vec(), index, reading, requested).may_change(true))
     }
 
     /// Bytes of the request that it keeps.
     pub(super) fn kept_bytes(&self) -> usize {
         self.head.capacity()
-            + self.asking.as_ref().map_or(0, Vec::capacity)
+            + self.body.as_ref().map_or(0, Vec::capacity)
             + match &self.key {
                 Reading::Key(key) => key.kept_bytes(),
                 #[cfg(feature = "llm")]
@@ -152,7 +152,7 @@ impl AwaitingBody {
         if let Err(detail) = self.key.push(chunk) {
             return self.pass(detail, cache, moment);
         }
-        if let Some(body) = &mut self.asking {
+        if let Some(body) = &mut self.body {
             body.extend_from_slice(chunk);
         }
         if !cache.has_room_to_wait(self.kept_bytes().saturating_sub(counted)) {
@@ -161,14 +161,14 @@ impl AwaitingBody {
         if !end_of_stream {
             return (State::AwaitingBody(self), Directive::AwaitBody);
         }
-        let Self { head, rule, key, asking, requested } = *self;
-        #[cfg(feature = "llm")]
-        if let Some(splice) = asking.as_deref().and_then(llm::made_to_ask) {
-            aside.injects(splice);
-        }
+        let Self { head, rule, key, body: sent, requested } = *self;
         let policy = Rc::clone(cache.policy());
         let Some(fields) = Fields::parse(&head) else { return (State::Relaying, Directive::Pass) };
         let request = admission::marked(Request::read(fields, true), policy.rule(rule));
+        #[cfg(feature = "llm")]
+        if let Some(sent) = sent {
+            aside.may_change(sent, &request, policy.rule(rule), &head, cache);
+        }
         let reason = key.reason();
         let (body, fetch) = match (key.finish(&request, policy.rule(rule), aside), reason) {
             (Ok(read), _) => read,

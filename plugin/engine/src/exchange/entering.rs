@@ -71,9 +71,14 @@ pub(super) fn begin(
         Err((reason, detail)) => {
             aside.may_go(&request, (rule_index, rule), &head, &policy, moment);
             #[cfg(feature = "llm")]
-            if let Some(waiting) =
-                AwaitingBody::to_ask(&request, &head, (rule_index, rule), (reason, detail), cache, moment.now)
-            {
+            if let Some(waiting) = AwaitingBody::past_cache(
+                &request,
+                &head,
+                (rule_index, rule),
+                (reason, detail),
+                cache,
+                moment.now,
+            ) {
                 return (State::AwaitingBody(Box::new(waiting)), Directive::AwaitBody);
             }
             let asked = past_cache(&request, (rule_index, rule), (reason, detail), cache, moment);
@@ -93,10 +98,10 @@ pub(super) fn begin(
                 return (State::Relaying, Directive::Pass);
             };
             #[cfg(feature = "llm")]
-            let may_ask = llm::may_be_made_to_ask(&request, rule);
+            let may_change = llm::may_be_changed(&request, rule);
             #[cfg(not(feature = "llm"))]
-            let may_ask = false;
-            let waiting = AwaitingBody::new(head, rule_index, reading, moment.now).may_ask(may_ask);
+            let may_change = false;
+            let waiting = AwaitingBody::new(head, rule_index, reading, moment.now).may_change(may_change);
             (State::AwaitingBody(Box::new(waiting)), Directive::AwaitBody)
         }
         _ => {

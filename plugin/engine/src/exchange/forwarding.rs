@@ -14,6 +14,7 @@ use crate::freshness::Freshness;
 use crate::policy::{Policy, Rule};
 use crate::storability;
 use crate::store::response::StoredResponse;
+use crate::time::Timestamp;
 use crate::validation;
 
 impl Plan {
@@ -128,13 +129,7 @@ impl Plan {
             cache.forget_failure(self.turn);
         }
         let Some(admitted) = self.admitted.take() else { return };
-        let result = match status {
-            504 if answered_by(moment) == AnsweredBy::Host => CallResult::Timeout,
-            0 | 500.. => CallResult::Failure,
-            // What another filter refuses says nothing about the origin.
-            400.. if answered_by(moment) == AnsweredBy::Host => CallResult::Dropped,
-            _ => CallResult::Success { latency: moment.now.since(self.requested) },
-        };
+        let result = result_of(status, self.requested, moment);
         cache.record_origin(&admitted, result, moment);
     }
 
@@ -182,6 +177,17 @@ impl Plan {
         if let Some(candidate) = &self.stale {
             cache.revalidation_failed(candidate.hash);
         }
+    }
+}
+
+/// What the origin's breaker hears of a response to a request that went at this moment.
+pub(super) fn result_of(status: u16, requested: Timestamp, moment: &mut Moment<'_>) -> CallResult {
+    match status {
+        504 if answered_by(moment) == AnsweredBy::Host => CallResult::Timeout,
+        0 | 500.. => CallResult::Failure,
+        // What another filter refuses says nothing about the origin.
+        400.. if answered_by(moment) == AnsweredBy::Host => CallResult::Dropped,
+        _ => CallResult::Success { latency: moment.now.since(requested) },
     }
 }
 

@@ -16,8 +16,6 @@ pub(super) struct Injecting {
     part: Option<Vec<u8>>,
     /// The head without its length, which is not that of what the client gets.
     head: Option<Vec<u8>>,
-    /// A head has just come.
-    head_came: bool,
 }
 
 impl Injecting {
@@ -25,7 +23,7 @@ impl Injecting {
     pub(super) fn by(splice: Splice) -> Self {
         let Splice { range, with } = splice;
         let edit = RequestEdit::Splice(range, with);
-        Self { edit, filter: None, part: None, head: None, head_came: false }
+        Self { edit, filter: None, part: None, head: None }
     }
 
     /// Something has happened to the stream.
@@ -47,7 +45,6 @@ impl Injecting {
     }
 
     fn begin(&mut self, head: Fields<'_>, end_of_stream: bool) {
-        self.head_came = true;
         if status_of(head) != 200 || end_of_stream || form_of(head) != Some(Body::Events) {
             return;
         }
@@ -80,13 +77,6 @@ impl Injecting {
         }
         if let Some(part) = self.part.take() {
             return Directive::Replace(part);
-        }
-        if !std::mem::take(&mut self.head_came) {
-            return directive;
-        }
-        if directive == Directive::Pass {
-            let (strip, add) = (Vec::new(), Vec::new());
-            directive = Directive::Relay { cache_status: None, vary: false, strip, add, recast: None };
         }
         if let (Directive::Relay { strip, .. }, true) = (&mut directive, self.head.is_some()) {
             strip.push(LENGTH.into());

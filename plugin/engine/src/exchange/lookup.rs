@@ -412,6 +412,14 @@ fn refuse(
     if let Some(reply) = reply {
         return (State::Finished, Directive::Respond(reply));
     }
+    #[cfg(feature = "llm")]
+    if crate::llm::goes_elsewhere(keyed.request, keyed.rule) {
+        let (detail, role) = (Some(Detail::Fallback), Role::Bystander);
+        let forward = if stale.is_some() { Forward::Stale } else { Forward::UriMiss };
+        let plan = Plan { forward, detail, ..Plan::unkeyed(keyed.rule_index, role, moment.now) };
+        let edits = vec![RequestEdit::Set("cdn-loop", cache.looped(keyed.request, moment))];
+        return (State::Forwarding(Box::new(plan)), Directive::Forward(edits));
+    }
     let outcome = Outcome { detail, ..Outcome::under(keyed.rule) };
     cache.stats.record(&outcome);
     (State::Finished, Directive::Respond(reply::origin_open(&outcome, open.retry_after, cache)))

@@ -54,10 +54,14 @@ pub(super) fn stay_out(
 ) -> (State, Directive) {
     // What is explained is explained by what the origin says.
     let explains = request.explain.is_some();
-    if !explains && (cache.policy().rule(rule).is_unseen() || !cache.stats.is_sampled()) {
+    #[cfg(feature = "llm")]
+    let falls_back = cache.policy().rule(rule).fallback().is_some();
+    #[cfg(not(feature = "llm"))]
+    let falls_back = false;
+    if !explains && !falls_back && (cache.policy().rule(rule).is_unseen() || !cache.stats.is_sampled()) {
         return (pass(rule, (forward, detail), cache), Directive::Forward(edits));
     }
-    let weight = if explains { 1 } else { SAMPLED_OF.into() };
+    let weight = if explains || falls_back { 1 } else { SAMPLED_OF.into() };
     let plan = Plan { forward, detail, weight, ..Plan::unkeyed(rule, Role::Bystander, moment.now) };
     (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
 }

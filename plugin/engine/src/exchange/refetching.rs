@@ -64,7 +64,10 @@ impl Refetching {
         plan.admitted = cache.admit_origin(plan.rule, rule, moment).ok().flatten();
         plan.unasked = true;
         let timeout = rule.refresh.timeout;
-        (State::Refetching(Box::new(waiting(plan))), Directive::Fetch { cluster, request, timeout })
+        (
+            State::Refetching(Box::new(waiting(plan))),
+            Directive::Fetch { cluster, request, body: Vec::new(), timeout },
+        )
     }
 
     /// The call has ended. `moment` belongs to the client's stream.

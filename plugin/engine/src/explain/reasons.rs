@@ -149,6 +149,12 @@ pub fn of_detail(detail: Detail) -> Reason {
             "",
             "an answer of the API, as it is, at the origin",
         ),
+        #[cfg(feature = "llm")]
+        Detail::Fallback => (
+            "the model could not be asked or has failed, and another was asked instead; its answer is not stored",
+            "",
+            "llm.fallback of the rule",
+        ),
         #[cfg(feature = "maintenance")]
         Detail::Maintenance => (
             "the rule answers 503 within a window of time",

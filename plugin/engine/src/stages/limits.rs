@@ -48,7 +48,7 @@ pub(crate) const fn take(cache: &mut Cache) -> Option<Box<Limited>> {
 }
 
 /// Asks the limits that count what a store cannot answer, before the request goes to the origin. Adds what they say to what the
-/// exchange keeps. `reserve` is what the request may use of a language model. `Some` is the answer in the origin's place.
+/// exchange keeps. `reserve` is what the request may use of a language model. `Some` is why it does not go.
 #[inline]
 pub(crate) fn after_cache(
     request: &Request<'_>,
@@ -57,7 +57,7 @@ pub(crate) fn after_cache(
     limited: &mut Option<Box<Limited>>,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
-) -> Option<Then> {
+) -> Option<Denied> {
     if rule.limited.is_empty() {
         return None;
     }
@@ -66,10 +66,7 @@ pub(crate) fn after_cache(
     let counts = (LimitCounts::Forwarded, reserve, patience);
     let denied = cache.ask_limits(request, asked, counts, &mut kept, moment).err();
     *limited = (!kept.is_over()).then_some(kept);
-    denied.map(|denied| match denied {
-        Denied::Refused(refused) => refuse(&refused, rule, cache),
-        Denied::Waits { ticket, until } => Then::Wait { ticket, until },
-    })
+    denied
 }
 
 /// The fields that the head of a response gets on its way to the client, whoever made it. No call of the host.
@@ -88,8 +85,9 @@ pub(crate) fn settle(
     cache.settle_limits(limited, &mut cost_in, moment);
 }
 
+/// The answer in the origin's place.
 #[cold]
-fn refuse(refused: &Refused, rule: &Rule, cache: &mut Cache) -> Then {
+pub(crate) fn refuse(refused: &Refused, rule: &Rule, cache: &mut Cache) -> Then {
     let (status, lines, content) = cache.told_of_refusal(refused);
     #[cfg(feature = "llm")]
     let (lines, content) = match &rule.llm {

@@ -189,6 +189,12 @@ impl Gateway {
     /// The origin confirms what is not there, and is called for all of it. Gives the request.
     #[track_caller]
     pub fn calls_for_all(&mut self, flight: &mut Flight, at: u64, origin: Origin) -> Vec<(String, String)> {
+        self.calls(flight, at, origin).0
+    }
+
+    /// The origin's answer is held for a call. Gives the head of the call and its body.
+    #[track_caller]
+    pub fn calls(&mut self, flight: &mut Flight, at: u64, origin: Origin) -> (Vec<(String, String)>, String) {
         let mut fields = vec![(":status".to_owned(), origin.status.to_string())];
         fields.extend(origin.fields.iter().cloned());
         let head = block(&fields);
@@ -196,12 +202,42 @@ impl Gateway {
         self.shared.unreachable = origin.unreachable;
         let event = Event::Response { head, end_of_stream: true };
         let directive = self.feed(flight.worker, &mut flight.exchange, at * 1000, event);
-        let Directive::Fetch { request, .. } = directive else {
+        let Directive::Fetch { request, body, .. } = directive else {
             panic!("it was answered with {directive:?}")
         };
         assert!(flight.exchange.awaits_fetch());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Fields::parse(&request).unwrap().iter().map(|(name, value)| (text(name), text(value))).collect()
+        let fields = Fields::parse(&request).unwrap();
+        (fields.iter().map(|(name, value)| (text(name), text(value))).collect(), text(&body))
+    }
+
+    /// What was called has nothing better: what has come is passed on, with these fields more.
+    #[track_caller]
+    pub fn passes_on(
+        &mut self,
+        flight: &mut Flight,
+        at: u64,
+        origin: Option<Origin>,
+    ) -> Vec<(String, String)> {
+        let origin = origin.map(|origin| {
+            let mut fields = vec![(":status".to_owned(), origin.status.to_string())];
+            fields.extend(origin.fields.iter().cloned());
+            (block(&fields), origin.body.concat())
+        });
+        let fetched = match &origin {
+            Some((head, body)) => Fetched::Answer { head: Fields::parse(head).unwrap(), body },
+            None => Fetched::Nothing,
+        };
+        match self.feed(flight.worker, &mut flight.exchange, at * 1000, Event::Fetched(fetched)) {
+            Directive::Relay { cache_status, add, .. } => {
+                let text = |line| String::from_utf8(line).unwrap();
+                let said = cache_status.map(|line| ("cache-status".to_owned(), text(line)));
+                said.into_iter()
+                    .chain(add.into_iter().map(|(name, line)| (name.to_owned(), text(line))))
+                    .collect()
+            }
+            other => panic!("it was answered with {other:?}"),
+        }
     }
 
     /// The answer to that call; `None` if there is none.
@@ -703,13 +739,27 @@ impl Flight {
 
     /// Its body as it goes to the origin, if its client has sent this.
     pub fn body(&self, sent: &str) -> String {
-        self.edits.iter().fold(sent.to_owned(), |body, edit| match edit {
-            RequestEdit::Splice(part, with) => {
-                let with = std::str::from_utf8(with).unwrap();
-                format!("{}{with}{}", &body[..part.start], &body[part.end..])
-            }
-            _ => body,
+        let mut splices: Vec<_> = self
+            .edits
+            .iter()
+            .filter_map(|edit| match edit {
+                RequestEdit::Splice(part, with) => Some((part, std::str::from_utf8(with).unwrap())),
+                _ => None,
+            })
+            .collect();
+        splices.sort_by_key(|(part, _)| std::cmp::Reverse(part.start));
+        splices.into_iter().fold(sent.to_owned(), |body, (part, with)| {
+            format!("{}{with}{}", &body[..part.start], &body[part.end..])
         })
+    }
+
+    /// The value of a field that the configuration names; `None` if it is left as it is, `Some(None)` if it goes.
+    pub fn field(&self, name: &str) -> Option<Option<String>> {
+        let named = self.edits.iter().rev().find_map(|edit| match edit {
+            RequestEdit::Field(field, value) if **field == *name.as_bytes() => Some(value.clone()),
+            _ => None,
+        });
+        named.map(|value| value.map(|value| String::from_utf8(value).unwrap()))
     }
 
     pub fn is_conditional(&self) -> bool {

@@ -44,6 +44,8 @@ mod limits;
 mod llm;
 #[cfg(all(feature = "limits", feature = "llm", feature = "pools"))]
 mod llm_budgets;
+#[cfg(all(feature = "limits", feature = "llm"))]
+mod llm_fallback;
 mod llm_limits;
 #[cfg(feature = "llm")]
 mod llm_tokens;

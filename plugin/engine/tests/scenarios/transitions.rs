@@ -226,6 +226,7 @@ fn every_row_of_the_table_is_walked() {
     crate::leasing::every_kind_of_request_waits_and_goes_on_as_it_would_have();
     crate::leasing::what_goes_to_the_origin_waits_wherever_it_comes_from();
     crate::leasing::a_place_at_the_origin_is_waited_for_after_that();
+    crate::llm_fallback::what_brings_nothing_better_leaves_the_failure_as_it_came();
     crate::llm_usage::bodies_are_read_wherever_the_cache_stays_out();
     crate::llm::what_is_not_complete_is_not_stored_though_its_framing_is_whole();
     crate::pooled::every_kind_of_request_waits_and_goes_on_as_it_would_have();

@@ -45,7 +45,9 @@ pub fn not_walked() -> Vec<Step> {
 fn is_in_table(step: &Step) -> bool {
     let [from, event, directive, next] = step.each_ref().map(String::as_str);
     match from {
-        "relaying" | "finished" => matches!(directive, "pass" | "relay") && next == from,
+        "relaying" | "finished" => {
+            matches!(directive, "pass" | "relay" | "fetch" | "respond") && next == from
+        }
         _ if TABLE.contains(step) => true,
         _ => {
             let is_expected =

@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use super::kinds::{Kind, Words, duration, text, word};
 use super::nested::{list, nullable, object, refuse_known_name, required};
-use super::texts::{Field, Member, ModelName};
+use super::texts::{Cluster, Field, Member, ModelName};
 use super::{Section, section};
-use crate::config::limits::{LIFETIME, MODEL_PRICE};
+use crate::config::limits::{FALLBACK_TIMEOUT, LIFETIME, MODEL_PRICE};
 use crate::config::reader::{Object, Place};
 use crate::config::reference::Form;
-use crate::config::reference::Least::Empty;
+use crate::config::reference::Least::{Empty, One};
 use crate::config::written::Written;
 use crate::config::{FieldName, names};
 use crate::members::Show;
@@ -27,6 +27,8 @@ pub struct Llm {
     pub cache: Option<LlmCache>,
     /// Whether tokens are counted. Default: [`LlmUsage::Off`].
     pub usage: LlmUsage,
+    /// Who is asked instead. Default `None`: nobody.
+    pub fallback: Option<Fallback>,
 }
 
 section! {
@@ -37,6 +39,8 @@ section! {
             "Answers are stored by what the whole body says, whatever `Cache-Control` they have; `null`: none. All other requests under the rule pass by.";
         usage = LlmUsage::default(), word(USAGE),
             "Whether the tokens of its requests are counted, by what providers say of them; nothing of the answers is read where they are not. `ask`: streams of OpenAI's (chat) completions whose client has not asked for the usage are asked for it, and the event with it is taken out again.";
+        fallback = None, nullable(object()),
+            "Who is asked instead when the model cannot be, or has failed; `null`: nobody.";
     }
 }
 
@@ -127,6 +131,115 @@ pub enum LlmUsage {
 }
 
 const USAGE: Words<LlmUsage> = &[("off", LlmUsage::Off), ("count", LlmUsage::Count), ("ask", LlmUsage::Ask)];
+
+/// Who is asked in the place of a model that cannot be asked, or has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallback {
+    /// The request field by which routes know whom to ask.
+    pub header: FieldName,
+    /// Its value for those who are asked instead.
+    pub value: Box<str>,
+    /// The model that is asked for. Default `None`: the same.
+    pub model: Option<Box<str>>,
+    /// When. Not empty.
+    pub on: Vec<FallbackOn>,
+    /// Whom to call after a failure. Default `None`: nobody.
+    pub cluster: Option<Box<str>>,
+    /// How long the answer to such a call may take. Default: a minute.
+    pub timeout: Duration,
+}
+
+section! {
+    Fallback check calls_somebody {
+        header = Box::default(), required(text::<Field>(), names::FIELD),
+            "Required. The request field by which a route of Envoy's knows whom to ask. Clients cannot set it.";
+        value = Box::default(), required(text::<ModelName>(), names::CLUSTER),
+            "Required. The value that it gets.";
+        model = None, nullable(text::<ModelName>()), "The model that is asked for then; `null`: the one of the request.";
+        on = Vec::new(), required(list(One, word(ON)), ON_ALLOWED),
+            "Required. `open`: the origin's breaker is open. `limit`, `budget`: a limit of what goes to the origin, or a budget, refuses. `429`, `5xx`: the model has answered so to a request for JSON.";
+        cluster = None, nullable(text::<Cluster>()),
+            "The cluster that is called after an answer with `429` or `5xx`; required with these.";
+        timeout = Duration::from_mins(1), duration(FALLBACK_TIMEOUT), "How long its answer may take.";
+    }
+}
+
+/// When another is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FallbackOn {
+    /// The origin's breaker is open.
+    Open,
+    /// A limit refuses.
+    Limit,
+    /// A budget refuses.
+    Budget,
+    /// The model has answered 429.
+    TooMany,
+    /// The model has failed.
+    Failure,
+}
+
+const ON: Words<FallbackOn> = &[
+    ("open", FallbackOn::Open),
+    ("limit", FallbackOn::Limit),
+    ("budget", FallbackOn::Budget),
+    ("429", FallbackOn::TooMany),
+    ("5xx", FallbackOn::Failure),
+];
+const ON_ALLOWED: &str = "some of \"open\", \"limit\", \"budget\", \"429\" and \"5xx\"";
+
+impl FallbackOn {
+    /// The word for it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Limit => "limit",
+            Self::Budget => "budget",
+            Self::TooMany => "429",
+            Self::Failure => "5xx",
+        }
+    }
+}
+
+impl FallbackOn {
+    /// The word of the metric.
+    pub(crate) const fn counted_as(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Limit => "limit",
+            Self::Budget => "budget",
+            Self::TooMany => "too-many",
+            Self::Failure => "error",
+        }
+    }
+}
+
+impl Show for FallbackOn {
+    fn show(&self) -> Value {
+        self.as_str().into()
+    }
+}
+
+impl Fallback {
+    /// Why another is asked after an answer with this status; `None` if none is.
+    pub(crate) fn after(&self, status: u16) -> Option<FallbackOn> {
+        let why = match status {
+            429 => FallbackOn::TooMany,
+            500..=599 => FallbackOn::Failure,
+            _ => return None,
+        };
+        self.on.contains(&why).then_some(why)
+    }
+}
+
+fn calls_somebody(fallback: &mut Fallback, object: &mut Object<'_, '_>) {
+    let calls = fallback.on.iter().any(|on| matches!(on, FallbackOn::TooMany | FallbackOn::Failure));
+    if calls && fallback.cluster.is_none() {
+        object
+            .place_of("cluster")
+            .refuse::<()>("nothing", "a cluster to call, where `on` has \"429\" or \"5xx\"");
+    }
+}
 
 /// What tokens of some models cost.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::key::Key;
 use super::kinds::{Words, switch, text, whole, word};
 use super::lists::{CREDENTIALS, TAINTING, all};
 #[cfg(feature = "llm")]
-use super::llm::{Llm, LlmUsage};
+use super::llm::{Fallback, Llm, LlmUsage};
 #[cfg(feature = "maintenance")]
 use super::maintenance::Maintenance;
 use super::nested::{ascending, given, list, nullable, object, refuse_known_name, required};
@@ -213,6 +213,12 @@ impl Rule {
     #[cfg(feature = "llm")]
     pub(crate) fn asks_for_usage(&self) -> bool {
         self.llm.as_ref().is_some_and(|llm| llm.usage == LlmUsage::Ask)
+    }
+
+    /// Who is asked instead when its model cannot be, or has failed.
+    #[cfg(feature = "llm")]
+    pub(crate) fn fallback(&self) -> Option<&Fallback> {
+        self.llm.as_ref()?.fallback.as_ref()
     }
 
     /// Whether clients do not get the fields that name a response's tags.

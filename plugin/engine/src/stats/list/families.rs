@@ -106,6 +106,8 @@ pub const FAMILIES: &[Family] = &[
             "stateful",
             #[cfg(feature = "llm")]
             "no-answer",
+            #[cfg(feature = "llm")]
+            "fallback",
             #[cfg(feature = "maintenance")]
             "maintenance",
             #[cfg(feature = "teapot")]
@@ -163,6 +165,16 @@ pub const FAMILIES: &[Family] = &[
         meaning: "Answers of language models that were to be stored, by how they ended. Only those that are `complete` are stored: not \
                   those that were `cut`, tell of an `error`, were `refused` by a content filter, are `unfinished` for another reason, or \
                   have something in them that cannot be read.",
+    },
+    #[cfg(feature = "llm")]
+    Family {
+        name: "llm_fallbacks",
+        kind: Counter,
+        unit: "requests",
+        labels: &["reason"],
+        words: &["open", "limit", "budget", "too-many", "error", "failed"],
+        meaning: "Requests to language models for which another was asked (`llm.fallback`): the breaker was `open`, a `limit` or a `budget` refused, or the \
+                  model had answered 429 (`too-many`) or with an `error`. `failed`: calls after such an answer that have brought nothing better.",
     },
     #[cfg(feature = "llm")]
     Family {
