@@ -32,10 +32,8 @@ impl Vm {
         }
         if paused(outcome) {
             let shows_bodies = self.store.data().node.shows_bodies.get();
-            stream.borrow_mut().side_mut(direction).gate = match direction {
-                Direction::Request if shows_bodies => Gate::Shown,
-                _ => Gate::Stopped,
-            };
+            let gate = if shows_bodies { Gate::Shown } else { Gate::Stopped };
+            stream.borrow_mut().side_mut(direction).gate = gate;
         } else {
             stream.borrow_mut().side_mut(direction).pass_headers();
             self.passed(id, &stream, direction);
@@ -229,6 +227,9 @@ impl Vm {
             let mut state = stream.borrow_mut();
             let side = state.side_mut(direction);
             side.gate = Gate::Open;
+            if side.passed.headers.is_none() {
+                side.pass_headers();
+            }
             side.pass_chunk();
             side.pass_trailers();
         }

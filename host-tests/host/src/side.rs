@@ -32,7 +32,7 @@ pub(crate) enum Gate {
     Open,
     /// Headers were paused: nothing more is shown to the filter until it resumes.
     Stopped,
-    /// The headers of a request were paused: its body is shown all the same, and gathers (`allow_on_headers_stop_iteration`).
+    /// Headers were paused: the body is shown all the same, and gathers (`allow_on_headers_stop_iteration`).
     Shown,
     /// A body chunk was paused: chunks gather, and each arrival shows the whole.
     Gathering,

@@ -14,6 +14,7 @@ mod hostile;
 mod informing;
 mod leasing;
 mod llm;
+mod llm_fallback;
 mod llm_usage;
 mod pooled;
 mod purging;

@@ -29,6 +29,7 @@ mod isolation;
 mod keys;
 mod limits;
 mod llm;
+mod llm_fallback;
 mod llm_usage;
 mod maintenance;
 mod memory;
