@@ -151,6 +151,28 @@ fn a_limit_that_refuses_sends_to_another_without_taking_anything() {
     }
 }
 
+#[test]
+fn a_budget_that_refuses_sends_to_another_and_what_that_costs_is_on_the_others() {
+    let mut gateway = Gateway::with(
+        r#"{"models":[{"name":"large","input":1,"output":1},{"name":"small","input":1,"output":1}],
+            "budgets":[{"name":"all","by":[],"money":1,"window":"day","reserve_output":50},
+                       {"name":"team","by":["header:x-team"],"money":"0.0001","window":"day","reserve_output":50}],
+            "rules":[{"name":"chat","budgets":["all","team"],"llm":{"api":"openai","cache":{"share":[]},
+                "fallback":{"header":"x-route","value":"backup","model":"small","on":["budget"]}}}]}"#,
+    );
+    let asked = |nth: usize| ASKS.replace(":1", &format!(":{nth}"));
+    let first = ask(&mut gateway, &asked(0)).header("x-team", "a").at(0).leaves();
+    is_for_the_first(&first, &asked(0));
+    let second = ask(&mut gateway, &asked(2)).header("x-team", "a").at(0).leaves();
+    is_for_backup(&second, &asked(2));
+    gateway.answers(second, 0, json(200, ANSWER)).detail("fallback").says_nothing_of("stored");
+    gateway.answers(first, 0, json(200, ANSWER)).stored();
+    assert_eq!(counted(&mut gateway, ("llm_fallbacks", "budget")), 1);
+    assert_eq!(counted(&mut gateway, ("llm_requests", "told")), 2);
+    assert_eq!(counted(&mut gateway, ("requests", "refused.none")), 0);
+    gateway.assert_no_room_is_taken();
+}
+
 /// A request for JSON that has failed is asked again by a call, and the client gets what that brings.
 #[test]
 fn a_failure_is_held_for_a_call_and_its_answer_takes_its_place() {
