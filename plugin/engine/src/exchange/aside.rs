@@ -628,7 +628,6 @@ impl Kept {
         if self.counted.is_none() || !matches!(directive, Directive::Forward(_)) {
             return (state, directive);
         }
-        #[cfg_attr(not(feature = "llm"), expect(unused_mut, reason = "budgets note what they have seen"))]
         let Some(mut counted) = self.counted.take() else { return (state, directive) };
         #[cfg(feature = "llm")]
         {
@@ -717,7 +716,16 @@ impl Kept {
 
     /// What becomes of a request that is refused for this reason: it goes to another model, or else it is as it was.
     #[cfg(feature = "limits")]
-    #[cfg_attr(not(feature = "llm"), expect(unused_variables, reason = "there is no other model"))]
+    #[cfg_attr(
+        not(feature = "llm"),
+        expect(
+            unused_variables,
+            clippy::ptr_arg,
+            clippy::unused_self,
+            clippy::needless_pass_by_ref_mut,
+            reason = "there is no other model"
+        )
+    )]
     fn gives_way(
         &mut self,
         why: Why,
