@@ -282,7 +282,7 @@ fn the_ledger_in_redis_is_the_one_in_the_node() {
     for turn in 0..3_500u64 {
         let teller = match turn {
             ..1_000 => random(9),
-            ..3_300 => turn - 1_000,
+            1_000..3_300 => turn - 1_000,
             _ => random(2_300),
         };
         let (own, held) = &mut spent[teller as usize];
