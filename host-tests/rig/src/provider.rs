@@ -6,6 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+use serde_json::Value;
+
 use crate::scripted::{Answer, Origin, Received};
 
 /// A provider that listens.
@@ -56,14 +59,37 @@ pub fn answer(request: &Received, nth: u64) -> Answer {
         ("messages", false) => json(format!(
             r#"{{"id":"m-{nth}","type":"message","role":"assistant","model":"claude-t","content":[{{"type":"text","text":"answer {nth}"}}],"stop_reason":"end_turn","usage":{{"input_tokens":9,"output_tokens":2}}}}"#
         )),
-        ("embeddings", _) => json(format!(
-            r#"{{"object":"list","data":[{{"object":"embedding","index":0,"embedding":[0.{nth},1]}}],"model":"embed-t","usage":{{"prompt_tokens":3,"total_tokens":3}}}}"#
-        )),
+        ("embeddings", _) => json(embeddings(&request.body, nth)),
         (_, true) => events(openai_stream(nth, told)),
         (_, false) => json(format!(
             r#"{{"id":"c-{nth}","object":"chat.completion","model":"gpt-t-2026","choices":[{{"index":0,"message":{{"role":"assistant","content":"answer {nth}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11}}}}"#
         )),
     }
+}
+
+/// The answer to a request for embeddings. A vector begins with the number of the answer that brought it first and the length of its
+/// input as it was asked for; there are three tokens for each input.
+pub fn embeddings(body: &[u8], nth: u64) -> String {
+    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+    let input = &asked["input"];
+    let one = input.as_array().is_none_or(|inputs| inputs.first().is_some_and(Value::is_number));
+    let inputs = if one { vec![input] } else { input.as_array().into_iter().flatten().collect() };
+    let coded = asked["encoding_format"] == "base64";
+    let items = inputs.iter().enumerate().map(|(index, input)| {
+        let length = input.to_string().len();
+        let vector = if coded {
+            let floats = [nth as f32, length as f32, 0.5];
+            let bytes: Vec<u8> = floats.iter().flat_map(|float| float.to_le_bytes()).collect();
+            format!("\"{}\"", BASE64_STANDARD.encode(bytes))
+        } else {
+            format!("[{nth}, {length}.0,5.0E-1]")
+        };
+        format!(r#"{{"object":"embedding","index":{index},"embedding":{vector}}}"#)
+    });
+    let (items, tokens) = (items.collect::<Vec<_>>().join(","), inputs.len() * 3);
+    format!(
+        r#"{{"object":"list","data":[{items}],"model":"embed-t","usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}}}"#
+    )
 }
 
 /// Whether a stream tells its usage.

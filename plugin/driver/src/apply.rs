@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 use selvage_engine::cache::{Cache, Moment};
-use selvage_engine::exchange::{Directive, Event, Exchange, RemoteAnswer, Reply, RequestEdit};
+use selvage_engine::exchange::{Directive, Event, Exchange, Fetched, RemoteAnswer, Reply, RequestEdit};
 use selvage_engine::time::Timestamp;
 
 use crate::breakers::Breakers;
@@ -25,6 +25,8 @@ pub enum Step {
     AwaitsRemote,
     /// It waits for another's fetch.
     AwaitsFill,
+    /// It waits for a call to the origin.
+    AwaitsCall,
 }
 
 impl Step {
@@ -59,6 +61,16 @@ fn act<H: Calls>(
     mut directive: Directive,
     now: Timestamp,
 ) -> Step {
+    // What cannot be called for goes to the origin.
+    if let Directive::Fetch { cluster, request, body, timeout } = directive {
+        if let Ok(token) = H::http_call(&cluster, &request, &body, timeout) {
+            root.fetches.insert(token, context);
+            streams.insert(context, Stream::Exchange(exchange));
+            return Step::AwaitsCall;
+        }
+        let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
+        directive = exchange.on(Event::Fetched(Fetched::Nothing), &mut root.cache, &mut moment);
+    }
     while let Directive::AskRemote { hash, claim } = directive {
         root.remote.listen(|| root.wake.bell());
         if root.remote.look_up(Asker::Stream(context), hash, claim, breakers, &mut root.cache, now) {
@@ -70,8 +82,11 @@ fn act<H: Calls>(
     }
     match directive {
         Directive::Respond(reply) => {
-            if let Some(mend) = answer::<H>(reply, &mut root.cache) {
-                streams.insert(context, mend);
+            let mend = answer::<H>(reply, &mut root.cache);
+            // It has been asked for at the origin, and has its place there until its stream ends.
+            let rest = if exchange.holds_slot() { Some(Stream::Exchange(exchange)) } else { mend };
+            if let Some(rest) = rest {
+                streams.insert(context, rest);
             }
             Step::Answered
         }

@@ -10,6 +10,7 @@ mod breakers;
 mod environment;
 mod gauges;
 mod host;
+mod joins;
 mod metrics;
 mod pace;
 mod refreshes;

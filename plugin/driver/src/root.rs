@@ -16,6 +16,7 @@ use crate::breakers::Breakers;
 use crate::environment::variable;
 use crate::gauges::{self, Gauges, InVm};
 use crate::host::{Calls, Envoy, Level};
+use crate::joins::Joins;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::refreshes::Refreshes;
@@ -40,6 +41,7 @@ pub struct Root<H: Calls> {
     pub(crate) refreshes: Refreshes<H>,
     /// Calls for what clients wait for whose responses are held, by token, and the streams.
     pub(crate) fetches: HashMap<u32, u32, BuildIdHasher>,
+    pub(crate) joins: Joins<H>,
     pub(crate) metrics: Metrics<H>,
     pub(crate) gauges: Gauges,
 }
@@ -78,6 +80,7 @@ impl<H: Calls> Root<H> {
             remote,
             refreshes: Refreshes::default(),
             fetches: HashMap::default(),
+            joins: Joins::default(),
             metrics,
             gauges,
         })
@@ -165,6 +168,9 @@ impl<H: Calls> Root<H> {
         if self.cache.refreshes_queued() > 0 {
             self.refreshes.send(&mut self.cache, H::now());
         }
+        if self.cache.has_joins() {
+            self.look_after_joins(H::now());
+        }
         if !self.pace.is_quick()
             && (self.cache.has_bodies_coming()
                 || self.cache.has_active_pools()
@@ -176,7 +182,10 @@ impl<H: Calls> Root<H> {
         if self.cache.has_ended_fills() {
             self.note_ended_fills();
         }
-        if self.cache.has_decided_tickets() || self.cache.has_decided_leases() {
+        if self.cache.has_decided_tickets()
+            || self.cache.has_decided_leases()
+            || self.cache.has_decided_joins()
+        {
             self.note_decided_tickets();
         }
         // One call at a time: each wakes some, and asks for the next.
@@ -187,8 +196,18 @@ impl<H: Calls> Root<H> {
 
     /// The streams whose tickets have been decided are to be woken.
     fn note_decided_tickets(&mut self) {
-        for ticket in self.cache.take_decided_tickets().into_iter().chain(self.cache.take_decided_leases()) {
+        let decided = self.cache.take_decided_tickets().into_iter().chain(self.cache.take_decided_leases());
+        for ticket in decided.chain(self.cache.take_decided_joins()) {
             self.waiters.wake_queued(ticket);
+        }
+    }
+
+    /// Makes the calls for requests that are asked together, and has the tick come soon while some wait for others.
+    pub fn look_after_joins(&mut self, now: Timestamp) {
+        self.cache.look_after_joins(now);
+        self.joins.send(&mut self.cache, now);
+        if self.cache.has_open_joins() {
+            self.pace.hasten(now);
         }
     }
 

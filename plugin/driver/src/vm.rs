@@ -18,6 +18,7 @@ use selvage_engine::time::Timestamp;
 use crate::breakers::Breakers;
 use crate::gauges::InVm;
 use crate::host::{Buffer, Calls, Envoy, Level};
+use crate::pace::Needed;
 use crate::rewritten::Rewritten;
 use crate::root::Root;
 use crate::stream::{BuildIdHasher, Stream};
@@ -112,7 +113,13 @@ impl<H: Calls> Vm<H> {
             || root.cache.has_waiting_leases();
         root.look_after_pools(now);
         root.cache.look_after_leases(now);
-        if !root.pace.is_ordinary(quick, now) {
+        root.look_after_joins(now);
+        let pace = match (root.cache.has_open_joins(), quick) {
+            (true, _) => Needed::Hasty,
+            (false, true) => Needed::Quick,
+            (false, false) => Needed::Ordinary,
+        };
+        if !root.pace.is_ordinary(pace, now) {
             root.cache.look_after_bodies(&mut Moment { now, host: &mut Envoy::<H>::new() });
             self.wake_some(id, now);
             return;
@@ -274,7 +281,7 @@ impl<H: Calls> Vm<H> {
     }
 
     /// What is kept of streams and calls that have not ended, by a word for it.
-    pub fn kept(&self) -> [(&'static str, usize); 6] {
+    pub fn kept(&self) -> [(&'static str, usize); 7] {
         let sum = |count: fn(&Root<H>) -> usize| self.roots.iter().map(count).sum();
         [
             ("streams", self.streams.len()),
@@ -283,6 +290,7 @@ impl<H: Calls> Vm<H> {
             ("waiters", sum(|root| root.waiters.len())),
             ("calls to the remote store", sum(|root| root.remote.calls())),
             ("refreshes", sum(|root| root.refreshes.calls() + root.cache.refreshes_queued())),
+            ("joined calls", sum(|root| root.joins.calls())),
         ]
     }
 }

@@ -19,6 +19,8 @@ mod handed;
 mod holdings;
 mod insight;
 mod invalidations;
+#[cfg(feature = "llm")]
+mod joining;
 mod kept;
 mod limiting;
 mod origins;
@@ -42,6 +44,8 @@ mod unshared;
 mod usable;
 mod warmable;
 mod warming;
+#[cfg(not(feature = "llm"))]
+mod without_llm;
 #[cfg(not(feature = "pools"))]
 mod without_pools;
 
@@ -58,6 +62,10 @@ pub use filling::GrowingBody;
 pub use fills::{FillEnd, FillId, Pace, Turn};
 pub use finding::{Found, Tier};
 pub use holdings::Holdings;
+#[cfg(feature = "llm")]
+pub(crate) use joining::Joined;
+#[cfg(feature = "llm")]
+pub use joining::JoinedCall;
 pub use kept::Kept;
 pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 #[cfg(feature = "pools")]
@@ -65,6 +73,8 @@ pub(crate) use pools::{Admit, Entry, Shed, Slot as OriginSlot, entry_of};
 pub use purging::Telling;
 pub use refresh::Refresh;
 pub use remote::Under;
+#[cfg(not(feature = "llm"))]
+pub use without_llm::JoinedCall;
 
 pub(crate) use invalidations::Mark;
 pub(crate) use refresh::{Awaited, Errand, Fleet, StaleResponse, Version};
@@ -184,6 +194,9 @@ pub struct Cache {
     /// Streams of language models that are passing and counted.
     #[cfg(feature = "llm")]
     pub(crate) streams_open: usize,
+    /// Requests to language models that are asked together.
+    #[cfg(feature = "llm")]
+    joins: joining::Joins,
     /// Buffers that requests pass on to each other, so that a hit takes no memory.
     pub(crate) scratch: Scratch,
 }
@@ -272,6 +285,8 @@ impl Cache {
             tokens: tokens::Known::default(),
             #[cfg(feature = "llm")]
             streams_open: 0,
+            #[cfg(feature = "llm")]
+            joins: joining::Joins::default(),
             scratch: Scratch::default(),
         }
     }

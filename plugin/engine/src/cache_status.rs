@@ -87,6 +87,12 @@ pub enum Detail {
     /// Another model has been asked.
     #[cfg(feature = "llm")]
     Fallback,
+    /// Some of the inputs were stored, and only the others were asked for.
+    #[cfg(feature = "llm")]
+    ByInput,
+    /// It was asked for together with others.
+    #[cfg(feature = "llm")]
+    Merged,
     /// The rule answers 503 for a while.
     #[cfg(feature = "maintenance")]
     Maintenance,
@@ -151,6 +157,10 @@ impl Detail {
             Self::NoAnswer,
             #[cfg(feature = "llm")]
             Self::Fallback,
+            #[cfg(feature = "llm")]
+            Self::ByInput,
+            #[cfg(feature = "llm")]
+            Self::Merged,
             #[cfg(feature = "maintenance")]
             Self::Maintenance,
             #[cfg(feature = "teapot")]
@@ -205,6 +215,10 @@ impl Detail {
             Self::NoAnswer => "no-answer",
             #[cfg(feature = "llm")]
             Self::Fallback => "fallback",
+            #[cfg(feature = "llm")]
+            Self::ByInput => "by-input",
+            #[cfg(feature = "llm")]
+            Self::Merged => "merged",
             #[cfg(feature = "maintenance")]
             Self::Maintenance => "maintenance",
             #[cfg(feature = "teapot")]

@@ -22,6 +22,8 @@ use reader::{Object, Place};
 #[cfg(all(feature = "limits", feature = "llm"))]
 pub use settings::budgets::{Budget, BudgetAlert, BudgetUnit, BudgetWindow};
 pub use settings::by::By;
+#[cfg(feature = "llm")]
+pub use settings::embeddings::{Embeddings, Merge};
 pub use settings::freshness::{Stale, Ttl};
 pub use settings::key::{BodyKey, Key, Query, QueryChoice, QueryName, QueryOrder};
 use settings::kinds::text;

@@ -8,6 +8,8 @@ mod admitting;
 mod answering;
 mod aside;
 mod awaiting_body;
+#[cfg(feature = "llm")]
+mod calling;
 mod claiming;
 mod conditions;
 mod deciding;
@@ -21,11 +23,15 @@ mod forwarding;
 #[cfg(feature = "llm")]
 mod injecting;
 mod invalidating;
+#[cfg(feature = "llm")]
+mod joining;
 #[cfg(feature = "limits")]
 mod leasing;
 mod looking_up;
 mod lookup;
 mod passing;
+#[cfg(feature = "llm")]
+mod pieces;
 mod polling;
 mod queues;
 mod recasting;
@@ -49,6 +55,8 @@ use crate::cache::{Admitted, Cache, Claim, FillEnd, FillId, Kept, Moment, StaleR
 use crate::cache_status::{Detail, Forward};
 use crate::credentials::identity_of;
 use crate::fields::Fields;
+#[cfg(feature = "llm")]
+use crate::llm::Inputs;
 use crate::policy::FieldName;
 pub use crate::reply::{ContentTypeFix, Reply};
 use crate::request::MethodKind;
@@ -61,10 +69,16 @@ use crate::time::Timestamp;
 use admitting::Queued;
 use aside::Aside;
 use awaiting_body::AwaitingBody;
+#[cfg(feature = "llm")]
+use calling::Calling;
+#[cfg(feature = "llm")]
+use joining::Joining;
 #[cfg(feature = "limits")]
 use leasing::Leasing;
 use looking_up::LookingUp;
 use lookup::LookupRequest;
+#[cfg(feature = "llm")]
+use pieces::Pieces;
 use polling::Polling;
 pub use refreshing::NotSent;
 use shadowing::{Comparing, Would};
@@ -196,7 +210,7 @@ pub enum Directive {
     Replace(Vec<u8>),
     /// Answer in the origin's place.
     Respond(Reply),
-    /// Hold the response and call the origin.
+    /// Hold the request, or the response if that has come, and call the origin.
     Fetch {
         /// The cluster to call.
         cluster: Rc<str>,
@@ -207,6 +221,17 @@ pub enum Directive {
         /// How long the answer may take.
         timeout: Duration,
     },
+}
+
+/// What is looked up input by input: nothing.
+#[cfg(not(feature = "llm"))]
+enum Inputs {}
+
+#[cfg(not(feature = "llm"))]
+impl Inputs {
+    fn kept_bytes(&self) -> usize {
+        match *self {}
+    }
 }
 
 /// Fields that a response is given on its way to the client.
@@ -264,6 +289,12 @@ enum State {
     #[cfg(feature = "limits")]
     Leasing(Box<Leasing>),
     Forwarding(Box<Plan>),
+    /// Its inputs that are missing are being asked for.
+    #[cfg(feature = "llm")]
+    Calling(Box<Calling>),
+    /// It is to be asked together with others.
+    #[cfg(feature = "llm")]
+    Joining(Box<Joining>),
     /// The request went on, and nothing of its response need be read.
     Passing(Box<Passing>),
     Refetching(Box<Refetching>),
@@ -276,8 +307,8 @@ enum State {
 impl State {
     /// Bytes of the request that it keeps, as far as they grow with what the client sends.
     fn kept_bytes(&self) -> usize {
-        let of_plan = |plan: &Plan| plan.head.capacity() + plan.key.capacity();
-        let of_held = |held: &looking_up::Held| held.head.capacity() + held.key.capacity();
+        let of_plan = Plan::kept_bytes;
+        let of_held = looking_up::Held::kept_bytes;
         match self {
             Self::Start | Self::Passing(_) | Self::Relaying | Self::Finished => 0,
             Self::AwaitingBody(waiting) => waiting.kept_bytes(),
@@ -290,6 +321,10 @@ impl State {
             #[cfg(feature = "limits")]
             Self::Leasing(leasing) => leasing.kept_bytes(),
             Self::Forwarding(plan) => of_plan(plan),
+            #[cfg(feature = "llm")]
+            Self::Calling(calling) => calling.kept_bytes(),
+            #[cfg(feature = "llm")]
+            Self::Joining(joining) => joining.kept_bytes(),
             Self::Refetching(waiting) => of_plan(waiting.plan()),
             Self::Storing(storing) => of_plan(storing.plan()),
             Self::Comparing(comparing) => of_plan(comparing.plan()),
@@ -335,13 +370,28 @@ struct Plan {
     would: Option<Would>,
     /// So many responses its bytes stand for, most of which nobody reads.
     weight: u64,
+    /// The inputs that are asked for, where their answers are stored one by one.
+    inputs: Option<Rc<Inputs>>,
+    /// How it is asked for, if not by going to the origin itself.
+    #[cfg(feature = "llm")]
+    call: Option<Box<Call>>,
+}
+
+/// How a request for embeddings is asked for in the place of going to the origin.
+#[cfg(feature = "llm")]
+enum Call {
+    /// Those of its inputs that are missing.
+    Missing(Pieces),
+    /// Together with others that have one input too.
+    Together,
 }
 
 impl Plan {
     /// For a client's request that found nothing; its head is still to be given.
     fn of(keyed: &LookupRequest<'_>, now: Timestamp) -> Self {
-        let LookupRequest { request, rule_index, rule, key, hash, .. } = *keyed;
+        let LookupRequest { request, rule_index, rule, key, hash, inputs, .. } = *keyed;
         Self {
+            inputs: inputs.cloned(),
             key: key.to_vec(),
             hash,
             turn: hash,
@@ -375,7 +425,22 @@ impl Plan {
             admitted: None,
             would: None,
             weight: 1,
+            inputs: None,
+            #[cfg(feature = "llm")]
+            call: None,
         }
+    }
+
+    /// The largest response to it that is stored, in bytes. One that is stored in parts may be larger than each of those.
+    fn largest_of(&self, cache: &Cache) -> usize {
+        let largest = cache.largest_object();
+        if self.inputs.is_some() { largest.max(LARGEST_IN_PARTS) } else { largest }
+    }
+
+    /// Bytes of the request that it keeps.
+    fn kept_bytes(&self) -> usize {
+        let inputs = self.inputs.as_ref().map_or(0, |inputs| inputs.kept_bytes());
+        self.head.capacity().saturating_add(self.key.capacity()).saturating_add(inputs)
     }
 }
 
@@ -481,6 +546,26 @@ impl Exchange {
             (state, Event::Body { .. } | Event::Trailers) if self.aside.awaits_answer() => {
                 (state, Directive::Pass)
             }
+            #[cfg(feature = "llm")]
+            (State::Calling(calling), Event::Fetched(fetched)) => {
+                calling.on_answer(fetched, &mut self.aside, cache, moment)
+            }
+            #[cfg(feature = "llm")]
+            (State::Joining(joining), Event::Woken(_)) => joining.on_wake(&mut self.aside, cache, moment),
+            #[cfg(feature = "llm")]
+            (state @ (State::Calling(_) | State::Joining(_)), Event::RequestBody { .. }) => {
+                (state, Directive::AwaitBody)
+            }
+            #[cfg(feature = "llm")]
+            (State::Calling(calling), Event::Ended) => {
+                calling.abandon(cache, moment);
+                (State::Finished, Directive::Pass)
+            }
+            #[cfg(feature = "llm")]
+            (State::Joining(joining), Event::Ended) => {
+                joining.abandon(cache, moment);
+                (State::Finished, Directive::Pass)
+            }
             (State::Passing(passing), Event::Response { .. }) => {
                 (State::Relaying, passing.relay(cache.policy()))
             }
@@ -542,6 +627,10 @@ impl Exchange {
                     State::Waiting(waiting) => waiting.abandon(cache),
                     State::Polling(polling) => polling.abandon(cache, moment),
                     State::Refetching(waiting) => waiting.abandon(cache, moment),
+                    #[cfg(feature = "llm")]
+                    State::Calling(calling) => calling.abandon(cache, moment),
+                    #[cfg(feature = "llm")]
+                    State::Joining(joining) => joining.abandon(cache, moment),
                     #[cfg(feature = "pools")]
                     State::Queued(queued) => {
                         self.aside.wake(*queued, true, cache, moment);
@@ -555,6 +644,10 @@ impl Exchange {
         };
         if self.aside.is_kept() {
             (state, directive) = self.aside.send((state, directive), cache, moment);
+            #[cfg(feature = "llm")]
+            {
+                (state, directive) = calling::instead(state, directive, cache, moment);
+            }
         }
         match state.kept_bytes() + self.aside.kept_bytes() {
             0 => self.kept = None,
@@ -582,6 +675,10 @@ impl Exchange {
             #[cfg(feature = "limits")]
             State::Leasing(_) => "leasing",
             State::Forwarding(_) => "forwarding",
+            #[cfg(feature = "llm")]
+            State::Calling(_) => "calling",
+            #[cfg(feature = "llm")]
+            State::Joining(_) => "joining",
             State::Passing(_) => "passing",
             State::Refetching(_) => "refetching",
             State::Storing(_) => "storing",
@@ -680,6 +777,8 @@ impl Exchange {
             State::Queued(_) => true,
             #[cfg(feature = "limits")]
             State::Leasing(_) => true,
+            #[cfg(feature = "llm")]
+            State::Joining(_) => true,
             State::Held(held) => !held.awaits_body(),
             _ => false,
         }
@@ -691,6 +790,14 @@ impl Exchange {
             State::Forwarding(plan) => plan.leads.map(|id| id.hash()),
             _ => None,
         }
+    }
+
+    /// Whether the request is held for a call to the origin.
+    pub const fn awaits_inputs(&self) -> bool {
+        #[cfg(feature = "llm")]
+        return matches!(self.state, State::Calling(_));
+        #[cfg(not(feature = "llm"))]
+        false
     }
 
     /// Whether the response is held for a call to the origin.
@@ -729,6 +836,9 @@ impl Exchange {
         self.aside.holds_slot()
     }
 }
+
+/// The largest answer that is stored in parts, or that a call for parts may bring, in bytes.
+pub const LARGEST_IN_PARTS: usize = 8 << 20;
 
 /// The field in which an origin says what it has to do.
 pub const LOAD: &str = "endpoint-load-metrics";

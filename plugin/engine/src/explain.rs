@@ -300,10 +300,14 @@ pub fn explain(subject: &Subject<'_>, cache: &mut Cache, moment: &mut Moment<'_>
         }
     };
     match key {
-        Ok(Some(key)) => {
-            stored::note(&case, &key, cache, moment, &mut explanation);
+        Ok(Some(keys)) => {
+            if keys.inputs.is_empty() {
+                stored::note(&case, &keys.whole, cache, moment, &mut explanation);
+            } else {
+                stored::note_inputs(&case, &keys.inputs, cache, moment, &mut explanation);
+            }
             note_way_to_origin(&case, cache, moment, &mut explanation);
-            answered::note(&case, Some(&key), cache, moment, &mut explanation);
+            answered::note(&case, Some(&keys.whole), cache, moment, &mut explanation);
         }
         // Without its body nothing more can be said about where it is, only about the response.
         Ok(None) => {

@@ -1,5 +1,7 @@
 //! What a request asks a language model, and whether it takes part in the cache.
 
+mod inputs;
+
 use std::rc::Rc;
 
 use selvage_llm::canonical::{Canonical, Summary};
@@ -10,8 +12,10 @@ use sha2::{Digest, Sha256};
 use crate::cache_status::Detail;
 use crate::fields::{content_length, same_name};
 use crate::key::BodyPart;
-use crate::policy::{Cookies, FallbackOn, LlmCache, LlmCoalesce, LlmWhen, MAX_BODY, Rule};
+use crate::policy::{Cookies, FallbackOn, FieldName, LlmCache, LlmCoalesce, LlmWhen, MAX_BODY, Rule};
 use crate::request::Request;
+
+pub(crate) use inputs::{Apart, Inputs, may_change, settings as embeddings_of};
 
 /// A request's body that is being read.
 pub(crate) struct Reading {
@@ -19,6 +23,8 @@ pub(crate) struct Reading {
     canonical: Canonical,
     length: usize,
     max: usize,
+    /// The whole of it, if it may be taken apart.
+    body: Option<Vec<u8>>,
 }
 
 /// What a request asks.
@@ -31,6 +37,15 @@ pub(crate) struct Question {
     pub(crate) is_shared: bool,
     /// The `id` of the last event that its client has of a stream that was broken off.
     pub(crate) last_event: Option<Box<[u8]>>,
+}
+
+/// What is asked, as the key has it.
+pub(crate) struct Asked {
+    pub(crate) question: Question,
+    /// What the key has of it, and of who asks.
+    pub(crate) part: BodyPart,
+    /// The same of each input of a request for embeddings, where they are stored by themselves.
+    pub(crate) apart: Option<Apart>,
 }
 
 /// What a request's body says of what it may cost.
@@ -134,18 +149,20 @@ impl Reading {
         let cache = cache_of(rule)?;
         let api = api_of(request, rule)?;
         let canonical = Canonical::new(Rc::from(cache.ignored(api)));
-        Some(Self { api, canonical, length: 0, max: longest(rule) })
+        let body = (api == Api::Embeddings && inputs::keeps_body(rule)).then(Vec::new);
+        Some(Self { api, canonical, length: 0, max: longest(rule), body })
     }
 
     /// The same where only what it may cost is to be known.
     pub(crate) fn of_facts(request: &Request<'_>, rule: &Rule) -> Option<Self> {
         let api = api_of(request, rule)?;
-        Some(Self { api, canonical: Canonical::new(Rc::from([])), length: 0, max: longest(rule) })
+        let canonical = Canonical::new(Rc::from([]));
+        Some(Self { api, canonical, length: 0, max: longest(rule), body: None })
     }
 
     /// Bytes that it keeps of the body.
     pub(crate) fn kept_bytes(&self) -> usize {
-        self.canonical.kept_bytes()
+        self.canonical.kept_bytes().saturating_add(self.body.as_ref().map_or(0, Vec::capacity))
     }
 
     /// Takes in the next bytes.
@@ -157,16 +174,14 @@ impl Reading {
         if self.length > self.max {
             return Err(Detail::RequestBodyTooLarge);
         }
+        if let Some(body) = &mut self.body {
+            body.extend_from_slice(chunk);
+        }
         self.canonical.push(chunk).map_err(|_| Detail::AmbiguousJson)
     }
 
-    /// The body has ended: what is known of it, and what it asks, with what the key has of that and of who asks; or why the request
-    /// passes by.
-    pub(crate) fn finish(
-        self,
-        request: &Request<'_>,
-        rule: &Rule,
-    ) -> (Facts, Result<(Question, BodyPart), Detail>) {
+    /// The body has ended: what is known of it, and what it asks; or why the request passes by.
+    pub(crate) fn finish(self, request: &Request<'_>, rule: &Rule) -> (Facts, Result<Asked, Detail>) {
         let mut facts = Facts { bytes: self.length, ..Facts::default() };
         let Ok(read) = self.canonical.finish() else { return (facts, Err(Detail::AmbiguousJson)) };
         let summary = read.summary;
@@ -176,8 +191,13 @@ impl Reading {
         facts.model.clone_from(&summary.model);
         let asked = Self::ask(self.api, &summary, rule).map(|(cache, mut question)| {
             question.last_event = last_event_id(request, rule).map(Into::into);
-            let part = BodyPart::Question(keyed((read.digest, question.form), request, rule, cache));
-            (question, part)
+            let body = self.body.filter(|_| question.form == Body::Json);
+            let apart = body.and_then(|body| Apart::of(body, request, rule, cache));
+            let only = apart.as_ref().and_then(Apart::only);
+            let asked = (read.digest, question.form);
+            let whole = || BodyPart::Question(keyed(asked, request, rule, cache.share.as_ref()));
+            let part = only.unwrap_or_else(whole);
+            Asked { question, part, apart }
         });
         (facts, asked)
     }
@@ -206,13 +226,13 @@ fn keyed(
     (question, form): ([u8; 32], Body),
     request: &Request<'_>,
     rule: &Rule,
-    cache: &LlmCache,
+    share: Option<&Vec<FieldName>>,
 ) -> [u8; 32] {
     let counts = |name: &[u8]| {
         let named = |listed: &[Box<[u8]>]| listed.iter().any(|one| same_name(one, name));
         let by_cookie = name == b"cookie" && rule.cookies != Cookies::Ignore;
         by_cookie
-            || match &cache.share {
+            || match share {
                 Some(share) => named(share),
                 None => name == b"authorization" || named(&rule.credential_headers) || looks_secret(name),
             }

@@ -22,6 +22,8 @@ pub use crate::config::{Admission, Pool, Until};
 #[cfg(all(feature = "limits", feature = "llm"))]
 pub use crate::config::{Budget, BudgetUnit};
 #[cfg(feature = "llm")]
+pub use crate::config::{Embeddings, Merge};
+#[cfg(feature = "llm")]
 pub use crate::config::{Fallback, FallbackOn, Llm, LlmCache, LlmCoalesce, LlmUsage, LlmWhen};
 #[cfg(feature = "llm")]
 pub use prices::Models;

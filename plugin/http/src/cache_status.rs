@@ -17,6 +17,8 @@ pub enum Forward {
     Request,
     /// What is stored is stale.
     Stale,
+    /// A part of what is asked for is stored.
+    Partial,
 }
 
 impl Forward {
@@ -29,6 +31,7 @@ impl Forward {
             Self::VaryMiss => "vary-miss",
             Self::Request => "request",
             Self::Stale => "stale",
+            Self::Partial => "partial",
         }
     }
 }

@@ -6,7 +6,7 @@
 mod answer;
 mod request;
 
-pub use answer::{Unusable, merge, split};
+pub use answer::{Unusable, join, merge, split};
 pub use request::{Request, Unsplit, combine};
 
 #[cfg(test)]

@@ -162,20 +162,24 @@ impl Stage {
                 directive = next;
             }
         }
+        let mut calls = Vec::new();
         for _ in 0..MOST_WAITS {
             directive = match directive {
                 Directive::Respond(reply) => {
                     self.on(&mut exchange, Event::Ended, now);
-                    return Ok(outcome_of_reply(
-                        reply.status,
-                        &reply.fields,
-                        reply.content().len(),
-                        Vec::new(),
-                    ));
+                    return Ok(outcome_of_reply(reply.status, &reply.fields, reply.content().len(), calls));
                 }
                 Directive::Forward(edits) => {
                     let sent = origin::asked(&request.head, &edits);
-                    return self.forwarded(exchange, sent, saved.response.as_ref(), now);
+                    let mut outcome = self.forwarded(exchange, sent, saved.response.as_ref(), now)?;
+                    outcome.asked.splice(0..0, calls);
+                    return Ok(outcome);
+                }
+                // A call for a part of what is asked for.
+                Directive::Fetch { request, .. } => {
+                    let (next, call) = self.called(&mut exchange, &request, saved.response.as_ref(), now);
+                    calls.push(call);
+                    next
                 }
                 Directive::Pass => {
                     return self.forwarded(exchange, request.head.clone(), saved.response.as_ref(), now);
@@ -196,10 +200,7 @@ impl Stage {
                     now = now.plus(PATIENCE);
                     self.on(&mut exchange, Event::Woken(Wake::Slot), now)
                 }
-                Directive::AwaitBody
-                | Directive::Relay { .. }
-                | Directive::Replace(_)
-                | Directive::Fetch { .. } => break,
+                Directive::AwaitBody | Directive::Relay { .. } | Directive::Replace(_) => break,
             };
         }
         self.on(&mut exchange, Event::Ended, now);
@@ -284,6 +285,25 @@ impl Stage {
         self.on(&mut exchange, Event::Ended, now);
         let kind = if response.is_none() { Kind::Failed } else { Kind::Origin };
         Ok(Outcome { head: relayed.0, bytes: relayed.1, kind, asked })
+    }
+
+    /// The origin answers a call, or does not. Gives what is done then, and what was asked.
+    fn called(
+        &mut self,
+        exchange: &mut Exchange,
+        request: &[u8],
+        response: Option<&Message>,
+        now: Timestamp,
+    ) -> (Directive, (FieldBlock, u16)) {
+        let sent = Fields::parse(request).map(FieldBlock::copy_of).unwrap_or_default();
+        let answer = response.map(|response| origin::answered(sent.fields(), response));
+        let head = answer.as_ref().map(|answer| block(&answer.head)).unwrap_or_default();
+        let fetched = match (&answer, Fields::parse(&head)) {
+            (Some(answer), Some(head)) => Fetched::Answer { head, body: &answer.body },
+            _ => Fetched::Nothing,
+        };
+        let status = answer.as_ref().map_or(0, |answer| status_of(answer.head.fields()));
+        (self.on(exchange, Event::Fetched(fetched), now), (sent, status))
     }
 
     /// What the cache asks for itself after a step: stale responses are renewed.

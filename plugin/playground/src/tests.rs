@@ -265,3 +265,24 @@ fn an_archive_is_explained_as_the_command_does() {
     assert!(parsed(&explain("{", "{}"))["faults"].is_array());
     assert!(parsed(&explain("", "{}"))["problem"].is_string());
 }
+
+/// Of several inputs the missing ones are asked for by a call, which the response at hand answers.
+#[test]
+fn a_call_for_missing_inputs_is_told() {
+    let config = r#"{"rules":[{"name":"v","llm":{"api":"openai","cache":{},"embeddings":{"by_input":true,"cluster":"o"}}}]}"#;
+    let item = r#"{"index":0,"embedding":[1]}"#;
+    let response = format!(
+        "HTTP/1.1 200 OK\nContent-Type: application/json\n\n{{\"data\":[{item}],\"model\":\"e\",\"usage\":{{\"prompt_tokens\":1,\"total_tokens\":1}}}}"
+    );
+    let ask = |input: &str| {
+        let request = format!(
+            "POST https://a.test/v1/embeddings\nContent-Type: application/json\n\n{{\"model\":\"e\",\"input\":{input}}}"
+        );
+        json!({ "at": 0, "request": request, "origin": "says", "response": response })
+    };
+    let told =
+        parsed(&play(&scene(config, json!([ask("\"a\""), ask("[\"a\",\"b\"]"), ask("[\"b\",\"a\"]")]))));
+    let lines = lines(&told);
+    assert!(lines[1].contains("fwd=partial") && lines[1].contains("detail=by-input"), "{lines:?}");
+    assert!(lines[2].contains("; hit;"), "{lines:?}");
+}

@@ -8,6 +8,7 @@ mod budget;
 mod budgets;
 mod coalescing;
 mod configuration;
+mod embeddings;
 mod explaining;
 mod failing;
 mod hostile;

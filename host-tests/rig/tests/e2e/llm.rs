@@ -321,6 +321,38 @@ fn asked_with(library: &str, folder: &str, provider: &str, gateway: &Gateway) ->
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// What the client has made of requests for embeddings by their inputs: each vector has the place of its input and the length that
+/// this has, whoever brought it.
+fn assert_vectors(seen: &Value) {
+    let told = |nth: usize| &seen["vectors"][nth]["told"];
+    let said = |nth: usize| seen["vectors"][nth]["status"].as_str().unwrap().to_owned();
+    let lengths = |nth: usize| -> Vec<(u64, u64)> {
+        let vectors = told(nth)[0].as_array().unwrap();
+        vectors.iter().map(|item| (item[0].as_u64().unwrap(), item[1][1].as_f64().unwrap() as u64)).collect()
+    };
+    type Vectors<'a> = &'a [(u64, u64)];
+    let wanted: [(&str, Vectors<'_>, u64); 7] = [
+        ("fwd=uri-miss; fwd-status=200; stored", &[(0, 5), (1, 7)], 6),
+        ("; hit;", &[(0, 7), (1, 5), (2, 7)], 9),
+        ("fwd=partial; fwd-status=200; stored; ttl=", &[(0, 5), (1, 5)], 6),
+        ("; hit;", &[(0, 5)], 3),
+        ("fwd=uri-miss; fwd-status=200; stored", &[(0, 5), (1, 3)], 6),
+        ("detail=by-input", &[(0, 3), (1, 5)], 5),
+        ("; hit;", &[(0, 5)], 3),
+    ];
+    for (nth, (status, vectors, tokens)) in wanted.into_iter().enumerate() {
+        assert!(said(nth).contains(status), "{nth}: {}", said(nth));
+        assert_eq!((lengths(nth), told(nth)[1].as_u64()), (vectors.to_vec(), Some(tokens)), "{nth}");
+    }
+    // The same input has the same vector, with all its digits.
+    assert_eq!(told(0)[0][0][1], told(1)[0][1][1]);
+    assert_eq!(told(0)[0][0][1], told(2)[0][1][1]);
+    assert_eq!(told(2)[0][0][1], told(3)[0][0][1]);
+    let floats = &seen["floats"];
+    assert_eq!(floats[0]["told"][0][1], floats[1]["told"][0][1]);
+    assert!(floats[1]["status"].as_str().unwrap().contains("detail=by-input"), "{floats}");
+}
+
 /// The clients that applications use see no difference between an answer and its replay, and know a refusal for what it is.
 #[test]
 fn the_client_libraries_of_applications_understand_replays_and_refusals() {
@@ -330,6 +362,8 @@ fn the_client_libraries_of_applications_understand_replays_and_refusals() {
             { "name": "small-chat", "match": { "paths": ["/small/v1/*"] }, "limits": ["small"], "llm": { "api": "openai", "cache": {} } },
             { "name": "small-messages", "match": { "paths": ["/small/*"] }, "limits": ["small"], "llm": { "api": "anthropic", "cache": {} } },
             { "name": "messages", "match": { "paths": ["/anthropic/*"] }, "llm": { "api": "anthropic", "usage": "count", "cache": {} } },
+            { "name": "vectors", "match": { "paths": ["/vectors/*"] },
+              "llm": { "api": "openai", "usage": "count", "cache": {}, "embeddings": { "by_input": true, "cluster": "origin" } } },
             { "name": "chat", "llm": { "api": "openai", "usage": "ask", "cache": {} } } ] }"#;
     let gateway = Gateway::with(rules).origin(provider.url()).start();
     // What there is of the small quota is used.
@@ -349,6 +383,9 @@ fn the_client_libraries_of_applications_understand_replays_and_refusals() {
                 statuses[0].contains("stored") && statuses[1].contains("; hit;"),
                 "{api} {kind}: {statuses:?}"
             );
+        }
+        if api == "openai" {
+            assert_vectors(&seen);
         }
         let refused = &seen["refused"];
         assert_eq!(

@@ -30,6 +30,12 @@ async function twice(ask) {
   return [await ask(), await ask()]
 }
 
+async function in_turn(inputs, ask) {
+  const answers = []
+  for (const input of inputs) answers.push(await ask(input))
+  return answers
+}
+
 async function all(stream, read) {
   const parts = []
   for await (const part of stream) parts.push(read(part))
@@ -50,6 +56,11 @@ const providers = {
       unasked: await twice(() => seen(client.chat.completions.create({ ...asks, stream: true }),
         stream => all(stream, chunk => [chunk.choices[0].delta, chunk.choices[0].finish_reason, chunk.usage]))),
       embeddings: await twice(() => seen(client.embeddings.create({ model: 'embed-t', input: 'Hi', encoding_format: 'float' }), answer => answer.data[0].embedding)),
+      // Without `encoding_format` it asks for base64, and makes numbers of it again.
+      vectors: await in_turn([['one', 'three'], ['three', 'one', 'three'], ['new', 'one'], 'new', [[1, 2], [3]], [[3], [4, 5]], [4, 5]],
+        input => seen(at('/vectors/v1').embeddings.create({ model: 'embed-t', input }), answer => [answer.data.map(item => [item.index, Array.from(item.embedding)]), answer.usage.total_tokens])),
+      floats: await in_turn([['one', 'three'], ['one', 'four']],
+        input => seen(at('/vectors/v1').embeddings.create({ model: 'embed-t', input, encoding_format: 'float' }), answer => answer.data.map(item => [item.index, item.embedding]))),
       refused: await thrown(at('/small/v1').chat.completions.create({ ...asks, max_tokens: 9 }))
     }
   },

@@ -16,6 +16,7 @@ mod codings;
 mod configuration;
 mod defences;
 mod directives;
+mod embeddings;
 mod examples;
 mod explaining;
 mod failing;

@@ -1,9 +1,10 @@
 //! Answers to the worker's own calls: of the remote store, and of origins to the cache's own requests.
 
 use selvage_engine::cache::{Cache, Moment, Refresh};
-use selvage_engine::exchange::{Event, RemoteAnswer};
+use selvage_engine::exchange::{Event, LARGEST_IN_PARTS, RemoteAnswer};
 use selvage_engine::time::Timestamp;
 
+use super::responses::answer_of;
 use super::{Vm, root_of};
 use crate::apply::{Step, apply};
 use crate::host::{Buffer, Calls, Envoy, Map};
@@ -27,6 +28,17 @@ impl<H: Calls> Vm<H> {
         let held = |root: &mut Root<H>| root.fetches.remove(&token).map(|context| (root.id, context));
         if let Some((id, context)) = self.roots.iter_mut().find_map(held) {
             return self.fetched(context, id, headers, size);
+        }
+        let joined = |root: &mut Root<H>| root.joins.take(token).map(|call| (root.id, call));
+        if let Some((id, call)) = self.roots.iter_mut().find_map(joined) {
+            let head = if headers == 0 { None } else { H::header_pairs(Map::Answer) };
+            let small = size <= LARGEST_IN_PARTS;
+            let body = if small { H::buffer(Buffer::Answer, 0, size) } else { None };
+            let Some(root) = root_of(&mut self.roots, id) else { return };
+            root.cache.joined_answered(call, answer_of(head.as_deref(), body.as_deref()), now);
+            root.after_event();
+            // Those who have waited for it go on at once.
+            return self.wake_some(id, now);
         }
         let lease = |root: &mut Root<H>| root.remote.take_lease(token).map(|lease| (root.id, lease));
         if let Some((id, lease)) = self.roots.iter_mut().find_map(lease) {

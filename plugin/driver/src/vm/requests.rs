@@ -33,6 +33,7 @@ impl<H: Calls> Vm<H> {
     /// A part of the request's body.
     pub fn request_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
         match self.streams.get(&context) {
+            Some(Stream::Exchange(exchange)) if exchange.awaits_inputs() => return Action::Pause,
             Some(Stream::Exchange(exchange)) if exchange.awaits_remote() || exchange.awaits_fill() => {
                 if exchange.awaits_lease() {
                     self.held.note_arrived(context, size, end_of_stream);

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use selvage_engine::cache::{Cache, Moment};
 use selvage_engine::coding::head::ACCEPT_ENCODING;
-use selvage_engine::exchange::{ContentTypeFix, Directive, Event, Fetched, Recast, Reply};
+use selvage_engine::exchange::{ContentTypeFix, Directive, Event, Fetched, LARGEST_IN_PARTS, Recast, Reply};
 use selvage_engine::fields::{FieldBlock, Fields};
 use selvage_engine::policy::FieldName;
 use selvage_engine::time::Timestamp;
 
 use super::{Vm, root_of, stream_root};
-use crate::apply::answer;
+use crate::apply::{Step, answer, apply};
 use crate::host::{Action, Buffer, Calls, Envoy, Map};
 use crate::refreshes::of_envoy;
 use crate::rewritten::Rewritten;
@@ -128,6 +128,11 @@ impl<H: Calls> Vm<H> {
         // Both belong to the root context, so they are read before we act for the stream.
         let head = if headers == 0 { None } else { H::header_pairs(Map::Answer) };
         let body = if size == 0 { Some(Vec::new()) } else { H::buffer(Buffer::Answer, 0, size) };
+        if matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.awaits_inputs())
+        {
+            let body = body.filter(|body| body.len() <= LARGEST_IN_PARTS);
+            return self.inputs_fetched(context, id, head.as_deref(), body.as_deref());
+        }
         let (Some(root), Some(Stream::Exchange(mut exchange))) =
             (root_of(&mut self.roots, id), self.streams.remove(&context))
         else {
@@ -196,6 +201,30 @@ impl<H: Calls> Vm<H> {
         action
     }
 
+    /// What a client waits for whose request is held has come, or will not come.
+    fn inputs_fetched(&mut self, context: u32, id: u32, head: Option<&[u8]>, body: Option<&[u8]>) {
+        let (Some(root), Some(Stream::Exchange(mut exchange))) =
+            (root_of(&mut self.roots, id), self.streams.remove(&context))
+        else {
+            return;
+        };
+        let now = H::now();
+        let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
+        if !H::act_for(context) {
+            exchange.on(Event::Ended, &mut root.cache, &mut moment);
+            root.after_event();
+            return;
+        }
+        let fetched =
+            answer_of(head, body).map_or(Fetched::Nothing, |(head, body)| Fetched::Answer { head, body });
+        let directive = exchange.on(Event::Fetched(fetched), &mut root.cache, &mut moment);
+        let step = apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
+        if step == Step::Goes {
+            H::resume_request();
+        }
+        root.after_event();
+    }
+
     /// A part of the response's body.
     pub fn response_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
         if matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.awaits_fetch()) {
@@ -261,6 +290,15 @@ fn relay<H: Calls>(directive: Directive) -> Option<Range<usize>> {
 
 /// Most bytes of the body of a response whose head is held.
 const HELD_AT_MOST: usize = 16 << 10;
+
+/// The head and the body of an answer, if it has come whole and is not Envoy's own.
+pub(super) fn answer_of<'a>(
+    head: Option<&'a [u8]>,
+    body: Option<&'a [u8]>,
+) -> Option<(Fields<'a>, &'a [u8])> {
+    let head = head.and_then(Fields::parse).filter(|head| of_envoy(*head).is_none())?;
+    body.map(|body| (head, body))
+}
 
 /// A block of these fields of the response at hand.
 fn read_of_head<H: Calls>(names: &[&str]) -> Vec<u8> {

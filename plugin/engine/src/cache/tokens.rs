@@ -89,6 +89,26 @@ impl Cache {
         self.tokens = tokens;
     }
 
+    /// Parts of an answer come from a store: counts what that has spared.
+    pub(crate) fn count_saved_parts<'a>(
+        &mut self,
+        asked: Option<&str>,
+        parts: impl Iterator<Item = &'a [u8]>,
+    ) {
+        let mut tokens = std::mem::take(&mut self.tokens);
+        let (mut sum, mut model) = (Usage::default(), None);
+        for part in parts {
+            if let Some(answered) = tokens.of((Api::Embeddings, Body::Json), 0, part) {
+                sum = sum.plus(&answered.usage);
+                model.get_or_insert_with(|| self.entry_of(answered.model.as_deref(), asked));
+            }
+        }
+        self.tokens = tokens;
+        if let Some(model) = model {
+            self.add_usage(model, ("saved", "llm_saved_tokens", "saved"), &sum);
+        }
+    }
+
     /// The entry of `models` for an answer: by the model that has answered, or the one that was asked.
     fn entry_of(&self, answered: Option<&str>, asked: Option<&str>) -> usize {
         let names: Vec<&str> = answered.into_iter().chain(asked).collect();

@@ -17,6 +17,8 @@
 #[cfg(all(feature = "limits", feature = "llm"))]
 pub(crate) mod budgets;
 pub(crate) mod by;
+#[cfg(feature = "llm")]
+pub(crate) mod embeddings;
 pub(crate) mod freshness;
 pub(crate) mod key;
 pub(crate) mod kinds;

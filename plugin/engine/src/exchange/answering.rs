@@ -151,6 +151,8 @@ impl Answering {
     /// Something has happened to the stream.
     pub(super) fn hear(&mut self, event: &Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
         match event {
+            // It has its answer: this is the reply that was made of it.
+            Event::Response { .. } if matches!(self.reading, Reading::Outcome(_)) => {}
             Event::Response { head, end_of_stream } => self.begin(*head, *end_of_stream, cache),
             Event::Body { chunk, end_of_stream } => {
                 if let Reading::Answer(answer) = &mut self.reading {
@@ -216,8 +218,33 @@ impl Answering {
         };
     }
 
-    /// It is answered from a store: with the rest of the stream, if its client has the beginning.
+    /// A call has brought its answer, or its part of one.
+    pub(super) fn is_answered(
+        &mut self,
+        head: Fields<'_>,
+        body: &[u8],
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) {
+        self.begin(head, false, cache);
+        if let Reading::Answer(answer) = &mut self.reading {
+            answer.push(body);
+        }
+        self.end(End::Whole, cache, moment);
+    }
+
+    /// Parts of its answer come from a store.
+    pub(super) fn is_spared<'a>(&self, parts: impl Iterator<Item = &'a [u8]>, cache: &mut Cache) {
+        if self.counts {
+            cache.count_saved_parts(self.model.as_deref(), parts);
+        }
+    }
+
+    /// It is answered by what a call has brought, or from a store: with the rest of the stream, if its client has the beginning.
     pub(super) fn answered(&mut self, reply: &mut Reply, cache: &mut Cache) {
+        if matches!(self.reading, Reading::Outcome(_)) {
+            return;
+        }
         let is_answer = self.counts && reply.status == 200 && self.question.is_some();
         self.reading = Reading::Nothing;
         let form = Fields::parse(&reply.fields).filter(|_| is_answer).and_then(form_of);

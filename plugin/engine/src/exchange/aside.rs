@@ -278,6 +278,31 @@ impl Aside {
         self.kept.as_ref()?.injecting.as_deref()
     }
 
+    /// A call has brought its answer, or its part of one.
+    #[cfg(feature = "llm")]
+    pub(super) fn is_answered(
+        &mut self,
+        head: Fields<'_>,
+        body: &[u8],
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) {
+        let Some(kept) = &mut self.kept else { return };
+        if let Some(answering) = &mut kept.answering {
+            answering.is_answered(head, body, cache, moment);
+        }
+        #[cfg(feature = "limits")]
+        kept.settle_if_known(false, cache, moment);
+    }
+
+    /// Parts of its answer come from a store.
+    #[cfg(feature = "llm")]
+    pub(super) fn is_spared<'a>(&self, parts: impl Iterator<Item = &'a [u8]>, cache: &mut Cache) {
+        if let Some(answering) = self.answering() {
+            answering.is_spared(parts, cache);
+        }
+    }
+
     /// Whether more of the answer is to come that is counted, whatever else becomes of it.
     #[inline]
     pub(super) fn is_counting(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::Inputs;
 use super::aside::Aside;
 use super::lookup::Fetch;
 use super::{Directive, Plan, Role, State, entering, lookup};
@@ -69,27 +70,27 @@ impl Reading {
         }
     }
 
-    /// What the key has of it, and whether others may wait for the response.
+    /// What the key has of it, whether others may wait for the response, and what its inputs are.
     fn finish(
         self,
         request: &Request<'_>,
-        rule: &Rule,
+        (rule, scope): (&Rule, u64),
         aside: &mut Aside,
-    ) -> Result<(BodyPart, Fetch), Detail> {
+    ) -> Result<(BodyPart, Fetch, Option<Rc<Inputs>>), Detail> {
         let undecided = Fetch::Undecided { waited: 0, since: None };
         match self {
-            Self::Key(key) => Ok((key.finish(), undecided)),
+            Self::Key(key) => Ok((key.finish(), undecided, None)),
             #[cfg(feature = "llm")]
             Self::Question(question) => {
                 let (facts, asked) = question.finish(request, rule);
                 let fetch = match &asked {
-                    Ok((question, _)) if question.is_shared => undecided,
+                    Ok(asked) if asked.question.is_shared => undecided,
                     _ => Fetch::Alone { waited: None },
                 };
-                let (question, part) =
-                    asked.map_or_else(|detail| (None, Err(detail)), |(asked, part)| (Some(asked), Ok(part)));
-                aside.asks(question, facts, rule);
-                Ok((part?, fetch))
+                aside.asks(asked.as_ref().ok().map(|asked| asked.question.clone()), facts, rule);
+                let llm::Asked { part, apart, .. } = asked?;
+                let inputs = apart.map(|apart| Rc::new(apart.keyed(request, rule, scope)));
+                Ok((part, fetch, inputs))
             }
             #[cfg(feature = "llm")]
             Self::Facts(reading, _) => {
@@ -170,7 +171,8 @@ impl AwaitingBody {
             aside.may_change(sent, &request, policy.rule(rule), &head, cache);
         }
         let reason = key.reason();
-        let (body, fetch) = match (key.finish(&request, policy.rule(rule), aside), reason) {
+        let terms = (policy.rule(rule), policy.scope(rule));
+        let (body, fetch, inputs) = match (key.finish(&request, terms, aside), reason) {
             (Ok(read), _) => read,
             (Err(detail), None) => return pass(rule, detail, requested),
             (Err(_), Some(reason)) => {
@@ -178,7 +180,8 @@ impl AwaitingBody {
                 return lookup::with_head(passed, head);
             }
         };
-        let keyed = entering::keyed(&request, (rule, policy.rule(rule)), Some(&body), fetch, cache, moment);
+        let body = (Some(&body), inputs.as_ref());
+        let keyed = entering::keyed(&request, (rule, policy.rule(rule)), body, fetch, cache, moment);
         lookup::with_head(keyed, head)
     }
 }

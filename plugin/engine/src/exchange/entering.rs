@@ -11,7 +11,7 @@ use super::leasing::Leasing;
 use super::lookup::{self, Fetch, LookupRequest, RemoteUse, settle, with_head};
 use super::passing::stay_out;
 use super::shadowing::Would;
-use super::{Directive, Plan, RequestEdit, Role, State, then};
+use super::{Directive, Inputs, Plan, RequestEdit, Role, State, then};
 use crate::admission::{asks_of, rule_of, stays_out};
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Forward};
@@ -108,7 +108,7 @@ pub(super) fn begin(
             let empty = BodyPart::Inline(Vec::new());
             let fetch = Fetch::Undecided { waited: 0, since: None };
             let body = body_keyed.then_some(&empty);
-            let keyed = keyed(&request, (rule_index, rule), body, fetch, cache, moment);
+            let keyed = keyed(&request, (rule_index, rule), (body, None), fetch, cache, moment);
             if !matches!(keyed.1, Directive::Respond(_)) {
                 aside.may_go(&request, (rule_index, rule), &head, &policy, moment);
             }
@@ -150,7 +150,7 @@ pub(super) fn past_cache(
 pub(super) fn keyed(
     request: &Request<'_>,
     (rule_index, rule): (usize, &Rule),
-    body: Option<&BodyPart>,
+    (body, inputs): (Option<&BodyPart>, Option<&Rc<Inputs>>),
     fetch: Fetch,
     cache: &mut Cache,
     moment: &mut Moment<'_>,
@@ -165,7 +165,7 @@ pub(super) fn keyed(
         let took = moment.host.micros().saturating_sub(begun);
         cache.stats.sample("duration_us", "key", took);
     }
-    let keyed = LookupRequest { request, rule_index, rule, key: &key, hash, changed, sampled };
+    let keyed = LookupRequest { request, rule_index, rule, key: &key, hash, changed, sampled, inputs };
     let result = settle(&keyed, RemoteUse::Possible, fetch, cache, moment);
     if cache.stats.is_noted() {
         let answered = match &result.0 {

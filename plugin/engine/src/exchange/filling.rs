@@ -240,7 +240,7 @@ impl Plan {
         let lifetime = || freshness::lifetime(status, head, directives, rule, now);
         let by_origin = || moment.host.origin_answered();
         let request = Fields::parse(&self.head).unwrap_or_default();
-        let lengths = (content_length(head), cache.largest_object());
+        let lengths = (content_length(head), self.largest_of(cache));
         storability::judge_head(
             self.asked, status, head, directives, rule, lifetime, by_origin, request, lengths,
         )

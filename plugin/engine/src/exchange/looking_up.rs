@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::lookup::{self, Fetch, LookupRequest, RemoteUse};
 use super::polling::Polling;
-use super::{Directive, RemoteAnswer, State};
+use super::{Directive, Inputs, RemoteAnswer, State};
 use crate::cache::{Cache, Extent, FillEnd, Moment};
 use crate::cache::{Claim, ClaimOf};
 use crate::credentials::identity_of;
@@ -23,9 +23,17 @@ pub(super) struct Held {
     pub(super) hash: u128,
     pub(super) changed: Changed,
     pub(super) marks: Marks,
+    /// What it asks for, where that is looked up input by input.
+    pub(super) inputs: Option<Rc<Inputs>>,
 }
 
 impl Held {
+    /// Bytes of the request that it keeps.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let inputs = self.inputs.as_ref().map_or(0, |inputs| inputs.kept_bytes());
+        self.head.capacity().saturating_add(self.key.capacity()).saturating_add(inputs)
+    }
+
     /// A hash of the credentials that its client shows.
     pub(super) fn identity(&self, cache: &Cache) -> Option<u64> {
         let request = Request::read(Fields::parse(&self.head)?, false).marked(self.marks);
@@ -64,7 +72,7 @@ impl Held {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
-        let Self { head, rule, key, hash, changed, marks } = self;
+        let Self { head, rule, key, hash, changed, marks, inputs } = self;
         let policy = Rc::clone(cache.policy());
         let Some(fields) = Fields::parse(&head) else { return (State::Relaying, Directive::Pass) };
         let request = Request::read(fields, false).marked(marks);
@@ -76,6 +84,7 @@ impl Held {
             hash,
             changed,
             sampled: false,
+            inputs: inputs.as_ref(),
         };
         let settled = lookup::settle(&keyed, remote, fetch, cache, moment);
         lookup::with_head(settled, head)

@@ -1,16 +1,21 @@
 //! What is stored for a request, and what becomes of it: an answer, a wait, a question to the remote store, the origin.
 
+use std::rc::Rc;
 use std::time::Duration;
 
+#[cfg(feature = "llm")]
+use super::calling;
 use super::conditions::{self, asks_for_the_whole, validating};
 use super::deciding::{Decision, after_failure, decide, shared_answer, stands_in};
 use super::looking_up::{Asks, Held, LookingUp};
 use super::passing::{self, stay_out};
+#[cfg(feature = "llm")]
+use super::pieces;
 use super::refreshing;
 use super::reply::{self, Shape};
 use super::shadowing;
 use super::waiting::Waiting;
-use super::{Directive, Plan, RequestEdit, Role, StaleResponse, State};
+use super::{Directive, Inputs, Plan, RequestEdit, Role, StaleResponse, State};
 use crate::admission::{self, asked};
 use crate::cache::Claim;
 use crate::cache::{
@@ -60,6 +65,8 @@ pub(super) struct LookupRequest<'a> {
     pub(super) changed: Changed,
     /// It is one of the few for which the clock is asked.
     pub(super) sampled: bool,
+    /// What it asks for, where that is looked up input by input.
+    pub(super) inputs: Option<&'a Rc<Inputs>>,
 }
 
 /// Where a request stands with the remote store.
@@ -128,9 +135,17 @@ impl Fetch {
 
 impl LookupRequest<'_> {
     pub(super) fn held(&self) -> Held {
-        let Self { request, rule_index, key, hash, changed, .. } = *self;
-        let marks = request.marks();
-        Held { head: Vec::new(), rule: rule_index, key: key.to_vec(), hash, changed, marks }
+        let Self { request, rule_index, key, hash, changed, inputs, .. } = *self;
+        let (marks, inputs) = (request.marks(), inputs.cloned());
+        Held { head: Vec::new(), rule: rule_index, key: key.to_vec(), hash, changed, marks, inputs }
+    }
+
+    /// Whether it is looked up by several keys, so that there is no record of the whole of it.
+    fn is_several(&self) -> bool {
+        #[cfg(feature = "llm")]
+        return self.inputs.is_some_and(|inputs| inputs.are_several());
+        #[cfg(not(feature = "llm"))]
+        false
     }
 }
 
@@ -190,6 +205,12 @@ pub(super) fn settle(
         return shadowing::settle(keyed, remote, fetch, cache, moment);
     }
     let begun = if keyed.sampled { moment.host.micros() } else { 0 };
+    #[cfg(feature = "llm")]
+    let (found, pieces) = match keyed.inputs {
+        Some(inputs) if inputs.are_several() => pieces::find(keyed, inputs, cache, moment),
+        _ => (cache.find(key, hash, request, rule, moment), None),
+    };
+    #[cfg(not(feature = "llm"))]
     let found = cache.find(key, hash, request, rule, moment);
     if keyed.sampled {
         let took = moment.host.micros().saturating_sub(begun);
@@ -221,6 +242,7 @@ pub(super) fn settle(
     let room = may_wait(keyed, remote, fetch, cache);
     if settled.is_none()
         && room
+        && !keyed.is_several()
         && matches!(remote, RemoteUse::Possible | RemoteUse::FoundFirst)
         && let Some(asked) = cache.worth_asking_remote(&found, hash, request, rule, first, moment)
     {
@@ -273,11 +295,18 @@ pub(super) fn settle(
         Decision::GatewayTimeout => gateway_timeout(rule, cache),
         Decision::Forward { .. } if !room => pass_by(keyed, Detail::WaitingLimit, cache, moment),
         Decision::Forward { forward, detail, stale } => {
+            #[cfg(feature = "llm")]
+            let forward = match (&pieces, forward) {
+                (Some(pieces), Forward::UriMiss | Forward::Stale | Forward::Request) if pieces.are_some() => {
+                    Forward::Partial
+                }
+                _ => forward,
+            };
             if let Some(open) = cache.origin_open(rule_index, rule, moment.now) {
                 return refuse(keyed, stale.as_ref(), fetch, open, cache, moment);
             }
             let fetch = match forward {
-                Forward::UriMiss | Forward::VaryMiss | Forward::Stale => {
+                Forward::UriMiss | Forward::VaryMiss | Forward::Stale | Forward::Partial => {
                     match take_turn(keyed, (turn, whole), fetch, cache, moment) {
                         Ok(fetch) => fetch,
                         Err(waiting) => return waiting.begin(),
@@ -352,6 +381,10 @@ pub(super) fn settle(
                 ..Plan::of(keyed, moment.now)
             };
             plan.asked.special &= !whole;
+            #[cfg(feature = "llm")]
+            {
+                plan.call = calling::way_of(keyed, forward, pieces, cache, moment);
+            }
             (State::Forwarding(Box::new(plan)), Directive::Forward(edits))
         }
     }

@@ -64,10 +64,8 @@ impl Refetching {
         plan.admitted = cache.admit_origin(plan.rule, rule, moment).ok().flatten();
         plan.unasked = true;
         let timeout = rule.refresh.timeout;
-        (
-            State::Refetching(Box::new(waiting(plan))),
-            Directive::Fetch { cluster, request, body: Vec::new(), timeout },
-        )
+        let fetch = Directive::Fetch { cluster, request, body: Vec::new(), timeout };
+        (State::Refetching(Box::new(waiting(plan))), fetch)
     }
 
     /// The call has ended. `moment` belongs to the client's stream.
@@ -92,7 +90,7 @@ impl Refetching {
         if let State::Storing(storing) = state {
             storing.on_chunk(body, true, cache, moment);
         }
-        (State::Finished, Directive::Respond(reply(status, head, body, directive)))
+        (State::Finished, Directive::Respond(reply(status, head, body.to_vec(), directive)))
     }
 
     /// The client gets the old content where stale use is allowed, and has to ask again where it is not.
@@ -115,7 +113,7 @@ fn is_of_this_client(name: &[u8]) -> bool {
 }
 
 /// A response of the origin as a reply, in the form that a client would get which it passes.
-fn reply(status: u16, head: Fields<'_>, body: &[u8], directive: Directive) -> Reply {
+pub(super) fn reply(status: u16, head: Fields<'_>, body: Vec<u8>, directive: Directive) -> Reply {
     let Directive::Relay { cache_status, vary, strip, recast, .. } = directive else {
         return Reply::made(status, Vec::new(), Vec::new());
     };
@@ -141,5 +139,5 @@ fn reply(status: u16, head: Fields<'_>, body: &[u8], directive: Directive) -> Re
     let mut fields = Vec::new();
     block.write_with(&[], &mut fields);
     let mend = typeless.then_some(ContentTypeFix::RemoveContentType);
-    Reply { status, fields, body: Body::new(body.to_vec()), range: window, mend }
+    Reply { status, fields, body: Body::new(body), range: window, mend }
 }

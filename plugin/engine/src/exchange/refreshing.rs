@@ -151,6 +151,7 @@ pub(super) fn call_for_all(
         hash,
         changed: Changed::No,
         sampled: false,
+        inputs: None,
     };
     if !is_possible(&keyed, cache, moment.now) {
         return None;
@@ -158,7 +159,7 @@ pub(super) fn call_for_all(
     let cluster = cache.refresh_cluster(rule_index, rule, moment.now)?;
     let looped = cache.looped(&request, moment);
     let mut block = Vec::new();
-    own_request(&request, key).write_with(&[(b"cdn-loop", &looped)], &mut block);
+    own_request(&request, b"GET", key).write_with(&[(b"cdn-loop", &looped)], &mut block);
     Some((cluster, block))
 }
 
@@ -177,7 +178,7 @@ pub(super) fn fetch(
     let LookupRequest { request, rule_index, rule, key, hash, .. } = *keyed;
     let now = moment.now;
     let timeout = rule.refresh.timeout;
-    let block = own_request(request, key);
+    let block = own_request(request, b"GET", key);
     let mut head = Vec::new();
     block.write_with(&[], &mut head);
     let mut conditions: Vec<(&[u8], &[u8])> = Vec::new();
@@ -426,9 +427,9 @@ fn is_failure(status: u16, rule: &Rule) -> bool {
 
 /// The request without what is the client's own: conditions, ranges, wishes about caches, and what is meant for the
 /// connection or for Envoy.
-fn own_request(request: &Request<'_>, key: &[u8]) -> FieldBlock {
+pub(super) fn own_request(request: &Request<'_>, method: &[u8], key: &[u8]) -> FieldBlock {
     let mut block = FieldBlock::new();
-    block.push(b":method", b"GET");
+    block.push(b":method", method);
     block.push(b":scheme", request.scheme);
     block.push(b":authority", key::authority_of(key).unwrap_or(request.authority));
     block.push(b":path", key::target_of(key).unwrap_or(request.target));

@@ -6,6 +6,8 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::deciding::is_shared_at_once;
+#[cfg(feature = "llm")]
+use super::pieces;
 use super::{Directive, Plan, State};
 use crate::cache::{Cache, Extent, FillEnd, GrowingBody, Moment, Pace};
 use crate::cache_status::Detail;
@@ -115,7 +117,8 @@ impl Storing {
         if let Some(id) = self.plan.leads {
             cache.body_grows(id, length, moment);
         }
-        let too_much = length > cache.largest_object() || self.expected.is_some_and(|told| length > told);
+        let too_much =
+            length > self.plan.largest_of(cache) || self.expected.is_some_and(|told| length > told);
         if too_much || !cache.grow_body(&self.body, chunk, moment.now) {
             if too_much || !self.body.has_ended() {
                 cache.stats.count("event", if too_much { "outgrown" } else { "filling-limit" });
@@ -164,6 +167,24 @@ impl Storing {
         }
         response.body = Body::new(body);
         response.took_millis = moment.now.millis_since(plan.requested);
+        #[cfg(feature = "llm")]
+        if let Some(inputs) = &plan.inputs {
+            let fresh = !response.freshness(moment.now).is_stale();
+            let end = match pieces::store(&response, inputs, &names, &plan.head, cache, moment) {
+                true if fresh => FillEnd::Stored,
+                true => FillEnd::NotShared(Extent::Everybody),
+                false => {
+                    cache.stats.count("event", "incomplete");
+                    FillEnd::Abandoned
+                }
+            };
+            if end == FillEnd::Stored {
+                cache.worth().note_stored(plan.rule, moment.now);
+                cache.note_shared(plan.turn);
+            }
+            plan.end_fill(end, cache, moment);
+            return (State::Finished, Directive::Pass);
+        }
         let request = Fields::parse(&plan.head).unwrap_or_default();
         let policy = Rc::clone(cache.policy());
         let response = cache.coded(response, &names, request, policy.rule(plan.rule), moment);

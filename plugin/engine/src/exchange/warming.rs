@@ -60,8 +60,16 @@ pub(super) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -
     if !cache.may_warm(moment) {
         return Prepared::TooFast;
     }
-    let keyed =
-        LookupRequest { request: &request, rule_index, rule, key: &key, hash, changed, sampled: false };
+    let keyed = LookupRequest {
+        request: &request,
+        rule_index,
+        rule,
+        key: &key,
+        hash,
+        changed,
+        sampled: false,
+        inputs: None,
+    };
     let fleet = Fleet::of_warmed(rule, &policy);
     let Some(leads) = cache.turn_to_renew(turn, fleet.lasts(rule.refresh.timeout), moment) else {
         return Prepared::Later(BUSY);

@@ -1,5 +1,7 @@
 //! The canonical key, part by part.
 
+use std::rc::Rc;
+
 use super::reasons::{self, Reason};
 use super::{Explanation, Fact, Part, Subject, show};
 use crate::cache_status::Detail;
@@ -7,11 +9,19 @@ use crate::config::CREDENTIALS;
 use crate::key::canonical;
 use crate::key::{self, BodyKey, BodyPart, Changed, Tag, query};
 #[cfg(feature = "llm")]
-use crate::llm;
+use crate::llm::{self, Inputs};
 use crate::policy::{Policy, Query, QueryOrder, Rule};
 use crate::request::Request;
 use crate::sized::read_sized;
 use crate::uri;
+
+/// The keys under which a request is looked up.
+pub(super) struct Keys {
+    /// That of the whole.
+    pub(super) whole: Vec<u8>,
+    /// Those of its inputs, if it is looked up by these: hashes and keys.
+    pub(super) inputs: Vec<(u128, Rc<[u8]>)>,
+}
 
 /// The canonical key of a request; `None` if its body is in the key and not at hand.
 ///
@@ -24,7 +34,7 @@ pub(super) fn find(
     body_keyed: bool,
     policy: &Policy,
     explanation: &mut Explanation,
-) -> Result<Option<Vec<u8>>, Reason> {
+) -> Result<Option<Keys>, Reason> {
     let request = subject.request;
     let mut body = body_keyed.then(|| BodyPart::Inline(Vec::new()));
     if let Some(bounds) = rule.key.body.as_ref().filter(|_| body_keyed && request.has_body) {
@@ -36,14 +46,20 @@ pub(super) fn find(
         #[cfg(feature = "llm")]
         if let Some(mut reading) = llm::Reading::begin(request, rule) {
             let question = reading.push(content).and_then(|()| reading.finish(request, rule).1);
-            body = Some(question.map_err(reasons::of_detail)?.1);
-            return Ok(Some(whole(request, rule_index, rule, body.as_ref(), policy, explanation)));
+            let llm::Asked { part, apart, .. } = question.map_err(reasons::of_detail)?;
+            let whole = whole(request, rule_index, rule, Some(&part), policy, explanation);
+            let inputs = apart.map(|apart| apart.keyed(request, rule, policy.scope(rule_index)));
+            let inputs = inputs.filter(Inputs::are_several).map_or_else(Vec::new, |inputs| {
+                inputs.keys().iter().map(|input| (input.hash, Rc::clone(&input.key))).collect()
+            });
+            return Ok(Some(Keys { whole, inputs }));
         }
         let mut read = BodyKey::new(bounds.inline_bytes, bounds.max_bytes);
         read.push(content).map_err(|_| reasons::of_detail(Detail::RequestBodyTooLarge))?;
         body = Some(read.finish());
     }
-    Ok(Some(whole(request, rule_index, rule, body.as_ref(), policy, explanation)))
+    let whole = whole(request, rule_index, rule, body.as_ref(), policy, explanation);
+    Ok(Some(Keys { whole, inputs: Vec::new() }))
 }
 
 /// The key, with what there is to say of it.

@@ -163,6 +163,16 @@ pub fn of_detail(detail: Detail) -> Reason {
         ),
         #[cfg(feature = "teapot")]
         Detail::Teapot => ("the rule is a teapot", "RFC 2324 §2.3.2", "teapot: false"),
+        #[cfg(feature = "llm")]
+        Detail::ByInput => (
+            "some of its inputs were stored, and only the others were asked for",
+            "",
+            "llm.embeddings.by_input: false",
+        ),
+        #[cfg(feature = "llm")]
+        Detail::Merged => {
+            ("it was asked for together with other requests, by one call", "", "llm.embeddings.merge: null")
+        }
         Detail::Purged => {
             ("what was stored has been purged", "", "nothing: the next response is stored anew")
         }
@@ -197,6 +207,7 @@ pub fn of_forward(forward: Forward) -> Reason {
             "a longer max-age or s-maxage of the origin, ttl.override or ttl.default; stale.while_revalidate to serve it \
              while it is renewed",
         ),
+        Forward::Partial => ("a part of what it asks for is stored", "RFC 9211 §2.2", ""),
     };
     Reason { word: forward.as_str(), why, reference, change }
 }
@@ -315,13 +326,14 @@ fn of_refusal(refusal: Refusal) -> Texts {
 mod tests {
     use super::*;
 
-    const FORWARDS: [Forward; 6] = [
+    const FORWARDS: [Forward; 7] = [
         Forward::Bypass,
         Forward::Method,
         Forward::UriMiss,
         Forward::VaryMiss,
         Forward::Request,
         Forward::Stale,
+        Forward::Partial,
     ];
 
     #[test]

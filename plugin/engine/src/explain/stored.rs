@@ -1,5 +1,6 @@
 //! What the stores hold for a request, and what it gets.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::reasons::{self, Reason};
@@ -40,6 +41,34 @@ pub(super) fn note(
         note_response(stored, place, case.rule, cache, moment.now, explanation);
     }
     verdict(case, &found, cache, moment, explanation);
+}
+
+/// The same of a request that is looked up by its inputs: how many of them are stored.
+pub(super) fn note_inputs(
+    case: &Case<'_>,
+    inputs: &[(u128, Rc<[u8]>)],
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+    explanation: &mut Explanation,
+) {
+    let asks = asks_of(case.subject.request, case.rule);
+    let mut there = 0_usize;
+    let mut last = Found::Nothing;
+    for (hash, key) in inputs {
+        let found = cache.find(key, *hash, case.subject.request, case.rule, moment);
+        let Found::Response { stored, .. } = &found else { continue };
+        if matches!(usable(stored, &asks, moment.now), Usable::Fresh { .. } | Usable::MaxStale { .. }) {
+            there = there.saturating_add(1);
+            last = found;
+        }
+    }
+    let text = format!("{there} of {} are stored, each by itself", inputs.len());
+    let note = explanation.note(Part::Store, "inputs", text);
+    note.number("stored", there).number("count", inputs.len());
+    if there == inputs.len() || there == 0 {
+        return verdict(case, &last, cache, moment, explanation);
+    }
+    explanation.verdict("request", "goes to the origin", &reasons::of_forward(Forward::Partial));
 }
 
 fn note_places(holdings: &Holdings, explanation: &mut Explanation) {

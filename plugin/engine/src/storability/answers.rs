@@ -15,6 +15,11 @@ pub(crate) fn form_of(head: Fields<'_>) -> Option<Body> {
     Body::of_content_type(head.get(b"content-type")?)
 }
 
+/// Whether the head of a response is that of an answer as JSON.
+pub(crate) fn is_json(head: Fields<'_>) -> bool {
+    form_of(head) == Some(Body::Json)
+}
+
 /// Whether the head of a response is that of an answer that can be read.
 pub(crate) fn is_answer(head: Fields<'_>) -> bool {
     form_of(head).is_some()

@@ -10,7 +10,7 @@
 use std::rc::Rc;
 
 use selvage_engine::cache::Refresh;
-use selvage_engine::cache::{Cache, Moment, Under};
+use selvage_engine::cache::{Cache, JoinedCall, Moment, Under};
 use selvage_engine::config::Config;
 use selvage_engine::exchange::{
     Directive, Event, Exchange, Fetched, NotSent, RemoteAnswer, Reply, RequestEdit, Wake,
@@ -257,6 +257,59 @@ impl Gateway {
             Directive::Respond(reply) => Answer::of_reply(&reply),
             other => panic!("it was answered with {other:?}"),
         }
+    }
+
+    /// What comes of the call that is made for a request, which is held; `None` if there is no answer.
+    pub fn calls_back(&mut self, called: Called, at: u64, origin: Option<Origin>) -> Sent {
+        let mut flight = Flight { millis: at * 1000, ..called.flight };
+        assert!(flight.exchange.awaits_inputs());
+        let origin = origin.map(|origin| (origin.head(), origin.body.concat()));
+        let fetched = match &origin {
+            Some((head, body)) => Fetched::Answer { head: Fields::parse(head).unwrap(), body },
+            None => Fetched::Nothing,
+        };
+        let directive = self.feed(flight.worker, &mut flight.exchange, at * 1000, Event::Fetched(fetched));
+        flight.meets(self, directive, false)
+    }
+
+    /// The same of one that is answered by it, and has a place at the origin until its stream ends.
+    #[track_caller]
+    pub fn calls_back_and_ends(&mut self, called: Called, at: u64, origin: Option<Origin>) -> Answer {
+        let mut flight = called.flight;
+        let origin = origin.map(|origin| (origin.head(), origin.body.concat())).unwrap();
+        let fetched = Fetched::Answer { head: Fields::parse(&origin.0).unwrap(), body: &origin.1 };
+        let event = Event::Fetched(fetched);
+        let directive = self.feed(flight.worker, &mut flight.exchange, at * 1000, event);
+        let Directive::Respond(reply) = directive else { panic!("it was met with {directive:?}") };
+        // Its own reply passes by.
+        let head = block(&[(":status", "200"), ("content-type", "application/json")]);
+        let head = Fields::parse(&head).unwrap();
+        let passes = Event::Response { head, end_of_stream: false };
+        assert_eq!(self.feed(flight.worker, &mut flight.exchange, at * 1000, passes), Directive::Pass);
+        assert!(!flight.exchange.wants_body());
+        self.feed(flight.worker, &mut flight.exchange, at * 1000, Event::Ended);
+        assert!(flight.exchange.is_over());
+        Answer::of_reply(&reply)
+    }
+
+    /// More of the body of a request comes that is held for a call.
+    pub fn more_comes_to_called(&mut self, called: &mut Called, at: u64) {
+        let Flight { worker, exchange, .. } = &mut called.flight;
+        let event = Event::RequestBody { chunk: b"x", end_of_stream: true };
+        assert_eq!(self.feed(*worker, exchange, at * 1000, event), Directive::AwaitBody);
+    }
+
+    /// The next call that a worker makes for requests that are asked together, at this millisecond.
+    pub fn joined_call(&mut self, worker: usize, millis: u64) -> Option<JoinedCall> {
+        self.workers[worker].look_after_joins(moment(millis));
+        self.workers[worker].next_joined_call()
+    }
+
+    /// What comes of it.
+    pub fn answers_joined(&mut self, worker: usize, call: &JoinedCall, at: u64, origin: Option<Origin>) {
+        let origin = origin.map(|origin| (origin.head(), origin.body.concat()));
+        let answer = origin.as_ref().map(|(head, body)| (Fields::parse(head).unwrap(), body.as_slice()));
+        self.workers[worker].joined_answered(call.id, answer, moment(at * 1000));
     }
 
     /// The next refresh that a worker sends at this second.
@@ -635,9 +688,42 @@ pub enum Sent {
     Left(Flight),
     Answered(Answer),
     Waits(Waiter),
+    Calls(Called),
+}
+
+/// A request that is held for a call.
+pub struct Called {
+    flight: Flight,
+    pub cluster: Rc<str>,
+    request: Vec<u8>,
+    pub body: Vec<u8>,
+}
+
+impl Called {
+    /// The value of a field of the call.
+    pub fn field(&self, name: &str) -> Option<String> {
+        let fields = Fields::parse(&self.request).unwrap();
+        fields.get(name.as_bytes()).map(|value| String::from_utf8(value.to_vec()).unwrap())
+    }
+}
+
+impl From<Called> for Flight {
+    fn from(called: Called) -> Self {
+        called.flight
+    }
 }
 
 impl Sent {
+    #[track_caller]
+    pub fn called(self) -> Called {
+        match self {
+            Self::Calls(called) => called,
+            Self::Left(flight) => panic!("it went to the origin: {:?}", flight.edits),
+            Self::Answered(answer) => panic!("answered: {answer:?}"),
+            Self::Waits(_) => panic!("it waits"),
+        }
+    }
+
     /// It is answered, by the origin if need be.
     pub fn or_answers(self, gateway: &mut Gateway, at: u64, origin: Origin) -> Answer {
         match self {
@@ -651,7 +737,7 @@ impl Sent {
         match self {
             Self::Left(flight) => flight,
             Self::Answered(answer) => panic!("answered without the origin: {answer:?}"),
-            Self::Waits(_) => panic!("it waits"),
+            Self::Waits(_) | Self::Calls(_) => panic!("it waits"),
         }
     }
 
@@ -660,7 +746,7 @@ impl Sent {
         match self {
             Self::Answered(answer) => answer,
             Self::Left(flight) => panic!("it went to the origin: {:?}", flight.edits),
-            Self::Waits(_) => panic!("it waits"),
+            Self::Waits(_) | Self::Calls(_) => panic!("it waits"),
         }
     }
 
@@ -670,6 +756,7 @@ impl Sent {
             Self::Waits(waiter) => waiter,
             Self::Left(flight) => panic!("it went to the origin: {:?}", flight.edits),
             Self::Answered(answer) => panic!("answered: {answer:?}"),
+            Self::Calls(_) => panic!("it is asked for by a call"),
         }
     }
 }
@@ -712,6 +799,10 @@ impl Flight {
                 Sent::Answered(Answer::of_reply(&reply))
             }
             Directive::Forward(edits) => Sent::Left(Self { edits, ..self }),
+            Directive::Fetch { cluster, request, body, .. } => {
+                assert!(self.exchange.awaits_inputs());
+                Sent::Calls(Called { flight: self, cluster, request, body })
+            }
             Directive::AwaitMoment { .. } | Directive::AwaitSlot { .. } => {
                 assert!(self.exchange.awaits_fill());
                 Sent::Waits(Waiter { flight: self, hash: 0 })
@@ -803,6 +894,13 @@ pub fn unreachable() -> Origin {
 }
 
 impl Origin {
+    /// Its head, as a block.
+    fn head(&self) -> Vec<u8> {
+        let mut fields = vec![(":status".to_owned(), self.status.to_string())];
+        fields.extend(self.fields.iter().cloned());
+        block(&fields)
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.fields.push((name.to_owned(), value.to_owned()));
         self

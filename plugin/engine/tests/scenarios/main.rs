@@ -24,6 +24,8 @@ mod codings;
 mod coherence;
 mod credentials;
 mod directives;
+#[cfg(feature = "llm")]
+mod embeddings;
 mod explaining;
 #[cfg(all(feature = "limits", feature = "pools"))]
 mod explaining_admission;

@@ -273,6 +273,7 @@ fn workers_share_a_limit() {
             Sent::Left(flight) => flights.push(flight),
             Sent::Waits(_) => waiters += 1,
             Sent::Answered(answer) => panic!("{answer:?}"),
+            Sent::Calls(_) => panic!("it is asked for by a call"),
         }
     }
     assert!(flights.len() <= 4, "{} are at the origin", flights.len());

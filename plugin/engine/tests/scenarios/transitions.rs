@@ -223,6 +223,11 @@ fn an_event_outside_the_table_passes_and_is_counted() {
 #[test]
 fn every_row_of_the_table_is_walked() {
     crate::order::any_plausible_order_of_events_is_survived_and_leaks_no_room();
+    crate::embeddings::whatever_a_request_has_waited_for_it_is_called_for_after_that();
+    crate::embeddings::who_was_asked_with_others_in_vain_goes_by_itself();
+    crate::embeddings::single_requests_are_asked_as_one_and_each_gets_its_own();
+    crate::embeddings::what_is_known_is_not_asked_for_again();
+    crate::embeddings::after_a_call_that_failed_there_are_none_for_a_while();
     crate::leasing::every_kind_of_request_waits_and_goes_on_as_it_would_have();
     crate::leasing::what_goes_to_the_origin_waits_wherever_it_comes_from();
     crate::leasing::a_place_at_the_origin_is_waited_for_after_that();

@@ -47,8 +47,15 @@ pub fn split(answer: &[u8], weights: &[usize]) -> Result<Vec<Vec<u8>>, Unusable>
 /// # Errors
 /// There is none, one is no answer, or they come from different models.
 pub fn merge(answers: &[&[u8]]) -> Result<Vec<u8>, Unusable> {
+    together(answers, false)
+}
+
+fn together(answers: &[&[u8]], one_each: bool) -> Result<Vec<u8>, Unusable> {
     let answers: Result<Vec<Answer<'_>>, Unusable> = answers.iter().map(|body| Answer::read(body)).collect();
     let answers = answers?;
+    if one_each && answers.iter().any(|answer| answer.items.len() != 1) {
+        return Err(Unusable::Count);
+    }
     let first = answers.first().ok_or(Unusable::Count)?;
     if answers.iter().any(|answer| answer.model() != first.model()) {
         return Err(Unusable::Model);
@@ -57,6 +64,14 @@ pub fn merge(answers: &[&[u8]]) -> Result<Vec<u8>, Unusable> {
     let items: Vec<(&[u8], &Item)> =
         answers.iter().flat_map(|answer| answer.items.iter().map(|item| (answer.body, item))).collect();
     Ok(first.with(&items, tokens))
+}
+
+/// As [`merge`], of answers to one input each.
+///
+/// # Errors
+/// The same, and one of them has more or fewer than one embedding.
+pub fn join(answers: &[&[u8]]) -> Result<Vec<u8>, Unusable> {
+    together(answers, true)
 }
 
 /// An answer by its places.
@@ -125,7 +140,7 @@ impl<'a> Answer<'a> {
                 3 if top == b"data" => {
                     let Some((index, has_embedding, item)) = items.last_mut() else { continue };
                     match &*node.name {
-                        b"embedding" => *has_embedding = true,
+                        b"embedding" => *has_embedding = node.kind != Kind::Null,
                         b"index" => {
                             *index = number(body, node);
                             item.index = place();

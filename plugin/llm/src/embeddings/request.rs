@@ -62,6 +62,11 @@ impl<'a> Request<'a> {
         self.inputs.len()
     }
 
+    /// The digest of all members but `input`: requests that have the same may be [combined](combine).
+    pub const fn common(&self) -> [u8; 32] {
+        self.common
+    }
+
     /// An input as it stands in the body, a text or an array of tokens.
     pub fn input(&self, index: usize) -> Option<&'a [u8]> {
         self.inputs.get(index).and_then(|range| self.body.get(range.clone()))

@@ -218,6 +218,8 @@ fn an_answer_that_does_not_fit_is_refused() {
         (with_data(r#"{"index":"0","embedding":[1]},{"index":1,"embedding":[2]}"#), Unusable::Count),
         (with_data(r#"{"embedding":[1]},{"index":1,"embedding":[2]}"#), Unusable::Shape),
         (with_data(r#"{"index":0},{"index":1,"embedding":[2]}"#), Unusable::Shape),
+        // https://github.com/langgenius/dify/issues/41988
+        (with_data(r#"{"index":0,"embedding":null},{"index":1,"embedding":[2]}"#), Unusable::Shape),
         (r#"{"error":{"message":"no"},"data":[],"usage":{}}"#.to_owned(), Unusable::Shape),
         (one.replace("usage", "used"), Unusable::Shape),
         (one[..40].to_owned(), Unusable::Ambiguous(crate::json::Ambiguous::Cut)),
@@ -227,6 +229,10 @@ fn an_answer_that_does_not_fit_is_refused() {
     assert_eq!(split(one.as_bytes(), &[1]).unwrap(), [one.as_bytes()]);
     assert_eq!(merge(&[one.as_bytes(), one.replace("\"e\"", "\"f\"").as_bytes()]), Err(Unusable::Model));
     assert_eq!(merge(&[]), Err(Unusable::Count));
+    let two = with_data(r#"{"index":0,"embedding":[1]},{"index":1,"embedding":[2]}"#);
+    assert!(merge(&[one.as_bytes(), two.as_bytes()]).is_ok());
+    assert_eq!(join(&[one.as_bytes(), two.as_bytes()]), Err(Unusable::Count));
+    assert_eq!(join(&[one.as_bytes(), one.as_bytes()]), merge(&[one.as_bytes(), one.as_bytes()]));
 }
 
 #[test]

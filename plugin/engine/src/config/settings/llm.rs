@@ -6,6 +6,7 @@ use selvage_llm::formats::{Api, Provider};
 use selvage_llm::money::{Money, Price};
 use serde_json::Value;
 
+use super::embeddings::Embeddings;
 use super::kinds::{Kind, Words, duration, text, word};
 use super::nested::{list, nullable, object, refuse_known_name, required};
 use super::texts::{Cluster, Field, Member, ModelName};
@@ -29,10 +30,12 @@ pub struct Llm {
     pub usage: LlmUsage,
     /// Who is asked instead. Default `None`: nobody.
     pub fallback: Option<Fallback>,
+    /// What is done with requests for embeddings, input by input.
+    pub embeddings: Embeddings,
 }
 
 section! {
-    Llm {
+    Llm check stores_embeddings {
         api = Provider::OpenAi, required(word(API), "\"openai\" or \"anthropic\""),
             "Required. Whose format requests have: those POSTed to paths that end with `/chat/completions`, `/completions`, `/responses` or `/embeddings`; or with `/messages`.";
         cache = None, nullable(object()),
@@ -41,6 +44,14 @@ section! {
             "Whether the tokens of its requests are counted, by what providers say of them; nothing of the answers is read where they are not. `ask`: streams of OpenAI's (chat) completions whose client has not asked for the usage are asked for it, and the event with it is taken out again.";
         fallback = None, nullable(object()),
             "Who is asked instead when the model cannot be, or has failed; `null`: nobody.";
+        embeddings = Embeddings::default(), object(),
+            "Requests for embeddings, input by input. Needs `cache`.";
+    }
+}
+
+fn stores_embeddings(llm: &mut Llm, object: &mut Object<'_, '_>) {
+    if llm.embeddings.by_input && llm.cache.is_none() {
+        object.place_of("embeddings").refuse::<()>("`by_input: true`", "`cache` beside it");
     }
 }
 

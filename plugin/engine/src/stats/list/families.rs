@@ -40,7 +40,7 @@ pub const FAMILIES: &[Family] = &[
         kind: Counter,
         unit: "requests",
         labels: &["reason"],
-        words: &["bypass", "method", "uri-miss", "vary-miss", "request", "stale"],
+        words: &["bypass", "method", "uri-miss", "vary-miss", "request", "stale", "partial"],
         meaning: "Requests that were no hit, by the reason (`fwd` of `Cache-Status`).",
     },
     Family {
@@ -108,6 +108,10 @@ pub const FAMILIES: &[Family] = &[
             "no-answer",
             #[cfg(feature = "llm")]
             "fallback",
+            #[cfg(feature = "llm")]
+            "by-input",
+            #[cfg(feature = "llm")]
+            "merged",
             #[cfg(feature = "maintenance")]
             "maintenance",
             #[cfg(feature = "teapot")]
@@ -175,6 +179,28 @@ pub const FAMILIES: &[Family] = &[
         words: &["open", "limit", "budget", "too-many", "error", "failed"],
         meaning: "Requests to language models for which another was asked (`llm.fallback`): the breaker was `open`, a `limit` or a `budget` refused, or the \
                   model had answered 429 (`too-many`) or with an `error`. `failed`: calls after such an answer that have brought nothing better.",
+    },
+    #[cfg(feature = "llm")]
+    Family {
+        name: "llm_inputs",
+        kind: Counter,
+        unit: "inputs",
+        labels: &["result"],
+        words: &["stored", "asked", "merged"],
+        meaning: "Inputs of requests for embeddings under a rule with `llm.embeddings`: of requests with several, those that were \
+                  `stored`, and those that were `asked` for by a call because only they were missing; and those of requests with one \
+                  that were `merged` with others.",
+    },
+    #[cfg(feature = "llm")]
+    Family {
+        name: "llm_calls",
+        kind: Counter,
+        unit: "calls",
+        labels: &["event"],
+        words: &["partial", "merged", "failed", "refused", "unusable"],
+        meaning: "Calls to `llm.embeddings.cluster`: for what was missing of a request (`partial`), or for several requests \
+                  (`merged`). Of these came to nothing those that `failed`, were `refused` by the provider (4xx), or were answered \
+                  with something else than an embedding for each input (`unusable`); their requests have gone to the origin.",
     },
     #[cfg(feature = "llm")]
     Family {

@@ -29,7 +29,7 @@ fn every_family_is_well_made() {
 #[test]
 fn every_word_of_cache_status_is_in_the_list() {
     use Forward::*;
-    for forward in [Bypass, Method, UriMiss, VaryMiss, Request, Stale] {
+    for forward in [Bypass, Method, UriMiss, VaryMiss, Request, Stale, Partial] {
         assert!(has(Counter, "fwd", forward.as_str()), "{forward:?}");
     }
     for detail in Detail::all() {
