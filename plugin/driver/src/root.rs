@@ -194,6 +194,14 @@ impl<H: Calls> Root<H> {
         }
     }
 
+    /// What a response has cost is told at once: others may wait for what is left.
+    #[inline]
+    pub fn tell_what_it_cost(&mut self, breakers: &mut Breakers<H>) {
+        if self.cache.has_to_tell() {
+            self.remote.send_leases(breakers, &mut self.cache, H::now());
+        }
+    }
+
     /// The streams whose tickets have been decided are to be woken.
     fn note_decided_tickets(&mut self) {
         let decided = self.cache.take_decided_tickets().into_iter().chain(self.cache.take_decided_leases());

@@ -202,6 +202,7 @@ impl<H: Calls> Vm<H> {
             }
             exchange.on(event, &mut root.cache, &mut Moment { now: H::now(), host: &mut Envoy::<H>::new() });
             root.after_event();
+            root.tell_what_it_cost(&mut self.breakers);
             // What has ended by its trailers may have a place at the origin until its stream ends.
             if exchange.holds_slot() {
                 self.streams.insert(context, Stream::Exchange(exchange));

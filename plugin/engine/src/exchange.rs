@@ -21,6 +21,8 @@ mod falling_back;
 mod filling;
 mod forwarding;
 #[cfg(feature = "llm")]
+mod gateway_only;
+#[cfg(feature = "llm")]
 mod injecting;
 mod invalidating;
 #[cfg(feature = "llm")]

@@ -79,5 +79,8 @@ pub trait SharedData {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CasMismatch;
 
+/// Whether this is built for a browser: the playground is small, spends nothing, and has one Envoy without a Redis.
+pub(crate) const IN_BROWSER: bool = cfg!(all(target_arch = "wasm32", target_os = "unknown"));
+
 /// A CAS that no existing value has in practice: "only if the key is missing".
 pub(crate) const ABSENT: u32 = u32::MAX;

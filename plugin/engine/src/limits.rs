@@ -49,7 +49,7 @@ use tickets::Tickets;
 
 use crate::callers::Asking;
 use crate::config::{Limit, LimitCounts, LimitHeaders, LimitScope};
-use crate::host::SharedData;
+use crate::host::{IN_BROWSER, SharedData};
 use crate::time::Timestamp;
 
 /// What one worker knows of the limits.
@@ -145,6 +145,8 @@ impl Limits {
                 break;
             }
             let took = match limit.scope {
+                // In the playground there is one Envoy, and no Redis.
+                _ if IN_BROWSER => self.take(*at, limit, keyed, now_ms, data).map_err(Not::from),
                 LimitScope::Node => self.take(*at, limit, keyed, now_ms, data).map_err(Not::from),
                 LimitScope::Fleet => self.take_of_fleet((*at, limit, keyed), patience, now, data),
             };
@@ -245,6 +247,9 @@ impl Limits {
 
     /// Gives back what was taken for a request that another limit refuses.
     fn untake(&mut self, keyed: &Keyed, cost: u32, took: Took, now_ms: u64, data: &mut dyn SharedData) {
+        if IN_BROWSER && matches!(took, Took::Stock | Took::Share) {
+            return;
+        }
         match (took, self.slices.get(keyed.hash)) {
             (Took::Slice, Some(slice)) => slice.held = slice.held.saturating_add(cost),
             (Took::Pool, _) => {
@@ -302,6 +307,7 @@ impl Limits {
         let Owing { keyed, took, scope, .. } = owing;
         match (took, scope) {
             (Took::Nothing, _) => {}
+            _ if IN_BROWSER => self.untake(keyed, rest, Took::Pool, now_ms, data),
             (_, LimitScope::Fleet) => {
                 let unused = Correction::Unused { tokens: rest, of_share: *took == Took::Share };
                 self.fleet.correct(keyed, unused, now_ms, data);
@@ -321,7 +327,7 @@ impl Limits {
 
     /// Tells Redis of tokens that were not used, as far as it can be asked.
     fn report(&mut self, now: Timestamp, data: &mut dyn SharedData) {
-        if self.returned.is_empty() || now < self.unreachable_until {
+        if IN_BROWSER || self.returned.is_empty() || now < self.unreachable_until {
             return;
         }
         let mut returned = std::mem::take(&mut self.returned);
@@ -337,7 +343,7 @@ impl Limits {
             return;
         }
         let back = self.slices.get(keyed.hash).and_then(|slice| slice.give_back(now.as_millis()));
-        if *scope == LimitScope::Fleet {
+        if !IN_BROWSER && *scope == LimitScope::Fleet {
             let tokens = u32::try_from(owed).unwrap_or(u32::MAX);
             self.fleet.correct(keyed, Correction::Owed { tokens, back }, now.as_millis(), data);
             return;
@@ -371,6 +377,7 @@ impl Limits {
                         LimitScope::Node => {
                             self.pool.correct(&ask, 0, &keyed.rate, now_ms, data);
                         }
+                        LimitScope::Fleet if IN_BROWSER => {}
                         LimitScope::Fleet => self.fleet.correct(&keyed, Correction::Back(back), now_ms, data),
                     }
                     returned += 1;

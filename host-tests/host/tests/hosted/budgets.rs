@@ -79,11 +79,11 @@ fn who_waits_shares_a_call_and_goes_or_is_refused_by_the_answer() {
     );
     assert_eq!(others[1].header("x-should-retry").as_deref(), Some("false"));
     assert!(others[1].text().contains("insufficient_quota"));
-    // What an answer has cost is told by the next tick.
+    // What an answer has cost is told at once.
     first.request_rest();
     first.respond_with_body(Headers::new().with(":status", "200").with("content-type", "application/json"));
     first.last_body(ANSWER);
-    gateway.tick();
+    gateway.run();
     let call = only(asked(&gateway));
     assert_eq!(words(&call)[3..6].join(" "), "100 200 -");
     answer(call, "", 1000, 200, 0);

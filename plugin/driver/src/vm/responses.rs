@@ -245,6 +245,7 @@ impl<H: Calls> Vm<H> {
                 H::set_buffer(Buffer::ResponseBody, size, &part);
             }
             root.after_event();
+            root.tell_what_it_cost(&mut self.breakers);
             if exchange.is_over() {
                 self.streams.remove(&context);
             }

@@ -20,6 +20,15 @@ impl Cache {
         None
     }
 
+    /// Whether Redis is to be told what something has cost.
+    #[inline]
+    pub fn has_to_tell(&self) -> bool {
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        return self.budgets.has_questions();
+        #[cfg(not(all(feature = "limits", feature = "llm")))]
+        false
+    }
+
     /// Redis has answered, or has not.
     pub fn was_told(&mut self, asked: &Asked, told: Result<Told, NoAnswer>, moment: &mut Moment<'_>) {
         match (asked, told) {

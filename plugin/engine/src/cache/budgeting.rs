@@ -11,6 +11,7 @@ use crate::budgets::{
 };
 use crate::callers::Asking;
 use crate::fields::FieldBlock;
+use crate::host::IN_BROWSER;
 use crate::limits::{Patience, Reserve};
 use crate::members::{Show, members};
 use crate::policy::{Budget, BudgetUnit, Rule};
@@ -88,7 +89,7 @@ impl Cache {
 
     /// By tick: sees to what is reserved and told.
     pub(super) fn tidy_budgets(&mut self, moment: &mut Moment<'_>) {
-        if !self.policy.budgets.is_empty() {
+        if !IN_BROWSER && !self.policy.budgets.is_empty() {
             let all = (&*self.policy.budgets, self.policy.namespace);
             self.budgets.tidy(all, moment.now, moment.host);
         }
@@ -96,7 +97,7 @@ impl Cache {
 
     /// Counts what the budgets did since the last time.
     pub(super) fn count_budgets(&mut self) {
-        if self.policy.budgets.is_empty() {
+        if IN_BROWSER || self.policy.budgets.is_empty() {
             return;
         }
         let counts = self.budgets.take_counts();

@@ -14,6 +14,8 @@ use super::explaining::Explaining;
 #[cfg(feature = "llm")]
 use super::falling_back::FallingBack;
 #[cfg(feature = "llm")]
+use super::gateway_only::GatewayOnly;
+#[cfg(feature = "llm")]
 use super::injecting::Injecting;
 #[cfg(feature = "limits")]
 use super::leasing::Leasing;
@@ -22,6 +24,8 @@ use super::{Added, Directive, Event, RequestEdit, State};
 use crate::cache::FillEnd;
 use crate::cache::{Cache, Moment};
 use crate::fields::Fields;
+#[cfg(all(feature = "llm", feature = "limits"))]
+use crate::host::IN_BROWSER;
 use crate::policy::{Policy, Rule};
 use crate::request::Request;
 #[cfg(all(feature = "llm", feature = "limits"))]
@@ -65,10 +69,10 @@ struct Kept {
     answering: Option<Box<Answering>>,
     /// It is made to ask for the usage of its stream.
     #[cfg(feature = "llm")]
-    injecting: Option<Box<Injecting>>,
+    injecting: Option<GatewayOnly<Injecting>>,
     /// Another model may be asked for it.
     #[cfg(feature = "llm")]
-    falling_back: Option<Box<FallingBack>>,
+    falling_back: Option<GatewayOnly<FallingBack>>,
     /// A call to another model has just ended.
     #[cfg(feature = "llm")]
     has_fetched: bool,
@@ -147,7 +151,7 @@ impl Aside {
         }
         #[cfg(feature = "llm")]
         if let Some(falling_back) = FallingBack::of(request, rule_index, rule) {
-            self.kept.get_or_insert_default().falling_back = Some(falling_back);
+            self.kept.get_or_insert_default().falling_back = GatewayOnly::of(falling_back);
         }
         #[cfg(feature = "pools")]
         if let Some(admitting) = Admitting::of(request, rule_index, rule, moment) {
@@ -183,7 +187,7 @@ impl Aside {
         cache: &Cache,
     ) {
         if let Some(splice) = llm::made_to_ask(&body, request, rule) {
-            self.kept.get_or_insert_default().injecting = Some(Box::new(Injecting::by(splice)));
+            self.kept.get_or_insert_default().injecting = GatewayOnly::of(Box::new(Injecting::by(splice)));
         }
         if let Some(falling_back) = self.kept.as_mut().and_then(|kept| kept.falling_back.as_mut()) {
             falling_back.knows(body, head, cache);
@@ -621,7 +625,7 @@ impl Kept {
         if let (Some(reserved), Some(used)) = (self.reserved.take(), used) {
             cache.settle_tokens(reserved, used.tokens, moment);
         }
-        if !self.budgeted.is_empty() {
+        if !IN_BROWSER && !self.budgeted.is_empty() {
             cache.settle_budgets(std::mem::take(&mut self.budgeted), used, moment);
         }
     }
@@ -785,6 +789,10 @@ impl Kept {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> Option<OfBudget> {
+        // The playground is small, and spends nothing.
+        if IN_BROWSER {
+            return None;
+        }
         let answering = self.answering.as_ref()?;
         let (reserve, model) = (answering.reserve(), answering.model());
         loop {
