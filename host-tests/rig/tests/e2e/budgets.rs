@@ -125,8 +125,12 @@ fn what_nothing_bounds_overruns_by_no_more_than_one_request_of_each_worker() {
     let answers = all_at_once(&fleet, 64, "");
     let spent = 100 * (before + admitted(&answers)) as u64;
     assert!(spent <= 1000 + 4 * 100, "{spent}");
+    let mut nth = 100;
     let again = becomes(
-        || ask(&fleet[0], "a", &question(99, "")),
+        || {
+            nth += 1;
+            ask(&fleet[0], "a", &question(nth, ""))
+        },
         |answer| answer.status == 429 && answer.text().contains("insufficient_quota"),
     );
     assert_says(&again, "detail=budget");
