@@ -7,6 +7,7 @@
 
 mod answers;
 mod budgets;
+mod embeddings;
 mod forwarded;
 mod hits;
 mod litellm;
@@ -25,7 +26,8 @@ use selvage_measure::targets::Targets;
 use selvage_rig::arguments::ended;
 
 /// What the command line calls them. Each has a file of its own.
-const NAMES: [&str; 8] = ["c1", "tenants", "hits", "forwarded", "edge", "killed", "redis", "money"];
+const NAMES: [&str; 9] =
+    ["c1", "tenants", "hits", "forwarded", "edge", "killed", "redis", "money", "vectors"];
 
 /// What the command line says.
 #[derive(Parser)]
@@ -62,6 +64,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             "edge" => budgets::at_the_edge(&mut report)?,
             "killed" => budgets::killed(&mut report)?,
             "redis" => budgets::without_redis(&mut report)?,
+            "vectors" => embeddings::measure(&mut report)?,
             _ => {
                 budgets::money(seed, &mut report)?;
                 budgets::forecast(&mut report)?;
