@@ -71,14 +71,16 @@ pub(super) fn begin(
         Err((reason, detail)) => {
             aside.may_go(&request, (rule_index, rule), &head, &policy, moment);
             #[cfg(feature = "llm")]
-            if let Some(waiting) = AwaitingBody::past_cache(
-                &request,
-                &head,
-                (rule_index, rule),
-                (reason, detail),
-                cache,
-                moment.now,
-            ) {
+            if rule.llm.is_some()
+                && let Some(waiting) = AwaitingBody::past_cache(
+                    &request,
+                    &head,
+                    (rule_index, rule),
+                    (reason, detail),
+                    cache,
+                    moment.now,
+                )
+            {
                 return (State::AwaitingBody(Box::new(waiting)), Directive::AwaitBody);
             }
             let asked = past_cache(&request, (rule_index, rule), (reason, detail), cache, moment);

@@ -205,10 +205,17 @@ pub(super) fn settle(
         return shadowing::settle(keyed, remote, fetch, cache, moment);
     }
     let begun = if keyed.sampled { moment.host.micros() } else { 0 };
+    // Nothing of it is moved for those who have none, which are nearly all.
     #[cfg(feature = "llm")]
-    let (found, pieces) = match keyed.inputs {
-        Some(inputs) if inputs.are_several() => pieces::find(keyed, inputs, cache, moment),
-        _ => (cache.find(key, hash, request, rule, moment), None),
+    let mut pieces = None;
+    #[cfg(feature = "llm")]
+    let found = match keyed.inputs {
+        Some(inputs) if inputs.are_several() => {
+            let (found, some) = pieces::find(keyed, inputs, cache, moment);
+            pieces = some;
+            found
+        }
+        _ => cache.find(key, hash, request, rule, moment),
     };
     #[cfg(not(feature = "llm"))]
     let found = cache.find(key, hash, request, rule, moment);
