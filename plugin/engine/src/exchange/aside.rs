@@ -2,9 +2,14 @@
 //!
 //! On the way to the origin, limits that count what goes there are asked, and a pool's place is taken. On the way to the
 //! client, fields are added. A request of which nothing is configured has nothing here.
+//!
+//! - `models`: requests to language models
+//! - `counting`: limits and budgets
 
-#[cfg(feature = "llm")]
-use super::Fetched;
+#[cfg(feature = "limits")]
+mod counting;
+mod models;
+
 #[cfg(feature = "pools")]
 use super::admitting::{Admitting, Queued};
 #[cfg(feature = "llm")]
@@ -17,30 +22,25 @@ use super::falling_back::FallingBack;
 use super::gateway_only::GatewayOnly;
 #[cfg(feature = "llm")]
 use super::injecting::Injecting;
-#[cfg(feature = "limits")]
-use super::leasing::Leasing;
-use super::{Added, Directive, Event, RequestEdit, State};
-#[cfg(feature = "limits")]
-use crate::cache::FillEnd;
+use super::{Added, Directive, Event, State};
+#[cfg(all(feature = "llm", feature = "limits"))]
+use crate::budgets::Reservation;
+#[cfg(all(feature = "llm", feature = "limits"))]
+use crate::cache::Used;
 use crate::cache::{Cache, Moment};
 use crate::fields::Fields;
 #[cfg(all(feature = "llm", feature = "limits"))]
-use crate::host::IN_BROWSER;
+use crate::limits::Reserved;
 use crate::policy::{Policy, Rule};
 use crate::request::Request;
-#[cfg(all(feature = "llm", feature = "limits"))]
-use crate::{
-    budgets::{Reservation, Reserved as OfBudget},
-    cache::Used,
-    limits::Reserved,
-    policy::FallbackOn,
-};
 #[cfg(feature = "llm")]
-use crate::{fields::content_length, fields::status_of, llm, llm::Facts, llm::Question};
+use crate::{fields::content_length, llm};
 #[cfg(feature = "limits")]
-use crate::{
-    limits::Denied, limits::Patience, policy::LimitCounts, stages::Then, stages::limits, time::Timestamp,
-};
+use crate::{stages::limits, time::Timestamp};
+#[cfg(feature = "limits")]
+pub(super) use counting::Counted;
+#[cfg(feature = "limits")]
+use counting::{is_counted, named};
 
 /// What is kept of a request in every state: nothing, for most.
 #[derive(Default)]
@@ -90,39 +90,6 @@ struct Kept {
     waits_for_redis: bool,
 }
 
-/// A request that limits count if it goes to the origin.
-#[cfg(feature = "limits")]
-pub(super) struct Counted {
-    rule: usize,
-    pub(super) head: Vec<u8>,
-    /// How long it may yet wait for Redis, if it has waited.
-    until: Option<Timestamp>,
-    /// The limits have admitted it.
-    is_past_limits: bool,
-    /// It has waited for what Redis says of a budget.
-    pub(super) ticket: Option<u64>,
-    /// So many of the budgets that it is on have been asked.
-    budgets_asked: usize,
-}
-
-#[cfg(feature = "limits")]
-impl Counted {
-    const fn new(rule: usize, head: Vec<u8>) -> Self {
-        Self { rule, head, until: None, is_past_limits: false, ticket: None, budgets_asked: 0 }
-    }
-}
-
-/// Why a request is refused on its way to the origin.
-#[cfg(feature = "limits")]
-#[derive(Clone, Copy)]
-enum Why {
-    /// A limit has said so.
-    Limit,
-    /// A budget has.
-    #[cfg(feature = "llm")]
-    Budget,
-}
-
 impl Aside {
     /// The stages before the cache have let it go on.
     #[inline]
@@ -162,172 +129,6 @@ impl Aside {
             let counted = Counted::new(rule_index, head.to_vec());
             self.kept.get_or_insert_default().counted = Some(Box::new(counted));
         }
-    }
-
-    /// The body of a request to a language model has been read. Its answer may be stored if it is a question.
-    #[cfg(feature = "llm")]
-    pub(super) fn asks(&mut self, question: Option<Question>, facts: Facts, rule: &Rule) {
-        if let Some(question) = question {
-            let answering = Box::new(Answering::of(question, rule.counts_tokens()));
-            self.kept.get_or_insert_default().answering = Some(answering);
-        }
-        if let Some(answering) = self.kept.as_mut().and_then(|kept| kept.answering.as_mut()) {
-            answering.knows(facts);
-        }
-    }
-
-    /// The body of a request to a language model has come, and may be changed.
-    #[cfg(feature = "llm")]
-    pub(super) fn may_change(
-        &mut self,
-        body: Vec<u8>,
-        request: &Request<'_>,
-        rule: &Rule,
-        head: &[u8],
-        cache: &Cache,
-    ) {
-        if let Some(splice) = llm::made_to_ask(&body, request, rule) {
-            self.kept.get_or_insert_default().injecting = GatewayOnly::of(Box::new(Injecting::by(splice)));
-        }
-        if let Some(falling_back) = self.kept.as_mut().and_then(|kept| kept.falling_back.as_mut()) {
-            falling_back.knows(body, head, cache);
-        }
-    }
-
-    /// Whether the head of the response is wanted for more than to be counted.
-    #[inline]
-    pub(super) fn wants_head(&self) -> bool {
-        #[cfg(feature = "llm")]
-        return self.injecting().is_some() || self.awaits_head();
-        #[cfg(not(feature = "llm"))]
-        false
-    }
-
-    /// Whether the head of the response is wanted because another model may be asked then.
-    #[inline]
-    pub(super) fn awaits_head(&self) -> bool {
-        #[cfg(feature = "llm")]
-        return self.falling_back().is_some_and(FallingBack::awaits_head);
-        #[cfg(not(feature = "llm"))]
-        false
-    }
-
-    /// Whether the response is held for the answer of another model.
-    #[inline]
-    pub(super) fn awaits_answer(&self) -> bool {
-        #[cfg(feature = "llm")]
-        return self.falling_back().is_some_and(FallingBack::awaits_answer);
-        #[cfg(not(feature = "llm"))]
-        false
-    }
-
-    /// Bytes of the request that are kept for another model.
-    #[inline]
-    pub(super) fn kept_bytes(&self) -> usize {
-        #[cfg(feature = "llm")]
-        return self.falling_back().map_or(0, FallingBack::kept_bytes);
-        #[cfg(not(feature = "llm"))]
-        0
-    }
-
-    /// What is done to the request if nothing is known of its body.
-    pub(super) fn lets_go(&self) -> Vec<RequestEdit> {
-        #[cfg(feature = "llm")]
-        if let Some(falling_back) = self.falling_back() {
-            let mut edits = Vec::new();
-            falling_back.strip(&mut edits);
-            return edits;
-        }
-        Vec::new()
-    }
-
-    /// What has come of the call to another model.
-    #[cfg(feature = "llm")]
-    pub(super) fn fetched(
-        &mut self,
-        fetched: Fetched<'_>,
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) -> Directive {
-        self.kept.as_mut().map_or(Directive::Pass, |kept| kept.fetched(fetched, cache, moment))
-    }
-
-    #[cfg(feature = "llm")]
-    fn falling_back(&self) -> Option<&FallingBack> {
-        self.kept.as_ref()?.falling_back.as_deref()
-    }
-
-    /// The head of the response that has just come, as the client gets it.
-    #[inline]
-    pub(super) fn head_for_client<'h>(&'h self, head: Fields<'h>) -> Fields<'h> {
-        #[cfg(feature = "llm")]
-        if let Some(injecting) = self.injecting() {
-            return injecting.head(head);
-        }
-        head
-    }
-
-    /// The part of the response's body that has just come, as the client gets it.
-    #[inline]
-    pub(super) fn part_for_client<'p>(&'p self, chunk: &'p [u8]) -> &'p [u8] {
-        #[cfg(feature = "llm")]
-        if let Some(injecting) = self.injecting() {
-            return injecting.part(chunk);
-        }
-        chunk
-    }
-
-    #[cfg(feature = "llm")]
-    fn injecting(&self) -> Option<&Injecting> {
-        self.kept.as_ref()?.injecting.as_deref()
-    }
-
-    /// A call has brought its answer, or its part of one.
-    #[cfg(feature = "llm")]
-    pub(super) fn is_answered(
-        &mut self,
-        head: Fields<'_>,
-        body: &[u8],
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) {
-        let Some(kept) = &mut self.kept else { return };
-        if let Some(answering) = &mut kept.answering {
-            answering.is_answered(head, body, cache, moment);
-        }
-        #[cfg(feature = "limits")]
-        kept.settle_if_known(false, cache, moment);
-    }
-
-    /// Parts of its answer come from a store.
-    #[cfg(feature = "llm")]
-    pub(super) fn is_spared<'a>(&self, parts: impl Iterator<Item = &'a [u8]>, cache: &mut Cache) {
-        if let Some(answering) = self.answering() {
-            answering.is_spared(parts, cache);
-        }
-    }
-
-    /// Whether more of the answer is to come that is counted, whatever else becomes of it.
-    #[inline]
-    pub(super) fn is_counting(&self) -> bool {
-        #[cfg(feature = "llm")]
-        return self.answering().is_some_and(Answering::is_open);
-        #[cfg(not(feature = "llm"))]
-        false
-    }
-
-    /// Whether the parts of the answer's body are counted.
-    #[inline]
-    pub(super) fn reads_body(&self) -> bool {
-        #[cfg(feature = "llm")]
-        return self.answering().is_some_and(Answering::reads_body);
-        #[cfg(not(feature = "llm"))]
-        false
-    }
-
-    #[cfg(feature = "llm")]
-    fn answering(&self) -> Option<&Answering> {
-        self.kept.as_ref()?.answering.as_deref()
     }
 
     /// What becomes of the state of a request whose answer has ended.
@@ -488,345 +289,6 @@ impl Kept {
         (state, directive)
     }
 
-    /// Something has happened to the stream of a request to a language model.
-    #[cfg(feature = "llm")]
-    fn hear_of_model(&mut self, event: &Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
-        if let Event::Response { head, .. } = event
-            && (self.injecting.is_some() || self.falling_back.is_some())
-        {
-            self.status = Some(status_of(*head));
-        }
-        // A failure that another model is called for costs nothing, and is no answer yet.
-        let waits = self.falling_back.as_ref().is_some_and(|falling_back| {
-            falling_back.awaits_answer() && !matches!(event, Event::Ended)
-                || falling_back.calls_for(event, cache.policy())
-        });
-        if let (Some(answering), false) = (&mut self.answering, waits) {
-            answering.hear(event, cache, moment);
-        }
-        if let Some(injecting) = &mut self.injecting {
-            injecting.hear(event);
-        }
-        if let Some(falling_back) = &mut self.falling_back {
-            falling_back.hear(event, cache, moment);
-        }
-    }
-
-    /// What has come of the call to another model.
-    #[cfg(feature = "llm")]
-    fn fetched(&mut self, fetched: Fetched<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Directive {
-        self.has_fetched = true;
-        let Some(falling_back) = &mut self.falling_back else { return Directive::Pass };
-        let directive = match falling_back.fetched(fetched, cache) {
-            Ok((reply, head, body)) => {
-                if let Some(answering) = &mut self.answering {
-                    answering.asks_another(falling_back.model(cache.policy()));
-                    answering.whole(head, body, cache, moment);
-                }
-                Directive::Respond(reply)
-            }
-            Err(held) => {
-                if let Some(answering) = &mut self.answering {
-                    answering.fails();
-                }
-                held
-            }
-        };
-        #[cfg(feature = "limits")]
-        self.settle_if_known(false, cache, moment);
-        directive
-    }
-
-    /// A request to a language model that is about to go may have to go to another one.
-    #[cfg(feature = "llm")]
-    fn fall_back(
-        &mut self,
-        state: State,
-        directive: &mut Directive,
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) -> State {
-        let (Some(falling_back), Directive::Forward(edits)) = (&mut self.falling_back, directive) else {
-            return state;
-        };
-        falling_back.strip(edits);
-        let state = falling_back.leave(state, edits, cache, moment);
-        self.note_gone(cache);
-        state
-    }
-
-    /// It may have gone to another model: neither the price nor the pool of the first counts then.
-    #[cfg(feature = "llm")]
-    fn note_gone(&mut self, cache: &Cache) {
-        let Some(falling_back) = self.falling_back.as_ref().filter(|falling_back| falling_back.has_gone())
-        else {
-            return;
-        };
-        if let Some(answering) = &mut self.answering {
-            answering.asks_another(falling_back.model(cache.policy()));
-        }
-        #[cfg(feature = "pools")]
-        if self.admitting.as_ref().is_some_and(|admitting| !admitting.is_queued()) {
-            self.admitting = None;
-        }
-    }
-
-    /// What becomes of the head of a response that has just come.
-    #[cfg(feature = "llm")]
-    fn seen(&mut self, directive: Directive) -> Directive {
-        if self.status.is_none() || directive != Directive::Pass {
-            return directive;
-        }
-        let (strip, add) = (Vec::new(), Vec::new());
-        Directive::Relay { cache_status: None, vary: false, strip, add, recast: None }
-    }
-
-    /// A response that has failed may be held for a call to another model.
-    #[cfg(feature = "llm")]
-    fn call(&mut self, directive: Directive, cache: &mut Cache, moment: &mut Moment<'_>) -> Directive {
-        match (self.status.take(), &mut self.falling_back) {
-            (Some(status), Some(falling_back)) => falling_back.head_came(status, directive, cache, moment),
-            _ => directive,
-        }
-    }
-
-    /// What a request to a language model is on its way there, and what its answer from a store has saved.
-    #[cfg(feature = "llm")]
-    fn ask(&mut self, mut directive: Directive, cache: &mut Cache, moment: &Moment<'_>) -> Directive {
-        if let Some(injecting) = &mut self.injecting {
-            directive = injecting.pass(directive);
-        }
-        let Some(answering) = &mut self.answering else { return directive };
-        if matches!(directive, Directive::Forward(_)) {
-            answering.sent(moment.now);
-        }
-        match &mut directive {
-            Directive::Forward(edits) if !edits.contains(&Answering::EDIT) => edits.push(Answering::EDIT),
-            Directive::Respond(reply) => answering.answered(reply, cache),
-            _ => {}
-        }
-        directive
-    }
-
-    /// Settles what is reserved once no more of the answer is to come. `unread`: the request has not gone.
-    #[cfg(all(feature = "llm", feature = "limits"))]
-    fn settle_if_known(&mut self, unread: bool, cache: &mut Cache, moment: &mut Moment<'_>) {
-        let answering = self.answering.as_ref();
-        if self.owes() && answering.is_none_or(|answering| !answering.is_open()) {
-            let nothing = Some(Used::default());
-            let used = answering.filter(|_| !unread).map_or(nothing, |answering| answering.used());
-            self.settle_tokens(used, cache, moment);
-        }
-    }
-
-    /// The answer has ended, or none comes: what it has used is known, or else it is what was taken for it.
-    #[cfg(all(feature = "llm", feature = "limits"))]
-    fn settle_tokens(&mut self, used: Option<Used>, cache: &mut Cache, moment: &mut Moment<'_>) {
-        if let (Some(reserved), Some(used)) = (self.reserved.take(), used) {
-            cache.settle_tokens(reserved, used.tokens, moment);
-        }
-        if !IN_BROWSER && !self.budgeted.is_empty() {
-            cache.settle_budgets(std::mem::take(&mut self.budgeted), used, moment);
-        }
-    }
-
-    /// Whether something is reserved for it.
-    #[cfg(all(feature = "llm", feature = "limits"))]
-    const fn owes(&self) -> bool {
-        self.reserved.is_some() || !self.budgeted.is_empty()
-    }
-
-    /// Whether it waits for a place at the origin.
-    #[cfg(all(feature = "llm", feature = "limits"))]
-    fn waits_for_a_place(&self) -> bool {
-        #[cfg(feature = "pools")]
-        return self.admitting.as_ref().is_some_and(|admitting| admitting.is_queued());
-        #[cfg(not(feature = "pools"))]
-        false
-    }
-
-    /// Asks the limits that count what goes to the origin.
-    #[cfg(feature = "limits")]
-    fn count(
-        &mut self,
-        state: State,
-        mut directive: Directive,
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) -> (State, Directive) {
-        if self.counted.is_none() || !matches!(directive, Directive::Forward(_)) {
-            return (state, directive);
-        }
-        let Some(mut counted) = self.counted.take() else { return (state, directive) };
-        #[cfg(feature = "llm")]
-        {
-            self.waits_for_redis = false;
-        }
-        let patience = match counted.until {
-            Some(until) => Patience::Until(until),
-            None if cache.has_room_to_wait(state.kept_bytes() + counted.head.len()) => Patience::New,
-            None => Patience::None,
-        };
-        let Some(fields) = Fields::parse(&counted.head) else { return (state, directive) };
-        let policy = std::rc::Rc::clone(cache.policy());
-        let (request, rule) = (Request::read(fields, false), policy.rule(counted.rule));
-        let asked = (counted.rule, rule);
-        #[cfg(feature = "llm")]
-        let reserve = self.answering.as_ref().map(|answering| answering.reserve());
-        #[cfg(not(feature = "llm"))]
-        let reserve = None;
-        let ways = (reserve.as_ref(), patience);
-        let Directive::Forward(edits) = &mut directive else { return (state, directive) };
-        let mut state = state;
-        if !counted.is_past_limits {
-            match limits::after_cache(&request, asked, ways, &mut self.limited, cache, moment) {
-                None => {}
-                Some(Denied::Waits { ticket, until }) => {
-                    let edits = std::mem::take(edits);
-                    #[cfg(feature = "llm")]
-                    {
-                        self.waits_for_redis = true;
-                    }
-                    return Leasing::before_origin((state, edits), counted, ticket, until);
-                }
-                Some(Denied::Refused(refused)) => {
-                    state = match self.gives_way(Why::Limit, state, edits, cache, moment) {
-                        Ok(state) => state,
-                        Err(state) => {
-                            return self.refuse(state, limits::refuse(&refused, rule, cache), cache, moment);
-                        }
-                    };
-                }
-            }
-            counted.is_past_limits = true;
-            #[cfg(feature = "llm")]
-            {
-                self.reserved = self.limited.as_mut().and_then(|limited| limited.take_reserved());
-            }
-        }
-        #[cfg(feature = "llm")]
-        let waited = (&mut counted.ticket, &mut counted.budgets_asked);
-        #[cfg(feature = "llm")]
-        match self.spend((&request, rule), waited, patience, cache, moment) {
-            Some(OfBudget::Waits { ticket, until }) => {
-                let edits = std::mem::take(edits);
-                self.waits_for_redis = true;
-                return Leasing::before_origin((state, edits), counted, ticket, until);
-            }
-            Some(OfBudget::No(refused)) => {
-                state = match self.gives_way(Why::Budget, state, edits, cache, moment) {
-                    Ok(state) => state,
-                    Err(state) => {
-                        let refusal = limits::over_budget(&refused, rule, cache);
-                        return self.refuse(state, refusal, cache, moment);
-                    }
-                };
-            }
-            _ => {}
-        }
-        (state, directive)
-    }
-
-    /// It is refused: the refusal says all there is to say.
-    #[cfg(feature = "limits")]
-    fn refuse(
-        &mut self,
-        state: State,
-        refusal: Then,
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) -> (State, Directive) {
-        self.limited = None;
-        if let State::Forwarding(plan) = state {
-            plan.abandon(FillEnd::Abandoned, cache, moment);
-        }
-        super::then(refusal)
-    }
-
-    /// What becomes of a request that is refused for this reason: it goes to another model, or else it is as it was.
-    #[cfg(feature = "limits")]
-    #[cfg_attr(
-        not(feature = "llm"),
-        expect(
-            unused_variables,
-            clippy::ptr_arg,
-            clippy::unused_self,
-            clippy::needless_pass_by_ref_mut,
-            reason = "there is no other model"
-        )
-    )]
-    fn gives_way(
-        &mut self,
-        why: Why,
-        state: State,
-        edits: &mut Vec<RequestEdit>,
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) -> Result<State, State> {
-        #[cfg(feature = "llm")]
-        if let Some(falling_back) = &mut self.falling_back {
-            let why = match why {
-                Why::Limit => FallbackOn::Limit,
-                Why::Budget => FallbackOn::Budget,
-            };
-            if falling_back.may_go(why, cache.policy()) {
-                let state = falling_back.go(why, state, edits, cache, moment);
-                self.limited = None;
-                self.note_gone(cache);
-                return Ok(state);
-            }
-        }
-        Err(state)
-    }
-
-    /// Reserves what the request may cost of the budgets that it is on. `Some`: it has to wait, or is refused.
-    #[cfg(all(feature = "llm", feature = "limits"))]
-    fn spend(
-        &mut self,
-        (request, rule): (&Request<'_>, &Rule),
-        (waited, asked): (&mut Option<u64>, &mut usize),
-        patience: Patience,
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) -> Option<OfBudget> {
-        // The playground is small, and spends nothing.
-        if IN_BROWSER {
-            return None;
-        }
-        let answering = self.answering.as_ref()?;
-        let (reserve, model) = (answering.reserve(), answering.model());
-        loop {
-            let ways = (waited.take(), patience);
-            let wanted = (request, rule, *asked);
-            match cache.reserve_of_budget(wanted, (&reserve, model), ways, moment)? {
-                OfBudget::Yes(reservation) => self.budgeted.push(reservation),
-                OfBudget::Unkept => {}
-                refused @ OfBudget::No(_) => return Some(refused),
-                OfBudget::Waits { ticket, until } => {
-                    *waited = Some(ticket);
-                    return Some(OfBudget::Waits { ticket, until });
-                }
-            }
-            *asked += 1;
-        }
-    }
-
-    /// Adds what the client is told of its quota.
-    #[cfg(feature = "limits")]
-    fn tell(&mut self, mut directive: Directive, cache: &Cache) -> Directive {
-        if !matches!(directive, Directive::Relay { .. } | Directive::Respond(_)) {
-            return directive;
-        }
-        let Some(limited) = self.limited.take() else { return directive };
-        let lines = limits::fields(&limited, cache);
-        match &mut directive {
-            Directive::Relay { add, .. } => add.extend(lines.into_iter().filter_map(named)),
-            Directive::Respond(reply) => lines.iter().for_each(|(name, value)| reply.add(name, value)),
-            _ => {}
-        }
-        directive
-    }
-
     #[inline(never)]
     fn see_passing(&mut self, head: Fields<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Added {
         #[cfg_attr(
@@ -852,21 +314,4 @@ impl Kept {
         }
         add
     }
-}
-
-/// Whether limits or budgets count the requests of a rule that go to the origin.
-#[cfg(feature = "limits")]
-fn is_counted(rule: &Rule, policy: &Policy) -> bool {
-    #[cfg(feature = "llm")]
-    if !rule.budgeted.is_empty() {
-        return true;
-    }
-    let counts =
-        |index: &usize| policy.limits.get(*index).is_some_and(|limit| limit.counts == LimitCounts::Forwarded);
-    rule.limited.iter().any(counts)
-}
-
-#[cfg(feature = "limits")]
-fn named((name, value): (&'static [u8], Vec<u8>)) -> Option<(&'static str, Vec<u8>)> {
-    Some((std::str::from_utf8(name).ok()?, value))
 }
