@@ -19,6 +19,7 @@ mod handed;
 mod holdings;
 mod insight;
 mod invalidations;
+mod joined_call;
 #[cfg(feature = "llm")]
 mod joining;
 mod kept;
@@ -62,10 +63,9 @@ pub use filling::GrowingBody;
 pub use fills::{FillEnd, FillId, Pace, Turn};
 pub use finding::{Found, Tier};
 pub use holdings::Holdings;
+pub use joined_call::JoinedCall;
 #[cfg(feature = "llm")]
 pub(crate) use joining::Joined;
-#[cfg(feature = "llm")]
-pub use joining::JoinedCall;
 pub use kept::Kept;
 pub use origins::{Admitted, OriginNews, OriginOpen, OriginTurn};
 #[cfg(feature = "pools")]
@@ -73,8 +73,6 @@ pub(crate) use pools::{Admit, Entry, Shed, Slot as OriginSlot, entry_of};
 pub use purging::Telling;
 pub use refresh::Refresh;
 pub use remote::Under;
-#[cfg(not(feature = "llm"))]
-pub use without_llm::JoinedCall;
 
 pub(crate) use invalidations::Mark;
 pub(crate) use refresh::{Awaited, Errand, Fleet, StaleResponse, Version};

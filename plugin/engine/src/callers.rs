@@ -55,6 +55,16 @@ pub fn value_of(by: &By, asking: &mut Asking<'_>, address: &mut Option<Vec<u8>>,
     !out.is_empty()
 }
 
+/// Writes the values of a request by which it is told apart, so that no two lists of values are written alike. What is absent or
+/// empty is one value: who sends none is as all others who do not.
+pub fn write_values(all: &[By], asking: &mut Asking<'_>, address: &mut Option<Vec<u8>>, out: &mut Vec<u8>) {
+    for by in all {
+        let mut value = Vec::new();
+        out.push(u8::from(value_of(by, asking, address, &mut value)));
+        write_sized(&value, out);
+    }
+}
+
 /// The address without its port; one of IPv6 by its first 64 bits, of which one client has them all. One of IPv4 that is written as
 /// IPv6 is that of IPv4.
 fn write_network(peer: &[u8], out: &mut Vec<u8>) {

@@ -67,6 +67,15 @@ impl Timestamp {
         rfc3339::write(self.as_secs().min(LAST_HTTP_DATE))
     }
 
+    /// When the month of this moment begins, and the next one, in UTC.
+    pub fn month(self) -> (Self, Self) {
+        let days = self.as_secs() / 86_400;
+        let (year, month, day) = rfc3339::date(days);
+        let (year, month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+        let next = http_date::seconds(year, month, 1, 0).unwrap_or(u64::MAX);
+        (Self::from_secs((days + 1 - day) * 86_400), Self::from_secs(next))
+    }
+
     /// This moment as an IMF-fixdate (RFC 9110 §5.6.7). Moments past the year 9999 become its end.
     pub fn to_http_date(self) -> String {
         let secs = self.as_secs().min(LAST_HTTP_DATE);

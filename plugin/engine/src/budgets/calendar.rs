@@ -1,6 +1,7 @@
 //! Windows of the calendar, in UTC: a day, a week from Monday on, a month.
 
 use crate::config::BudgetWindow;
+use crate::time::Timestamp;
 
 /// One window, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub struct Window {
 }
 
 /// The window in which a moment lies.
-pub const fn window_of(kind: BudgetWindow, now_ms: u64) -> Window {
+pub fn window_of(kind: BudgetWindow, now_ms: u64) -> Window {
     let day = now_ms / DAY_MS;
     let (from, until) = match kind {
         BudgetWindow::Day => (day, day + 1),
@@ -21,47 +22,15 @@ pub const fn window_of(kind: BudgetWindow, now_ms: u64) -> Window {
             let since_monday = (day + 3) % 7;
             (day.saturating_sub(since_monday), day + 7 - since_monday)
         }
-        BudgetWindow::Month => month_of(day),
+        BudgetWindow::Month => {
+            let (from, until) = Timestamp::from_millis(now_ms).month();
+            return Window { from_ms: from.as_millis(), until_ms: until.as_millis() };
+        }
     };
     Window { from_ms: from.saturating_mul(DAY_MS), until_ms: until.saturating_mul(DAY_MS) }
 }
 
-/// The days since 1970 on which the month of a day begins, and the next one.
-const fn month_of(day: u64) -> (u64, u64) {
-    // 400 years have the same days as any other 400.
-    let eras = day / DAYS_OF_ERA;
-    let (mut year, mut begin) = (1970 + 400 * eras, eras * DAYS_OF_ERA);
-    while begin + days_of_year(year) <= day {
-        begin += days_of_year(year);
-        year += 1;
-    }
-    let mut month = 1;
-    while begin + days_of_month(year, month) <= day {
-        begin += days_of_month(year, month);
-        month += 1;
-    }
-    (begin, begin + days_of_month(year, month))
-}
-
-const fn is_leap(year: u64) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
-const fn days_of_year(year: u64) -> u64 {
-    if is_leap(year) { 366 } else { 365 }
-}
-
-const fn days_of_month(year: u64, month: u64) -> u64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if is_leap(year) => 29,
-        2 => 28,
-        _ => 31,
-    }
-}
-
 const DAY_MS: u64 = 86_400_000;
-const DAYS_OF_ERA: u64 = 146_097;
 
 #[cfg(test)]
 mod tests {

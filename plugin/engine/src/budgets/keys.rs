@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::calendar::{Window, window_of};
 use super::ledger::Need;
-use crate::callers::{Asking, value_of};
+use crate::callers::{Asking, write_values};
 use crate::config::{Budget, BudgetUnit};
 use crate::limits::Reserve;
 use crate::sized::write_sized;
@@ -69,11 +69,7 @@ pub fn keyed(
 ) -> Keyed {
     let identity = identity(budget, namespace);
     let mut text = identity.to_le_bytes().to_vec();
-    for by in &budget.by {
-        let mut value = Vec::new();
-        text.push(u8::from(value_of(by, asking, address, &mut value)));
-        write_sized(&value, &mut text);
-    }
+    write_values(&budget.by, asking, address, &mut text);
     let who = xxh3_128(&text).max(1);
     let window = window_of(budget.window, now_ms);
     text.extend_from_slice(&window.from_ms.to_le_bytes());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use selvage_llm::embeddings;
 
-use super::Cache;
+use super::{Cache, JoinedCall};
 use crate::fields::{FieldBlock, Fields, content_length, status_of};
 use crate::llm::{Inputs, embeddings_of};
 use crate::policy::Merge;
@@ -26,21 +26,6 @@ pub(crate) enum Joined {
     },
     /// It goes to the origin by itself.
     Alone,
-}
-
-/// A call for several requests, to be made now.
-#[derive(Debug)]
-pub struct JoinedCall {
-    /// Its number, for [`Cache::joined_answered`].
-    pub id: u64,
-    /// The cluster to call.
-    pub cluster: Rc<str>,
-    /// The request's head, as a field block with its pseudo-headers.
-    pub request: Vec<u8>,
-    /// Its body.
-    pub body: Vec<u8>,
-    /// How long the answer may take.
-    pub timeout: Duration,
 }
 
 /// All of a worker.

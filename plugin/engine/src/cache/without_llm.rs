@@ -1,26 +1,8 @@
 //! Nothing is asked together where no language models are known.
 
-use std::rc::Rc;
-use std::time::Duration;
-
-use super::Cache;
+use super::{Cache, JoinedCall};
 use crate::fields::Fields;
 use crate::time::Timestamp;
-
-/// A call for several requests: there is none.
-#[derive(Debug)]
-pub struct JoinedCall {
-    /// Its number.
-    pub id: u64,
-    /// The cluster to call.
-    pub cluster: Rc<str>,
-    /// The request's head.
-    pub request: Vec<u8>,
-    /// Its body.
-    pub body: Vec<u8>,
-    /// How long the answer may take.
-    pub timeout: Duration,
-}
 
 impl Cache {
     /// Whether requests wait for others: none does.

@@ -95,18 +95,6 @@ impl Answering {
         }
     }
 
-    /// The whole answer of another model has come. Gives what it has used.
-    pub(super) fn whole(
-        &mut self,
-        head: Fields<'_>,
-        body: &[u8],
-        cache: &mut Cache,
-        moment: &mut Moment<'_>,
-    ) {
-        self.begin(head, false, cache);
-        self.hear(&Event::Body { chunk: body, end_of_stream: true }, cache, moment);
-    }
-
     /// No answer comes that costs anything.
     pub(super) fn fails(&mut self) {
         (self.reading, self.used) = (Reading::Nothing, Some(Used::default()));

@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::bucket::Rate;
-use crate::callers::{Asking, value_of};
+use crate::callers::{Asking, value_of, write_values};
 use crate::config::Limit;
 use crate::sized::write_sized;
 
@@ -64,12 +64,7 @@ pub(super) fn keyed(
             write_sized(known.as_bytes(), &mut text);
         }
     }
-    for by in &limit.by {
-        let mut value = Vec::new();
-        // What is absent or empty is one value: who sends none shares with all others who do not.
-        text.push(u8::from(value_of(by, asking, address, &mut value)));
-        write_sized(&value, &mut text);
-    }
+    write_values(&limit.by, asking, address, &mut text);
     let (quota, burst) = limit.rate_of(tier);
     // 0 stands for no key.
     let rate = Rate::new(quota, window_ms, burst);

@@ -12,9 +12,16 @@ pub(super) fn parse(text: &[u8]) -> Option<u64> {
     seconds(number(&[*y1, *y2, *y3, *y4])?, month, number(&[*d1, *d2])?, clock(time)?)
 }
 
-/// The moment so many seconds after the epoch. Years begin in March, as where they are read.
+/// The moment so many seconds after the epoch.
 pub(super) fn write(secs: u64) -> String {
-    let (days, time) = (secs / 86_400 + DAYS_TO_EPOCH, secs % 86_400);
+    let ((year, month, day), time) = (date(secs / 86_400), secs % 86_400);
+    let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Year, month and day so many days after the epoch. Years begin in March, as where they are read.
+pub(super) const fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + DAYS_TO_EPOCH;
     // 400 years are 146,097 days; the corrections are for leap days in 4, 100 and 400 years.
     let (cycle, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -22,9 +29,8 @@ pub(super) fn write(secs: u64) -> String {
     let months = (5 * day + 2) / 153;
     let day = day - (153 * months + 2) / 5 + 1;
     let month = if months < 10 { months + 3 } else { months - 9 };
-    let year = 400 * cycle + year + u64::from(month <= 2);
-    let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let year = 400 * cycle + year + (month <= 2) as u64;
+    (year, month, day)
 }
 
 #[cfg(test)]

@@ -236,7 +236,7 @@ impl Kept {
             Ok((reply, head, body)) => {
                 if let Some(answering) = &mut self.answering {
                     answering.asks_another(falling_back.model(cache.policy()));
-                    answering.whole(head, body, cache, moment);
+                    answering.is_answered(head, body, cache, moment);
                 }
                 Directive::Respond(reply)
             }
