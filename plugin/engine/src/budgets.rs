@@ -29,7 +29,7 @@ use selvage_llm::formats::Usage;
 use account::Account;
 use calendar::Window;
 use keys::need;
-pub use keys::{Keyed, identity, keyed};
+pub use keys::{Keyed, keyed};
 use ledger::{Balance, Need};
 
 use crate::chance;

@@ -36,6 +36,8 @@ use crate::breaker;
 use crate::config::{Config, DEFAULT_NAME, Match};
 use crate::firewall::Watched;
 use crate::policy::hosts::Hosts;
+#[cfg(all(feature = "limits", feature = "llm"))]
+use crate::sized::write_sized;
 pub use matcher::Fit;
 use matcher::Matcher;
 
@@ -203,7 +205,7 @@ impl From<Config> for Policy {
         #[cfg(feature = "llm")]
         let models = Models::new(config.models);
         #[cfg(all(feature = "limits", feature = "llm"))]
-        let budgets = config.budgets;
+        let mut budgets = config.budgets;
         let Config {
             name,
             namespace,
@@ -220,11 +222,14 @@ impl From<Config> for Policy {
         } = config;
         worker.object_bytes = worker.object_bytes.min(worker.bytes);
         node.object_bytes = node.object_bytes.min(usize::try_from(node.bytes).unwrap_or(usize::MAX));
+        let namespace_hash = xxh3_64(namespace.as_bytes());
         let has_operators = admin.open || admin.token_env.is_some();
         let matches = rules.iter().filter(|_| has_operators).map(|one| one.matching.clone()).collect();
         let rules: Box<[(Matcher, Rule)]> =
             rules.into_iter().map(|one| (Matcher::new(one.matching), resolved(one.rule, &limits))).collect();
         let default_rule = resolved(defaults, &limits);
+        #[cfg(all(feature = "limits", feature = "llm"))]
+        budgets.iter_mut().for_each(|budget| budget.identity = identity(budget, namespace_hash));
         #[cfg(all(feature = "limits", feature = "llm"))]
         let (rules, default_rule) = on_budgets(rules, default_rule, &budgets);
         #[cfg(feature = "pools")]
@@ -252,7 +257,7 @@ impl From<Config> for Policy {
             models,
             #[cfg(all(feature = "limits", feature = "llm"))]
             budgets: budgets.into(),
-            namespace: xxh3_64(namespace.as_bytes()),
+            namespace: namespace_hash,
             namespace_name: namespace,
             name,
             matches,
@@ -285,6 +290,16 @@ fn scope(namespace: &str, rule: &Rule) -> u64 {
         terms.push_str(&format!(" {share:?} {ignore:?}"));
     }
     xxh3_64(terms.as_bytes())
+}
+
+/// See [`Budget::identity`]. Sums in another unit, or of another kind of window, are others.
+#[cfg(all(feature = "limits", feature = "llm"))]
+fn identity(budget: &Budget, namespace: u64) -> u64 {
+    let mut text = Vec::with_capacity(64);
+    write_sized(budget.name.as_bytes(), &mut text);
+    text.extend_from_slice(format!("{} {}", budget.unit().as_str(), budget.window.as_str()).as_bytes());
+    text.extend_from_slice(&namespace.to_le_bytes());
+    xxh3_64(&text)
 }
 
 /// Rules whose requests are on budgets count tokens.

@@ -10,7 +10,7 @@ use super::ledger::{Balance, Entry, Need};
 pub(super) struct Account {
     /// Which budget of the policy.
     pub budget: usize,
-    /// See [`identity`](super::identity).
+    /// See [`Budget::identity`](crate::config::Budget::identity).
     pub identity: u64,
     /// Whose it is, in whatever window.
     pub who: u128,

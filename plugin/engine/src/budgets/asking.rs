@@ -209,12 +209,7 @@ impl Budgets {
     }
 
     /// Sees to it that what is reserved stays so, that what is spent is told, and that operators see it. To be called by tick.
-    pub fn tidy(
-        &mut self,
-        (budgets, namespace): (&[Budget], u64),
-        now: Timestamp,
-        data: &mut dyn SharedData,
-    ) {
+    pub fn tidy(&mut self, budgets: &[Budget], now: Timestamp, data: &mut dyn SharedData) {
         let now_ms = now.as_millis();
         if self.accounts.is_empty() || now_ms.saturating_sub(self.looked_at) < LOOKS_EVERY_MS {
             return;
@@ -261,7 +256,7 @@ impl Budgets {
         if now_ms.saturating_sub(self.shown_at) >= SHOWN_EVERY_MS {
             self.shown_at = now_ms;
             let unshown = self.accounts.values_mut().filter(|account| account.is_unshown);
-            board::show(unshown, (budgets, namespace), now_ms, data);
+            board::show(unshown, budgets, now_ms, data);
         }
         self.accounts.retain(|_, account| account.window.until_ms > now_ms || !account.is_idle(now_ms));
     }

@@ -8,7 +8,6 @@ use selvage_llm::forecast::{Basis, Forecast};
 
 use super::account::Account;
 use super::calendar::Window;
-use super::keys::identity;
 use crate::config::Budget;
 use crate::host::wire::{framed, take_u64, unframed};
 use crate::host::{ABSENT, SharedData};
@@ -35,7 +34,7 @@ pub struct Line {
 /// Shows accounts.
 pub(super) fn show<'a>(
     accounts: impl Iterator<Item = &'a mut Account>,
-    (budgets, namespace): (&[Budget], u64),
+    budgets: &[Budget],
     now_ms: u64,
     data: &mut dyn SharedData,
 ) {
@@ -59,7 +58,7 @@ pub(super) fn show<'a>(
         }
     }
     for (budget, lines) in budgets.iter().zip(of).filter(|(_, lines)| !lines.is_empty()) {
-        let name = name_of(budget, namespace);
+        let name = name_of(budget);
         for _ in 0..TRIES {
             let found = data.get(&name);
             let cas = found.as_ref().map_or(ABSENT, |(_, cas)| *cas);
@@ -72,9 +71,8 @@ pub(super) fn show<'a>(
 }
 
 /// The accounts of a budget that is shown, those that have spent most first; only those of windows that have not ended.
-pub fn read(budget: &Budget, namespace: u64, now_ms: u64, data: &mut dyn SharedData) -> Vec<Line> {
-    let found =
-        data.get(&name_of(budget, namespace)).and_then(|(bytes, _)| decode(&bytes)).unwrap_or_default();
+pub fn read(budget: &Budget, now_ms: u64, data: &mut dyn SharedData) -> Vec<Line> {
+    let found = data.get(&name_of(budget)).and_then(|(bytes, _)| decode(&bytes)).unwrap_or_default();
     merged(found, &[], now_ms)
 }
 
@@ -96,8 +94,8 @@ fn merged(mut known: Vec<Line>, lines: &[Line], now_ms: u64) -> Vec<Line> {
     known
 }
 
-fn name_of(budget: &Budget, namespace: u64) -> String {
-    format!("svb/board/{:016x}", identity(budget, namespace))
+fn name_of(budget: &Budget) -> String {
+    format!("svb/board/{:016x}", budget.identity)
 }
 
 fn encode(lines: &[Line]) -> Vec<u8> {

@@ -1,21 +1,20 @@
 //! Whose budget a request is on, and what it may cost.
 
 use selvage_llm::formats::Usage;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::calendar::{Window, window_of};
 use super::ledger::Need;
 use crate::callers::{Asking, write_values};
 use crate::config::{Budget, BudgetUnit};
 use crate::limits::Reserve;
-use crate::sized::write_sized;
 
 /// A budget's key for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keyed {
     /// Which budget of the policy.
     pub budget: usize,
-    /// See [`identity`].
+    /// See [`Budget::identity`].
     pub identity: u64,
     /// Of the budget and whoever it is.
     pub who: u128,
@@ -51,23 +50,14 @@ pub(super) fn need(
     Need { amount: amount.min(budget.amount().saturating_add(1)), is_guess }
 }
 
-/// What tells a budget from others, of other caches in the VM too: sums in another unit, or of another kind of window, are others.
-pub fn identity(budget: &Budget, namespace: u64) -> u64 {
-    let mut text = Vec::with_capacity(64);
-    write_sized(budget.name.as_bytes(), &mut text);
-    text.extend_from_slice(format!("{} {}", budget.unit().as_str(), budget.window.as_str()).as_bytes());
-    text.extend_from_slice(&namespace.to_le_bytes());
-    xxh3_64(&text)
-}
-
 /// The key of a request. `address` keeps the client's for the next budget.
 pub fn keyed(
-    (place, budget, namespace): (usize, &Budget, u64),
+    (place, budget): (usize, &Budget),
     asking: &mut Asking<'_>,
     address: &mut Option<Vec<u8>>,
     now_ms: u64,
 ) -> Keyed {
-    let identity = identity(budget, namespace);
+    let identity = budget.identity;
     let mut text = identity.to_le_bytes().to_vec();
     write_values(&budget.by, asking, address, &mut text);
     let who = xxh3_128(&text).max(1);

@@ -25,7 +25,7 @@ fn key(budget: &Budget, team: &str, now: u64) -> Keyed {
     let block: FieldBlock = [(&b"x-team"[..], team.as_bytes())].into_iter().collect();
     let request = Request::read(block.fields(), false);
     let mut asking = crate::callers::Asking { request: &request, rule: "r", peer: &mut || None };
-    keyed((0, budget, 7), &mut asking, &mut None, now)
+    keyed((0, budget), &mut asking, &mut None, now)
 }
 
 fn worker(seed: u64) -> Budgets {
@@ -104,7 +104,7 @@ impl Fleet {
     }
 
     fn tick(&mut self, nth: usize, now: u64) {
-        self.workers[nth].tidy((std::slice::from_ref(&self.budget), 7), at(now), &mut self.data);
+        self.workers[nth].tidy(std::slice::from_ref(&self.budget), at(now), &mut self.data);
         self.answer_all(nth, now);
     }
 
@@ -331,7 +331,7 @@ fn the_board_shows_what_all_workers_know_and_where_it_will_stand() {
         fleet.reserve(nth, "b", tokens(7, Some(0)), noon).unwrap();
         fleet.tick(nth, noon + 1_000);
     }
-    let lines = board::read(&fleet.budget, 7, noon + 2_000, &mut fleet.data);
+    let lines = board::read(&fleet.budget, noon + 2_000, &mut fleet.data);
     let of = |team: &str| (key(&fleet.budget, team, noon).who >> 64) as u64;
     let shown: Vec<_> = lines.iter().map(|line| (line.who, line.spent, line.reserved)).collect();
     assert_eq!(shown, [(of("a"), 250, 0), (of("b"), 0, 14)]);

@@ -6,9 +6,7 @@ use serde_json::Value;
 
 use super::tokens::Used;
 use super::{Alert, Cache, Moment};
-use crate::budgets::{
-    Crossed, Keyed, Refused, Reservation, Reserved, Standing, Wanted, Why, identity, keyed,
-};
+use crate::budgets::{Crossed, Keyed, Refused, Reservation, Reserved, Standing, Wanted, Why, keyed};
 use crate::callers::Asking;
 use crate::fields::FieldBlock;
 use crate::host::IN_BROWSER;
@@ -29,7 +27,7 @@ impl Cache {
         let policy = std::rc::Rc::clone(&self.policy);
         let place = *rule.budgeted.get(nth)?;
         let budget = policy.budgets.get(place)?;
-        let keyed = key_of((place, budget, policy.namespace), request, rule, moment);
+        let keyed = key_of((place, budget), request, rule, moment);
         let priced = policy.models.place_of(model.as_slice());
         let cost = |usage: &Usage| policy.models.cost(priced, usage).map(Money::nanos);
         let wanted = Wanted { keyed: &keyed, reserve, cost: &cost };
@@ -50,7 +48,7 @@ impl Cache {
     ) {
         for reservation in reserved {
             // Another configuration may have it in another place, or not at all.
-            let is_it = |budget: &&Budget| identity(budget, self.policy.namespace) == reservation.identity();
+            let is_it = |budget: &&Budget| budget.identity == reservation.identity();
             let Some(budget) = self.policy.budgets.get(reservation.budget()).filter(is_it) else { continue };
             let used = match (used, budget.unit()) {
                 (Some(used), BudgetUnit::Money) => used.nanos,
@@ -71,7 +69,7 @@ impl Cache {
         let policy = std::rc::Rc::clone(&self.policy);
         let on = rule.budgeted.iter().filter_map(|place| Some((*place, policy.budgets.get(*place)?)));
         let peeked = on.map(|(place, budget)| {
-            let keyed = key_of((place, budget, policy.namespace), request, rule, moment);
+            let keyed = key_of((place, budget), request, rule, moment);
             let known = self.budgets.peek(budget, &keyed, moment.now, moment.host);
             (keyed, known)
         });
@@ -90,8 +88,7 @@ impl Cache {
     /// By tick: sees to what is reserved and told.
     pub(super) fn tidy_budgets(&mut self, moment: &mut Moment<'_>) {
         if !IN_BROWSER && !self.policy.budgets.is_empty() {
-            let all = (&*self.policy.budgets, self.policy.namespace);
-            self.budgets.tidy(all, moment.now, moment.host);
+            self.budgets.tidy(&self.policy.budgets, moment.now, moment.host);
         }
     }
 
@@ -140,12 +137,7 @@ impl Cache {
     }
 }
 
-fn key_of(
-    budget: (usize, &Budget, u64),
-    request: &Request<'_>,
-    rule: &Rule,
-    moment: &mut Moment<'_>,
-) -> Keyed {
+fn key_of(budget: (usize, &Budget), request: &Request<'_>, rule: &Rule, moment: &mut Moment<'_>) -> Keyed {
     let mut peer = || moment.host.peer();
     let mut asking = Asking { request, rule: &rule.name, peer: &mut peer };
     keyed(budget, &mut asking, &mut None, moment.now.as_millis())

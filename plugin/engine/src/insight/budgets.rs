@@ -20,7 +20,7 @@ pub fn budgets(
     now_ms: u64,
 ) -> Value {
     let budgets = policy.budgets.iter().enumerate().map(|(nth, budget)| {
-        let lines = board::read(budget, policy.namespace, now_ms, host);
+        let lines = board::read(budget, now_ms, host);
         let mut of = |family, word| host.metric_of(&budget.name, (family, word));
         let [admitted, refused, beyond] =
             ["admitted", "refused", "beyond"].map(|word| of("budget_requests", word));

@@ -4,7 +4,7 @@ use selvage_llm::money::Money;
 
 use super::by::By;
 use super::kinds::{Words, switch, text, whole, word};
-use super::limits::{LimitOnFailure, LimitScope};
+use super::limits::{LimitOnFailure, LimitScope, refuse_without_remote};
 use super::llm::amount;
 use super::nested::{ascending, list, nullable, object, refuse_known_name, refuse_unknown_name, required};
 use super::texts::{Caller, Cluster, LimitName, Target};
@@ -40,6 +40,8 @@ pub struct Budget {
     pub on_failure: LimitOnFailure,
     /// Who is told of thresholds. Default `None`: the log alone.
     pub alert: Option<BudgetAlert>,
+    /// What tells it from others, of other caches in the VM too. [`Policy`](crate::policy::Policy) works it out.
+    pub identity: u64,
 }
 
 section! {
@@ -65,6 +67,7 @@ section! {
         on_failure = LimitOnFailure::default(), word(super::limits::LIMIT_ON_FAILURE),
             "While Redis cannot be asked: each worker keeps to its share of what was left, nothing is refused, or all is (503).";
         alert = None, nullable(object()), "Who is told of thresholds, by a POST; `null`: the log alone.";
+        identity = 0;
     }
 }
 
@@ -168,10 +171,7 @@ pub(crate) fn named_budget(
         budget.fill(object);
         let earlier = budgets.iter().map(|earlier| &*earlier.name);
         refuse_known_name(object, &budget.name, earlier, "a name that no other budget has");
-        if budget.scope == LimitScope::Fleet && !remote.enabled {
-            let allowed = "\"node\", or \"fleet\" with `remote.enabled`: the fleet counts in Redis";
-            object.place_of("scope").refuse::<()>("\"fleet\" without `remote`", allowed);
-        }
+        refuse_without_remote(budget.scope, remote, object);
         budget
     });
     budgets.extend(budget);

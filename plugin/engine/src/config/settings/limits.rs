@@ -255,13 +255,22 @@ pub(crate) fn named_limit(
         super::Section::fill(&mut limit, object);
         let earlier = limits.iter().map(|earlier| &*earlier.name);
         refuse_known_name(object, &limit.name, earlier, "a name that no other limit has");
-        if limit.scope == LimitScope::Fleet && !remote.enabled {
-            let allowed = "\"node\", or \"fleet\" with `remote.enabled`: the fleet counts in Redis";
-            object.place_of("scope").refuse::<()>("\"fleet\" without `remote`", allowed);
-        }
+        refuse_without_remote(limit.scope, remote, object);
         limit
     });
     limits.extend(limit);
+}
+
+/// Refuses to count over a fleet that has no Redis.
+pub(super) fn refuse_without_remote(
+    scope: LimitScope,
+    remote: &super::remote::Remote,
+    object: &Object<'_, '_>,
+) {
+    if scope == LimitScope::Fleet && !remote.enabled {
+        let allowed = "\"node\", or \"fleet\" with `remote.enabled`: the fleet counts in Redis";
+        object.place_of("scope").refuse::<()>("\"fleet\" without `remote`", allowed);
+    }
 }
 
 /// Refuses the names in a rule's `limits` that no limit has, and limits in tokens where no tokens are counted.
