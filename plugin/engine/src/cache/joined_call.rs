@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A call for several requests, to be made now.
 #[derive(Debug)]
 pub struct JoinedCall {
-    /// Its number, for [`Cache::joined_answered`].
+    /// Its number, for [`Cache::joined_answered`](super::Cache::joined_answered).
     pub id: u64,
     /// The cluster to call.
     pub cluster: Rc<str>,
