@@ -63,6 +63,12 @@ pub struct Gateway {
     pub redis: Redis,
 }
 
+/// What a call has brought: a head and a body, or nothing.
+fn fetched(origin: Option<&(Vec<u8>, Vec<u8>)>) -> Fetched<'_> {
+    origin
+        .map_or(Fetched::Nothing, |(head, body)| Fetched::Answer { head: Fields::parse(head).unwrap(), body })
+}
+
 impl Gateway {
     /// One worker.
     pub fn with(config: &str) -> Self {
@@ -219,15 +225,8 @@ impl Gateway {
         at: u64,
         origin: Option<Origin>,
     ) -> Vec<(String, String)> {
-        let origin = origin.map(|origin| {
-            let mut fields = vec![(":status".to_owned(), origin.status.to_string())];
-            fields.extend(origin.fields.iter().cloned());
-            (block(&fields), origin.body.concat())
-        });
-        let fetched = match &origin {
-            Some((head, body)) => Fetched::Answer { head: Fields::parse(head).unwrap(), body },
-            None => Fetched::Nothing,
-        };
+        let origin = origin.map(|origin| (origin.head(), origin.body.concat()));
+        let fetched = fetched(origin.as_ref());
         match self.feed(flight.worker, &mut flight.exchange, at * 1000, Event::Fetched(fetched)) {
             Directive::Relay { cache_status, add, .. } => {
                 let text = |line| String::from_utf8(line).unwrap();
@@ -243,15 +242,8 @@ impl Gateway {
     /// The answer to that call; `None` if there is none.
     #[track_caller]
     pub fn fetches(&mut self, mut flight: Flight, at: u64, origin: Option<Origin>) -> Answer {
-        let origin = origin.map(|origin| {
-            let mut fields = vec![(":status".to_owned(), origin.status.to_string())];
-            fields.extend(origin.fields.iter().cloned());
-            (block(&fields), origin.body.concat())
-        });
-        let fetched = match &origin {
-            Some((head, body)) => Fetched::Answer { head: Fields::parse(head).unwrap(), body },
-            None => Fetched::Nothing,
-        };
+        let origin = origin.map(|origin| (origin.head(), origin.body.concat()));
+        let fetched = fetched(origin.as_ref());
         let event = Event::Fetched(fetched);
         match self.feed(flight.worker, &mut flight.exchange, at * 1000, event) {
             Directive::Respond(reply) => Answer::of_reply(&reply),
@@ -264,10 +256,7 @@ impl Gateway {
         let mut flight = Flight { millis: at * 1000, ..called.flight };
         assert!(flight.exchange.awaits_inputs());
         let origin = origin.map(|origin| (origin.head(), origin.body.concat()));
-        let fetched = match &origin {
-            Some((head, body)) => Fetched::Answer { head: Fields::parse(head).unwrap(), body },
-            None => Fetched::Nothing,
-        };
+        let fetched = fetched(origin.as_ref());
         let directive = self.feed(flight.worker, &mut flight.exchange, at * 1000, Event::Fetched(fetched));
         flight.meets(self, directive, false)
     }
