@@ -22,7 +22,12 @@
         feature = "maintenance",
         feature = "limits",
         feature = "pools",
-        feature = "llm"
+        feature = "llm",
+        feature = "uploads",
+        feature = "sessions",
+        feature = "jobs",
+        feature = "batch",
+        feature = "foresight"
     )),
     allow(dead_code, unused_variables)
 )]
