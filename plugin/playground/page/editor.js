@@ -67,8 +67,13 @@ function readStep() {
     step.purge = { [kind]: kind === 'all' ? true : lines('what'), soft: at('soft').checked }
     at('what').disabled = kind === 'all'
   } else {
-    step.request = at('request').value
+    // Later steps that repeat the request go on repeating it.
+    const old = step.request
+    for (const later of scene.steps.slice(scene.chosen)) if (!later.purge && later.request === old) later.request = at('request').value
     step.origin = at('origin').value || undefined
+    if (!step.origin && !at('response').value) {
+      at('response').value = (scene.steps.slice(0, scene.chosen).reverse().find(one => one.response) || BEGINNING.steps[0]).response
+    }
     if (at('response').value || !step.origin) step.response = at('response').value
     at('d-response').hidden = !!step.origin
   }
@@ -87,6 +92,7 @@ function insert(step) {
   scene.steps.splice(scene.chosen + 1, 0, step)
   mine()
   choose(scene.chosen + 1)
+  at(step.purge ? 'what' : 'request').focus()
 }
 
 /** The request that a new step repeats. */
@@ -188,6 +194,7 @@ function setUpConfig() {
   const field = at('config')
   field.addEventListener('input', () => { readConfig(); propose(false) })
   field.addEventListener('blur', close)
+  at('propose').addEventListener('click', () => { field.focus(); propose(true) })
   field.addEventListener('keydown', event => {
     if (event.key === ' ' && event.ctrlKey) {
       event.preventDefault()

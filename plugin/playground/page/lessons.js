@@ -25,8 +25,11 @@ function drawLesson() {
   at('next').disabled = place === lessons.length - 1
 }
 
+let own = BEGINNING
+/** What somebody has written is there again after a look at the lessons. */
 function beginLesson(name) {
-  take(name ? lesson(name) : BEGINNING)
+  if (!scene.lesson) own = structuredClone(scene)
+  take(name ? lesson(name) : own)
   drawAll()
 }
 

@@ -45,8 +45,12 @@ function drawPlayed() {
   drawFaults(played && played.faults)
   keepSoon()
   if (!played) return drawNothing('The engine has failed.')
-  if (played.faults) return drawNothing('The configuration has faults: Envoy would refuse it, and so nothing is played.')
+  if (played.faults) {
+    const [{ path, found, allowed }] = played.faults
+    return drawNothing(`Envoy would refuse the configuration, so nothing is played. ${path}: found ${found}, allowed: ${allowed}`)
+  }
   if (played.problem) return drawNothing(played.problem)
+  put('zero', `after ${played.zero}`)
   drawTold(played)
   drawLine()
 }
@@ -94,7 +98,7 @@ async function copyLink() {
   const long = location.href.length
   try {
     await navigator.clipboard.writeText(location.href)
-    say(long > FIRST_LINK ? `The link is copied. It has ${long} characters, which some programs cut: shorten the bodies.` : 'The link is copied: it holds all that you see.')
+    say(long > FIRST_LINK ? `The link is copied. It has ${long} characters, which some programs cut: shorten the bodies.` : 'The link is copied: it holds all that you see' + (scene.steps.some(step => /^(authorization|cookie):/im.test(step.request)) ? ', Authorization and Cookie too. Take them out before you share it.' : '.'))
   } catch {
     say('The browser lets no page copy here: the link is this page’s address.')
   }

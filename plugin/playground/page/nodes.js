@@ -44,7 +44,7 @@ const KINDS = {
   origin: ['origin', 'The client gets the origin’s response.'],
   refused: ['refused', 'The cache answers by itself: it does not ask the origin.'],
   failed: ['failed', 'The origin cannot be reached, and nothing stands in for it.'],
-  purged: ['purged', 'What was stored is purged.'],
+  purged: ['purged', 'What it hits is purged.'],
   unread: ['not read', 'This step cannot be read.']
 }
 const badge = (kind, stored) => h('span', { class: 'badge kind-' + kind }, (KINDS[kind] || [kind])[0], kind === 'origin' && stored && ', stored')

@@ -14,7 +14,7 @@ function message({ fields }, begins) {
 
 function drawVerdict(step, told) {
   if (told.problem) return put('verdict', badge('unread'), h('p', { class: 'bad' }, told.problem))
-  if (step.purge) return put('verdict', badge('purged'), h('p', {}, 'What was stored is purged; the next step shows what comes of it. The time line below is of the request before.'))
+  if (step.purge) return put('verdict', badge('purged'), h('p', {}, 'What it hits is purged; the next step shows what comes of it. The time line below is of the request before.'))
   const verdict = notes(told.explanation, 'verdict')
   const asked = told.asked.length > 0, stored = isStored(told)
   put('verdict',

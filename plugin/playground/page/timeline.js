@@ -19,7 +19,7 @@ function track(name, { segments }, horizon, now) {
 function moment(name, told, explanation) {
   if (!told) return null
   const verdict = !told.own && explanation && explanation.verdict.find(note => note.about === 'request')
-  const why = told.kind === 'failed' ? KINDS.failed[1] : told.reason ? [told.kind === 'origin' && 'not stored: ', told.reason.why, told.reason.reference && [' (', cited(told.reason.reference), ')']]
+  const why = told.kind === 'failed' ? KINDS.failed[1] : told.reason ? [told.kind === 'origin' && !isStored(told) && 'not stored: ', told.reason.why, told.reason.reference && [' (', cited(told.reason.reference), ')']]
     : verdict && verdict.why ? [verdict.why, verdict.reference && [' (', cited(verdict.reference), ')']] : KINDS[told.kind][1]
   return h('div', { class: 'note' }, h('p', {}, badge(told.kind), ` ${name}: `, why), told.cache_status && h('code', { class: 'line' }, `Cache-Status: ${told.cache_status}`))
 }
@@ -72,6 +72,8 @@ function setUpLine() {
   at('lines').addEventListener('pointermove', event => { if (at('lines').hasPointerCapture(event.pointerId)) drawn(event) })
   at('horizon').addEventListener('change', () => {
     scene.horizon = Number(at('horizon').value)
+    // The hand stays on the line.
+    if (scene.horizon) scene.ahead = Math.min(scene.ahead, scene.horizon)
     drawLine()
     keepSoon()
   })

@@ -16,8 +16,12 @@ use serde_json::{Value, json};
 use crate::play::{Kind, Outcome, Stage};
 use crate::scene::{Act, Scene, redated, seconds};
 
-/// Moments that are tried for each line, before changes are sought.
+/// Moments that are tried for each line, before changes are sought, beside those at which something is known to end.
 const TRIED: u32 = 32;
+/// Changes that are sought between two moments that were tried.
+const MOST_CHANGES: usize = 8;
+/// The finest that is told.
+const FINEST: Duration = Duration::from_millis(1);
 /// The horizon where nothing is stored, and the least.
 const SHORTEST: Duration = Duration::from_secs(60);
 /// The horizon is no longer where nobody chose it.
@@ -100,13 +104,14 @@ impl Line<'_> {
     fn segments(&self, horizon: Duration, down: bool) -> Vec<Value> {
         let mut ends: Vec<(Duration, Option<(Kind, String)>)> = Vec::new();
         let mut before = (Duration::ZERO, self.kind(Duration::ZERO, down));
-        for nth in 1..=TRIED {
-            let at = Duration::from_millis(millis(horizon) * u64::from(nth) / u64::from(TRIED));
+        for at in self.tried_moments(horizon) {
             let kind = self.kind(at, down);
-            // More than one change between two moments that were tried is one too many for a picture.
-            if kind != before.1 {
+            for _ in 0..MOST_CHANGES {
+                if kind == before.1 {
+                    break;
+                }
                 let (mut early, mut late) = (before.0, at);
-                while late.saturating_sub(early) > Duration::from_millis(1) {
+                while late.saturating_sub(early) > FINEST {
                     let middle = Duration::from_millis((millis(early) + millis(late)) / 2);
                     if middle <= early || middle >= late {
                         break;
@@ -118,7 +123,9 @@ impl Line<'_> {
             }
             before.0 = at.max(before.0);
         }
-        ends.push((horizon, before.1));
+        if ends.last().is_none_or(|(end, _)| *end < horizon) {
+            ends.push((horizon, before.1));
+        }
         let mut from = Duration::ZERO;
         let segment = |(to, kind): (Duration, Option<(Kind, String)>)| {
             let (kind, detail) = kind.map_or(("", String::new()), |(kind, detail)| (kind.as_str(), detail));
@@ -128,6 +135,20 @@ impl Line<'_> {
             told
         };
         ends.into_iter().map(segment).collect()
+    }
+
+    /// The moments to try, in order: evenly spread ones, and those just before and after something ends. So no stretch is
+    /// missed for being short.
+    fn tried_moments(&self, horizon: Duration) -> Vec<Duration> {
+        let even = (1..=TRIED).map(|nth| millis(horizon) * u64::from(nth) / u64::from(TRIED));
+        let mut moments: Vec<Duration> = even.map(Duration::from_millis).collect();
+        for end in self.ends() {
+            moments.extend([end.saturating_sub(FINEST), end.saturating_add(FINEST)]);
+        }
+        moments.retain(|at| (FINEST..=horizon).contains(at));
+        moments.sort_unstable();
+        moments.dedup();
+        moments
     }
 
     /// A moment in words.
@@ -151,6 +172,12 @@ impl Line<'_> {
 
     /// Until a little after the last thing that happens to what is stored.
     fn horizon(&self) -> Duration {
+        let end = self.ends().into_iter().max().unwrap_or_default();
+        (end.saturating_add(end / 4)).clamp(SHORTEST, LONGEST)
+    }
+
+    /// When the lifetime of what is stored ends, and what it may be used for past that.
+    fn ends(&self) -> [Duration; 4] {
         let later = Saved { request: self.saved.request.clone(), ..Saved::default() };
         let explained = self.stage().explain(&later, self.scene.moment(self.since())).to_json();
         let of = |about: &str, member: &str| {
@@ -162,10 +189,9 @@ impl Line<'_> {
                 .map_or(Duration::ZERO, Duration::from_millis)
         };
         let left = of("lifetime", "ms").saturating_sub(of("age", "ms"));
-        let windows = ["while_revalidate_ms", "if_error_ms"].map(|window| of("stale use", window));
-        let [first, second] = windows.map(|window| left.saturating_add(window));
-        let end = first.max(second);
-        (end.saturating_add(end / 4)).clamp(SHORTEST, LONGEST)
+        let windows = ["while_revalidate_ms", "if_error_ms", "disconnected_ms"];
+        let [renewed, erred, apart] = windows.map(|window| left.saturating_add(of("stale use", window)));
+        [left, renewed, erred, apart]
     }
 }
 

@@ -16,6 +16,9 @@ const LONGEST_BODY: usize = 512;
 /// What is wrong with it.
 pub fn steps(text: &str) -> Result<(Vec<Value>, usize), Problem> {
     let text = text.trim_start_matches('\u{feff}').trim_start();
+    if text.starts_with("curl ") {
+        return Err(Problem::new("this is the command: paste what curl -v or curl -i prints"));
+    }
     let all = if text.starts_with('{') || text.starts_with('[') {
         Saved::of_har(text.as_bytes())?
     } else if text.lines().any(|line| line.starts_with("> ")) {
@@ -35,12 +38,17 @@ pub fn steps(text: &str) -> Result<(Vec<Value>, usize), Problem> {
     if all.is_empty() {
         return Err(Problem::new("nothing is in it"));
     }
-    let first = all.first().and_then(Saved::came).unwrap_or_default();
+    let first = all.first().and_then(when).unwrap_or_default();
     Ok((all.iter().take(MOST_STEPS).map(|saved| step(saved, first)).collect(), all.len()))
 }
 
+/// When an exchange was made: by the browser's clock before `Date`, which a cache on the way repeats.
+fn when(saved: &Saved) -> Option<Timestamp> {
+    saved.began.or_else(|| saved.came())
+}
+
 fn step(saved: &Saved, first: Timestamp) -> Value {
-    let at = saved.came().map_or(0, |came| came.since(first).as_secs());
+    let at = when(saved).map_or(0.0, |at| at.since(first).as_secs_f64());
     let request = saved.request.to_text(LONGEST_BODY);
     match &saved.response {
         Some(response) => {

@@ -121,7 +121,10 @@ fn act(step: &Value, at: Duration, before: &mut Option<(Message, Duration)>) -> 
     let text = |name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default();
     let response = match text("origin") {
         "down" => None,
-        "same" => before.as_ref().map(|(response, then)| redated(response, at.saturating_sub(*then))),
+        "same" => {
+            let (response, then) = before.as_ref().ok_or("response: no step before this one has one")?;
+            Some(redated(response, at.saturating_sub(*then)))
+        }
         _ => {
             let response = response_of(text("response"));
             let response = response.map_err(|problem| format!("response: {problem}"))?;

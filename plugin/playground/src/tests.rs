@@ -88,7 +88,7 @@ fn a_step_that_cannot_be_read_hides_no_other() {
         get(3, "says"),
     ]);
     let told = lines(&parsed(&play(&scene("", steps))));
-    assert_eq!(told[0], "request: \"nonsense\" is no request line");
+    assert_eq!(told[0], "request: \"nonsense\" is no request line, such as GET https://example.com/a");
     assert_eq!(told[1], "response: a message is empty");
     assert_eq!(told[2], "body: something to purge");
     assert!(told[3].starts_with("origin Selvage; fwd=uri-miss"), "{}", told[3]);
@@ -137,10 +137,10 @@ fn the_time_line_changes_where_the_engine_does() {
     let response = "HTTP/1.1 200 OK\nCache-Control: max-age=60, stale-while-revalidate=30, stale-if-error=300\nETag: \"a\"\n";
     let steps = json!([{ "at": 5, "request": "GET https://a.test/x", "response": response }]);
     let told = parsed(&ahead(&scene("", steps), 0, 70.0, 0.0));
-    assert_eq!(told["horizon"], json!(450.0));
+    assert_eq!(told["horizon"], json!(825.0));
     assert_eq!(
         stretches(&told["answers"]),
-        ["fresh:worker@60.0", "stale:stale-while-revalidate@90.001", "validated:validated@450.0"]
+        ["fresh:worker@60.0", "stale:stale-while-revalidate@90.001", "validated:validated@825.0"]
     );
     assert_eq!(
         stretches(&told["fails"]),
@@ -148,7 +148,8 @@ fn the_time_line_changes_where_the_engine_does() {
             "fresh:worker@60.0",
             "stale:stale-while-revalidate@90.001",
             "stale:stale-if-error@360.001",
-            "stale:disconnected@450.0"
+            "stale:disconnected@660.001",
+            "failed:no-freshness@825.0"
         ]
     );
     assert_eq!(
@@ -230,7 +231,7 @@ fn what_curl_and_browsers_show_becomes_steps() {
                 "response": { "status": 200, "headers": [] } })
     };
     let told = of(&json!({ "log": { "entries": [entry(0), entry(7)] } }).to_string());
-    assert_eq!((&told["steps"][1]["at"], &told["all"]), (&json!(7), &json!(2)));
+    assert_eq!((&told["steps"][1]["at"], &told["all"]), (&json!(7.0), &json!(2)));
     let told = of(&json!({ "log": { "entries": vec![entry(0); 40] } }).to_string());
     assert_eq!((told["steps"].as_array().unwrap().len(), &told["all"]), (32, &json!(40)));
     for nonsense in ["", "{}", "hello", "> \n", "HTTP/1.1 x"] {
@@ -285,4 +286,59 @@ fn a_call_for_missing_inputs_is_told() {
     let lines = lines(&told);
     assert!(lines[1].contains("fwd=partial") && lines[1].contains("detail=by-input"), "{lines:?}");
     assert!(lines[2].contains("; hit;"), "{lines:?}");
+}
+
+/// The stretches of the time line of a first request, each with its end in seconds.
+fn stretches_within(response: &str, horizon: u32, line: &str) -> Vec<(f64, String)> {
+    let steps = json!([{ "at": 0, "request": "GET https://a.test/x", "response": response }]);
+    let told = parsed(&ahead(&scene("", steps), 0, 0.0, f64::from(horizon)));
+    let segments = told[line]["segments"].as_array().unwrap().clone();
+    let told = |one: &Value| (one["to"].as_f64().unwrap(), one["detail"].as_str().unwrap().to_owned());
+    segments.iter().map(told).collect()
+}
+
+#[test]
+fn short_stretches_of_a_long_time_line_are_not_missed() {
+    let both = "HTTP/1.1 200\nCache-Control: max-age=60, stale-while-revalidate=30\nETag: \"a\"\n\nhello";
+    for horizon in [3600, 86_400] {
+        let ends = stretches_within(both, horizon, "answers");
+        let [(fresh, _), (renewed, detail), (last, _)] = ends.as_slice() else { panic!("{ends:?}") };
+        assert!((fresh - 60.0).abs() < 0.1 && (renewed - 90.0).abs() < 0.1, "{ends:?}");
+        assert_eq!((detail.as_str(), *last), ("stale-while-revalidate", f64::from(horizon)));
+    }
+    let ends = stretches_within(both, 86_400, "fails");
+    let details: Vec<&str> = ends.iter().map(|(_, detail)| detail.as_str()).collect();
+    assert_eq!(details[..3], ["worker", "stale-while-revalidate", "disconnected"], "{ends:?}");
+    // Nothing is told of a stretch without length.
+    let ends = stretches_within(both, 60, "answers");
+    assert_eq!(ends.len(), 1, "{ends:?}");
+}
+
+#[test]
+fn an_archive_is_played_by_the_clock_of_the_browser() {
+    let entry = |at: &str| {
+        json!({
+            "startedDateTime": at,
+            "request": { "method": "GET", "url": "https://a.test/x", "headers": [] },
+            "response": { "status": 200, "headers": [
+                { "name": "Cache-Control", "value": "max-age=5" },
+                { "name": "Date", "value": "Tue, 11 Jun 2024 10:00:00 GMT" },
+            ], "content": {} },
+        })
+    };
+    let entries = [entry("2024-06-11T10:00:00.000Z"), entry("2024-06-11T10:00:12.500Z")];
+    let told = parsed(&pasted(&json!({ "log": { "entries": entries } }).to_string()));
+    let at: Vec<f64> =
+        told["steps"].as_array().unwrap().iter().map(|step| step["at"].as_f64().unwrap()).collect();
+    assert_eq!(at, [0.0, 12.5]);
+}
+
+#[test]
+fn who_renews_without_a_call_is_told_so() {
+    let stale = "HTTP/1.1 200\nCache-Control: max-age=60, stale-while-revalidate=30\n\nhello";
+    let ask = |at: u64| json!({ "at": at, "request": "GET https://a.test/x", "response": stale });
+    let told = parsed(&play(&scene("", json!([ask(0), ask(75), ask(76)]))));
+    let verdict =
+        |n: usize| told["steps"][n]["explanation"]["verdict"][0]["outcome"].as_str().unwrap().to_owned();
+    assert_eq!([verdict(1), verdict(2)], ["answered from the store", "goes to the origin"]);
 }

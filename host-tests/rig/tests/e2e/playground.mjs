@@ -74,14 +74,14 @@ const actions = {
 
   async line(browser) {
     await enter(browser)
-    await write(browser, 'response', 'HTTP/1.1 200 OK\ncache-control: max-age=60, stale-while-revalidate=30\n\nhello')
+    await write(browser, 'response', 'HTTP/1.1 200 OK\ncache-control: max-age=300, stale-while-revalidate=150\n\nhello')
     const seen = { lines: await browser.evaluate(text('lines')), later: {} }
     const { x, y, width, height } = await browser.evaluate("(({ x, y, width, height }) => ({ x, y, width, height }))((document.getElementById('ahead').scrollIntoView(), document.getElementById('ahead').getBoundingClientRect()))")
-    // The hand is at 0; it is drawn to the middle of the line, which is 112.5 s long.
+    // The hand is at 0; it is drawn to a third of the line, which is 1,125 s long.
     const mouse = (type, at) => browser.call('Input.dispatchMouseEvent', { type, x: at, y: y + height / 2, button: 'left', buttons: 1, clickCount: 1 })
     await mouse('mousePressed', x + 6)
-    for (const part of [.2, .4, .62]) await mouse('mouseMoved', x + width * part)
-    await mouse('mouseReleased', x + width * .62)
+    for (const part of [.1, .2, .33]) await mouse('mouseMoved', x + width * part)
+    await mouse('mouseReleased', x + width * .33)
     await browser.until(`${text('ahead-said')}.startsWith('in ')`)
     seen.dragged = { said: await browser.evaluate(text('ahead-said')), later: await browser.evaluate(text('later')) }
     // And on the coloured line itself.
@@ -89,7 +89,7 @@ const actions = {
     for (const [type, part] of [['mousePressed', .1], ['mouseMoved', .5], ['mouseMoved', .9], ['mouseReleased', .9]]) {
       await browser.call('Input.dispatchMouseEvent', { type, x: bar.x + bar.width * part, y: bar.y + bar.height / 2, button: 'left', buttons: 1, clickCount: 1 })
     }
-    await browser.until(`${text('ahead-said')}.startsWith('in 101')`)
+    await browser.until(`${text('ahead-said')}.startsWith('in 16.')`)
     await select(browser, 'horizon', '600')
     await browser.until(`${text('lines')}.includes('10\\u00a0min')`)
     await browser.evaluate("document.getElementById('ahead').focus()")

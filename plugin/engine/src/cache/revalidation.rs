@@ -35,6 +35,12 @@ impl Cache {
         }
     }
 
+    /// Whether the next request for a response in that window validates it. Changes nothing.
+    pub fn awaits_revalidation(&self, hash: u128, now: Timestamp) -> bool {
+        let known = self.revalidations.get(&hash);
+        known.is_some_and(|since| since.is_none_or(|since| now.since(since) >= REVALIDATION_TIMEOUT))
+    }
+
     /// The validation of `hash` ended without a new response: the next request tries again.
     pub fn revalidation_failed(&mut self, hash: u128) {
         if let Some(since) = self.revalidations.get_mut(&hash) {

@@ -143,8 +143,13 @@ impl<'w, 'f> Object<'w, 'f> {
             let earlier = self.members.iter().take(index).any(|(name, _)| name == key);
             if !self.known.contains(&key.as_str()) {
                 let known: Vec<String> = self.known.iter().map(|name| quote(name)).collect();
-                let near = nearest(key, &self.known)
-                    .map_or_else(String::new, |name| format!(" (did you mean {}?)", quote(name)));
+                let near = match nearest(key, &self.known) {
+                    Some(name) => format!(" (did you mean {}?)", quote(name)),
+                    None if self.known.contains(&"defaults") => {
+                        r#" (what a rule says stands in "defaults" or in one of "rules")"#.to_owned()
+                    }
+                    None => String::new(),
+                };
                 let allowed = format!("{}{near}", known.join(", "));
                 self.place.member(key).refuse::<()>(format!("an unknown member {}", quote(key)), allowed);
             } else if earlier {

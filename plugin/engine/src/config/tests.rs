@@ -512,6 +512,8 @@ fn names_known_to_the_reader(place: &str) -> BTreeSet<String> {
     let told = faults(&written(&unknown(), place, json!(1)).to_string());
     let (_, allowed) =
         told.iter().find_map(|fault| fault.split_once("unknown member \"~\", allowed: ")).expect(place);
+    // Behind the names may stand where others belong.
+    let allowed = allowed.split(" (").next().unwrap_or_default();
     allowed.split(", ").map(|name| name.trim_matches('"').to_owned()).collect()
 }
 

@@ -85,7 +85,8 @@ pub(super) fn note(
     let schedule =
         Schedule::new(status, head, &directives, rule, requested, now).shortened(rule.ttl.jitter, hash);
     let left = schedule.lifetime.saturating_sub(schedule.age(now));
-    let text = if left.is_zero() {
+    let mut terms = Terms::of(&directives);
+    let text = if left.is_zero() || terms.contains(Terms::ALWAYS_VALIDATE) {
         "stored, and validated before every use".to_owned()
     } else {
         format!("stored, fresh for {}", times::seconds(left))
@@ -97,7 +98,6 @@ pub(super) fn note(
         explanation.note(Part::Response, "lifetime", text);
     }
     note_stale_windows(Part::Response, &schedule, explanation);
-    let mut terms = Terms::of(&directives);
     let own = vary.len();
     let selecting =
         cache.selecting_names(hash, key.unwrap_or_default(), vary, request, &mut terms, rule, moment);

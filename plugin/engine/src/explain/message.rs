@@ -39,8 +39,9 @@ impl Message {
         let (first, fields, body) = taken_apart(bytes)?;
         // A space in the target is the client's mistake, and one that the firewall has a word for.
         let line = first.rsplit_once(" HTTP/").map_or(first.as_str(), |(line, _)| line);
-        let (method, target) =
-            line.split_once(' ').ok_or_else(|| Problem(format!("{first:?} is no request line")))?;
+        let (method, target) = line.split_once(' ').ok_or_else(|| {
+            Problem(format!("{first:?} is no request line, such as GET https://example.com/a"))
+        })?;
         let host = fields.iter().find(|(name, _)| name == "host").map(|(_, value)| value.as_str());
         let own = target.split_once("://").and_then(|(own, rest)| {
             // In either case (RFC 3986 §3.1).
@@ -54,7 +55,8 @@ impl Message {
                 (own, authority, format!("{slash}{path}"))
             }
             _ => {
-                let host = host.ok_or_else(|| Problem::new("the request has no Host"))?;
+                let host =
+                    host.ok_or_else(|| Problem::new("the request has no Host, and its target no scheme"))?;
                 (scheme, host, target.to_owned())
             }
         };

@@ -25,7 +25,7 @@ pub fn of_detail(detail: Detail) -> Reason {
         Detail::Remote => ("it is in the store of the fleet", "RFC 9111 §4", ""),
         Detail::Validated => ("the origin has confirmed it with 304", "RFC 9111 §4.3.4", ""),
         Detail::StaleWhileRevalidate => (
-            "it is stale and served while it is renewed",
+            "it is stale and served while it is renewed: by a call (refresh.clusters), else by the next request",
             "RFC 5861 §3",
             "stale-while-revalidate of the origin, or stale.while_revalidate",
         ),
@@ -194,7 +194,8 @@ pub fn of_forward(forward: Forward) -> Reason {
         Forward::VaryMiss => (
             "something is stored under the key, but not for these selecting fields or credentials",
             "RFC 9111 §4.1",
-            "vary.ignore for fields that do not matter; public or s-maxage of the origin where cookies do not",
+            "vary.ignore for fields that do not matter; public or s-maxage of the origin where cookies and \
+             Authorization do not (RFC 9111 §3.5)",
         ),
         Forward::Request => (
             "what is stored is fresh, but the request's Cache-Control asks for more",

@@ -171,7 +171,10 @@ mod tests {
             ("[1]", "no HAR: "),
             (r#"{"log":{"entries":7}}"#, "log.entries is no list"),
             (r#"{"log":{"entries":[{}]}}"#, "entry 0: request.url is missing"),
-            (r#"{"request":{"url":"about:blank"}}"#, "entry 0: the request has no Host"),
+            (
+                r#"{"request":{"url":"about:blank"}}"#,
+                "entry 0: the request has no Host, and its target no scheme",
+            ),
         ] {
             let problem = Saved::of_har(json.as_bytes()).unwrap_err();
             assert!(problem.0.starts_with(said), "{json}: {problem}");

@@ -210,10 +210,14 @@ fn verdict(
         Found::Nothing => forwarded(Forward::UriMiss),
         Found::Purged { .. } => ("goes to the origin", reasons::of_detail(Detail::Purged)),
         Found::OtherVariants { .. } => forwarded(Forward::VaryMiss),
-        Found::Response { stored, tier, .. } => match usable(stored, &asks, moment.now) {
+        Found::Response { stored, tier, hash } => match usable(stored, &asks, moment.now) {
             Usable::Fresh { .. } if *tier == Tier::Worker => served(Detail::Worker),
             Usable::Fresh { .. } => served(Detail::Node),
             Usable::MaxStale { .. } => served(Detail::MaxStale),
+            // One that no call can renew is renewed by the client that asks second.
+            Usable::WhileRevalidate { .. } if cache.awaits_revalidation(*hash, moment.now) => {
+                forwarded(Forward::Stale)
+            }
             Usable::WhileRevalidate { .. } => served(Detail::StaleWhileRevalidate),
             Usable::Not(forward) => forwarded(forward),
         },
