@@ -80,6 +80,12 @@ pub extern "C" fn proxy_on_request_body(context: u32, size: usize, end_of_stream
     with(|vm| vm.request_body(context, size, end_of_stream != 0)).unwrap_or(Action::Continue)
 }
 
+/// The trailers of a request.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_request_trailers(context: u32, _count: u32) -> Action {
+    with(|vm| vm.request_trailers(context)).unwrap_or(Action::Continue)
+}
+
 /// The head of a response, the origin's or our own.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_response_headers(context: u32, _count: u32, end_of_stream: u32) -> Action {

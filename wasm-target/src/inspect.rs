@@ -122,6 +122,7 @@ const EXPORTS: &[&str] = &[
     "proxy_on_queue_ready",
     "proxy_on_request_body",
     "proxy_on_request_headers",
+    "proxy_on_request_trailers",
     "proxy_on_response_body",
     "proxy_on_response_headers",
     "proxy_on_response_trailers",

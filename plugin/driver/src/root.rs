@@ -42,6 +42,8 @@ pub struct Root<H: Calls> {
     /// Calls for what clients wait for whose responses are held, by token, and the streams.
     pub(crate) fetches: HashMap<u32, u32, BuildIdHasher>,
     pub(crate) joins: Joins<H>,
+    /// Bodies of requests have come while their heads were held.
+    pub(crate) sees_bodies: bool,
     pub(crate) metrics: Metrics<H>,
     pub(crate) gauges: Gauges,
 }
@@ -81,6 +83,7 @@ impl<H: Calls> Root<H> {
             refreshes: Refreshes::default(),
             fetches: HashMap::default(),
             joins: Joins::default(),
+            sees_bodies: false,
             metrics,
             gauges,
         })

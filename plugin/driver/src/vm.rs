@@ -7,6 +7,7 @@ mod answers;
 mod held;
 mod requests;
 mod responses;
+mod uploads;
 
 use hashbrown::HashMap;
 use selvage_engine::cache::{Cache, Moment};
@@ -23,6 +24,7 @@ use crate::rewritten::Rewritten;
 use crate::root::Root;
 use crate::stream::{BuildIdHasher, Stream};
 use held::HeldBodies;
+use uploads::Watched;
 
 /// One VM.
 pub struct Vm<H: Calls> {
@@ -36,6 +38,8 @@ pub struct Vm<H: Calls> {
     rewritten: HashMap<u32, Rewritten, BuildIdHasher>,
     /// Streams held for their request's body.
     held: HeldBodies,
+    /// Streams whose request's body is watched.
+    watched: Watched,
     /// Streams that have begun and not ended.
     contexts: usize,
     /// The oldest stream with something still to come, and when it was first seen to be that.
@@ -52,6 +56,7 @@ impl<H: Calls> Default for Vm<H> {
             uncounted_root: None,
             rewritten: HashMap::default(),
             held: HeldBodies::default(),
+            watched: Watched::default(),
             contexts: 0,
             oldest: None,
             breakers: Breakers::default(),
@@ -99,6 +104,7 @@ impl<H: Calls> Vm<H> {
     pub fn tick(&mut self, id: u32) {
         let now = H::now();
         self.held.release::<H>(&mut self.streams, now);
+        self.release_watched(id, now);
         if root_of(&mut self.roots, id).is_some_and(|root| root.remote.has_gathered()) {
             self.send_gathered(id, now);
             if let Some(root) = root_of(&mut self.roots, id) {
@@ -194,6 +200,7 @@ impl<H: Calls> Vm<H> {
     /// The last event of a stream: nothing of it is kept.
     fn end(&mut self, context: u32, event: Event<'_>) {
         self.held.forget(context);
+        self.watched.forget(context);
         if let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context)
             && let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context)
         {

@@ -8,6 +8,8 @@ use selvage_http::cache_status::CacheStatus;
 use crate::firewall::Vector;
 use crate::policy::Rule;
 use crate::storability::{Refusal, Unfit};
+#[cfg(feature = "uploads")]
+use crate::uploads::Objection;
 
 /// The closed set of `detail` words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +98,9 @@ pub enum Detail {
     /// The rule answers 503 for a while.
     #[cfg(feature = "maintenance")]
     Maintenance,
+    /// The request brings what its rule does not take.
+    #[cfg(feature = "uploads")]
+    Upload(Objection),
     /// A teapot has answered.
     #[cfg(feature = "teapot")]
     Teapot,
@@ -163,6 +168,16 @@ impl Detail {
             Self::Merged,
             #[cfg(feature = "maintenance")]
             Self::Maintenance,
+            #[cfg(feature = "uploads")]
+            Self::Upload(Objection::TooLarge),
+            #[cfg(feature = "uploads")]
+            Self::Upload(Objection::Type),
+            #[cfg(feature = "uploads")]
+            Self::Upload(Objection::Content),
+            #[cfg(feature = "uploads")]
+            Self::Upload(Objection::Coding),
+            #[cfg(feature = "uploads")]
+            Self::Upload(Objection::Form),
             #[cfg(feature = "teapot")]
             Self::Teapot,
         ];
@@ -221,6 +236,8 @@ impl Detail {
             Self::Merged => "merged",
             #[cfg(feature = "maintenance")]
             Self::Maintenance => "maintenance",
+            #[cfg(feature = "uploads")]
+            Self::Upload(objection) => objection.as_str(),
             #[cfg(feature = "teapot")]
             Self::Teapot => "teapot",
         }

@@ -48,6 +48,8 @@ pub use settings::rule::{
 };
 pub use settings::stores::{Node, Worker};
 use settings::texts::{CacheName, Namespace};
+#[cfg(feature = "uploads")]
+pub use settings::upload::Upload;
 use settings::{Section, section};
 use units::show_size;
 use written::{Written, quote};

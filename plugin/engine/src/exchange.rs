@@ -22,6 +22,8 @@ mod filling;
 mod forwarding;
 #[cfg(feature = "llm")]
 mod gateway_only;
+#[cfg(feature = "uploads")]
+mod guarding;
 #[cfg(feature = "llm")]
 mod injecting;
 mod invalidating;
@@ -73,6 +75,8 @@ use aside::Aside;
 use awaiting_body::AwaitingBody;
 #[cfg(feature = "llm")]
 use calling::Calling;
+#[cfg(feature = "uploads")]
+use guarding::Guarding;
 #[cfg(feature = "llm")]
 use joining::Joining;
 #[cfg(feature = "limits")]
@@ -115,6 +119,13 @@ pub enum Event<'a> {
     RequestBody {
         /// The part.
         chunk: &'a [u8],
+        /// It is the last.
+        end_of_stream: bool,
+    },
+    /// Parts of the request's body of which only the length is wanted ([`Exchange::counts_body`]).
+    RequestBytes {
+        /// The length.
+        count: usize,
         /// It is the last.
         end_of_stream: bool,
     },
@@ -284,6 +295,9 @@ enum State {
     Polling(Box<Polling>),
     /// A stage before the cache has taken the request.
     Held(Box<Held>),
+    /// It waits until something is known of its body.
+    #[cfg(feature = "uploads")]
+    Guarding(Box<Guarding>),
     /// It waits for its turn to go to the origin.
     #[cfg(feature = "pools")]
     Queued(Box<Queued>),
@@ -318,6 +332,8 @@ impl State {
             Self::Waiting(waiting) => of_held(&waiting.held),
             Self::Polling(polling) => of_held(polling.held()),
             Self::Held(held) => held.kept_bytes(),
+            #[cfg(feature = "uploads")]
+            Self::Guarding(guarding) => guarding.kept_bytes(),
             #[cfg(feature = "pools")]
             Self::Queued(queued) => queued.kept_bytes(),
             #[cfg(feature = "limits")]
@@ -487,6 +503,15 @@ impl Exchange {
 
     /// Takes one event in.
     pub fn on(&mut self, event: Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Directive {
+        #[cfg(feature = "uploads")]
+        let event = if self.aside.is_guarded() {
+            match self.guard(event, cache, moment) {
+                Ok(event) => event,
+                Err(directive) => return directive,
+            }
+        } else {
+            event
+        };
         #[cfg(feature = "operators")]
         let said =
             self.aside.explaining.as_ref().and_then(|explaining| explaining.on_event(&event, cache, moment));
@@ -521,6 +546,12 @@ impl Exchange {
             (State::AwaitingBody(waiting), Event::RequestBody { chunk, end_of_stream }) => {
                 waiting.on_chunk(chunk, end_of_stream, &mut self.aside, cache, moment)
             }
+            #[cfg(feature = "uploads")]
+            (State::Guarding(guarding), Event::RequestBody { chunk, end_of_stream }) => {
+                guarding.on_chunk(chunk, end_of_stream, &mut self.aside, cache, moment)
+            }
+            #[cfg(feature = "uploads")]
+            (State::Guarding(guarding), Event::Woken(_)) => guarding.let_go(&mut self.aside, cache, moment),
             (State::Held(held), Event::RequestBody { chunk, end_of_stream }) => {
                 then(held.on_chunk(chunk, end_of_stream, cache, moment))
             }
@@ -651,16 +682,22 @@ impl Exchange {
                 (state, directive) = calling::instead(state, directive, cache, moment);
             }
         }
-        match state.kept_bytes() + self.aside.kept_bytes() {
-            0 => self.kept = None,
-            bytes => self.kept.get_or_insert_with(|| cache.keep(0)).set(bytes),
-        }
         self.state = state;
+        self.note_kept(cache);
         #[cfg(feature = "operators")]
         if let Some(explaining) = &self.aside.explaining {
             explaining.add_to(&mut directive, said, cache, moment);
         }
         directive
+    }
+
+    /// Counts what is kept of the request.
+    #[inline]
+    fn note_kept(&mut self, cache: &Cache) {
+        match self.state.kept_bytes() + self.aside.kept_bytes() {
+            0 => self.kept = None,
+            bytes => self.kept.get_or_insert_with(|| cache.keep(0)).set(bytes),
+        }
     }
 
     /// Where it stands, as the table of transitions calls it.
@@ -672,6 +709,8 @@ impl Exchange {
             State::Waiting(_) => "waiting",
             State::Polling(_) => "polling",
             State::Held(held) => held.name(),
+            #[cfg(feature = "uploads")]
+            State::Guarding(_) => "guarding",
             #[cfg(feature = "pools")]
             State::Queued(_) => "queued",
             #[cfg(feature = "limits")]
@@ -696,7 +735,12 @@ impl Exchange {
         match self.state {
             State::Passing(_) | State::Relaying if self.aside.wants_head() => false,
             State::Passing(_) => true,
-            State::Relaying => self.aside.has_more_to_say() || self.holds_slot() || self.aside.is_counting(),
+            State::Relaying => {
+                self.aside.has_more_to_say()
+                    || self.holds_slot()
+                    || self.aside.is_counting()
+                    || self.watches_body()
+            }
             _ => false,
         }
     }
@@ -732,11 +776,46 @@ impl Exchange {
         matches!(self.state, State::Storing(_) | State::Comparing(_)) || self.aside.reads_body()
     }
 
+    /// Whether requests are watched at all.
+    pub const WATCHES: bool = cfg!(feature = "uploads");
+
+    /// Whether the parts of the request's body are wanted on their way to the origin too.
+    pub fn watches_body(&self) -> bool {
+        self.aside.is_guarded()
+    }
+
+    /// Whether only the length of those parts is wanted: [`Event::RequestBytes`].
+    pub fn counts_body(&self) -> bool {
+        #[cfg(feature = "uploads")]
+        return self.counts_body_only();
+        #[cfg(not(feature = "uploads"))]
+        false
+    }
+
+    /// Whether the request is held for the beginning of its body, before the cache has seen it. [`Event::Woken`] lets it go
+    /// without.
+    pub const fn is_guarding(&self) -> bool {
+        #[cfg(feature = "uploads")]
+        return matches!(self.state, State::Guarding(_));
+        #[cfg(not(feature = "uploads"))]
+        false
+    }
+
+    /// Whether what has come of the request's body may not go on yet, whatever else is decided.
+    pub fn holds_body(&self) -> bool {
+        #[cfg(feature = "uploads")]
+        return self.aside.guard().is_some_and(|guard| guard.is_open);
+        #[cfg(not(feature = "uploads"))]
+        false
+    }
+
     /// Whether the request is held for its body.
     pub fn awaits_request_body(&self) -> bool {
         match &self.state {
             State::AwaitingBody(_) => true,
             State::Held(held) => held.awaits_body(),
+            #[cfg(feature = "uploads")]
+            State::Guarding(_) => true,
             _ => false,
         }
     }
@@ -821,6 +900,7 @@ impl Exchange {
                     && !self.aside.is_counting()
                     && !self.aside.awaits_head()
                     && !self.aside.awaits_answer()
+                    && !self.watches_body()
             }
             // The copy is stored or let go of, and the answer goes on.
             State::Finished => !self.holds_slot() && !self.aside.reads_body() && !self.aside.awaits_answer(),

@@ -293,6 +293,19 @@ pub fn explain(subject: &Subject<'_>, cache: &mut Cache, moment: &mut Moment<'_>
     if limited(&case, admission::Place::BeforeCache, "request", cache, moment, &mut explanation) {
         return explanation;
     }
+    // What its head says; of its body nothing is known.
+    #[cfg(feature = "uploads")]
+    if let Some(upload) = rule.upload.as_ref().filter(|_| !rule.shadow)
+        && let Err(objection) = crate::uploads::Guard::of(&request, rule_index, upload)
+    {
+        let text = match objection.status() {
+            400 => "answered with 400",
+            413 => "answered with 413",
+            _ => "answered with 415",
+        };
+        explanation.verdict("request", text, &reasons::of_detail(Detail::Upload(objection)));
+        return explanation;
+    }
     let key = match entered {
         Ok(body_keyed) => keyed::find(subject, rule_index, rule, body_keyed, &policy, &mut explanation),
         Err((forward, detail)) => {

@@ -65,6 +65,8 @@ pub mod key;
 pub mod llm;
 pub mod storability;
 pub mod tags;
+#[cfg(feature = "uploads")]
+mod uploads;
 
 pub mod config;
 pub mod policy;

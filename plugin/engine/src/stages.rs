@@ -15,6 +15,8 @@ mod maintenance;
 pub(crate) mod operators;
 #[cfg(feature = "teapot")]
 mod teapot;
+#[cfg(feature = "uploads")]
+pub(crate) mod uploads;
 
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Outcome};

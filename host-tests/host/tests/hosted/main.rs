@@ -28,6 +28,7 @@ mod shadowing;
 mod sharing;
 mod signing;
 mod storing;
+mod uploads;
 mod validating;
 mod warming;
 

@@ -120,7 +120,7 @@ impl<H: Calls> Vm<H> {
         let directive = exchange.on(Event::Remote(answer), &mut root.cache, &mut moment);
         if apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now) == Step::Goes
         {
-            H::resume_request();
+            self.watched.resume::<H>(context, &self.streams);
         }
         root.after_event();
     }

@@ -54,6 +54,11 @@ impl HeldBodies {
         Some(self.arrived.swap_remove(at).1)
     }
 
+    /// How much has come of the body of a stream that waits for something else.
+    pub fn arrived(&self, context: u32) -> Option<usize> {
+        self.arrived.iter().find(|(known, _)| *known == context).map(|(_, (size, _))| *size)
+    }
+
     /// How many are held.
     pub fn len(&self) -> usize {
         self.held.len()

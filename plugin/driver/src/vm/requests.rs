@@ -24,7 +24,8 @@ impl<H: Calls> Vm<H> {
         let step = apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
         root.after_event();
         root.remote.send_purges(&mut self.breakers, &mut root.cache, now);
-        if step == Step::AwaitsBody {
+        self.watch(context, now);
+        if step == Step::AwaitsBody && !self.watched.has(context) {
             self.held.add(context, now);
         }
         step.action()
@@ -32,6 +33,9 @@ impl<H: Calls> Vm<H> {
 
     /// A part of the request's body.
     pub fn request_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
+        if self.watched.has(context) {
+            return self.watched_body(context, size, end_of_stream);
+        }
         match self.streams.get(&context) {
             Some(Stream::Exchange(exchange)) if exchange.awaits_inputs() => return Action::Pause,
             Some(Stream::Exchange(exchange)) if exchange.awaits_remote() || exchange.awaits_fill() => {
@@ -81,10 +85,20 @@ impl<H: Calls> Vm<H> {
         step.action()
     }
 
+    /// The trailers of a request end its body. What is held of it stays held.
+    pub fn request_trailers(&mut self, context: u32) -> Action {
+        let size = match self.streams.get(&context) {
+            Some(Stream::Exchange(exchange)) if exchange.awaits_lease() => self.held.arrived(context),
+            Some(Stream::Exchange(_)) => self.watched.bytes(context).or(self.held.seen(context).copied()),
+            _ => return Action::Continue,
+        };
+        self.request_body(context, size.unwrap_or_default(), true)
+    }
+
     /// Lets a few of the streams go on that need not wait any more. The next ones go on in another call.
     pub(super) fn wake_some(&mut self, id: u32, now: Timestamp) {
         let Some(root) = root_of(&mut self.roots, id) else { return };
-        let mut bodies = Vec::new();
+        let (mut bodies, mut awaiting) = (Vec::new(), Vec::new());
         for (context, wake) in root.next_awake() {
             // A stream that has ended is not in the table any more.
             let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else { continue };
@@ -96,10 +110,10 @@ impl<H: Calls> Vm<H> {
             let directive = exchange.on(Event::Woken(wake), &mut root.cache, &mut moment);
             let step = apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
             match step {
-                Step::Goes => H::resume_request(),
+                Step::Goes => self.watched.resume::<H>(context, &self.streams),
                 // Its body is part of its key, and may have come while it waited for something else.
                 Step::AwaitsBody => {
-                    self.held.add(context, now);
+                    awaiting.push(context);
                     bodies.extend(self.held.take_arrived(context).map(|arrived| (context, arrived)));
                 }
                 _ => {}
@@ -109,6 +123,12 @@ impl<H: Calls> Vm<H> {
             }
         }
         root.after_event();
+        for context in awaiting {
+            self.watch(context, now);
+            if !self.watched.has(context) {
+                self.held.add(context, now);
+            }
+        }
         for (context, (size, end_of_stream)) in bodies {
             if H::act_for(context) && self.request_body(context, size, end_of_stream) == Action::Continue {
                 H::resume_request();

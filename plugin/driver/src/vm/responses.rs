@@ -220,7 +220,7 @@ impl<H: Calls> Vm<H> {
         let directive = exchange.on(Event::Fetched(fetched), &mut root.cache, &mut moment);
         let step = apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
         if step == Step::Goes {
-            H::resume_request();
+            self.watched.resume::<H>(context, &self.streams);
         }
         root.after_event();
     }

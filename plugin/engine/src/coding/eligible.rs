@@ -6,8 +6,13 @@ use crate::policy::Compression;
 /// Whether a `Content-Type` is of the rule's types. Its parameters do not matter.
 fn covers(rule: &Compression, content_type: &[u8]) -> bool {
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    is_one_of(&rule.types, essence)
+}
+
+/// Whether a type without parameters is one of a rule's: `type/subtype`, `type/*`, or a suffix such as `+json`.
+pub fn is_one_of(types: &[Box<[u8]>], essence: &[u8]) -> bool {
     let Some(slash) = essence.iter().position(|byte| *byte == b'/') else { return false };
-    rule.types.iter().any(|kind| match &**kind {
+    types.iter().any(|kind| match &**kind {
         [b'+', ..] => ends_with(essence, kind),
         [main @ .., b'/', b'*'] => essence.get(..slash).is_some_and(|own| own.eq_ignore_ascii_case(main)),
         kind => essence.eq_ignore_ascii_case(kind),

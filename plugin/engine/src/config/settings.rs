@@ -38,6 +38,8 @@ pub(crate) mod response;
 pub(crate) mod rule;
 pub(crate) mod stores;
 pub(crate) mod texts;
+#[cfg(feature = "uploads")]
+pub(crate) mod upload;
 
 use serde_json::{Map, Value};
 

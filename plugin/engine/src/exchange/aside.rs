@@ -5,9 +5,12 @@
 //!
 //! - `models`: requests to language models
 //! - `counting`: limits and budgets
+//! - `guards`: what checks its body
 
 #[cfg(feature = "limits")]
 mod counting;
+#[cfg(feature = "uploads")]
+mod guards;
 mod models;
 
 #[cfg(feature = "pools")]
@@ -33,6 +36,8 @@ use crate::fields::Fields;
 use crate::limits::Reserved;
 use crate::policy::{Policy, Rule};
 use crate::request::Request;
+#[cfg(feature = "uploads")]
+use crate::uploads::Guard;
 #[cfg(feature = "llm")]
 use crate::{fields::content_length, llm};
 #[cfg(feature = "limits")]
@@ -85,6 +90,12 @@ struct Kept {
     /// What is reserved for it of budgets, until its answer says what it has cost.
     #[cfg(all(feature = "llm", feature = "limits"))]
     budgeted: Vec<Reservation>,
+    /// What checks its body.
+    #[cfg(feature = "uploads")]
+    guard: Option<Box<Guard>>,
+    /// It has been through the stages before the cache, and is not to go through them again.
+    #[cfg(feature = "uploads")]
+    is_past_stages: bool,
     /// It waits for what Redis says of a limit or a budget.
     #[cfg(all(feature = "llm", feature = "limits"))]
     waits_for_redis: bool,
@@ -146,6 +157,24 @@ impl Aside {
     pub(super) fn count_again(&mut self, mut counted: Box<Counted>, until: Timestamp) {
         counted.until = Some(until);
         self.kept.get_or_insert_default().counted = Some(counted);
+    }
+
+    /// Whether its body has been checked, so that it has been through the stages before the cache.
+    #[inline]
+    pub(super) fn is_past_stages(&self) -> bool {
+        #[cfg(feature = "uploads")]
+        return self.kept.as_ref().is_some_and(|kept| kept.is_past_stages);
+        #[cfg(not(feature = "uploads"))]
+        false
+    }
+
+    /// Whether its body is checked.
+    #[inline]
+    pub(super) fn is_guarded(&self) -> bool {
+        #[cfg(feature = "uploads")]
+        return self.kept.as_ref().is_some_and(|kept| kept.guard.is_some());
+        #[cfg(not(feature = "uploads"))]
+        false
     }
 
     /// Whether capabilities keep anything of it.

@@ -6,6 +6,8 @@ use super::aside::Aside;
 use super::awaiting_body::{AwaitingBody, Reading};
 #[cfg(feature = "operators")]
 use super::explaining::Explaining;
+#[cfg(feature = "uploads")]
+use super::guarding::Guarding;
 #[cfg(feature = "limits")]
 use super::leasing::Leasing;
 use super::lookup::{self, Fetch, LookupRequest, RemoteUse, settle, with_head};
@@ -23,6 +25,8 @@ use crate::key::{self, BodyPart};
 use crate::llm;
 use crate::policy::Rule;
 use crate::request::{MethodKind, Request};
+#[cfg(feature = "uploads")]
+use crate::stages::uploads::Entered;
 use crate::stages::{self, Seen};
 
 /// The first event of every exchange.
@@ -44,8 +48,10 @@ pub(super) fn begin(
     if request.explain.is_some() {
         cache.scratch.refused = None;
     }
-    if let Some(said) =
-        stages::enter(&Seen { request: &request, end_of_stream, rule, rule_index }, cache, moment)
+    let seen = Seen { request: &request, end_of_stream, rule, rule_index };
+    // One whose body has been checked has been through the stages.
+    if !aside.is_past_stages()
+        && let Some(said) = stages::enter(&seen, cache, moment)
     {
         #[cfg(feature = "limits")]
         if let stages::Then::Wait { ticket, until } = said {
@@ -60,6 +66,28 @@ pub(super) fn begin(
         return then(said);
     }
     aside.begin(cache);
+    #[cfg(feature = "uploads")]
+    if let Some(upload) = &rule.upload
+        && !aside.is_past_stages()
+    {
+        match stages::uploads::enter(upload, &seen, cache) {
+            Entered::Goes => {}
+            Entered::Guarded(guard) => {
+                let holds = guard.may_hold && cache.has_room_to_wait(head.len());
+                aside.is_guarded_by(guard);
+                if holds {
+                    return Guarding::begin(head, rule.reads_bodies());
+                }
+            }
+            Entered::Refused(said) => {
+                #[cfg(feature = "operators")]
+                if let Some(token) = request.explain {
+                    aside.explaining = Explaining::begin(token, &request, &head, cache, moment);
+                }
+                return then(said);
+            }
+        }
+    }
     #[cfg(feature = "operators")]
     if let Some(token) = request.explain {
         aside.explaining = Explaining::begin(token, &request, &head, cache, moment);

@@ -3,6 +3,8 @@
 use crate::cache_status::{Detail, Forward};
 use crate::firewall::Vector;
 use crate::storability::Refusal;
+#[cfg(feature = "uploads")]
+use crate::uploads::Objection;
 
 /// What there is to say about a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +163,8 @@ pub fn of_detail(detail: Detail) -> Reason {
             "RFC 9110 §15.6.4",
             "maintenance: null in the rule, or another window",
         ),
+        #[cfg(feature = "uploads")]
+        Detail::Upload(objection) => of_upload(objection),
         #[cfg(feature = "teapot")]
         Detail::Teapot => ("the rule is a teapot", "RFC 2324 §2.3.2", "teapot: false"),
         #[cfg(feature = "llm")]
@@ -214,6 +218,35 @@ pub fn of_forward(forward: Forward) -> Reason {
 }
 
 type Texts = (&'static str, &'static str, &'static str);
+
+#[cfg(feature = "uploads")]
+fn of_upload(objection: Objection) -> Texts {
+    match objection {
+        Objection::TooLarge => {
+            ("the content is longer than the rule takes", "RFC 9110 §15.5.14", "upload.max_bytes")
+        }
+        Objection::Type => (
+            "the content, or a file in it, is of a type that the rule does not take, or of none that can be told",
+            "RFC 9110 §15.5.16",
+            "upload.types, or one Content-Type in the request",
+        ),
+        Objection::Content => (
+            "the first bytes of the content, or of a file in it, are not those of the type that is stated",
+            "RFC 9110 §15.5.16",
+            "the request with the type that its content is of, or upload.sniff: false",
+        ),
+        Objection::Coding => (
+            "the content has a Content-Encoding, so nobody sees what it is",
+            "RFC 9110 §15.5.16",
+            "the request without it, or upload.sniff: false",
+        ),
+        Objection::Form => (
+            "the form is broken, or could be read in two ways",
+            "RFC 7578 §4.1",
+            "the form as browsers send it: a boundary, lines that end with CR LF, one name for each part",
+        ),
+    }
+}
 
 fn of_vector(vector: Vector) -> Texts {
     match vector {

@@ -591,10 +591,17 @@ impl Call<'_> {
         for (nth, chunk) in self.body.iter().enumerate() {
             let held = directive == Directive::AwaitBody;
             assert_eq!(held, exchange.awaits_request_body());
-            let event = Event::RequestBody { chunk, end_of_stream: nth == last };
+            let end_of_stream = nth == last;
+            let event = match exchange.counts_body() {
+                true => Event::RequestBytes { count: chunk.len(), end_of_stream },
+                false => Event::RequestBody { chunk, end_of_stream },
+            };
             let next = gateway.feed(worker, &mut exchange, self.millis, event);
-            if held {
+            if held || matches!(next, Directive::Respond(_)) {
                 directive = next;
+            }
+            if matches!(directive, Directive::Respond(_)) {
+                break;
             }
         }
         Flight { exchange, edits: Vec::new(), worker, millis: self.millis }.meets(

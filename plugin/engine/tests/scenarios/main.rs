@@ -75,6 +75,8 @@ mod storing;
 #[cfg(feature = "teapot")]
 mod teapot;
 mod transitions;
+#[cfg(feature = "uploads")]
+mod uploads;
 mod validating;
 mod walked;
 mod warming;

@@ -47,6 +47,8 @@ fn is_in_table(step: &Step) -> bool {
     match from {
         "relaying" | "finished" => {
             matches!(directive, "pass" | "relay" | "fetch" | "respond") && next == from
+                // What still comes of a body that is checked may have to wait, or be refused.
+                || event == "request body" && matches!((directive, next), ("await body", _) | ("respond", "finished"))
         }
         _ if TABLE.contains(step) => true,
         _ => {
@@ -79,7 +81,7 @@ impl Gateway {
 fn name_of_event(event: &Event<'_>) -> &'static str {
     match event {
         Event::Request { .. } => "request",
-        Event::RequestBody { .. } => "request body",
+        Event::RequestBody { .. } | Event::RequestBytes { .. } => "request body",
         Event::Woken(_) => "woken",
         Event::Remote(_) => "remote",
         Event::Response { .. } => "response",

@@ -19,6 +19,8 @@ use super::response::{Compression, RangeFill, Tags, Vary};
 #[cfg(feature = "limits")]
 use super::texts::LimitName;
 use super::texts::{Field, Host, Method, Path, RuleName, Targeted};
+#[cfg(feature = "uploads")]
+use super::upload::Upload;
 use super::{Section, section};
 use crate::config::limits::STATUS;
 use crate::config::names;
@@ -105,6 +107,9 @@ pub struct Rule {
     /// When every request is answered with 503. Default: never.
     #[cfg(feature = "maintenance")]
     pub maintenance: Option<Maintenance>,
+    /// What the bodies of its requests may be. Default: anything.
+    #[cfg(feature = "uploads")]
+    pub upload: Option<Upload>,
     /// Every request is answered with 418. Default: false.
     #[cfg(feature = "teapot")]
     pub teapot: bool,
@@ -177,6 +182,9 @@ section! {
         #[cfg(feature = "maintenance")]
         maintenance = None, nullable(object()),
             "Every request is answered with 503 and `Retry-After` within a window of time; `{}`: now, without end.";
+        #[cfg(feature = "uploads")]
+        upload = None, nullable(object()),
+            "What the bodies of POST, PUT and PATCH may be; `null`: anything.";
         #[cfg(feature = "teapot")]
         teapot = false, switch(), "Every request is answered with 418 (RFC 2324).";
         watched = Watched::default();
@@ -219,6 +227,14 @@ impl Rule {
     #[cfg(feature = "llm")]
     pub(crate) fn fallback(&self) -> Option<&Fallback> {
         self.llm.as_ref()?.fallback.as_ref()
+    }
+
+    /// Whether the body of a request may be in its key, or is read for what it asks.
+    pub(crate) const fn reads_bodies(&self) -> bool {
+        #[cfg(feature = "llm")]
+        return self.key.body.is_some() || self.llm.is_some();
+        #[cfg(not(feature = "llm"))]
+        self.key.body.is_some()
     }
 
     /// Whether clients do not get the fields that name a response's tags.

@@ -21,6 +21,8 @@ use crate::fields::Fields;
 use crate::policy::Rule;
 #[cfg(feature = "llm")]
 use crate::request::Request;
+#[cfg(feature = "uploads")]
+use crate::uploads::Guard;
 #[cfg(feature = "llm")]
 use crate::{fields::status_of, llm, llm::Facts, llm::Question};
 
@@ -82,13 +84,17 @@ impl Aside {
         false
     }
 
-    /// Bytes of the request that are kept for another model.
+    /// Bytes of the request that are kept for another model, and to check it.
     #[inline]
     pub(in crate::exchange) fn kept_bytes(&self) -> usize {
+        #[cfg(feature = "uploads")]
+        let guarded = self.guard().map_or(0, Guard::kept_bytes);
+        #[cfg(not(feature = "uploads"))]
+        let guarded = 0;
         #[cfg(feature = "llm")]
-        return self.falling_back().map_or(0, FallingBack::kept_bytes);
+        return guarded + self.falling_back().map_or(0, FallingBack::kept_bytes);
         #[cfg(not(feature = "llm"))]
-        0
+        guarded
     }
 
     /// What is done to the request if nothing is known of its body.

@@ -114,6 +114,16 @@ pub const FAMILIES: &[Family] = &[
             "merged",
             #[cfg(feature = "maintenance")]
             "maintenance",
+            #[cfg(feature = "uploads")]
+            "upload-too-large",
+            #[cfg(feature = "uploads")]
+            "upload-type",
+            #[cfg(feature = "uploads")]
+            "upload-content",
+            #[cfg(feature = "uploads")]
+            "upload-coding",
+            #[cfg(feature = "uploads")]
+            "upload-form",
             #[cfg(feature = "teapot")]
             "teapot",
         ],
@@ -319,6 +329,16 @@ pub const FAMILIES: &[Family] = &[
         words: &["admitted", "refused", "shadow"],
         meaning: "Requests by what each limit made of them. Where one refuses, the others count nothing. `shadow`: admitted, though \
                   this limit would have refused them, did it not only watch.",
+    },
+    #[cfg(feature = "uploads")]
+    Family {
+        name: "uploads",
+        kind: Counter,
+        unit: "requests",
+        labels: &["result"],
+        words: &["passed", "refused", "shadow"],
+        meaning: "Requests whose body was checked, by what came of it; `detail` has the reasons of those `refused`. `shadow`: \
+                  a rule that only watches would have refused it. A body that has not come whole is not among the `passed`.",
     },
     #[cfg(feature = "limits")]
     Family {
