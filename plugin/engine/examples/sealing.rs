@@ -99,6 +99,7 @@ fn response(size: usize) -> Slot {
         fields,
         body: Body::new(body.collect()),
         gzip: None,
+        minified: None,
         took_millis: 0,
         generation: now,
         tags: Rc::from([]),

@@ -12,4 +12,5 @@ pub mod eligible;
 pub mod etag;
 pub mod gzip;
 pub mod head;
+pub mod minify;
 pub mod negotiate;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::cache_control::ResponseDirectives;
 use crate::coding::eligible::forbids_transform;
 use crate::coding::gzip::inflate;
+use crate::coding::minify::minified_head;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::key;
@@ -30,6 +31,10 @@ pub enum HeadVerdict {
 /// Whether a 304 is about the stored response (RFC 9111 §4.3.4): the validator that it names is the stored one. One that
 /// names none confirms what was asked about.
 pub fn confirms(stored: &StoredResponse, update: Fields<'_>) -> bool {
+    // What is kept is not any more what the origin allows to be made of it.
+    if stored.minified.is_some() && forbids_transform(update) {
+        return false;
+    }
     if update.get(b"etag").is_some() && stored.etag().is_some() {
         // Of several that a 304 names one will do.
         let own = || stored.fields.fields().all(b"etag").flat_map(entity_tags);
@@ -80,9 +85,10 @@ pub fn freshen(
     let born = Schedule::birth(update, requested, received);
     let mut terms = Terms::of(&directives);
     terms.set(Terms::LOCAL, !rule.remote);
-    for kept in [Terms::SELECTED_BY_COOKIE, Terms::ADDS_VARY] {
+    for kept in [Terms::SELECTED_BY_COOKIE, Terms::ADDS_VARY, Terms::MINIFIED] {
         terms.set(kept, stored.terms.contains(kept));
     }
+    let minified = stored.minified.as_ref().map(|_| Box::new(minified_head(fields.fields())));
     let fresh = StoredResponse {
         key: Rc::clone(&stored.key),
         status: stored.status,
@@ -91,6 +97,7 @@ pub fn freshen(
         fields,
         body: stored.body.clone(),
         gzip: None,
+        minified,
         took_millis: received.millis_since(requested),
         generation: requested,
         tags: tags_after(stored, update, rule),
@@ -114,7 +121,7 @@ fn recoded(fresh: StoredResponse, stored: &StoredResponse) -> StoredResponse {
     {
         return StoredResponse { body: Body::new(body), ..fresh };
     }
-    let gzip = Gzip::of(fresh.fields.fields(), stored.body.as_slice()).map(Box::new);
+    let gzip = Gzip::of(fresh.own_fields().fields(), stored.body.as_slice()).map(Box::new);
     let mut terms = fresh.terms;
     terms.set(Terms::GZIP, true);
     StoredResponse { terms, gzip: gzip.or_else(|| stored.gzip.clone()), ..fresh }
@@ -128,11 +135,14 @@ pub fn compare_head(stored: &StoredResponse, head: Fields<'_>) -> HeadVerdict {
     // A proxy on the way may weaken a tag, or code the content, and is about the same content all the same.
     let tag_same =
         head.get(b"etag").is_none_or(|told| stored.etag().is_some_and(|own| weakly_equal(told, own)));
-    let coded_alike = head.get(b"content-encoding") == stored_fields.get(b"content-encoding");
+    let coded_alike =
+        stored.minified.is_none() && head.get(b"content-encoding") == stored_fields.get(b"content-encoding");
     let length_same = head.get(b"content-length").filter(|_| coded_alike).is_none_or(|value| {
         std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) == Some(stored.content_length())
     });
-    if !(tag_same && same(b"last-modified") && length_same) {
+    // What is kept is not any more what the origin allows to be made of it.
+    let may_stay = stored.minified.is_none() || !forbids_transform(head);
+    if !(tag_same && same(b"last-modified") && length_same && may_stay) {
         return HeadVerdict::Changed;
     }
     let has_validator = head.get(b"etag").is_some() || head.get(b"last-modified").is_some();

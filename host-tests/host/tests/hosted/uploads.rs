@@ -73,7 +73,8 @@ fn a_body_that_grows_too_long_ends_what_is_at_the_origin() {
     assert_eq!(stream.upstream().body.len(), PNG.len() + 500);
     gateway.advance(1);
     gateway.tick();
-    assert_eq!(gateway.metric("selvage.live.streams"), Some(0));
+    assert_eq!(gateway.metric("selvage.uploads.refused"), Some(1));
+    assert_eq!(gateway.worker(0).open_streams(), 0);
 }
 
 #[test]

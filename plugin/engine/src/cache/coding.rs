@@ -3,12 +3,14 @@
 use super::{Cache, Found, Moment};
 use crate::coding::eligible::eligible;
 use crate::coding::gzip;
+use crate::coding::minify::{may_be_minified, minified_head, minify};
 use crate::coding::negotiate::{Acceptable, Choice};
 use crate::fields::Fields;
+use crate::host::IN_BROWSER;
 use crate::policy::Rule;
 use crate::request::Request;
 use crate::store::form::{Form, wants_gzip};
-use crate::store::response::{Body, StoredResponse};
+use crate::store::response::{Body, StoredResponse, Terms};
 
 impl Cache {
     /// The form of a stored response that the client gets. `None` if its content is damaged.
@@ -56,6 +58,7 @@ impl Cache {
         rule: &Rule,
         moment: &mut Moment<'_>,
     ) -> StoredResponse {
+        let response = self.minified(response, rule);
         let (fields, body) = (response.fields.fields(), response.body.as_slice());
         // The variant of those that take no gzip would be inflated for each of them.
         let selected = names.iter().any(|name| **name == *b"accept-encoding")
@@ -75,6 +78,37 @@ impl Cache {
             self.stats.add("compression_bytes", after, small as u64);
         }
         kept.unwrap_or(response)
+    }
+}
+
+impl Cache {
+    /// The response without white space, if it is JSON and its rule wants that. What a rule that only watches has is compared
+    /// with what the origin sends, and answers of language models are replayed byte for byte.
+    fn minified(&mut self, mut response: StoredResponse, rule: &Rule) -> StoredResponse {
+        let wanted = !IN_BROWSER && rule.compression.minify_json && !rule.shadow && !rule.stores_answers();
+        if !wanted
+            || response.body.len() > rule.compression.max_bytes
+            || !may_be_minified(response.status, response.fields.fields())
+        {
+            return response;
+        }
+        let before = response.body.len() as u64;
+        match minify(std::mem::take(&mut response.body).into_bytes()) {
+            Ok(mut small) => {
+                small.shrink_to_fit();
+                self.stats.count("minified", "kept");
+                self.stats.add("minified_bytes", "in", before);
+                self.stats.add("minified_bytes", "out", small.len() as u64);
+                response.body = Body::new(small);
+                response.minified = Some(Box::new(minified_head(response.fields.fields())));
+                response.terms.set(Terms::MINIFIED, true);
+            }
+            Err(body) => {
+                self.stats.count("minified", "as-it-was");
+                response.body = Body::new(body);
+            }
+        }
+        response
     }
 }
 

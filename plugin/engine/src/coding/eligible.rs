@@ -3,12 +3,6 @@
 use crate::fields::Fields;
 use crate::policy::Compression;
 
-/// Whether a `Content-Type` is of the rule's types. Its parameters do not matter.
-fn covers(rule: &Compression, content_type: &[u8]) -> bool {
-    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    is_one_of(&rule.types, essence)
-}
-
 /// Whether a type without parameters is one of a rule's: `type/subtype`, `type/*`, or a suffix such as `+json`.
 pub fn is_one_of(types: &[Box<[u8]>], essence: &[u8]) -> bool {
     let Some(slash) = essence.iter().position(|byte| *byte == b'/') else { return false };
@@ -25,24 +19,29 @@ pub fn is_one_of(types: &[Box<[u8]>], essence: &[u8]) -> bool {
 ///
 /// A response with more than one `Content-Type`, or with none, is left alone.
 pub fn eligible(status: u16, response: Fields<'_>, body_len: usize, rule: &Compression) -> bool {
-    if !rule.enabled
-        || status != 200
-        || forbids_transform(response)
-        || !(rule.min_bytes..=rule.max_bytes).contains(&body_len)
-    {
-        return false;
+    rule.enabled
+        && (rule.min_bytes..=rule.max_bytes).contains(&body_len)
+        && essence_of_whole(status, response).is_some_and(|essence| is_one_of(&rule.types, essence))
+}
+
+/// The type, without parameters, of a 200 that may be changed: it is whole, has no content coding, and its sender does not forbid
+/// it. `None` with more than one `Content-Type`, or without.
+pub fn essence_of_whole<'a>(status: u16, response: Fields<'a>) -> Option<&'a [u8]> {
+    if status != 200 || forbids_transform(response) {
+        return None;
     }
     let mut content_type = None;
     for (name, value) in response.iter() {
         match name {
-            b"content-type" if content_type.is_some() => return false,
+            b"content-type" if content_type.is_some() => return None,
             b"content-type" => content_type = Some(value),
-            b"content-range" => return false,
+            b"content-range" => return None,
             _ => {}
         }
     }
     let coded = response.members(b"content-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"identity"));
-    !coded && content_type.is_some_and(|content_type| covers(rule, content_type))
+    let content_type = content_type.filter(|_| !coded)?;
+    Some(content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
 }
 
 /// Whether the sender forbids to change the content (RFC 9111 §5.2.2.6).

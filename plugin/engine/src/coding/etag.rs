@@ -20,18 +20,28 @@ use std::borrow::Cow;
 
 /// The tag of the gzip form of a response whose tag is `etag`. Weak tags, and what is no tag, stay as they are.
 pub fn for_gzip(etag: &[u8]) -> Cow<'_, [u8]> {
+    suffixed(etag, SUFFIX)
+}
+
+fn suffixed<'e>(etag: &'e [u8], suffix: &[u8]) -> Cow<'e, [u8]> {
     let etag = etag.trim_ascii();
     match etag {
         [b'"', inner @ .., b'"'] if !inner.contains(&b'"') => {
-            Cow::Owned([b"\"", inner, SUFFIX, b"\""].concat())
+            Cow::Owned([b"\"", inner, suffix, b"\""].concat())
         }
         _ => Cow::Borrowed(etag),
     }
 }
 
+/// The tag of the form without white space of a response whose tag is `etag`.
+pub fn for_minified(etag: &[u8]) -> Cow<'_, [u8]> {
+    suffixed(etag, MINIFIED)
+}
+
 /// The members of `If-Match`, with the origin's tag put behind each tag that may be ours: `"a", "x-gz"` becomes
-/// `"a", "x-gz", "x"`. Everything else stays byte by byte as it came. At most doubles the length.
-pub fn with_origins_tags(value: &[u8]) -> Vec<u8> {
+/// `"a", "x-gz", "x"`. Everything else stays byte by byte as it came. At most triples the length. `minifies`: ours may be of JSON
+/// without white space too.
+pub fn with_origins_tags(value: &[u8], minifies: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());
     let mut rest = value;
     // An entity-tag has no escapes: it reaches from one quote to the next.
@@ -40,11 +50,15 @@ pub fn with_origins_tags(value: &[u8]) -> Vec<u8> {
         out.extend_from_slice(b"\"");
         out.extend_from_slice(inner);
         out.extend_from_slice(b"\"");
-        if let Some(inner) = inner.strip_suffix(SUFFIX) {
+        let mut add = |inner: &[u8]| {
             out.extend_from_slice(if before.ends_with(b"W/") { b", W/\"" } else { b", \"" });
             out.extend_from_slice(inner);
             out.extend_from_slice(b"\"");
-        }
+        };
+        let uncoded = inner.strip_suffix(SUFFIX);
+        uncoded.into_iter().for_each(&mut add);
+        let spaced = uncoded.unwrap_or(inner).strip_suffix(MINIFIED).filter(|_| minifies);
+        spaced.into_iter().for_each(&mut add);
         rest = after;
     }
     out.extend_from_slice(rest);
@@ -66,6 +80,8 @@ fn split_at_quote(line: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Ends the opaque part of the gzip form's strong tag.
 const SUFFIX: &[u8] = b"-gz";
+/// The same of JSON without white space. That of its gzip form comes behind.
+const MINIFIED: &[u8] = b"-min";
 
 #[cfg(test)]
 mod tests {
@@ -101,8 +117,31 @@ mod tests {
             (r#""a,-gz""#, r#""a,-gz", "a,""#),
             (r#""a\", "x-gz""#, r#""a\", "x-gz", "x""#),
         ] {
-            assert_eq!(String::from_utf8(with_origins_tags(sent.as_bytes())).unwrap(), wanted, "{sent}");
+            assert_eq!(
+                String::from_utf8(with_origins_tags(sent.as_bytes(), false)).unwrap(),
+                wanted,
+                "{sent}"
+            );
         }
+    }
+
+    #[test]
+    fn json_without_white_space_has_a_tag_of_its_own_in_both_codings() {
+        assert_eq!(&*for_minified(b"\"x\""), b"\"x-min\"");
+        assert_eq!(&*for_gzip(&for_minified(b"\"x\"")), b"\"x-min-gz\"");
+        assert_eq!(&*for_minified(b"W/\"x\""), b"W/\"x\"");
+        for (sent, wanted) in [
+            (r#""x-min""#, r#""x-min", "x""#),
+            (r#""x-min-gz", "y""#, r#""x-min-gz", "x-min", "x", "y""#),
+            (r#"W/"x-gz""#, r#"W/"x-gz", W/"x""#),
+        ] {
+            assert_eq!(
+                String::from_utf8(with_origins_tags(sent.as_bytes(), true)).unwrap(),
+                wanted,
+                "{sent}"
+            );
+        }
+        assert_eq!(with_origins_tags(b"\"x-min\"", false), b"\"x-min\"");
     }
 
     #[test]
@@ -110,7 +149,7 @@ mod tests {
         for line in
             ["", "*", r#""a""#, r#"  "a" ,, W/"b","c-gzip""#, "x-gz", r#""x-gz"#, r#"""#, r#""""#, "x-gz, y"]
         {
-            assert_eq!(with_origins_tags(line.as_bytes()), line.as_bytes(), "{line}");
+            assert_eq!(with_origins_tags(line.as_bytes(), true), line.as_bytes(), "{line}");
         }
     }
 }

@@ -37,21 +37,26 @@ pub(super) fn asks_for_the_whole(
 /// Replaces the client's conditions by those that validate the stored response, to which the client's own entity-tags are
 /// added: the origin's 304 then says which of them it means.
 pub(super) fn validating(candidate: &StaleResponse, request: &Request<'_>) -> Vec<RequestEdit> {
+    let minifies = candidate.stored.minified.is_some();
     let StaleResponse { stored, conditional: true, .. } = candidate else { return Vec::new() };
     let edit = |name, value: Option<Vec<u8>>| match value {
         Some(value) => RequestEdit::Set(name, value),
         None => RequestEdit::Remove(name),
     };
-    let tags = stored.etag().map(|own| with_clients_tags(own, request));
+    let tags = stored.etag().map(|own| with_clients_tags(own, request, minifies));
     vec![edit("if-none-match", tags), edit("if-modified-since", stored.last_modified().map(<[u8]>::to_vec))]
 }
 
 /// The stored entity-tag and those of the client, as the origin knows them. `*` names none.
-fn with_clients_tags(own: &[u8], request: &Request<'_>) -> Vec<u8> {
+fn with_clients_tags(own: &[u8], request: &Request<'_>, minifies: bool) -> Vec<u8> {
     let lines: Vec<&[u8]> = request.fields.all(b"if-none-match").collect();
-    let told = etag::with_origins_tags(&lines.join(&b", "[..]));
+    let told = etag::with_origins_tags(&lines.join(&b", "[..]), minifies);
     let gzip = etag::for_gzip(own);
-    let is_ours = |tag: &[u8]| weakly_equal(tag, own) || weakly_equal(tag, &gzip);
+    let small = etag::for_minified(own);
+    let is_ours = |tag: &[u8]| {
+        let of_json = || weakly_equal(tag, &small) || weakly_equal(tag, &etag::for_gzip(&small));
+        weakly_equal(tag, own) || weakly_equal(tag, &gzip) || minifies && of_json()
+    };
     let mut tags = own.to_vec();
     for tag in entity_tags(&told).filter(|tag| tag.ends_with(b"\"") && !is_ours(tag)) {
         tags.extend_from_slice(b", ");

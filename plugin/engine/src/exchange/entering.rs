@@ -217,12 +217,13 @@ pub(super) fn keyed(
 /// `If-Match` names the form that the client was given: the origin is told its own entity-tag beside ours, or it would
 /// refuse a change that it would accept from a client without a cache between.
 pub(super) fn preconditions(request: &Request<'_>, rule: &Rule) -> Vec<RequestEdit> {
-    if !request.origin_precondition || !rule.compression.enabled {
+    let minifies = rule.compression.minify_json;
+    if !request.origin_precondition || !rule.compression.enabled && !minifies {
         return Vec::new();
     }
     let lines: Vec<&[u8]> = request.fields.all(b"if-match").collect();
     let joined = lines.join(&b", "[..]);
-    let told = etag::with_origins_tags(&joined);
+    let told = etag::with_origins_tags(&joined, minifies);
     if told == joined { Vec::new() } else { vec![RequestEdit::Set("if-match", told)] }
 }
 

@@ -49,8 +49,8 @@ impl Shape {
         {
             return Self::NotModified;
         }
-        // The parts of a form that was compressed here are nothing a client could ask for.
-        let ranges = !request.is_head() && !matches!(form, Form::Gzip);
+        // The parts of a form that was made here are nothing a client could ask for.
+        let ranges = !request.is_head() && !matches!(form, Form::Gzip) && stored.minified.is_none();
         let Some(wanted) = request.range.filter(|_| ranges) else { return whole };
         if let Some(if_range) = request.if_range
             && !range::if_range_matches(if_range, view.etag(), stored.last_modified(), date)

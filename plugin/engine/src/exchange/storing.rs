@@ -73,6 +73,7 @@ impl Storing {
             fields,
             body: Body::default(),
             gzip: None,
+            minified: None,
             took_millis: 0,
             generation: plan.valid_from,
             tags: tags_of(head, &rule.tags.headers, key::authority_of(&plan.key).unwrap_or_default()),

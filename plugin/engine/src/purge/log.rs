@@ -292,6 +292,7 @@ mod tests {
             fields: FieldBlock::new(),
             body: Body::default(),
             gzip: None,
+            minified: None,
             took_millis: 0,
             generation: at,
             tags: tags.into(),

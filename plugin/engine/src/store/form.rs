@@ -55,8 +55,8 @@ impl<'a> View<'a> {
         let adds_vary = stored.terms.contains(Terms::ADDS_VARY);
         match (form, &stored.gzip) {
             (Form::Gzip, Some(gzip)) => Self { fields: &gzip.fields, body: &stored.body, adds_vary: false },
-            (Form::Identity(body), _) => Self { fields: &stored.fields, body, adds_vary },
-            _ => Self { fields: &stored.fields, body: &stored.body, adds_vary },
+            (Form::Identity(body), _) => Self { fields: stored.own_fields(), body, adds_vary },
+            _ => Self { fields: stored.own_fields(), body: &stored.body, adds_vary },
         }
     }
 

@@ -1,7 +1,7 @@
 //! The one binary form of a stored response, or of an index of variants, outside a worker's memory.
 //!
 //! ```text
-//! "SLVG" head checksum:u64 | version:u8 kind:u8 terms:u8 0 | status:u16 0:u16 key:u32 count:u32 fields:u32
+//! "SLVG" head checksum:u64 | version:u8 kind:u8 terms:u16 | status:u16 0:u16 key:u32 count:u32 fields:u32
 //! born received lifetime while_revalidate if_error disconnected: u64 × 6 (milliseconds) | body checksum:u64
 //! key | fields | body                                                                   all little-endian
 //! fields of a response: generation:u64 (milliseconds) | count × tag:u64 | field block
@@ -21,6 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Slot;
 use super::response::{Body, Outlives, StoredResponse, Terms};
 use super::variants::{MOST_NAMES, MOST_VARIANTS, Names, Variant, VariantIndex};
+use crate::coding::minify::minified_head;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
 use crate::storability::{are_few, is_bodiless, is_of_a_quota, is_sound, is_stored};
@@ -81,10 +82,11 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
     }
     let head_checksum = reader.u64()?;
     let checked = reader.rest;
-    let [version, kind, terms, more_terms] = reader.array()?;
+    let [version, kind, terms @ ..] = reader.array::<4>()?;
+    let terms = Terms::from_bits(terms).ok_or(RecordError::Unknown)?;
     // What this release does not know of may forbid a use.
     let known = version == VERSION || version == VERSION_1;
-    if !known || more_terms != 0 || version == VERSION && kind == KIND_INDEX {
+    if !known || version == VERSION && kind == KIND_INDEX {
         return Err(RecordError::Unknown);
     }
     let status = u16::from_le_bytes(reader.array()?);
@@ -157,9 +159,10 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
                 Verify::Head => FieldBlock::copy_of(fields),
             };
             let start = bytes.len() - body.len();
-            let terms = Terms::from_bits(terms);
+            let minified = terms.contains(Terms::MINIFIED).then(|| Box::new(minified_head(fields.fields())));
+            let own = minified.as_deref().unwrap_or(&fields);
             let gzip = match terms.contains(Terms::GZIP) {
-                true => Some(Box::new(Gzip::of(fields.fields(), body).ok_or(RecordError::Damaged)?)),
+                true => Some(Box::new(Gzip::of(own.fields(), body).ok_or(RecordError::Damaged)?)),
                 false => None,
             };
             let body = Body::tail(bytes, start);
@@ -171,6 +174,7 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
                 fields,
                 body,
                 gzip,
+                minified,
                 took_millis: 0,
                 generation,
                 tags,
@@ -223,7 +227,7 @@ fn encode_index(index: &VariantIndex) -> Vec<u8> {
     }
     let times = [index.generation, 0, 0, 0, 0, 0];
     let count = length(index.variants());
-    let prelude = Prelude { version: VERSION_1, kind: KIND_INDEX, terms: 0, status: 0, count };
+    let prelude = Prelude { version: VERSION_1, kind: KIND_INDEX, terms: [0; 2], status: 0, count };
     write(&prelude, times, &index.key, &fields, &[])
 }
 
@@ -263,7 +267,7 @@ fn read_variants(reader: &mut Reader<'_>, count: u32) -> Result<Vec<Variant>, Re
 struct Prelude {
     version: u8,
     kind: u8,
-    terms: u8,
+    terms: [u8; 2],
     status: u16,
     count: u32,
 }
@@ -274,7 +278,8 @@ fn write(prelude: &Prelude, times: [u64; 6], key: &[u8], fields: &[u8], body: &[
     let checksum_at = out.len();
     out.extend_from_slice(&[0; 8]);
     let checked_from = out.len();
-    out.extend_from_slice(&[prelude.version, prelude.kind, prelude.terms, 0]);
+    out.extend_from_slice(&[prelude.version, prelude.kind]);
+    out.extend_from_slice(&prelude.terms);
     out.extend_from_slice(&prelude.status.to_le_bytes());
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(&length(key).to_le_bytes());
@@ -360,6 +365,7 @@ mod tests {
             fields: [(&b"etag"[..], &b"\"x\""[..]), (b"set-cookie", b"a=1")].into_iter().collect(),
             body: Body::new(b"content".to_vec()),
             gzip: None,
+            minified: None,
             took_millis: 0,
             generation: Timestamp::from_millis(9_876),
             tags: Rc::from([3, 4]),

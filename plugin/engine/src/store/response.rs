@@ -29,6 +29,8 @@ pub struct StoredResponse {
     pub body: Body,
     /// The form for clients that take gzip, if it is stored compressed.
     pub gzip: Option<Box<Gzip>>,
+    /// The fields of the form without white space, if its content is JSON that is kept so: its own are the origin's.
+    pub minified: Option<Box<FieldBlock>>,
     /// How long it took to fetch or to freshen, in milliseconds; 0 if another worker did, or it was not measured.
     pub took_millis: u32,
     /// When it was asked of the origin, or last validated there: purges of this time or later cover it.
@@ -54,13 +56,19 @@ impl Eq for Outlives {}
 impl StoredResponse {
     /// The same response stored as `compressed`, the gzip form of its content. `None` if that is no gzip member.
     pub fn compressed(&self, compressed: Vec<u8>) -> Option<Self> {
-        let gzip = Gzip::of(self.fields.fields(), &compressed)?;
+        let gzip = Gzip::of(self.own_fields().fields(), &compressed)?;
         let mut terms = self.terms;
         terms.set(Terms::GZIP, true);
         Some(Self { terms, gzip: Some(Box::new(gzip)), body: Body::new(compressed), ..self.clone() })
     }
 
-    /// Length of the content in bytes, as the origin sent it.
+    /// The fields of its content as it is kept, in no coding.
+    #[inline]
+    pub fn own_fields(&self) -> &FieldBlock {
+        self.minified.as_deref().unwrap_or(&self.fields)
+    }
+
+    /// Length of the content in bytes, without a coding.
     pub fn content_length(&self) -> usize {
         self.gzip.as_ref().map_or(self.body.len(), |gzip| gzip.length)
     }
@@ -97,6 +105,10 @@ impl StoredResponse {
     /// Whether this response may answer a request that carries credentials. One that the origin has not
     /// marked as shared answers only requests without any, or those for which the key tells them apart.
     pub fn may_answer(&self, request: &Request<'_>, rule: &Rule) -> bool {
+        // What its client wants as the origin has it is kept otherwise (RFC 9111 §5.2.1.6).
+        if self.minified.is_some() && request.directives.no_transform {
+            return false;
+        }
         if self.terms.contains(Terms::SHARED)
             || !(request.authorization || request.credentials || request.cookie)
         {
@@ -115,14 +127,15 @@ impl StoredResponse {
     /// Bytes it costs a budget.
     pub fn weight(&self) -> usize {
         let gzip = self.gzip.as_ref().map_or(0, |gzip| gzip.fields.byte_len() + size_of::<Gzip>());
-        let tags = size_of_val(&*self.tags);
+        let minified = self.minified.as_ref().map_or(0, |fields| fields.byte_len() + size_of::<FieldBlock>());
+        let tags = size_of_val(&*self.tags) + minified;
         self.key.len() + self.fields.byte_len() + gzip + tags + self.body.held_bytes() + size_of::<Self>()
     }
 }
 
 /// What the directives of a stored response mean for later uses: a small set of flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Terms(u8);
+pub struct Terms(u16);
 
 impl Terms {
     /// Must be validated before every use (`no-cache`).
@@ -144,6 +157,9 @@ impl Terms {
     /// even if compression turned out not to be worth it.
     pub const ADDS_VARY: Self = Self(128);
 
+    /// Its body is JSON without white space.
+    pub const MINIFIED: Self = Self(256);
+
     /// The terms that `directives` set.
     pub fn of(directives: &ResponseDirectives) -> Self {
         let mut terms = Self::default();
@@ -164,14 +180,14 @@ impl Terms {
         if on { self.0 |= other.0 } else { self.0 &= !other.0 }
     }
 
-    /// As one byte, for records.
-    pub const fn bits(self) -> u8 {
-        self.0
+    /// As two bytes, for records.
+    pub const fn bits(self) -> [u8; 2] {
+        self.0.to_le_bytes()
     }
 
-    /// From the byte of a record.
-    pub const fn from_bits(bits: u8) -> Self {
-        Self(bits)
+    /// From the bytes of a record. `None` if there are flags that this release does not know.
+    pub const fn from_bits(bits: [u8; 2]) -> Option<Self> {
+        if bits[1] > 1 { None } else { Some(Self(u16::from_le_bytes(bits))) }
     }
 }
 
@@ -202,6 +218,15 @@ impl Body {
     /// Length of the content in bytes.
     pub fn len(&self) -> usize {
         self.buffer.len().saturating_sub(self.start)
+    }
+
+    /// The content, in memory of its own if others share it.
+    pub fn into_bytes(self) -> Vec<u8> {
+        match Rc::try_unwrap(self.buffer) {
+            Ok(bytes) if self.start == 0 => bytes,
+            Ok(bytes) => bytes.get(self.start..).unwrap_or_default().to_vec(),
+            Err(shared) => shared.get(self.start..).unwrap_or_default().to_vec(),
+        }
     }
 
     /// Whether there is no content.

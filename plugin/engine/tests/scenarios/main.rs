@@ -56,6 +56,7 @@ mod llm_usage;
 #[cfg(feature = "maintenance")]
 mod maintenance;
 mod metrics;
+mod minifying;
 mod order;
 mod page;
 mod partial;

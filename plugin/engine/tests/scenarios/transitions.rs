@@ -244,6 +244,7 @@ fn every_row_of_the_table_is_walked() {
     crate::remote::variants_that_are_too_large_to_keep_are_given_to_those_who_wait_for_the_same();
     crate::uploads::what_has_passed_goes_on_as_it_would_have_without();
     crate::uploads::what_comes_later_is_refused_wherever_the_request_is();
+    crate::uploads::clients_that_leave_leave_nothing_behind();
     crate::uploads::a_head_that_cannot_wait_goes_before_its_body();
     crate::shadow_comparisons::of_a_herd_one_asks_the_remote_store();
     crate::shadowing::what_cannot_be_compared_is_no_mismatch();

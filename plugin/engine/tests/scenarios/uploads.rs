@@ -168,6 +168,36 @@ pub fn what_comes_later_is_refused_wherever_the_request_is() {
         assert_eq!(gateway.counted(0, "detail", "upload-too-large"), 1);
         gateway.assert_no_room_is_taken();
     }
+    // Where the cache stays out of it, whatever is in its key.
+    let keyed = rule(r#","key":{"body":{"methods":["POST"]}}"#);
+    let mut gateway =
+        Gateway::with(&keyed.replace(r#""max_bytes":200"#, r#""max_bytes":200,"multipart":true"#));
+    let mut exchange = Exchange::new();
+    begin(&mut gateway, &mut exchange, &[("if-match", "\"a\"")]);
+    assert!(matches!(more(&mut gateway, &mut exchange, PNG), Directive::Forward(_)));
+    says(&more(&mut gateway, &mut exchange, &[b'x'; 200]), "content is longer");
+    let mut exchange = Exchange::new();
+    begin(&mut gateway, &mut exchange, &[("if-match", "\"a\"")]);
+    gateway.feed(0, &mut exchange, 0, Event::Woken(Wake::Enough));
+    assert_eq!(more(&mut gateway, &mut exchange, b"<html"), Directive::AwaitBody);
+    // While it waits for what another fetches, and for the fleet, though its body had ended.
+    let last = |gateway: &mut Gateway, exchange: &mut Exchange, end_of_stream| {
+        gateway.feed(0, exchange, 0, Event::RequestBody { chunk: PNG, end_of_stream })
+    };
+    for config in [keyed.clone(), rule(r#","key":{"body":{"methods":["POST"]}}},"remote":{"enabled":true"#)] {
+        let mut gateway = Gateway::with(&config);
+        let mut first = Exchange::new();
+        begin(&mut gateway, &mut first, &[]);
+        last(&mut gateway, &mut first, true);
+        let mut exchange = Exchange::new();
+        begin(&mut gateway, &mut exchange, &[]);
+        let directive = last(&mut gateway, &mut exchange, true);
+        assert!(
+            matches!(directive, Directive::AwaitFill { .. } | Directive::AskRemote { .. }),
+            "{directive:?}"
+        );
+        assert!(!exchange.watches_body());
+    }
     // While it waits.
     let pooled = format!(
         r#"{{"pools":[{{"name":"p","fixed":1}}],"defaults":{{{IMAGES},"admission":{{"pool":"p"}}}}}}"#
@@ -287,7 +317,7 @@ fn limits_count_what_is_refused_once_and_say_so() {
 }
 
 #[test]
-fn clients_that_leave_leave_nothing_behind() {
+pub fn clients_that_leave_leave_nothing_behind() {
     let mut gateway = Gateway::with(&rule(""));
     let mut exchange = Exchange::new();
     begin(&mut gateway, &mut exchange, &[]);

@@ -69,6 +69,9 @@ pub struct Compression {
     pub max_bytes: usize,
     /// Level of zlib, 1 (fast) to 9 (small). Default: 3.
     pub level: u8,
+    /// Whether JSON of at most `max_bytes` is stored without white space between its tokens, whatever `enabled` says.
+    /// Default: false.
+    pub minify_json: bool,
 }
 
 section! {
@@ -80,6 +83,8 @@ section! {
         max_bytes = 1 << 20, size(1 << 10..=16 << 20),
             "A longer body is stored as it came: compressing it would hold up the worker.";
         level = 3, whole(1..=9), "Level of zlib: 1 is fast, 9 is small.";
+        minify_json = false, switch(),
+            "JSON is stored without the white space between its tokens, with an `ETag` of its own. Of `max_bytes` at most; `enabled` does not matter.";
     }
 }
 

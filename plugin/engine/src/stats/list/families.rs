@@ -330,6 +330,23 @@ pub const FAMILIES: &[Family] = &[
         meaning: "Requests by what each limit made of them. Where one refuses, the others count nothing. `shadow`: admitted, though \
                   this limit would have refused them, did it not only watch.",
     },
+    Family {
+        name: "minified",
+        kind: Counter,
+        unit: "responses",
+        labels: &["result"],
+        words: &["kept", "as-it-was"],
+        meaning: "Responses that were to be stored without white space (`compression.minify_json`): `kept` so, or `as-it-was`, \
+                  since they had none or were no JSON.",
+    },
+    Family {
+        name: "minified_bytes",
+        kind: Counter,
+        unit: "bytes",
+        labels: &["part"],
+        words: &["in", "out"],
+        meaning: "Bytes of the content of responses that were stored without white space, before and after.",
+    },
     #[cfg(feature = "uploads")]
     Family {
         name: "uploads",
