@@ -25,6 +25,8 @@ pub use settings::by::By;
 #[cfg(feature = "llm")]
 pub use settings::embeddings::{Embeddings, Merge};
 pub use settings::freshness::{Stale, Ttl};
+#[cfg(feature = "llm")]
+pub use settings::key::BodyJson;
 pub use settings::key::{BodyKey, Key, Query, QueryChoice, QueryName, QueryOrder};
 use settings::kinds::text;
 #[cfg(feature = "llm")]

@@ -142,6 +142,7 @@ impl<'a> KeyBuilder<'a> {
     pub fn body(&mut self, body: &BodyPart) {
         match body {
             BodyPart::Inline(bytes) => self.part(Tag::BodyInline, |out| out.extend_from_slice(bytes)),
+            BodyPart::Json(digest) => self.part(Tag::BodyJson, |out| out.extend_from_slice(digest)),
             BodyPart::Question(digest) => {
                 self.part(Tag::Question, |out| out.extend_from_slice(digest));
             }
@@ -220,10 +221,12 @@ pub enum Tag {
     Scope = 10,
     /// The digest of what a language model is asked, and of who asks.
     Question = 11,
+    /// The digest of a body that is JSON.
+    BodyJson = 12,
 }
 
 impl Tag {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Scheme,
         Self::Authority,
         Self::Target,
@@ -235,6 +238,7 @@ impl Tag {
         Self::Variant,
         Self::Scope,
         Self::Question,
+        Self::BodyJson,
     ];
 }
 

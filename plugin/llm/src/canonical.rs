@@ -90,6 +90,43 @@ pub fn digest(json: &[u8]) -> Result<[u8; 32], Ambiguous> {
     digester.finish()
 }
 
+/// A body that is being read for its digest alone: see [`digest`]. Of numbers below some members only the first digits count.
+#[derive(Clone, Debug)]
+pub struct Rounded {
+    lexer: Lexer,
+    digester: Digester,
+}
+
+impl Rounded {
+    /// Starts with an empty body. `members` are names of members, wherever they stand, and how many digits of the numbers below
+    /// them count; of those that stand within one another the innermost.
+    pub fn new(members: Rc<[(Box<str>, u8)]>) -> Self {
+        Self { lexer: Lexer::default(), digester: Digester::rounding(members) }
+    }
+
+    /// Takes in the next bytes.
+    ///
+    /// # Errors
+    /// The body is ambiguous. Every later call says the same.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), Ambiguous> {
+        self.lexer.push(chunk, &mut self.digester)
+    }
+
+    /// SHA-256 of its canonical form.
+    ///
+    /// # Errors
+    /// The body is ambiguous.
+    pub fn finish(mut self) -> Result<[u8; 32], Ambiguous> {
+        self.lexer.finish(&mut self.digester)?;
+        self.digester.finish()
+    }
+
+    /// Bytes that it keeps of the body.
+    pub fn kept_bytes(&self) -> usize {
+        size_of::<Self>().saturating_add(self.digester.kept_bytes())
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Both {
     digester: Digester,

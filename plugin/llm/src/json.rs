@@ -9,7 +9,7 @@ mod text;
 use thiserror::Error;
 
 pub use lexer::{Lexer, MAX_DEPTH};
-pub use number::{normal_number, whole_number};
+pub use number::{normal_number, rounded_number, whole_number};
 pub use outline::{Member, elements, members};
 pub(crate) use outline::{Node, in_order, outline};
 pub(crate) use scan::line_end;

@@ -48,7 +48,7 @@ impl Reading {
             return Some(Self::Question(Box::new(question)));
         }
         let bounds = rule.key.body.as_ref()?;
-        Some(Self::Key(BodyKey::new(bounds.inline_bytes, bounds.max_bytes)))
+        Some(Self::Key(BodyKey::of(bounds)))
     }
 
     fn push(&mut self, chunk: &[u8]) -> Result<(), Detail> {

@@ -54,7 +54,7 @@ pub(super) fn find(
             });
             return Ok(Some(Keys { whole, inputs }));
         }
-        let mut read = BodyKey::new(bounds.inline_bytes, bounds.max_bytes);
+        let mut read = BodyKey::of(bounds);
         read.push(content).map_err(|_| reasons::of_detail(Detail::RequestBodyTooLarge))?;
         body = Some(read.finish());
     }
@@ -123,6 +123,7 @@ fn described(tag: Tag, bytes: &[u8]) -> (&'static str, String) {
         Tag::Cookie => ("cookie", named()),
         Tag::BodyInline => ("body", format!("{} bytes as they are", bytes.len())),
         Tag::BodyDigest => ("body", "its SHA-256 digest and length".into()),
+        Tag::BodyJson => ("body", "the digest of what it says as JSON".into()),
         Tag::Question => ("body", "the digest of what it asks, and of who asks".into()),
         Tag::Variant => ("variant", format!("{} bytes of selecting fields", bytes.len())),
         Tag::Scope => {

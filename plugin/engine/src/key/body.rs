@@ -3,8 +3,17 @@
 //! xxh3 finds keys but resists nobody who looks for collisions, and a body is the client's to choose: a long
 //! one is in the key as its SHA-256 digest and length, a short one as it is.
 
+#[cfg(feature = "llm")]
+use std::rc::Rc;
+
+#[cfg(feature = "llm")]
+use selvage_llm::canonical::Rounded;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+#[cfg(feature = "llm")]
+use crate::host::IN_BROWSER;
+use crate::policy;
 
 /// A body that is being read for its key.
 #[derive(Clone, Debug)]
@@ -13,6 +22,9 @@ pub struct BodyKey {
     max: usize,
     length: usize,
     seen: Seen,
+    /// The same as JSON, as long as it is that.
+    #[cfg(feature = "llm")]
+    json: Option<Box<Rounded>>,
 }
 
 /// What a key holds of a body.
@@ -27,6 +39,8 @@ pub enum BodyPart {
         /// Its length in bytes.
         length: u64,
     },
+    /// The digest of what it says as JSON.
+    Json([u8; 32]),
     /// The digest of what a language model is asked, and of who asks.
     Question([u8; 32]),
 }
@@ -43,15 +57,38 @@ impl BodyKey {
     /// Starts with an empty body. One of up to `inline_max` bytes is kept as it is, one of more than `max`
     /// bytes is refused.
     pub fn new(inline_max: usize, max: usize) -> Self {
-        Self { inline_max, max, length: 0, seen: Seen::Bytes(Vec::new()) }
+        Self {
+            inline_max,
+            max,
+            length: 0,
+            seen: Seen::Bytes(Vec::new()),
+            #[cfg(feature = "llm")]
+            json: None,
+        }
+    }
+
+    /// Starts with an empty body, under a rule that has it in the key.
+    pub fn of(bounds: &policy::BodyKey) -> Self {
+        #[cfg_attr(not(feature = "llm"), expect(unused_mut, reason = "nothing is added"))]
+        let mut key = Self::new(bounds.inline_bytes, bounds.max_bytes);
+        #[cfg(feature = "llm")]
+        if !IN_BROWSER && let Some(json) = &bounds.json {
+            key.json = Some(Box::new(Rounded::new(Rc::from(json.round.as_slice()))));
+        }
+        key
     }
 
     /// Bytes that it keeps of the body.
     pub fn kept_bytes(&self) -> usize {
-        match &self.seen {
-            Seen::Bytes(bytes) => bytes.capacity(),
-            Seen::Digest(_) => size_of::<Self>(),
-        }
+        #[cfg(feature = "llm")]
+        let of_json = self.json.as_ref().map_or(0, |json| json.kept_bytes());
+        #[cfg(not(feature = "llm"))]
+        let of_json = 0;
+        of_json
+            + match &self.seen {
+                Seen::Bytes(bytes) => bytes.capacity(),
+                Seen::Digest(_) => size_of::<Self>(),
+            }
     }
 
     /// Takes in the next bytes of the body.
@@ -63,6 +100,10 @@ impl BodyKey {
         if self.length > self.max {
             self.seen = Seen::Bytes(Vec::new());
             return Err(TooLarge { max: self.max });
+        }
+        #[cfg(feature = "llm")]
+        if self.json.as_mut().is_some_and(|json| json.push(chunk).is_err()) {
+            self.json = None;
         }
         match &mut self.seen {
             Seen::Bytes(bytes) if self.length <= self.inline_max => bytes.extend_from_slice(chunk),
@@ -79,6 +120,11 @@ impl BodyKey {
 
     /// What the key holds of the body, now that it has ended. Not to be called after [`TooLarge`].
     pub fn finish(self) -> BodyPart {
+        // What is no JSON, or could be read in two ways, is keyed by its bytes.
+        #[cfg(feature = "llm")]
+        if let Some(digest) = self.json.and_then(|json| json.finish().ok()) {
+            return BodyPart::Json(digest);
+        }
         match self.seen {
             Seen::Bytes(bytes) => BodyPart::Inline(bytes),
             Seen::Digest(digest) => BodyPart::Digest {

@@ -122,3 +122,29 @@ fn a_condition_on_a_keyed_post_reaches_the_origin() {
     assert!(!flight.removes("if-none-match"));
     gateway.answers(flight, 0, origin(412)).status(412);
 }
+
+#[cfg(feature = "llm")]
+#[test]
+fn json_is_keyed_by_what_it_says_and_what_is_no_json_by_its_bytes() {
+    const JSON: &str = r#"{"rules":[{"name":"q","match":{"paths":["/q"]},
+        "key":{"body":{"methods":["POST"],"json":{"round":{"vector":4}}}}}]}"#;
+    let mut gateway = Gateway::with(JSON);
+    let body = r#"{"vector":[0.123412,7],"k":10}"#;
+    gateway.post("/q").chunk(body).at(0).miss(fresh_for(60).body("answer")).stored();
+    for same in [r#"{ "k": 1e1, "vector": [ 0.12341, 7.0001 ] }"#, body] {
+        let (begin, rest) = same.split_at(11);
+        gateway.post("/q").chunk(begin).chunk(rest).at(1).hit().content("answer");
+    }
+    for other in [
+        r#"{"vector":[0.1235,7],"k":10}"#,
+        r#"{"vector":[0.123412,7],"k":10.001}"#,
+        r#"{"vector":[7,0.123412],"k":10}"#,
+    ] {
+        gateway.post("/q").chunk(other).at(1).miss(fresh_for(60)).says("fwd=uri-miss");
+    }
+    for broken in [r#"{"k":1,"k":2}"#, r#"{"k":1,}"#, ""] {
+        gateway.post("/q").chunk(broken).at(2).miss(fresh_for(60).body("by bytes")).stored();
+        gateway.post("/q").chunk(broken).at(3).hit().content("by bytes");
+        gateway.post("/q").chunk(format!("{broken} ")).at(3).miss(fresh_for(60));
+    }
+}

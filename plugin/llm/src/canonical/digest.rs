@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
-use crate::json::{Ambiguous, Kind, Sink, Token, in_order, normal_number};
+use crate::json::{Ambiguous, Kind, Sink, Token, in_order, rounded_number};
 
 /// Takes in the tokens of a body.
 #[derive(Clone, Debug)]
@@ -28,6 +28,16 @@ pub(super) struct Digester {
     whole: Option<Leaf>,
     /// The member of the top level that is being read holds schemas.
     is_schema: bool,
+    rounding: Option<Rounding>,
+}
+
+/// Which numbers count by their first digits only.
+#[derive(Clone, Debug)]
+struct Rounding {
+    /// Names of members, and how many digits of the numbers below them count.
+    members: Rc<[(Box<str>, u8)]>,
+    /// The members that are being read and are named so: how many objects and arrays are open around them, and their digits.
+    within: Vec<(usize, u8)>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,7 +82,14 @@ impl Digester {
             normal: Vec::new(),
             whole: None,
             is_schema: false,
+            rounding: None,
         }
+    }
+
+    /// Of numbers below members that are named so only the first digits count. The order of members counts nowhere.
+    pub(super) fn rounding(members: Rc<[(Box<str>, u8)]>) -> Self {
+        let rounding = Some(Rounding { members, within: Vec::new() });
+        Self { rounding, ..Self::new(Rc::new([])) }
     }
 
     pub(super) fn kept_bytes(&self) -> usize {
@@ -109,8 +126,25 @@ impl Digester {
         Ok(())
     }
 
+    /// The innermost array or object has ended.
+    fn closed(&mut self) -> Option<Open> {
+        if let Some(rounding) = &mut self.rounding {
+            rounding.within.retain(|(at, _)| *at < self.open.len());
+        }
+        self.open.pop()
+    }
+
     /// The name of a member has ended.
     fn name(&mut self) {
+        if let Some(rounding) = &mut self.rounding {
+            let depth = self.open.len();
+            rounding.within.retain(|(at, _)| *at < depth);
+            let Some(Open::Object { name, .. }) = self.open.last() else { return };
+            let name = self.names.get(*name..).unwrap_or_default();
+            let named = rounding.members.iter().find(|(known, _)| known.as_bytes() == name);
+            rounding.within.extend(named.map(|(_, digits)| (depth, *digits)));
+            return;
+        }
         if let [Open::Object { name, .. }] = self.open.as_slice() {
             let name = self.names.get(*name..).unwrap_or_default();
             self.is_schema = SCHEMAS.iter().any(|known| known.as_bytes() == name);
@@ -153,13 +187,15 @@ impl Digester {
             Kind::Text => self.text.leaf(),
             Kind::Number => {
                 self.normal.clear();
-                normal_number(&self.number, &mut self.normal)?;
+                let within = self.rounding.as_ref().and_then(|rounding| rounding.within.last());
+                let digits = within.map_or(usize::MAX, |(_, digits)| usize::from(*digits));
+                rounded_number(&self.number, digits, &mut self.normal)?;
                 Leaf::of(b'0', &self.normal)
             }
             Kind::True => Leaf::of(b't', &[]),
             Kind::False => Leaf::of(b'f', &[]),
             Kind::Null => Leaf::of(b'n', &[]),
-            Kind::Array | Kind::Object => match self.open.pop() {
+            Kind::Array | Kind::Object => match self.closed() {
                 Some(Open::Array { digest, count }) => Leaf::digest(b'[', digest, count),
                 Some(Open::Object { before, names_before, .. }) => self.object(before, names_before)?,
                 None => return Err(Ambiguous::Syntax),

@@ -320,3 +320,128 @@ fn an_option_that_nobody_has_heard_of_is_in_the_digest() {
 }
 
 const PINNED: [&str; 2] = ["13a0b767", "5f22dd8e"];
+
+/// A value of JSON made up by chance, and what it says: numbers by their first digits below `vector`.
+fn made_up(chance: &mut Chance, depth: u32, digits: Option<usize>, json: &mut String, says: &mut String) {
+    let space = |chance: &mut Chance| ["", " ", "\n\t"][chance.number() as usize % 3];
+    json.push_str(space(chance));
+    match chance.number() % if depth == 0 { 3 } else { 5 } {
+        0 => {
+            // A whole number and a power of ten, spelt in one of several ways.
+            let (mut whole, mut power) = (chance.number() % 2000, chance.number() as i64 % 3);
+            let spelt = match chance.number() % if whole == 0 { 2 } else { 3 } {
+                0 => format!("{whole}e{power}"),
+                1 => format!("{whole}.0E{power:+}"),
+                _ => format!("{whole}00e{}", power - 2),
+            };
+            json.push_str(&spelt);
+            while let Some(digits) = digits
+                && whole.to_string().len() > digits
+            {
+                // All digits that go are rounded at once.
+                let drop = u32::try_from(whole.to_string().len() - digits).unwrap();
+                whole = (whole + 5 * 10_u64.pow(drop - 1)) / 10_u64.pow(drop);
+                power += i64::from(drop);
+            }
+            while whole > 0 && whole % 10 == 0 {
+                (whole, power) = (whole / 10, power + 1);
+            }
+            says.push_str(&if whole == 0 { "0".to_owned() } else { format!("{whole}e{power}") });
+        }
+        1 => {
+            let text = ["\"a\"", "\"\\u0061\"", "\"b\"", "\"1\""][chance.number() as usize % 4];
+            json.push_str(text);
+            says.push_str(if text.contains("u0061") { "\"a\"" } else { text });
+        }
+        2 => {
+            let word = ["true", "null"][chance.number() as usize % 2];
+            json.push_str(word);
+            says.push_str(word);
+        }
+        3 => {
+            (json.push('['), says.push('['));
+            for nth in 0..chance.number() % 3 {
+                if nth > 0 {
+                    (json.push(','), says.push(','));
+                }
+                made_up(chance, depth - 1, digits, json, says);
+            }
+            json.push_str(space(chance));
+            (json.push(']'), says.push(']'));
+        }
+        _ => {
+            let mut members = Vec::new();
+            for name in ["vector", "a", "short"] {
+                if chance.number() % 2 == 0 {
+                    let digits = match name {
+                        "vector" => Some(2),
+                        "short" => Some(1),
+                        _ => digits,
+                    };
+                    let (mut member, mut said) = (format!("\"{name}\""), format!("{name}:"));
+                    member.push_str(space(chance));
+                    member.push(':');
+                    made_up(chance, depth - 1, digits, &mut member, &mut said);
+                    members.push((said, member));
+                }
+            }
+            if chance.number() % 2 == 0 {
+                members.reverse();
+            }
+            let written: Vec<&str> = members.iter().map(|(_, member)| member.as_str()).collect();
+            json.push_str(&format!("{{{}{}}}", written.join(","), space(chance)));
+            members.sort();
+            let said: Vec<&str> = members.iter().map(|(said, _)| said.as_str()).collect();
+            says.push_str(&format!("{{{}}}", said.join(";")));
+        }
+    }
+}
+
+#[test]
+fn two_bodies_share_a_rounded_digest_if_and_only_if_they_say_the_same() {
+    let members: Rc<[(Box<str>, u8)]> = Rc::from([("vector".into(), 2), ("short".into(), 1)]);
+    let mut chance = Chance::new(7);
+    let mut known = std::collections::HashMap::new();
+    let mut saying = std::collections::HashMap::new();
+    let mut alike = 0;
+    for _ in 0..60_000 {
+        let (mut json, mut says) = (String::new(), String::new());
+        made_up(&mut chance, 3, None, &mut json, &mut says);
+        let mut rounded = Rounded::new(Rc::clone(&members));
+        let cut = chance.number() as usize % (json.len() + 1);
+        let (begin, rest) = json.as_bytes().split_at(cut);
+        rounded.push(begin).unwrap();
+        rounded.push(rest).unwrap();
+        let digest = rounded.finish().unwrap();
+        let earlier = known.entry(digest).or_insert_with(|| says.clone());
+        assert_eq!(*earlier, says, "{json} shares a digest with what says something else");
+        alike += usize::from(saying.contains_key(&says));
+        let digest_of = saying.entry(says.clone()).or_insert(digest);
+        assert_eq!(*digest_of, digest, "{json}: {says}");
+    }
+    assert!(alike > 1000 && known.len() > 10_000, "{alike} alike of {}", known.len());
+}
+
+#[test]
+fn numbers_are_rounded_below_their_members_and_nowhere_else() {
+    let digest = |json: &str| {
+        let mut rounded = Rounded::new(Rc::from([("vector".into(), 4)]));
+        rounded.push(json.as_bytes()).unwrap();
+        rounded.finish().unwrap()
+    };
+    let same = |one: &str, other: &str| digest(one) == digest(other);
+    assert!(same(
+        r#"{"vector":[0.123412,-1e-9],"k":5}"#,
+        r#"{ "k": 5.0, "vector": [0.12341, -0.0000000010000001] }"#
+    ));
+    assert!(same(
+        r#"{"q":{"vector":{"values":[0.33333333]}}}"#,
+        r#"{"q":{"vector":{"values":[0.33330001]}}}"#
+    ));
+    assert!(!same(r#"{"vector":[0.12341],"k":0.12341}"#, r#"{"vector":[0.12341],"k":0.123412}"#));
+    assert!(!same(r#"{"a":{"vector":1},"b":0.12341}"#, r#"{"a":{"vector":1},"b":0.123412}"#));
+    assert!(!same(r#"[{"vector":1},0.12341]"#, r#"[{"vector":1},0.123412]"#));
+    assert!(!same(r#"{"vector":["0.12341"]}"#, r#"{"vector":["0.123412"]}"#));
+    assert!(!same(r#"{"vector":[1,2]}"#, r#"{"vector":[2,1]}"#));
+    assert!(same(r#"{"text":{"a":1,"b":2}}"#, r#"{"text":{"b":2,"a":1}}"#), "order counts nowhere");
+}

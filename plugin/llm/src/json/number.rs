@@ -11,6 +11,15 @@ use super::Ambiguous;
 /// # Errors
 /// The exponent has more digits than anybody means.
 pub fn normal_number(lexical: &[u8], out: &mut Vec<u8>) -> Result<(), Ambiguous> {
+    rounded_number(lexical, usize::MAX, out)
+}
+
+/// The same of the nearest number that has no more than so many significant digits, at least one. Of two that are as near, the
+/// one further from zero.
+///
+/// # Errors
+/// As [`normal_number`].
+pub fn rounded_number(lexical: &[u8], significant: usize, out: &mut Vec<u8>) -> Result<(), Ambiguous> {
     let (negative, unsigned) = match lexical.strip_prefix(b"-") {
         Some(rest) => (true, rest),
         None => (false, lexical),
@@ -23,7 +32,8 @@ pub fn normal_number(lexical: &[u8], out: &mut Vec<u8>) -> Result<(), Ambiguous>
         digits.pop();
     }
     let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
-    let digits = digits.get(zeros..).unwrap_or_default();
+    digits.drain(..zeros);
+    let carried = round(&mut digits, significant);
     if digits.is_empty() {
         out.push(b'0');
         return Ok(());
@@ -33,8 +43,30 @@ pub fn normal_number(lexical: &[u8], out: &mut Vec<u8>) -> Result<(), Ambiguous>
     }
     // The value is 0.DIGITS times ten to the power of this.
     let shift = signed(point).saturating_sub(signed(zeros)).saturating_add(exponent(power)?);
-    spell(digits, shift, out);
+    spell(&digits, shift.saturating_add(i64::from(carried)), out);
     Ok(())
+}
+
+/// Leaves so many of the digits, rounded, without zeros at the end. Whether there is one more before them: 999 becomes 1000.
+fn round(digits: &mut Vec<u8>, significant: usize) -> bool {
+    let Some(next) = digits.get(significant).copied() else { return false };
+    digits.truncate(significant);
+    if next >= b'5' {
+        while digits.last() == Some(&b'9') {
+            digits.pop();
+        }
+        match digits.last_mut() {
+            Some(last) => *last += 1,
+            None => {
+                digits.push(b'1');
+                return true;
+            }
+        }
+    }
+    while digits.last() == Some(&b'0') {
+        digits.pop();
+    }
+    false
 }
 
 /// The value of a number in the spelling of [`normal_number`], if it is whole and fits.
@@ -132,6 +164,27 @@ mod tests {
         assert_ne!(normal("9007199254740992"), normal("9007199254740993"));
         assert_ne!(normal("0.1"), normal("0.1000000000000000055511151231257827"));
         assert_ne!(normal("1e999"), normal("1e1000"));
+    }
+
+    #[test]
+    fn numbers_are_rounded_to_their_significant_digits() {
+        for (lexical, digits, spelling) in [
+            ("0.123456", 4, "0.1235"),
+            ("0.12344999", 4, "0.1234"),
+            ("-0.12345", 4, "-0.1235"),
+            ("99995", 4, "100000"),
+            ("9.9994e-3", 4, "0.009999"),
+            ("9.9996", 4, "10"),
+            ("1.0000000001", 4, "1"),
+            ("120", 1, "100"),
+            ("0.00000", 1, "0"),
+            ("95", 1, "100"),
+            ("1234", 4, "1234"),
+        ] {
+            let mut out = Vec::new();
+            rounded_number(lexical.as_bytes(), digits, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), spelling, "{lexical} to {digits}");
+        }
     }
 
     #[test]
