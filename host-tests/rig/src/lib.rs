@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
 pub mod arguments;
+pub mod batches;
 pub mod chance;
 pub mod envoy;
 pub mod http1;

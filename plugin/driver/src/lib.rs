@@ -13,6 +13,8 @@ mod host;
 mod joins;
 mod metrics;
 mod pace;
+#[cfg(feature = "batch")]
+mod parts;
 mod refreshes;
 mod remote;
 mod rewritten;
@@ -22,6 +24,8 @@ mod vm;
 mod waiters;
 mod wake;
 mod warm_up;
+#[cfg(not(feature = "batch"))]
+mod without_parts;
 
 pub use host::{Action, Buffer, Calls, Envoy, Level, Map, Metric, NotCalled};
 pub use vm::Vm;

@@ -19,12 +19,16 @@ use crate::host::{Calls, Envoy, Level};
 use crate::joins::Joins;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
+#[cfg(feature = "batch")]
+use crate::parts::Parts;
 use crate::refreshes::Refreshes;
 use crate::remote::{self, Remote};
 use crate::stream::BuildIdHasher;
 use crate::waiters::Waiters;
 use crate::wake::Wake;
 use crate::warm_up;
+#[cfg(not(feature = "batch"))]
+use crate::without_parts::Parts;
 
 /// One configured plugin.
 pub struct Root<H: Calls> {
@@ -44,6 +48,7 @@ pub struct Root<H: Calls> {
     pub(crate) joins: Joins<H>,
     /// Bodies of requests have come while their heads were held.
     pub(crate) sees_bodies: bool,
+    pub(crate) parts: Parts<H>,
     pub(crate) metrics: Metrics<H>,
     pub(crate) gauges: Gauges,
 }
@@ -84,6 +89,7 @@ impl<H: Calls> Root<H> {
             fetches: HashMap::default(),
             joins: Joins::default(),
             sees_bodies: false,
+            parts: Parts::default(),
             metrics,
             gauges,
         })
@@ -95,6 +101,8 @@ impl<H: Calls> Root<H> {
         self.waiters = before.waiters;
         self.waiters.wake_all();
         self.fetches = before.fetches;
+        self.parts = before.parts;
+        self.cache.take_over_batches(&mut before.cache);
         self.remote.take_over(before.remote);
         self.cache.take_over_purges(&mut before.cache);
     }
@@ -188,6 +196,7 @@ impl<H: Calls> Root<H> {
         if self.cache.has_decided_tickets()
             || self.cache.has_decided_leases()
             || self.cache.has_decided_joins()
+            || self.cache.has_decided_batches()
         {
             self.note_decided_tickets();
         }
@@ -208,7 +217,8 @@ impl<H: Calls> Root<H> {
     /// The streams whose tickets have been decided are to be woken.
     fn note_decided_tickets(&mut self) {
         let decided = self.cache.take_decided_tickets().into_iter().chain(self.cache.take_decided_leases());
-        for ticket in decided.chain(self.cache.take_decided_joins()) {
+        let decided = decided.chain(self.cache.take_decided_joins());
+        for ticket in decided.chain(self.cache.take_decided_batches()) {
             self.waiters.wake_queued(ticket);
         }
     }

@@ -116,7 +116,9 @@ impl<H: Calls> Vm<H> {
         let quick = root.waiters.any_polling()
             || root.cache.has_bodies_coming()
             || root.cache.has_active_pools()
-            || root.cache.has_waiting_leases();
+            || root.cache.has_waiting_leases()
+            || root.cache.has_open_batches();
+        root.cache.look_after_batches(now);
         root.look_after_pools(now);
         root.cache.look_after_leases(now);
         root.look_after_joins(now);
@@ -289,7 +291,7 @@ impl<H: Calls> Vm<H> {
     }
 
     /// What is kept of streams and calls that have not ended, by a word for it.
-    pub fn kept(&self) -> [(&'static str, usize); 7] {
+    pub fn kept(&self) -> [(&'static str, usize); 8] {
         let sum = |count: fn(&Root<H>) -> usize| self.roots.iter().map(count).sum();
         [
             ("streams", self.streams.len()),
@@ -299,6 +301,7 @@ impl<H: Calls> Vm<H> {
             ("calls to the remote store", sum(|root| root.remote.calls())),
             ("refreshes", sum(|root| root.refreshes.calls() + root.cache.refreshes_queued())),
             ("joined calls", sum(|root| root.joins.calls())),
+            ("parts of batches", sum(|root| root.parts.len())),
         ]
     }
 }

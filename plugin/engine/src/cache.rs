@@ -6,6 +6,8 @@
 mod alerts;
 mod asked;
 mod asked_purges;
+#[cfg(feature = "batch")]
+mod batching;
 #[cfg(all(feature = "limits", feature = "llm"))]
 mod budgeting;
 mod claims;
@@ -45,6 +47,8 @@ mod unshared;
 mod usable;
 mod warmable;
 mod warming;
+#[cfg(not(feature = "batch"))]
+mod without_batch;
 #[cfg(not(feature = "llm"))]
 mod without_llm;
 #[cfg(not(feature = "pools"))]
@@ -55,6 +59,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use alerts::Alert;
+#[cfg(feature = "batch")]
+pub use batching::PartTask;
+#[cfg(feature = "batch")]
+pub(crate) use batching::{
+    PartEnd, PartPlace, SharedBatch, answer_of as batch_answer, problem as batch_problem,
+};
 #[cfg(all(feature = "limits", feature = "llm"))]
 pub(crate) use budgeting::shown as shown_of_budget;
 pub(crate) use claims::{Claim, ClaimOf};
@@ -195,6 +205,9 @@ pub struct Cache {
     /// Requests to language models that are asked together.
     #[cfg(feature = "llm")]
     joins: joining::Joins,
+    /// Several GETs of one request.
+    #[cfg(feature = "batch")]
+    batches: batching::Batches,
     /// Buffers that requests pass on to each other, so that a hit takes no memory.
     pub(crate) scratch: Scratch,
 }
@@ -285,6 +298,8 @@ impl Cache {
             streams_open: 0,
             #[cfg(feature = "llm")]
             joins: joining::Joins::default(),
+            #[cfg(feature = "batch")]
+            batches: batching::Batches::default(),
             scratch: Scratch::default(),
         }
     }

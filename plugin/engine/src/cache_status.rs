@@ -95,6 +95,21 @@ pub enum Detail {
     /// It was asked for together with others.
     #[cfg(feature = "llm")]
     Merged,
+    /// Several GETs have been asked for by one request.
+    #[cfg(feature = "batch")]
+    Batch,
+    /// That, or a part of it, is not what may be asked for.
+    #[cfg(feature = "batch")]
+    BatchRefused,
+    /// A part has brought no answer that is whole.
+    #[cfg(feature = "batch")]
+    PartFailed,
+    /// A part has no answer in time.
+    #[cfg(feature = "batch")]
+    PartLate,
+    /// A part does not fit into the answer any more.
+    #[cfg(feature = "batch")]
+    PartTooLarge,
     /// The rule answers 503 for a while.
     #[cfg(feature = "maintenance")]
     Maintenance,
@@ -166,6 +181,16 @@ impl Detail {
             Self::ByInput,
             #[cfg(feature = "llm")]
             Self::Merged,
+            #[cfg(feature = "batch")]
+            Self::Batch,
+            #[cfg(feature = "batch")]
+            Self::BatchRefused,
+            #[cfg(feature = "batch")]
+            Self::PartFailed,
+            #[cfg(feature = "batch")]
+            Self::PartLate,
+            #[cfg(feature = "batch")]
+            Self::PartTooLarge,
             #[cfg(feature = "maintenance")]
             Self::Maintenance,
             #[cfg(feature = "uploads")]
@@ -234,6 +259,16 @@ impl Detail {
             Self::ByInput => "by-input",
             #[cfg(feature = "llm")]
             Self::Merged => "merged",
+            #[cfg(feature = "batch")]
+            Self::Batch => "batch",
+            #[cfg(feature = "batch")]
+            Self::BatchRefused => "batch-refused",
+            #[cfg(feature = "batch")]
+            Self::PartFailed => "part-failed",
+            #[cfg(feature = "batch")]
+            Self::PartLate => "part-late",
+            #[cfg(feature = "batch")]
+            Self::PartTooLarge => "part-too-large",
             #[cfg(feature = "maintenance")]
             Self::Maintenance => "maintenance",
             #[cfg(feature = "uploads")]

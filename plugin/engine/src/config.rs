@@ -13,12 +13,14 @@ pub mod refusal;
 pub mod schema;
 pub(crate) mod settings;
 pub(crate) mod units;
-mod written;
+pub(crate) mod written;
 
 use std::cell::RefCell;
 
 use limits::{CONFIG_BYTES, RULES, VM_BYTES, held_by_vm};
 use reader::{Object, Place};
+#[cfg(feature = "batch")]
+pub use settings::batch::Batch;
 #[cfg(all(feature = "limits", feature = "llm"))]
 pub use settings::budgets::{Budget, BudgetAlert, BudgetUnit, BudgetWindow};
 pub use settings::by::By;
@@ -37,6 +39,8 @@ pub use settings::lists::{COMPRESSIBLE, CREDENTIALS, SWITCHES, TAGGING, TAINTING
 pub use settings::llm::{Fallback, FallbackOn, Llm, LlmCache, LlmCoalesce, LlmUsage, LlmWhen, Model};
 #[cfg(feature = "maintenance")]
 pub use settings::maintenance::Maintenance;
+#[cfg(feature = "batch")]
+use settings::nested::nullable;
 use settings::nested::object;
 pub use settings::operators::{Admin, Purge, Warm};
 pub use settings::origin::{Coalesce, OriginBreaker, Refresh};
@@ -79,6 +83,9 @@ pub struct Config {
     pub purge: Purge,
     /// What is fetched before a client asks for it.
     pub warm: Warm,
+    /// How several GETs are asked for by one request. Default: not at all.
+    #[cfg(feature = "batch")]
+    pub batch: Option<Batch>,
     /// What may be at an origin at once. Default: empty.
     #[cfg(feature = "pools")]
     pub pools: Vec<Pool>,
@@ -111,6 +118,8 @@ section! {
             "Who may purge and warm; without either member nobody, and `PURGE` and `/.selvage/` go to the origin.";
         purge = Purge::default(), object(), "How purges of other nodes are judged.";
         warm = Warm::default(), object(), "What is fetched before a client asks for it.";
+        #[cfg(feature = "batch")]
+        batch = None, nullable(object()), "Several GETs are asked for by one `POST`; `null`: not at all.";
         defaults = Rule::default(), object(), "What a request gets when no rule matches, and what rules inherit.";
         // Read before the rules that name them.
         #[cfg(feature = "pools")]

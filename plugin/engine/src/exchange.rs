@@ -33,6 +33,8 @@ mod joining;
 mod leasing;
 mod looking_up;
 mod lookup;
+#[cfg(feature = "batch")]
+mod parting;
 mod passing;
 #[cfg(feature = "llm")]
 mod pieces;
@@ -92,6 +94,8 @@ use storing::Storing;
 use waiting::Waiting;
 pub use waiting::Wake;
 
+#[cfg(feature = "batch")]
+pub use parting::{Called, Part, PartStep};
 pub use passing::Passing;
 pub use recasting::Recast;
 pub use refetching::Fetched;
@@ -269,6 +273,10 @@ fn then(said: Then) -> (State, Directive) {
         Then::Respond(reply) => (State::Finished, Directive::Respond(reply)),
         Then::Await(held, Until::Body) => (State::Held(Box::new(held)), Directive::AwaitBody),
         Then::Await(held, Until::Moment(at)) => (State::Held(Box::new(held)), Directive::AwaitMoment { at }),
+        #[cfg(feature = "batch")]
+        Then::Await(held, Until::Ticket(ticket)) => {
+            (State::Held(Box::new(held)), Directive::AwaitSlot { ticket })
+        }
         // Its state is made where what it waits with is known.
         #[cfg(feature = "limits")]
         Then::Wait { .. } => (State::Relaying, Directive::Pass),

@@ -306,6 +306,11 @@ pub fn explain(subject: &Subject<'_>, cache: &mut Cache, moment: &mut Moment<'_>
         explanation.verdict("request", text, &reasons::of_detail(Detail::Upload(objection)));
         return explanation;
     }
+    #[cfg(feature = "batch")]
+    if policy.batch.as_ref().is_some_and(|batch| batch.is_asked_for(request.method, request.path())) {
+        explanation.verdict("request", "answered as a batch", &reasons::of_detail(Detail::Batch));
+        return explanation;
+    }
     let key = match entered {
         Ok(body_keyed) => keyed::find(subject, rule_index, rule, body_keyed, &policy, &mut explanation),
         Err((forward, detail)) => {

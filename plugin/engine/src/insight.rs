@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod advice;
+pub mod batches;
 pub mod budgets;
 pub mod busiest;
 pub mod health;

@@ -46,6 +46,8 @@ pub mod insight;
 pub mod stats;
 pub mod warm;
 
+#[cfg(feature = "batch")]
+mod batch;
 #[cfg(all(feature = "limits", feature = "llm"))]
 pub mod budgets;
 pub mod limits;

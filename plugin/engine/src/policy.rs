@@ -11,6 +11,8 @@ pub(crate) use models::MAX_BODY;
 #[cfg(feature = "llm")]
 mod prices;
 
+#[cfg(feature = "batch")]
+pub use crate::config::Batch;
 pub use crate::config::{
     Admin, BodyKey, Breaker, By, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Limit,
     LimitCounts, LimitHeaders, LimitOnFailure, LimitScope, Node, OriginBreaker, Purge, Query, QueryChoice,
@@ -65,6 +67,9 @@ pub struct Policy {
     pub purge: Purge,
     /// What is fetched before a client asks for it.
     pub warm: Warm,
+    /// How several GETs are asked for by one request.
+    #[cfg(feature = "batch")]
+    pub batch: Option<Batch>,
     /// What may be at an origin at once.
     #[cfg(feature = "pools")]
     pub pools: Box<[Pool]>,
@@ -200,6 +205,8 @@ const ORIGIN_PROBE: Duration = Duration::from_secs(15);
 
 impl From<Config> for Policy {
     fn from(config: Config) -> Self {
+        #[cfg(feature = "batch")]
+        let batch = config.batch;
         #[cfg(feature = "pools")]
         let pools = config.pools;
         #[cfg(feature = "llm")]
@@ -250,6 +257,8 @@ impl From<Config> for Policy {
             admin,
             purge,
             warm,
+            #[cfg(feature = "batch")]
+            batch,
             #[cfg(feature = "pools")]
             pools: pools.into(),
             limits: limits.into(),

@@ -7,6 +7,8 @@
 //! A stage that is not configured costs the test of one flag, and one that was not built nothing. `plugin/docs/capability.md`
 //! shows how to add one.
 
+#[cfg(feature = "batch")]
+pub(crate) mod batch;
 #[cfg(feature = "limits")]
 pub(crate) mod limits;
 #[cfg(feature = "maintenance")]
@@ -59,6 +61,9 @@ pub(crate) enum Until {
     Body,
     /// This moment.
     Moment(Timestamp),
+    /// What this ticket stands for.
+    #[cfg(feature = "batch")]
+    Ticket(u64),
 }
 
 /// Asks the stages in their order. `None` if all let the request go on.
@@ -74,6 +79,10 @@ pub(crate) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
     }
     #[cfg(feature = "limits")]
     if let Some(then) = limits::enter(seen, cache, moment) {
+        return Some(then);
+    }
+    #[cfg(feature = "batch")]
+    if let Some(then) = batch::enter(seen, cache) {
         return Some(then);
     }
     #[cfg(feature = "teapot")]
@@ -107,6 +116,9 @@ pub(crate) enum Held {
     #[cfg(feature = "operators")]
     /// A purge of which the fleet has yet to hear.
     Purging(operators::Purging),
+    #[cfg(feature = "batch")]
+    /// Several GETs.
+    Batching(batch::Batching),
 }
 
 impl Held {
@@ -123,6 +135,8 @@ impl Held {
             Self::Operating(operating) => operating.on_chunk(chunk, end_of_stream, cache, moment),
             #[cfg(feature = "operators")]
             held @ Self::Purging(_) => Then::Await(held, Until::Body),
+            #[cfg(feature = "batch")]
+            Self::Batching(batching) => batching.on_chunk(chunk, end_of_stream, cache, moment),
         }
     }
 
@@ -133,6 +147,8 @@ impl Held {
             Self::Purging(purging) => purging.look(cache, moment),
             #[cfg(feature = "operators")]
             held @ Self::Operating(_) => Then::Await(held, Until::Body),
+            #[cfg(feature = "batch")]
+            Self::Batching(batching) => batching.on_wake(cache),
         }
     }
 
@@ -143,6 +159,8 @@ impl Held {
             Self::Operating(_) => true,
             #[cfg(feature = "operators")]
             Self::Purging(_) => false,
+            #[cfg(feature = "batch")]
+            Self::Batching(ref batching) => batching.awaits_body(),
         }
     }
 
@@ -153,6 +171,8 @@ impl Held {
             Self::Operating(ref operating) => operating.kept_bytes(),
             #[cfg(feature = "operators")]
             Self::Purging(ref purging) => purging.kept_bytes(),
+            #[cfg(feature = "batch")]
+            Self::Batching(ref batching) => batching.kept_bytes(),
         }
     }
 
@@ -163,6 +183,8 @@ impl Held {
             Self::Operating(_) => "operating",
             #[cfg(feature = "operators")]
             Self::Purging(_) => "purging",
+            #[cfg(feature = "batch")]
+            Self::Batching(_) => "batching",
         }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A broken test must stop loudly.
 
 mod answers;
+mod batches;
 mod batching;
 mod budget;
 mod budgets;

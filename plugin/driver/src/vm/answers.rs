@@ -40,6 +40,10 @@ impl<H: Calls> Vm<H> {
             // Those who have waited for it go on at once.
             return self.wake_some(id, now);
         }
+        let part = |root: &mut Root<H>| root.parts.take_call(token).map(|part| (root.id, part));
+        if let Some((id, part)) = self.roots.iter_mut().find_map(part) {
+            return self.part_answered(id, part, headers, size, now);
+        }
         let lease = |root: &mut Root<H>| root.remote.take_lease(token).map(|lease| (root.id, lease));
         if let Some((id, lease)) = self.roots.iter_mut().find_map(lease) {
             let ((head, body), breakers) = (at_hand::<H>(headers, size), &mut self.breakers);
@@ -68,6 +72,18 @@ impl<H: Calls> Vm<H> {
         root.remote.send_purges(breakers, &mut root.cache, now);
         let id = root.id;
         self.tell(id, pending.asker, pending.hash(), answer, now);
+    }
+
+    /// The origin, or Envoy in its place, has answered the call for a part of a batch.
+    fn part_answered(&mut self, id: u32, part: u32, headers: u32, size: usize, now: Timestamp) {
+        let head = if headers == 0 { None } else { H::header_pairs(Map::Answer) };
+        let content = if size == 0 { Some(Vec::new()) } else { H::buffer(Buffer::Answer, 0, size) };
+        let Some(root) = root_of(&mut self.roots, id) else { return };
+        root.part_called(part, head.as_deref(), content.as_deref(), &mut self.breakers, now);
+        root.begin_parts(&mut self.breakers, now);
+        root.after_event();
+        // Those who have waited for it go on at once.
+        self.wake_some(id, now);
     }
 
     /// The lookups that waited for each other are sent.
@@ -107,6 +123,13 @@ impl<H: Calls> Vm<H> {
             // It may have told of a purge.
             Asker::Nobody => return root.after_event(),
         };
+        if root.parts.has(context) {
+            if let Some(answer) = root.tell_part(context, answer, &mut self.breakers, now) {
+                drop_claim(answer, hash, &mut root.cache);
+            }
+            root.begin_parts(&mut self.breakers, now);
+            return root.after_event();
+        }
         // A stream that has ended is not in the table any more.
         let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else {
             return drop_claim(answer, hash, &mut root.cache);

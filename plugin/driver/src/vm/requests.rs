@@ -77,6 +77,10 @@ impl<H: Calls> Vm<H> {
         let event = Event::RequestBody { chunk: &chunk, end_of_stream };
         let directive = exchange.on(event, &mut root.cache, &mut moment);
         let step = apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
+        if root.cache.has_parts() {
+            root.parts.come_by(context);
+            root.begin_parts(&mut self.breakers, now);
+        }
         root.after_event();
         root.remote.send_purges(&mut self.breakers, &mut root.cache, now);
         if step != Step::AwaitsBody {
@@ -100,6 +104,10 @@ impl<H: Calls> Vm<H> {
         let Some(root) = root_of(&mut self.roots, id) else { return };
         let (mut bodies, mut awaiting) = (Vec::new(), Vec::new());
         for (context, wake) in root.next_awake() {
+            if root.parts.has(context) {
+                root.wake_part(context, wake, &mut self.breakers, now);
+                continue;
+            }
             // A stream that has ended is not in the table any more.
             let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context) else { continue };
             let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
@@ -122,6 +130,7 @@ impl<H: Calls> Vm<H> {
                 self.held.take_arrived(context);
             }
         }
+        root.begin_parts(&mut self.breakers, now);
         root.after_event();
         for context in awaiting {
             self.watch(context, now);

@@ -14,6 +14,8 @@
 //! To add a member: add the field and, in the same file, its row; then renew the schema and the page as their tests say.
 //! A field without a row does not compile.
 
+#[cfg(feature = "batch")]
+pub(crate) mod batch;
 #[cfg(all(feature = "limits", feature = "llm"))]
 pub(crate) mod budgets;
 pub(crate) mod by;

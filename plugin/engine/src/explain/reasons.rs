@@ -157,6 +157,28 @@ pub fn of_detail(detail: Detail) -> Reason {
             "",
             "llm.fallback of the rule",
         ),
+        #[cfg(feature = "batch")]
+        Detail::Batch => {
+            ("it asks for several GETs, each of which says for itself what became of it", "", "batch: null")
+        }
+        #[cfg(feature = "batch")]
+        Detail::BatchRefused => (
+            "it, or a part of it, is not what may be asked for in a batch; the answer says why",
+            "",
+            "batch: true in the rule of the part, or batch.part_headers",
+        ),
+        #[cfg(feature = "batch")]
+        Detail::PartFailed => (
+            "the call for the part has brought no whole answer",
+            "RFC 9110 §15.6.3",
+            "an origin that answers whole, and within Envoy's bounds for calls",
+        ),
+        #[cfg(feature = "batch")]
+        Detail::PartLate => ("the part had no answer in time", "RFC 9110 §15.6.5", "batch.timeout"),
+        #[cfg(feature = "batch")]
+        Detail::PartTooLarge => {
+            ("the answers to other parts have left no room for it", "RFC 4918 §11.5", "batch.response_bytes")
+        }
         #[cfg(feature = "maintenance")]
         Detail::Maintenance => (
             "the rule answers 503 within a window of time",

@@ -22,6 +22,8 @@ pub fn effective(policy: &Policy) -> Value {
         admin: policy.admin.clone(),
         purge: policy.purge.clone(),
         warm: policy.warm.clone(),
+        #[cfg(feature = "batch")]
+        batch: policy.batch.clone(),
         #[cfg(feature = "pools")]
         pools: Vec::new(),
         limits: Vec::new(),
@@ -122,6 +124,7 @@ mod tests {
                 "admission.",
                 "llm.",
                 "upload.",
+                "batch.",
             ];
             if unseen.iter().any(|part| path.contains(part)) {
                 continue;

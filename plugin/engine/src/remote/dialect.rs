@@ -2,7 +2,7 @@
 //!
 //! Nothing here is believed without a look: bridges answer errors with 200, and Envoy answers in their place.
 
-mod base64;
+pub(crate) mod base64;
 mod batch;
 mod upstash;
 mod webdis;

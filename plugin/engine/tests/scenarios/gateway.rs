@@ -394,7 +394,7 @@ impl Gateway {
         flight.meets(self, directive, true).waiting()
     }
 
-    fn remote_answer(&mut self, worker: usize, hash: u128, claim: Option<Timestamp>) -> RemoteAnswer {
+    pub fn remote_answer(&mut self, worker: usize, hash: u128, claim: Option<Timestamp>) -> RemoteAnswer {
         let record = self.redis.answer(hash);
         if let (None, Some(until), false) = (&record, claim, self.redis.dead) {
             self.redis.records.insert(hash, claim::claim(1).into_bytes());
@@ -891,10 +891,19 @@ pub fn unreachable() -> Origin {
 
 impl Origin {
     /// Its head, as a block.
-    fn head(&self) -> Vec<u8> {
+    pub fn head(&self) -> Vec<u8> {
         let mut fields = vec![(":status".to_owned(), self.status.to_string())];
         fields.extend(self.fields.iter().cloned());
         block(&fields)
+    }
+
+    /// Its body, whole.
+    pub fn content(&self) -> Vec<u8> {
+        self.body.concat()
+    }
+
+    pub const fn is_made_by_host(&self) -> bool {
+        self.unreachable
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -947,7 +956,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn of_reply(reply: &Reply) -> Self {
+    pub fn of_reply(reply: &Reply) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let fields = Fields::parse(&reply.fields).unwrap();
         Self {

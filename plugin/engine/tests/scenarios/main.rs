@@ -16,6 +16,8 @@ mod shared;
 mod silent;
 
 mod admitting;
+#[cfg(all(feature = "batch", feature = "limits", feature = "pools", feature = "maintenance"))]
+mod batches;
 mod bodies;
 mod bounds;
 mod breaking;

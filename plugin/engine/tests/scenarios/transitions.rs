@@ -223,6 +223,9 @@ fn an_event_outside_the_table_passes_and_is_counted() {
 #[test]
 fn every_row_of_the_table_is_walked() {
     crate::order::any_plausible_order_of_events_is_survived_and_leaks_no_room();
+    crate::batches::parts_are_answered_as_requests_of_their_own_and_in_their_order();
+    crate::batches::what_is_no_batch_is_refused_and_asks_for_nothing();
+    crate::batches::whatever_comes_a_batch_goes_to_no_origin();
     crate::embeddings::whatever_a_request_has_waited_for_it_is_called_for_after_that();
     crate::embeddings::who_was_asked_with_others_in_vain_goes_by_itself();
     crate::embeddings::single_requests_are_asked_as_one_and_each_gets_its_own();

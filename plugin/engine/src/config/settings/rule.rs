@@ -104,6 +104,9 @@ pub struct Rule {
     /// What is done with requests to language models. Default: nothing.
     #[cfg(feature = "llm")]
     pub llm: Option<Llm>,
+    /// Whether its GETs may be parts of a batch. Default: false.
+    #[cfg(feature = "batch")]
+    pub batch: bool,
     /// When every request is answered with 503. Default: never.
     #[cfg(feature = "maintenance")]
     pub maintenance: Option<Maintenance>,
@@ -179,6 +182,8 @@ section! {
         #[cfg(feature = "llm")]
         llm = None, nullable(object()),
             "What is done with requests to language models; `null`: nothing.";
+        #[cfg(feature = "batch")]
+        batch = false, switch(), "Whether GETs may be parts of a [batch](batch.md).";
         #[cfg(feature = "maintenance")]
         maintenance = None, nullable(object()),
             "Every request is answered with 503 and `Retry-After` within a window of time; `{}`: now, without end.";

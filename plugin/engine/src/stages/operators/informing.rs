@@ -10,7 +10,7 @@ use crate::config::refusal;
 use crate::insight::health::{self, Status};
 use crate::insight::history::Point;
 use crate::insight::numbers::{self, Requests, Tier, share};
-use crate::insight::{admission, advice, budgets, held, history, models, shadow};
+use crate::insight::{admission, advice, batches, budgets, held, history, models, shadow};
 use crate::members::{Members, members};
 use crate::policy::effective;
 use crate::remote::writes::{self, Reason};
@@ -103,6 +103,7 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
         "models" => models::models(host, cache.policy()),
         "budgets" => budgets,
         "streams" => models::streams(host, cache.policy()),
+        "batches" => batches::batches(host, cache.policy()),
         "history" => members! { "resolution_ms": history::RESOLUTION_MS; "points" => points }
     };
     told(200, body, moment)

@@ -112,6 +112,16 @@ pub const FAMILIES: &[Family] = &[
             "by-input",
             #[cfg(feature = "llm")]
             "merged",
+            #[cfg(feature = "batch")]
+            "batch",
+            #[cfg(feature = "batch")]
+            "batch-refused",
+            #[cfg(feature = "batch")]
+            "part-failed",
+            #[cfg(feature = "batch")]
+            "part-late",
+            #[cfg(feature = "batch")]
+            "part-too-large",
             #[cfg(feature = "maintenance")]
             "maintenance",
             #[cfg(feature = "uploads")]
@@ -200,6 +210,24 @@ pub const FAMILIES: &[Family] = &[
         meaning: "Inputs of requests for embeddings under a rule with `llm.embeddings`: of requests with several, those that were \
                   `stored`, and those that were `asked` for by a call because only they were missing; and those of requests with one \
                   that were `merged` with others.",
+    },
+    #[cfg(feature = "batch")]
+    Family {
+        name: "batch",
+        kind: Counter,
+        unit: "batches",
+        labels: &["event"],
+        words: &["answered", "late", "refused", "left"],
+        meaning: "Requests for several GETs at once: `answered`, of which those were `late` that had to do without some parts;                   `refused` as a whole; and those whose clients have `left`. They do not count in `requests`, their parts do.",
+    },
+    #[cfg(feature = "batch")]
+    Family {
+        name: "batch_parts",
+        kind: Counter,
+        unit: "parts",
+        labels: &["result"],
+        words: &["answered", "refused", "failed", "late", "too-large", "waiting-limit"],
+        meaning: "Parts of batches: `answered` as a request of its own would be, whatever the status; `refused`, since it may not be                   asked for in a batch; `failed`, without a whole answer; `late`, past `batch.timeout`; `too-large` for what                   `batch.response_bytes` has left; or past what `worker.waiting_bytes` has room for.",
     },
     #[cfg(feature = "llm")]
     Family {
