@@ -107,10 +107,12 @@ impl Guard {
             return Err(Objection::TooLarge);
         }
         let body = body_of(request.fields, upload)?;
-        let may_hold = !matches!(body, Body::Length);
-        if !may_hold && upload.max_bytes.is_none() {
+        let only_counts = matches!(body, Body::Length);
+        if only_counts && upload.max_bytes.is_none() {
             return Ok(None);
         }
+        // Where Envoy lets the origin say whether the client may go on (RFC 9110 §10.1.1), nothing comes before the head has gone.
+        let may_hold = !only_counts && !request.expect;
         let is_patch = request.method == b"PATCH";
         Ok(Some(Self { rule, may_hold, is_open: false, is_patch, bytes: 0, body }))
     }

@@ -51,6 +51,7 @@ mod shadowing;
 mod signing;
 mod smoke;
 mod tiers;
+mod uploads;
 mod validation;
 mod variants;
 mod warming;
