@@ -61,6 +61,7 @@ fn act<H: Calls>(
     mut directive: Directive,
     now: Timestamp,
 ) -> Step {
+    forward::<H>(&exchange.take_edits());
     // What cannot be called for goes to the origin.
     if let Directive::Fetch { cluster, request, body, timeout } = directive {
         if let Ok(token) = H::http_call(&cluster, &request, &body, timeout) {

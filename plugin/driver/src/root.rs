@@ -72,6 +72,7 @@ impl<H: Calls> Root<H> {
         cache.seed_purges(breakers.random());
         cache.seed_pools(breakers.random());
         cache.seed_limits(breakers.random());
+        cache.read_session_secrets(&variable).map_err(|error| vec![error])?;
         // A VM that starts knows what was purged before its first request.
         cache.learn_purges(&mut Moment { now: H::now(), host: &mut Envoy::<H>::new() });
         // How long ago they were is no measure of how long purges take to get about.

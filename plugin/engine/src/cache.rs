@@ -38,6 +38,8 @@ mod remembered;
 mod remote;
 mod revalidation;
 mod room;
+#[cfg(feature = "sessions")]
+mod sessions;
 mod signing;
 mod spaces;
 mod storing;
@@ -53,6 +55,8 @@ mod without_batch;
 mod without_llm;
 #[cfg(not(feature = "pools"))]
 mod without_pools;
+#[cfg(not(feature = "sessions"))]
+mod without_sessions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -196,6 +200,8 @@ pub struct Cache {
     limits: Limits,
     #[cfg(all(feature = "limits", feature = "llm"))]
     budgets: crate::budgets::Budgets,
+    #[cfg(feature = "sessions")]
+    sessions: crate::sessions::Sessions,
     /// What stored answers of language models have used.
     #[cfg(feature = "llm")]
     tokens: tokens::Known,
@@ -225,6 +231,9 @@ pub(crate) struct Scratch {
     pub limited: Option<Box<limits::Admitted>>,
     /// How long the request at hand may yet wait for them, if it has waited.
     pub patience: Option<Timestamp>,
+    /// What has become known of its session, if it has waited for that.
+    #[cfg(feature = "sessions")]
+    pub session: Option<crate::sessions::Known>,
 }
 
 impl Cache {
@@ -247,6 +256,11 @@ impl Cache {
         let mut budgets = crate::budgets::Budgets::default();
         #[cfg(all(feature = "limits", feature = "llm"))]
         budgets.begin(0, policy.remote.timeout);
+        #[cfg(feature = "sessions")]
+        let sessions = {
+            let remote = &policy.remote;
+            crate::sessions::Sessions::new(&policy.sessions, remote.timeout, remote.in_flight)
+        };
         Self {
             policy,
             table,
@@ -292,6 +306,8 @@ impl Cache {
             limits,
             #[cfg(all(feature = "limits", feature = "llm"))]
             budgets,
+            #[cfg(feature = "sessions")]
+            sessions,
             #[cfg(feature = "llm")]
             tokens: tokens::Known::default(),
             #[cfg(feature = "llm")]

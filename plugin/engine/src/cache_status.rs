@@ -110,6 +110,12 @@ pub enum Detail {
     /// A part does not fit into the answer any more.
     #[cfg(feature = "batch")]
     PartTooLarge,
+    /// The rule wants a session, and the request shows none.
+    #[cfg(feature = "sessions")]
+    NoSession,
+    /// The session is not known, since Redis cannot be asked.
+    #[cfg(feature = "sessions")]
+    SessionUnknown,
     /// The rule answers 503 for a while.
     #[cfg(feature = "maintenance")]
     Maintenance,
@@ -191,6 +197,10 @@ impl Detail {
             Self::PartLate,
             #[cfg(feature = "batch")]
             Self::PartTooLarge,
+            #[cfg(feature = "sessions")]
+            Self::NoSession,
+            #[cfg(feature = "sessions")]
+            Self::SessionUnknown,
             #[cfg(feature = "maintenance")]
             Self::Maintenance,
             #[cfg(feature = "uploads")]
@@ -269,6 +279,10 @@ impl Detail {
             Self::PartLate => "part-late",
             #[cfg(feature = "batch")]
             Self::PartTooLarge => "part-too-large",
+            #[cfg(feature = "sessions")]
+            Self::NoSession => "no-session",
+            #[cfg(feature = "sessions")]
+            Self::SessionUnknown => "session-unknown",
             #[cfg(feature = "maintenance")]
             Self::Maintenance => "maintenance",
             #[cfg(feature = "uploads")]

@@ -52,6 +52,8 @@ use settings::rule::matched_rule;
 pub use settings::rule::{
     Cookies, DEFAULT_RULE, Etag, FieldName, Match, MatchedRule, RequestDirectives, Rule, SetCookie,
 };
+#[cfg(feature = "sessions")]
+pub use settings::sessions::{Session, SessionFormat, SessionMissing, SessionOnFailure};
 pub use settings::stores::{Node, Worker};
 use settings::texts::{CacheName, Namespace};
 #[cfg(feature = "uploads")]
@@ -97,6 +99,9 @@ pub struct Config {
     /// How much language models may cost. Default: empty.
     #[cfg(all(feature = "limits", feature = "llm"))]
     pub budgets: Vec<Budget>,
+    /// How cookies become request fields. Default: empty.
+    #[cfg(feature = "sessions")]
+    pub sessions: Vec<Session>,
     /// What a request gets when no rule matches, and what rules inherit.
     pub defaults: Rule,
     /// In the order in which they are tried. Default: empty.
@@ -129,6 +134,8 @@ section! {
         models = Vec::new();
         #[cfg(all(feature = "limits", feature = "llm"))]
         budgets = Vec::new();
+        #[cfg(feature = "sessions")]
+        sessions = Vec::new();
         // Read last, for a rule inherits what `defaults` says.
         rules = Vec::new();
     }
@@ -175,6 +182,19 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         object.each("budgets", BUDGETS, |place, written| named_budget(place, written, remote, budgets));
         refuse_unknown(defaults, budgets, &object.place_of("defaults").member("budgets"));
     }
+    #[cfg(feature = "sessions")]
+    {
+        use settings::sessions::{SESSIONS, named_session, refuse_unknown_session};
+        let Config { defaults, sessions, remote, .. } = config;
+        object.each("sessions", SESSIONS, |place, written| named_session(place, written, remote, sessions));
+        let place = object.place_of("defaults").member("session");
+        refuse_unknown_session(defaults.session.as_deref(), sessions, place);
+    }
+    // The playground has no Redis.
+    #[cfg(not(feature = "sessions"))]
+    if crate::host::IN_BROWSER {
+        object.pass_over("sessions");
+    }
     let Config { defaults, rules, .. } = config;
     #[cfg(feature = "pools")]
     let pools = &config.pools;
@@ -182,6 +202,8 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
     let limits = &config.limits;
     #[cfg(all(feature = "limits", feature = "llm"))]
     let budgets = &config.budgets;
+    #[cfg(feature = "sessions")]
+    let sessions = &config.sessions;
     let named = |rule: &Rule, object: &Object<'_, '_>| {
         #[cfg(feature = "pools")]
         if object.has("admission") {
@@ -195,6 +217,11 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         #[cfg(all(feature = "limits", feature = "llm"))]
         if object.has("budgets") {
             settings::budgets::refuse_unknown(rule, budgets, &object.place_of("budgets"));
+        }
+        #[cfg(feature = "sessions")]
+        if object.has("session") {
+            let place = object.place_of("session");
+            settings::sessions::refuse_unknown_session(rule.session.as_deref(), sessions, place);
         }
     };
     object.each("rules", RULES, |place, written| matched_rule(place, written, defaults, rules, &named));

@@ -24,6 +24,8 @@ mod forwarding;
 mod gateway_only;
 #[cfg(feature = "uploads")]
 mod guarding;
+#[cfg(feature = "sessions")]
+mod identifying;
 #[cfg(feature = "llm")]
 mod injecting;
 mod invalidating;
@@ -79,6 +81,8 @@ use awaiting_body::AwaitingBody;
 use calling::Calling;
 #[cfg(feature = "uploads")]
 use guarding::Guarding;
+#[cfg(feature = "sessions")]
+use identifying::Identifying;
 #[cfg(feature = "llm")]
 use joining::Joining;
 #[cfg(feature = "limits")]
@@ -280,6 +284,8 @@ fn then(said: Then) -> (State, Directive) {
         // Its state is made where what it waits with is known.
         #[cfg(feature = "limits")]
         Then::Wait { .. } => (State::Relaying, Directive::Pass),
+        #[cfg(feature = "sessions")]
+        Then::Identify { .. } | Then::Identified(_) => (State::Relaying, Directive::Pass),
     }
 }
 
@@ -312,6 +318,9 @@ enum State {
     /// It waits for what Redis says of a quota.
     #[cfg(feature = "limits")]
     Leasing(Box<Leasing>),
+    /// It waits for what Redis says of its session.
+    #[cfg(feature = "sessions")]
+    Identifying(Box<Identifying>),
     Forwarding(Box<Plan>),
     /// Its inputs that are missing are being asked for.
     #[cfg(feature = "llm")]
@@ -346,6 +355,8 @@ impl State {
             Self::Queued(queued) => queued.kept_bytes(),
             #[cfg(feature = "limits")]
             Self::Leasing(leasing) => leasing.kept_bytes(),
+            #[cfg(feature = "sessions")]
+            Self::Identifying(waiting) => waiting.kept_bytes(),
             Self::Forwarding(plan) => of_plan(plan),
             #[cfg(feature = "llm")]
             Self::Calling(calling) => calling.kept_bytes(),
@@ -551,6 +562,17 @@ impl Exchange {
                 leasing.abandon(cache, moment);
                 (State::Finished, Directive::Pass)
             }
+            #[cfg(feature = "sessions")]
+            (State::Identifying(waiting), Event::Woken(_)) => waiting.on_wake(&mut self.aside, cache, moment),
+            #[cfg(feature = "sessions")]
+            (State::Identifying(waiting), Event::RequestBody { .. }) => {
+                (State::Identifying(waiting), Directive::AwaitBody)
+            }
+            #[cfg(feature = "sessions")]
+            (State::Identifying(waiting), Event::Ended) => {
+                waiting.abandon(cache);
+                (State::Finished, Directive::Pass)
+            }
             (State::AwaitingBody(waiting), Event::RequestBody { chunk, end_of_stream }) => {
                 waiting.on_chunk(chunk, end_of_stream, &mut self.aside, cache, moment)
             }
@@ -678,6 +700,8 @@ impl Exchange {
                     }
                     #[cfg(feature = "limits")]
                     State::Leasing(leasing) => leasing.abandon(cache, moment),
+                    #[cfg(feature = "sessions")]
+                    State::Identifying(waiting) => waiting.abandon(cache),
                     _ => {}
                 }
                 (State::Relaying, Directive::Pass)
@@ -723,6 +747,8 @@ impl Exchange {
             State::Queued(_) => "queued",
             #[cfg(feature = "limits")]
             State::Leasing(_) => "leasing",
+            #[cfg(feature = "sessions")]
+            State::Identifying(_) => "identifying",
             State::Forwarding(_) => "forwarding",
             #[cfg(feature = "llm")]
             State::Calling(_) => "calling",
@@ -840,6 +866,10 @@ impl Exchange {
 
     /// Whether the request is held for what Redis says of a quota.
     pub const fn awaits_lease(&self) -> bool {
+        #[cfg(feature = "sessions")]
+        if matches!(self.state, State::Identifying(_)) {
+            return true;
+        }
         #[cfg(feature = "limits")]
         return matches!(self.state, State::Leasing(_));
         #[cfg(not(feature = "limits"))]
@@ -849,6 +879,10 @@ impl Exchange {
     /// Whether the request is held for what Redis says of a quota on its way from the cache to the origin; `None` if it is not
     /// held for that.
     pub fn leases_past_cache(&self) -> Option<bool> {
+        #[cfg(feature = "sessions")]
+        if matches!(self.state, State::Identifying(_)) {
+            return Some(false);
+        }
         #[cfg(feature = "limits")]
         return match &self.state {
             State::Leasing(leasing) => Some(leasing.is_past_cache()),
@@ -866,6 +900,8 @@ impl Exchange {
             State::Queued(_) => true,
             #[cfg(feature = "limits")]
             State::Leasing(_) => true,
+            #[cfg(feature = "sessions")]
+            State::Identifying(_) => true,
             #[cfg(feature = "llm")]
             State::Joining(_) => true,
             State::Held(held) => !held.awaits_body(),
@@ -897,6 +933,15 @@ impl Exchange {
     /// What is done to the request if it has to go on before anything is known of its body.
     pub fn lets_go(&self) -> Vec<RequestEdit> {
         self.aside.lets_go()
+    }
+
+    /// What is to be done to the request at once, whatever becomes of it: to be asked after each directive about it.
+    #[inline]
+    pub fn take_edits(&mut self) -> Vec<RequestEdit> {
+        #[cfg(feature = "sessions")]
+        return self.aside.identity.as_mut().map_or_else(Vec::new, |identity| identity.take_edits());
+        #[cfg(not(feature = "sessions"))]
+        Vec::new()
     }
 
     /// Whether nothing can come of further events.

@@ -14,6 +14,8 @@ pub mod message;
 pub mod operators;
 pub mod reasons;
 pub mod saved;
+#[cfg(feature = "sessions")]
+mod sessions;
 mod stored;
 mod times;
 
@@ -289,6 +291,10 @@ pub fn explain(subject: &Subject<'_>, cache: &mut Cache, moment: &mut Moment<'_>
         return explanation;
     }
     let case = Case { subject, rule_index, rule };
+    #[cfg(feature = "sessions")]
+    if sessions::note(&case, cache, moment, &mut explanation) {
+        return explanation;
+    }
     #[cfg(feature = "limits")]
     if limited(&case, admission::Place::BeforeCache, "request", cache, moment, &mut explanation) {
         return explanation;

@@ -53,6 +53,8 @@ pub mod budgets;
 pub mod limits;
 pub mod purge;
 pub mod remote;
+#[cfg(feature = "sessions")]
+pub mod sessions;
 pub mod store;
 pub mod validation;
 

@@ -6,6 +6,8 @@ pub mod hosts;
 mod matcher;
 #[cfg(feature = "llm")]
 mod models;
+#[cfg(feature = "sessions")]
+mod reserved;
 #[cfg(feature = "llm")]
 pub(crate) use models::MAX_BODY;
 #[cfg(feature = "llm")]
@@ -27,8 +29,12 @@ pub use crate::config::{Budget, BudgetUnit};
 pub use crate::config::{Embeddings, Merge};
 #[cfg(feature = "llm")]
 pub use crate::config::{Fallback, FallbackOn, Llm, LlmCache, LlmCoalesce, LlmUsage, LlmWhen};
+#[cfg(feature = "sessions")]
+pub use crate::config::{Session, SessionMissing, SessionOnFailure};
 #[cfg(feature = "llm")]
 pub use prices::Models;
+#[cfg(feature = "sessions")]
+pub use reserved::Reserved;
 
 use std::time::Duration;
 
@@ -81,6 +87,12 @@ pub struct Policy {
     /// How much language models may cost.
     #[cfg(all(feature = "limits", feature = "llm"))]
     pub budgets: Box<[Budget]>,
+    /// How cookies become request fields.
+    #[cfg(feature = "sessions")]
+    pub sessions: Box<[Session]>,
+    /// The fields that only they may set.
+    #[cfg(feature = "sessions")]
+    pub reserved: Reserved,
     /// A digest of the namespace: purges are for the caches of one.
     pub namespace: u64,
     /// The namespace itself.
@@ -213,6 +225,8 @@ impl From<Config> for Policy {
         let models = Models::new(config.models);
         #[cfg(all(feature = "limits", feature = "llm"))]
         let mut budgets = config.budgets;
+        #[cfg(feature = "sessions")]
+        let sessions = config.sessions;
         let Config {
             name,
             namespace,
@@ -232,6 +246,13 @@ impl From<Config> for Policy {
         let namespace_hash = xxh3_64(namespace.as_bytes());
         let has_operators = admin.open || admin.token_env.is_some();
         let matches = rules.iter().filter(|_| has_operators).map(|one| one.matching.clone()).collect();
+        #[cfg(feature = "sessions")]
+        let (mut rules, mut defaults) = (rules, defaults);
+        #[cfg(feature = "sessions")]
+        if !sessions.is_empty() {
+            rules.iter_mut().for_each(|one| reserved::set_terms(&mut one.rule, &sessions));
+            reserved::set_terms(&mut defaults, &sessions);
+        }
         let rules: Box<[(Matcher, Rule)]> =
             rules.into_iter().map(|one| (Matcher::new(one.matching), resolved(one.rule, &limits))).collect();
         let default_rule = resolved(defaults, &limits);
@@ -266,6 +287,10 @@ impl From<Config> for Policy {
             models,
             #[cfg(all(feature = "limits", feature = "llm"))]
             budgets: budgets.into(),
+            #[cfg(feature = "sessions")]
+            reserved: Reserved::of(&sessions),
+            #[cfg(feature = "sessions")]
+            sessions: sessions.into(),
             namespace: namespace_hash,
             namespace_name: namespace,
             name,

@@ -15,6 +15,8 @@ pub(crate) mod limits;
 mod maintenance;
 #[cfg(feature = "operators")]
 pub(crate) mod operators;
+#[cfg(feature = "sessions")]
+pub(crate) mod sessions;
 #[cfg(feature = "teapot")]
 mod teapot;
 #[cfg(feature = "uploads")]
@@ -37,6 +39,9 @@ pub(crate) struct Seen<'a> {
     pub rule: &'a Rule,
     /// The rule's index.
     pub rule_index: usize,
+    /// Its session has been found out.
+    #[cfg(feature = "sessions")]
+    pub is_identified: bool,
 }
 
 /// What a stage does with a request that it has taken.
@@ -53,6 +58,17 @@ pub(crate) enum Then {
         /// When it has waited enough.
         until: Timestamp,
     },
+    /// The same, once Redis has said what its session is.
+    #[cfg(feature = "sessions")]
+    Identify {
+        /// The ticket.
+        ticket: u64,
+        /// When it has waited enough.
+        until: Timestamp,
+    },
+    /// It goes through the stages again with the fields of its session.
+    #[cfg(feature = "sessions")]
+    Identified(sessions::Identified),
 }
 
 /// What a stage waits for.
@@ -75,6 +91,10 @@ pub(crate) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
     }
     #[cfg(feature = "maintenance")]
     if let Some(then) = maintenance::enter(seen, cache, moment.now) {
+        return Some(then);
+    }
+    #[cfg(feature = "sessions")]
+    if let Some(then) = sessions::enter(seen, cache, moment) {
         return Some(then);
     }
     #[cfg(feature = "limits")]

@@ -1,4 +1,4 @@
-//! Calls about limits and budgets that count for the fleet.
+//! Calls about limits and budgets that count for the fleet, and about sessions.
 
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ impl<H: Calls> Remote<H> {
                 return NoAnswer::Lost;
             }
             // It would refuse the next one too.
-            cache.leave_leases_alone(now.plus(REFUSED_FOR));
+            cache.was_refused(&asked, now.plus(REFUSED_FOR));
             if now >= self.tells_of_leases_at {
                 self.tells_of_leases_at = now.plus(TOLD_EVERY);
                 let why = match &error {
@@ -121,7 +121,7 @@ impl<H: Calls> Remote<H> {
                 };
                 self.tell(
                     Level::Warn,
-                    &format!("refuses what limits and budgets ask for ({why:?}); on_failure holds"),
+                    &format!("refuses what limits, budgets or sessions ask for ({why:?}); on_failure holds"),
                 );
             }
             NoAnswer::NotAsked

@@ -1,4 +1,4 @@
-//! What this worker's limits and budgets ask Redis, and who waits for the answers.
+//! What this worker's limits, budgets and sessions ask Redis, and who waits for the answers.
 
 use super::{Cache, Moment};
 use crate::limits::NoAnswer;
@@ -15,7 +15,14 @@ impl Cache {
         #[cfg(all(feature = "limits", feature = "llm"))]
         if self.budgets.has_questions() {
             let ledger = self.budgets.next_question(&self.policy.budgets, now).map(Asked::Ledger);
-            return ledger.or_else(|| self.budgets.next_hours().map(Asked::Hours));
+            let question = ledger.or_else(|| self.budgets.next_hours().map(Asked::Hours));
+            if question.is_some() {
+                return question;
+            }
+        }
+        #[cfg(feature = "sessions")]
+        if self.sessions.has_questions() {
+            return self.sessions.next_question(&self.policy.sessions, now).map(Asked::Session);
         }
         None
     }
@@ -52,11 +59,28 @@ impl Cache {
             }
             #[cfg(all(feature = "limits", feature = "llm"))]
             (Asked::Hours(_), _) => {}
+            #[cfg(feature = "sessions")]
+            (Asked::Session(request), told) => self.session_answered(request, told, moment),
+        }
+    }
+
+    /// Redis has refused a question, as it would the next one of its kind, and is not to be asked that before this moment.
+    pub fn was_refused(&mut self, asked: &Asked, until: Timestamp) {
+        match asked {
+            #[cfg(feature = "sessions")]
+            Asked::Session(_) => self.sessions.leave_redis_alone(until),
+            _ => self.leave_limits_alone(until),
         }
     }
 
     /// Redis is not to be asked for leases before this moment.
     pub fn leave_leases_alone(&mut self, until: Timestamp) {
+        #[cfg(feature = "sessions")]
+        self.sessions.leave_redis_alone(until);
+        self.leave_limits_alone(until);
+    }
+
+    fn leave_limits_alone(&mut self, until: Timestamp) {
         self.limits.leave_redis_alone(until);
         #[cfg(all(feature = "limits", feature = "llm"))]
         self.budgets.leave_redis_alone(until);
@@ -72,6 +96,10 @@ impl Cache {
         if self.budgets.waiting() > 0 {
             self.budgets.look_again(now);
         }
+        #[cfg(feature = "sessions")]
+        if self.sessions.waiting() > 0 {
+            self.sessions.look_again(now);
+        }
     }
 
     /// Whether requests wait for Redis to say what is left of a quota or a budget.
@@ -79,6 +107,10 @@ impl Cache {
     pub const fn has_waiting_leases(&self) -> bool {
         #[cfg(all(feature = "limits", feature = "llm"))]
         if self.budgets.waiting() > 0 {
+            return true;
+        }
+        #[cfg(feature = "sessions")]
+        if self.sessions.waiting() > 0 {
             return true;
         }
         self.limits.waiting() > 0
@@ -95,7 +127,9 @@ impl Cache {
     pub fn take_decided_leases(&mut self) -> Vec<u64> {
         let decided = self.limits.take_decided();
         #[cfg(all(feature = "limits", feature = "llm"))]
-        let decided = decided.into_iter().chain(self.budgets.take_decided()).collect();
+        let decided: Vec<u64> = decided.into_iter().chain(self.budgets.take_decided()).collect();
+        #[cfg(feature = "sessions")]
+        let decided = decided.into_iter().chain(self.sessions.take_decided()).collect();
         decided
     }
 
@@ -106,6 +140,10 @@ impl Cache {
         if self.budgets.has_decided() {
             return true;
         }
+        #[cfg(feature = "sessions")]
+        if self.sessions.has_decided() {
+            return true;
+        }
         self.limits.has_decided()
     }
 
@@ -114,5 +152,7 @@ impl Cache {
         self.limits.begin_leasing(random, self.policy.remote.timeout);
         #[cfg(all(feature = "limits", feature = "llm"))]
         self.budgets.begin(crate::chance::mixed(random), self.policy.remote.timeout);
+        #[cfg(feature = "sessions")]
+        self.sessions.seed(!random);
     }
 }

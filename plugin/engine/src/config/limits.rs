@@ -68,6 +68,13 @@ pub(super) const WARM_URLS: usize = 256;
 #[cfg(feature = "llm")]
 pub(super) const FALLBACK_TIMEOUT: Millis = 1..=600_000;
 
+/// How long a worker goes by its copy of a session.
+#[cfg(feature = "sessions")]
+pub(super) const SESSION_COPY: Millis = 0..=60_000;
+/// How long a session lives on: up to ten years.
+#[cfg(feature = "sessions")]
+pub(super) const SESSION_TTL: Millis = 1_000..=3650 * 86_400_000;
+
 /// Lifetimes: up to ten years, so that no sum of them overflows.
 pub(super) const LIFETIME: Millis = 0..=3650 * 86_400_000;
 pub(super) const PERCENT: RangeInclusive<u64> = 0..=100;

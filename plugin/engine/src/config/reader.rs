@@ -102,6 +102,19 @@ impl<'w, 'f> Object<'w, 'f> {
         self.members.iter().any(|(name, value)| name == key && *value != Written::Null)
     }
 
+    /// Knows a member that another build reads.
+    #[cfg(not(feature = "sessions"))]
+    pub(crate) fn pass_over(&mut self, name: &'static str) {
+        self.known.push(name);
+    }
+
+    /// Whether the operator wrote an object there, with nothing in it.
+    #[cfg(feature = "sessions")]
+    pub(crate) fn is_empty_object(&self, key: &str) -> bool {
+        let is_empty = |value: &Written| matches!(value, Written::Object(members) if members.is_empty());
+        self.members.iter().any(|(name, value)| name == key && is_empty(value))
+    }
+
     /// Reads a member into its field, which keeps its value if the member is absent or wrong.
     #[inline(never)]
     pub(crate) fn set<K: Kind>(&mut self, name: &'static str, field: &mut K::Value, kind: K) {

@@ -115,6 +115,16 @@ pub(crate) fn top() -> Vec<Member> {
             "How much language models may cost; rules name those that their requests are on.",
         ));
     }
+    #[cfg(feature = "sessions")]
+    {
+        use super::settings::sessions::SESSIONS;
+        let form = Form::Objects(SESSIONS, "sessions", described(&super::Session::default()));
+        members.push(list(
+            "sessions",
+            form,
+            "How cookies become request fields, by records in Redis; rules name those that their requests are of.",
+        ));
+    }
     members.push(list("rules", Form::Rules, "Tried in order; the first whose `match` fits is used."));
     // They stand at `rules[]`.
     members.retain(|member| !member.path.starts_with("defaults."));

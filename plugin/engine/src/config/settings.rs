@@ -38,6 +38,8 @@ pub(crate) mod pools;
 pub(crate) mod remote;
 pub(crate) mod response;
 pub(crate) mod rule;
+#[cfg(feature = "sessions")]
+pub(crate) mod sessions;
 pub(crate) mod stores;
 pub(crate) mod texts;
 #[cfg(feature = "uploads")]

@@ -74,7 +74,7 @@ fn all_faults_are_told_at_once_with_path_find_and_remedy() {
         }"#,
     );
     for wanted in [
-        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "batch", "defaults", "pools", "limits", "models", "budgets", "rules" (did you mean "worker"?)"#,
+        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "batch", "defaults", "pools", "limits", "models", "budgets", "sessions", "rules" (did you mean "worker"?)"#,
         r#"name: found "é", allowed: 1 to 128 printable ASCII characters"#,
         r#"worker.bytes: found "701MiB", allowed: a size such as "64KiB", "64MiB", "1GiB" or whole bytes, from "0B" to "700MiB""#,
         "worker.entries: found -1, allowed: a whole number from 1 to 4194304",
@@ -191,6 +191,16 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
         let mut model = a_model("m");
         model.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
         json = json!({ "models": [model] });
+    } else if listed == Some("sessions") {
+        let mut session = a_session("s");
+        // One of the two must be told.
+        match member.path.as_str() {
+            "signed" if json["signed"] == false => session["secret_env"] = json!([]),
+            "secret_env" if json["secret_env"] == json!([]) => session["signed"] = json!(false),
+            _ => {}
+        }
+        session.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
+        json = json!({ "remote": { "enabled": true }, "sessions": [session] });
     } else if listed == Some("budgets") {
         let mut budget = a_budget("b");
         if member.path == "tokens" {
@@ -219,6 +229,14 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
     if let Some(Value::String(pool)) = pool {
         json["pools"] = json!([{ "name": pool }]);
     }
+    if member.path == "sessions" {
+        json["remote"] = json!({ "enabled": true });
+    }
+    let session = json.pointer("/rules/0/session").or(json.pointer("/defaults/session"));
+    if let Some(Value::String(name)) = session.cloned() {
+        json["remote"] = json!({ "enabled": true });
+        json["sessions"] = json!([a_session(&name)]);
+    }
     if member.path == "limits" && !place.is_empty() {
         json["limits"] = json!([a_limit("x-a")]);
     }
@@ -232,6 +250,10 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
 
 fn a_limit(name: &str) -> Value {
     json!({ "name": name, "quota": 3_000_000, "window": "1s" })
+}
+
+fn a_session(name: &str) -> Value {
+    json!({ "name": name, "secret_env": ["SECRET"], "fields": { "x-a": "/a" } })
 }
 
 fn a_budget(name: &str) -> Value {
@@ -262,6 +284,7 @@ fn listed() -> Vec<(&'static str, Member)> {
                 "pools" => "pools[]",
                 "models" => "models[]",
                 "budgets" => "budgets[]",
+                "sessions" => "sessions[]",
                 _ => "limits[]",
             };
             members.extend(own.into_iter().map(|member| (place, member)));
@@ -288,6 +311,7 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
         "match.hosts" => good(&["a.test", "*.a.test", "*"]),
         "match.paths" => good(&["/a", "/a/*", "*.css"]),
         "match.methods" => good(&["GET", "M-SEARCH"]),
+        "secret_env" => good(&["A", "B_2"]),
         "llm.cache.ignore" => good(&["user", "a b"]),
         "admission.fair_by" => good(&["ip", "host", "path", "rule", "header:x-a", "cookie:a"]),
         "key.body.methods" => good(&["POST", "QUERY"]),
@@ -322,6 +346,12 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
                 |count: usize| Value::Array((0..count).map(|nth| a_budget(&format!("b{nth}"))).collect());
             (vec![json!([]), budgets(*most)], vec![json!({}), json!(null), budgets(most + 1)])
         }
+        Form::Objects(most, "sessions", _) => {
+            let sessions =
+                |count: usize| Value::Array((0..count).map(|nth| a_session(&format!("s{nth}"))).collect());
+            let twice = json!([a_session("s"), a_session("s")]);
+            (vec![json!([]), sessions(*most)], vec![json!({}), json!(null), sessions(most + 1), twice])
+        }
         Form::Objects(most, "models", _) => {
             let models =
                 |count: usize| Value::Array((0..count).map(|nth| a_model(&format!("m{nth}"))).collect());
@@ -336,6 +366,17 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
                 vec![json!({}), json!(null), many(object, most + 1), twice],
             )
         }
+        Form::ByName(_) if member.path == "fields" => (
+            vec![json!({ "x-a": "/a" }), json!({ "X-A": "/a/b", "x-b": "/a~1b~0" })],
+            vec![
+                json!({}),
+                json!([]),
+                json!(null),
+                json!({ "x-a": "a" }),
+                json!({ "a b": "/a" }),
+                json!({ "cookie": "/a" }),
+            ],
+        ),
         Form::ByName(_) => (
             vec![json!({}), json!({ "a": 1, "b c": 2 })],
             vec![json!([]), json!(null), json!({ "a": "1" }), json!({ "": 1 })],
@@ -485,6 +526,13 @@ fn every_described_default_is_the_codes_and_every_member_changes_something() {
             "limits[]" if member.path == "cost" => parse(&written(&member, place, json!(1)).to_string()),
             "limits[]" => parse(&json!({ "limits": [a_limit("l")] }).to_string()),
             "models[]" => parse(&json!({ "models": [a_model("m")] }).to_string()),
+            "sessions[]" if member.path == "secret_env" => {
+                parse(&written(&member, place, json!([])).to_string())
+            }
+            "sessions[]" => {
+                parse(&json!({ "remote": { "enabled": true }, "sessions": [a_session("s")] }).to_string())
+            }
+            "" if member.path == "sessions" => parse(r#"{"remote":{"enabled":true}}"#),
             "budgets[]" if member.path == "scope" => {
                 parse(&written(&member, place, json!("node")).to_string())
             }
@@ -556,7 +604,7 @@ fn the_schema_and_the_reader_know_the_same_members() {
     let schema: Value = serde_json::from_str(COMMITTED).unwrap();
     let mut found = Vec::new();
     objects(&schema, &schema, "", &mut found);
-    assert_eq!(found.len(), 20 + 2 * 21, "{found:?}");
+    assert_eq!(found.len(), 21 + 2 * 21, "{found:?}");
     for (place, names) in found {
         assert_eq!(names_known_to_the_reader(&place), names, "{place}");
     }

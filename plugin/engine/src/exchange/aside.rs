@@ -23,6 +23,8 @@ use super::explaining::Explaining;
 use super::falling_back::FallingBack;
 #[cfg(feature = "llm")]
 use super::gateway_only::GatewayOnly;
+#[cfg(feature = "sessions")]
+use super::identifying::Identity;
 #[cfg(feature = "llm")]
 use super::injecting::Injecting;
 use super::{Added, Directive, Event, State};
@@ -53,6 +55,9 @@ pub(super) struct Aside {
     /// Somebody wants this one to be explained.
     #[cfg(feature = "operators")]
     pub(super) explaining: Option<Box<Explaining>>,
+    /// What sessions have made of it.
+    #[cfg(feature = "sessions")]
+    pub(super) identity: Option<Box<Identity>>,
     /// What capabilities keep of it. One test for all of them, since every event comes by here.
     kept: Option<Box<Kept>>,
 }
@@ -177,6 +182,12 @@ impl Aside {
         false
     }
 
+    /// Whether its session has been found out.
+    #[cfg(feature = "sessions")]
+    pub(super) fn is_identified(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.is_known)
+    }
+
     /// Whether capabilities keep anything of it.
     #[inline]
     pub(super) const fn is_kept(&self) -> bool {
@@ -186,6 +197,14 @@ impl Aside {
     /// Something has happened to the stream.
     #[inline]
     pub(super) fn hear(&mut self, event: &Event<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
+        #[cfg(feature = "sessions")]
+        if let Some(identity) = &mut self.identity {
+            match event {
+                Event::Response { head, .. } => identity.head_came(*head, cache),
+                Event::Ended => identity.ended(cache),
+                _ => {}
+            }
+        }
         if let Some(kept) = &mut self.kept {
             kept.hear(event, cache, moment);
         }
@@ -226,6 +245,11 @@ impl Aside {
     /// Whether it has a slot of a pool, which is free again when the stream ends.
     #[inline]
     pub(super) fn holds_slot(&self) -> bool {
+        // What has changed a session is known to have ended with its stream.
+        #[cfg(feature = "sessions")]
+        if self.identity.as_ref().is_some_and(|identity| identity.awaits_end()) {
+            return true;
+        }
         #[cfg(feature = "pools")]
         return self.kept.as_ref().and_then(|kept| kept.admitting.as_ref()).is_some_and(|one| one.has_slot());
         #[cfg(not(feature = "pools"))]
@@ -235,6 +259,10 @@ impl Aside {
     /// Whether the client is to be told something with the head of a response.
     #[inline]
     pub(super) fn has_more_to_say(&self) -> bool {
+        #[cfg(feature = "sessions")]
+        if self.identity.as_ref().is_some_and(|identity| identity.awaits_head()) {
+            return true;
+        }
         #[cfg(feature = "limits")]
         return self.kept.as_ref().is_some_and(|kept| kept.limited.is_some());
         #[cfg(not(feature = "limits"))]
@@ -249,6 +277,10 @@ impl Aside {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> Added {
+        #[cfg(feature = "sessions")]
+        if let Some(identity) = &mut self.identity {
+            identity.head_came(head, cache);
+        }
         self.kept.as_mut().map_or_else(Vec::new, |kept| kept.see_passing(head, cache, moment))
     }
 }

@@ -8,6 +8,8 @@ use super::awaiting_body::{AwaitingBody, Reading};
 use super::explaining::Explaining;
 #[cfg(feature = "uploads")]
 use super::guarding::Guarding;
+#[cfg(feature = "sessions")]
+use super::identifying::{self, Identifying};
 #[cfg(feature = "limits")]
 use super::leasing::Leasing;
 use super::lookup::{self, Fetch, LookupRequest, RemoteUse, settle, with_head};
@@ -38,6 +40,8 @@ pub(super) fn begin(
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
     let policy = Rc::clone(cache.policy());
+    #[cfg(feature = "sessions")]
+    let head = identifying::stripped(head, aside, &policy, cache);
     let Some(fields) = Fields::parse(&head) else {
         return (State::Relaying, Directive::Pass);
     };
@@ -48,11 +52,29 @@ pub(super) fn begin(
     if request.explain.is_some() {
         cache.scratch.refused = None;
     }
-    let seen = Seen { request: &request, end_of_stream, rule, rule_index };
+    let seen = Seen {
+        request: &request,
+        end_of_stream,
+        rule,
+        rule_index,
+        #[cfg(feature = "sessions")]
+        is_identified: aside.is_identified(),
+    };
     // One whose body has been checked has been through the stages.
     if !aside.is_past_stages()
         && let Some(said) = stages::enter(&seen, cache, moment)
     {
+        #[cfg(feature = "sessions")]
+        let said = match said {
+            stages::Then::Identify { ticket, until } => {
+                return Identifying::begin(head, end_of_stream, ticket, until);
+            }
+            stages::Then::Identified(found) => {
+                let head = identifying::identified(&head, found, aside);
+                return begin(head, end_of_stream, aside, cache, moment);
+            }
+            said => said,
+        };
         #[cfg(feature = "limits")]
         if let stages::Then::Wait { ticket, until } = said {
             return Leasing::before_cache(head, end_of_stream, ticket, until);

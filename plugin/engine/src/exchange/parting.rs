@@ -21,6 +21,8 @@ pub struct Part {
     head: Vec<u8>,
     place: PartPlace,
     timeout: Duration,
+    /// What is done to its head, whatever becomes of it.
+    edits: Vec<RequestEdit>,
     /// The call that is under way is one that the exchange has asked for.
     fetches: bool,
 }
@@ -86,7 +88,7 @@ impl Part {
     /// Begins with a part.
     pub fn begin(task: PartTask, cache: &mut Cache, moment: &mut Moment<'_>) -> (Self, PartStep) {
         let PartTask { head, place, timeout, .. } = task;
-        let mut part = Self { exchange: Exchange::new(), head, place, timeout, fetches: false };
+        let mut part = Self { exchange: Exchange::new(), head, place, timeout, edits: Vec::new(), fetches: false };
         let event = Event::Request { head: part.head.clone(), end_of_stream: true };
         let directive = part.exchange.on(event, cache, moment);
         let step = part.meets(directive, cache, moment);
@@ -207,6 +209,7 @@ impl Part {
 
     /// What a directive means for it.
     fn meets(&mut self, directive: Directive, cache: &mut Cache, moment: &mut Moment<'_>) -> PartStep {
+        self.edits.extend(self.exchange.take_edits());
         match directive {
             Directive::Respond(reply) => {
                 self.exchange.on(Event::Ended, cache, moment);
@@ -241,7 +244,7 @@ impl Part {
         let (rule_index, rule) = rule_of(&policy, &Request::read(fields, false));
         match cache.refresh_cluster(rule_index, rule, moment.now) {
             Some(cluster) => {
-                let request = edited(fields, edits);
+                let request = edited(fields, &[&self.edits, edits].concat());
                 PartStep::Call { cluster, request, body: Vec::new(), timeout: self.timeout }
             }
             None => self.unreachable(cache, moment),

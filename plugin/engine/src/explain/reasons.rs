@@ -179,6 +179,18 @@ pub fn of_detail(detail: Detail) -> Reason {
         Detail::PartTooLarge => {
             ("the answers to other parts have left no room for it", "RFC 4918 §11.5", "batch.response_bytes")
         }
+        #[cfg(feature = "sessions")]
+        Detail::NoSession => (
+            "the rule wants a session, and the request has no cookie of one that is signed and known in Redis",
+            "RFC 9110 §15.5.2",
+            "a request with the cookie of a session, or missing: \"pass\" in sessions",
+        ),
+        #[cfg(feature = "sessions")]
+        Detail::SessionUnknown => (
+            "Redis cannot be asked for the session",
+            "RFC 9110 §15.6.4",
+            "Redis, mended; or \"pass\" in sessions, which lets such requests go on without the fields",
+        ),
         #[cfg(feature = "maintenance")]
         Detail::Maintenance => (
             "the rule answers 503 within a window of time",

@@ -31,6 +31,8 @@ pub fn effective(policy: &Policy) -> Value {
         models: Vec::new(),
         #[cfg(all(feature = "limits", feature = "llm"))]
         budgets: Vec::new(),
+        #[cfg(feature = "sessions")]
+        sessions: Vec::new(),
         defaults: default.clone(),
         rules: Vec::new(),
     };
@@ -44,6 +46,8 @@ pub fn effective(policy: &Policy) -> Value {
     shown.put("models", Some(policy.models.written().map(Shown::of).collect()));
     #[cfg(all(feature = "limits", feature = "llm"))]
     shown.put("budgets", Some(policy.budgets.iter().map(Shown::of).collect()));
+    #[cfg(feature = "sessions")]
+    shown.put("sessions", Some(policy.sessions.iter().map(Shown::of).collect()));
     let rules = policy.written_rules().map(|(matching, rule)| rule_shown(matching, rule, default)).collect();
     shown.put("rules", Some(rules));
     shown.end()

@@ -210,6 +210,12 @@ impl Log {
         verdict
     }
 
+    /// Whether what has a tag and was asked for at this time is covered, by purges of the tag or of everything.
+    pub fn covers_tag(&self, tag: u64, generation: Timestamp) -> bool {
+        let newest = || self.all.newest().max(self.tags.floor.newest()).max(self.tags.get(tag).newest());
+        self.newest >= generation && newest() >= generation
+    }
+
     #[cold]
     fn judge_older(&self, stored: &StoredResponse) -> Verdict {
         let generation = stored.generation;

@@ -1,6 +1,8 @@
-//! What limits and budgets ask Redis: a script on one key, and how its answer is read.
+//! What limits, budgets and sessions ask Redis: a script on one key, and how its answer is read.
 
 use crate::limits::lease::{self, LeaseAnswer, LeaseRequest, Script};
+#[cfg(feature = "sessions")]
+use crate::sessions::question::{LOOK_UP, SessionAnswer, SessionRequest};
 #[cfg(all(feature = "limits", feature = "llm"))]
 use {
     crate::budgets::ledger::Balance,
@@ -19,6 +21,9 @@ pub enum Asked {
     /// What was spent of it by the hour.
     #[cfg(all(feature = "limits", feature = "llm"))]
     Hours(HoursRequest),
+    /// What is under a session's key.
+    #[cfg(feature = "sessions")]
+    Session(SessionRequest),
 }
 
 /// Its answer.
@@ -32,6 +37,9 @@ pub enum Told {
     /// To [`Asked::Hours`].
     #[cfg(all(feature = "limits", feature = "llm"))]
     Hours(Hours),
+    /// To [`Asked::Session`].
+    #[cfg(feature = "sessions")]
+    Session(SessionAnswer),
 }
 
 impl Asked {
@@ -43,6 +51,8 @@ impl Asked {
             Self::Ledger(_) => question::LEDGER,
             #[cfg(all(feature = "limits", feature = "llm"))]
             Self::Hours(_) => question::HOURS,
+            #[cfg(feature = "sessions")]
+            Self::Session(_) => LOOK_UP,
         }
     }
 
@@ -54,10 +64,12 @@ impl Asked {
             Self::Ledger(_) => 1,
             #[cfg(all(feature = "limits", feature = "llm"))]
             Self::Hours(_) => 2,
+            #[cfg(feature = "sessions")]
+            Self::Session(_) => 3,
         }
     }
 
-    /// The script's arguments: letters, digits, and what stands in a path as it is.
+    /// The script's arguments: letters, digits, and what stands in a path as it is, unless it [is of others](Self::is_of_others).
     pub fn arguments(&self) -> Vec<String> {
         match self {
             Self::Lease(request) => request.arguments().into(),
@@ -65,7 +77,17 @@ impl Asked {
             Self::Ledger(request) => request.arguments(),
             #[cfg(all(feature = "limits", feature = "llm"))]
             Self::Hours(request) => request.arguments(),
+            #[cfg(feature = "sessions")]
+            Self::Session(request) => request.arguments(),
         }
+    }
+
+    /// Whether its key and its arguments may have any bytes, since others have made them up.
+    pub const fn is_of_others(&self) -> bool {
+        #[cfg(feature = "sessions")]
+        return matches!(self, Self::Session(_));
+        #[cfg(not(feature = "sessions"))]
+        false
     }
 
     /// The key in Redis.
@@ -76,6 +98,8 @@ impl Asked {
             Self::Ledger(request) => question::ledger_key(prefix, namespace, request.key),
             #[cfg(all(feature = "limits", feature = "llm"))]
             Self::Hours(request) => question::hours_key(prefix, namespace, request.key),
+            #[cfg(feature = "sessions")]
+            Self::Session(request) => request.key(),
         }
     }
 
@@ -87,6 +111,8 @@ impl Asked {
             Self::Ledger(request) => request.read(text).map(Told::Ledger),
             #[cfg(all(feature = "limits", feature = "llm"))]
             Self::Hours(request) => request.read(text).map(Told::Hours),
+            #[cfg(feature = "sessions")]
+            Self::Session(request) => request.read(text).map(Told::Session),
         }
     }
 
@@ -99,9 +125,11 @@ impl Asked {
             // 840 hours with sums of up to 20 digits.
             #[cfg(all(feature = "limits", feature = "llm"))]
             Self::Hours(_) => 32 << 10,
+            #[cfg(feature = "sessions")]
+            Self::Session(request) => request.longest(),
         }
     }
 }
 
 /// Scripts that Redis may know.
-pub const SCRIPTS: usize = 3;
+pub const SCRIPTS: usize = 4;

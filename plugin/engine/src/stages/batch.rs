@@ -49,7 +49,7 @@ pub(super) fn enter(seen: &Seen<'_>, cache: &mut Cache) -> Option<Then> {
 
 #[cold]
 fn begin(seen: &Seen<'_>, cache: &mut Cache) -> Then {
-    let Seen { request, rule, rule_index, end_of_stream } = *seen;
+    let Seen { request, rule, rule_index, end_of_stream, .. } = *seen;
     // What limits have said of it goes with a request that goes on, and this one does not.
     #[cfg(feature = "limits")]
     super::limits::take(cache);

@@ -535,6 +535,14 @@ pub struct Call<'a> {
     asks_later: bool,
 }
 
+impl<'g> Call<'g> {
+    /// What becomes of it, and the gateway for what follows.
+    pub fn sent_by(mut self) -> (Sent, &'g mut Gateway) {
+        let sent = self.sent();
+        (sent, self.gateway)
+    }
+}
+
 impl Call<'_> {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.fields.push((name.to_owned(), value.to_owned()));
@@ -789,12 +797,16 @@ impl Flight {
             let answer = gateway.remote_answer(self.worker, hash, claim);
             directive = gateway.feed(self.worker, &mut self.exchange, self.millis, Event::Remote(answer));
         }
+        self.edits.extend(self.exchange.take_edits());
         match directive {
             Directive::Respond(reply) => {
                 assert!(self.exchange.is_over());
                 Sent::Answered(Answer::of_reply(&reply))
             }
-            Directive::Forward(edits) => Sent::Left(Self { edits, ..self }),
+            Directive::Forward(edits) => {
+                self.edits.extend(edits);
+                Sent::Left(self)
+            }
             Directive::Fetch { cluster, request, body, .. } => {
                 assert!(self.exchange.awaits_inputs());
                 Sent::Calls(Called { flight: self, cluster, request, body })

@@ -72,6 +72,8 @@ mod remote;
 mod renewing;
 mod replacing;
 mod selecting;
+#[cfg(feature = "sessions")]
+mod sessions;
 mod signing;
 mod stale;
 mod storing;

@@ -249,6 +249,7 @@ fn every_row_of_the_table_is_walked() {
     crate::uploads::what_comes_later_is_refused_wherever_the_request_is();
     crate::uploads::clients_that_leave_leave_nothing_behind();
     crate::uploads::a_head_that_cannot_wait_goes_before_its_body();
+    crate::sessions::every_kind_of_request_waits_and_goes_on_as_it_would_have();
     crate::shadow_comparisons::of_a_herd_one_asks_the_remote_store();
     crate::shadowing::what_cannot_be_compared_is_no_mismatch();
     crate::validating::what_a_304_confirms_and_is_not_there_is_asked_for_in_full();

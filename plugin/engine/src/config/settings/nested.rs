@@ -326,12 +326,14 @@ impl<K: Kind> Kind for ByName<K> {
                 place.refuse::<()>(quote(name), "a name of 1 to 128 characters");
             } else {
                 match self.0.read(place, written) {
-                    Some(value) => entries.push((name.as_str().into(), value)),
+                    Some(value) => {
+                        let at = entries.iter().position(|(known, _)| **known > **name);
+                        entries.insert(at.unwrap_or(entries.len()), (name.as_str().into(), value));
+                    }
                     None => whole = false,
                 }
             }
         }
-        entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         whole.then_some(entries)
     }
 

@@ -16,7 +16,7 @@ use super::origin::{Coalesce, OriginBreaker, Refresh};
 #[cfg(feature = "pools")]
 use super::pools::Admission;
 use super::response::{Compression, RangeFill, Tags, Vary};
-#[cfg(feature = "limits")]
+#[cfg(any(feature = "limits", feature = "sessions"))]
 use super::texts::LimitName;
 use super::texts::{Field, Host, Method, Path, RuleName, Targeted};
 #[cfg(feature = "uploads")]
@@ -101,6 +101,9 @@ pub struct Rule {
     /// The names of the budgets that its requests are on. Default: none.
     #[cfg(all(feature = "limits", feature = "llm"))]
     pub budgets: Vec<Box<str>>,
+    /// The name of the sessions that its requests are of. Default: none.
+    #[cfg(feature = "sessions")]
+    pub session: Option<Box<str>>,
     /// What is done with requests to language models. Default: nothing.
     #[cfg(feature = "llm")]
     pub llm: Option<Llm>,
@@ -124,13 +127,16 @@ pub struct Rule {
     pub pool: Option<usize>,
     /// Which of the policy's limits those are. [`Policy`](crate::policy::Policy) works it out.
     pub limited: Vec<usize>,
+    /// Which of the policy's sessions those are. [`Policy`](crate::policy::Policy) works it out.
+    #[cfg(feature = "sessions")]
+    pub sessioned: Option<usize>,
     /// Which of the policy's budgets its requests are on. [`Policy`](crate::policy::Policy) works it out.
     #[cfg(all(feature = "limits", feature = "llm"))]
     pub budgeted: Vec<usize>,
 }
 
 section! {
-    Rule {
+    Rule check known_elsewhere {
         name = DEFAULT_RULE.into();
         bypass = false, switch(), "Requests pass through as if there were no cache.";
         shadow = false, switch(),
@@ -179,6 +185,9 @@ section! {
         #[cfg(all(feature = "limits", feature = "llm"))]
         budgets = Vec::new(), list(Empty, text::<LimitName>()),
             "The `budgets` that its requests to language models are on.";
+        #[cfg(feature = "sessions")]
+        session = None, nullable(text::<LimitName>()),
+            "The name of those `sessions` whose cookie its requests show: they are given the fields of the record.";
         #[cfg(feature = "llm")]
         llm = None, nullable(object()),
             "What is done with requests to language models; `null`: nothing.";
@@ -196,8 +205,19 @@ section! {
         #[cfg(feature = "pools")]
         pool = None;
         limited = Vec::new();
+        #[cfg(feature = "sessions")]
+        sessioned = None;
         #[cfg(all(feature = "limits", feature = "llm"))]
         budgeted = Vec::new();
+    }
+}
+
+/// What the playground has no use for.
+#[cfg_attr(feature = "sessions", expect(unused_variables, reason = "all is known here"))]
+fn known_elsewhere(_rule: &mut Rule, object: &mut Object<'_, '_>) {
+    #[cfg(not(feature = "sessions"))]
+    if crate::host::IN_BROWSER {
+        object.pass_over("session");
     }
 }
 

@@ -53,7 +53,13 @@ impl DialectError {
 /// The begin of such a path: the command, and the script by its text or its digest.
 pub(super) fn script_words(script: &Script, is_known: bool) -> String {
     let mut path = String::from(if is_known { "/EVALSHA/" } else { "/EVAL/" });
-    for byte in if is_known { script.digest } else { script.text }.bytes() {
+    escape(if is_known { script.digest } else { script.text }, &mut path);
+    path
+}
+
+/// Writes a word of a path with all that is no letter or digit escaped.
+pub(super) fn escape(word: &str, path: &mut String) {
+    for byte in word.bytes() {
         if byte.is_ascii_alphanumeric() {
             path.push(char::from(byte));
         } else {
@@ -63,7 +69,6 @@ pub(super) fn script_words(script: &Script, is_known: bool) -> String {
             }
         }
     }
-    path
 }
 
 /// The path of a call that runs a script, by its text or its digest, and answers as bytes.

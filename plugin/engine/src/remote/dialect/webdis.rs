@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::batch::{LOOK_UP, WRITE, packed, script_path, script_words};
+use super::batch::{LOOK_UP, WRITE, escape, packed, script_path, script_words};
 use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64, present};
 
 /// Options of webdis. Not `Debug`: they hold a password.
@@ -32,8 +32,14 @@ impl WebdisOptions {
             }
             // A script's string comes as bytes, as a value does.
             Command::Lease { key, asked, by_digest } => {
-                let (words, script) = (asked.arguments().join("/"), asked.script());
-                ("GET", format!("{}/1/{key}/{words}.bin", script_words(&script, *by_digest)), Vec::new())
+                let mut path = script_words(&asked.script(), *by_digest);
+                path.push_str("/1");
+                for word in std::iter::once((*key).to_owned()).chain(asked.arguments()) {
+                    path.push('/');
+                    if asked.is_of_others() { escape(&word, &mut path) } else { path.push_str(&word) }
+                }
+                path.push_str(".bin");
+                ("GET", path, Vec::new())
             }
             Command::Probe => ("GET", "/PING".to_owned(), Vec::new()),
         };

@@ -122,6 +122,10 @@ pub const FAMILIES: &[Family] = &[
             "part-late",
             #[cfg(feature = "batch")]
             "part-too-large",
+            #[cfg(feature = "sessions")]
+            "no-session",
+            #[cfg(feature = "sessions")]
+            "session-unknown",
             #[cfg(feature = "maintenance")]
             "maintenance",
             #[cfg(feature = "uploads")]
@@ -394,6 +398,33 @@ pub const FAMILIES: &[Family] = &[
         words: &["admitted", "refused", "shadow"],
         meaning: "Requests under a rule with `limits`, by what those said. `shadow`: admitted, though a limit that only watches \
                   would have refused them; they are among the `admitted`.",
+    },
+    #[cfg(feature = "sessions")]
+    Family {
+        name: "sessions",
+        kind: Counter,
+        unit: "events",
+        labels: &["event"],
+        words: &[
+            "no-cookie",
+            "unsigned",
+            "forged",
+            "copy",
+            "waited",
+            "not-asked",
+            "found",
+            "absent",
+            "expired",
+            "malformed",
+            "too-large",
+            "failed",
+            "overtaken",
+            "kept",
+            "not-kept",
+            "dropped",
+            "stripped",
+        ],
+        meaning: "What workers did about sessions. Of requests: without the cookie, with one that is not signed or not rightly,                   whose session was known by a `copy`, that `waited` for Redis, or that could not (`not-asked`). Of questions to                   Redis: what they found, those that `failed`, and those that were `overtaken` by a purge or a change and are                   asked once more. Sessions that Redis keeps anew (`kept`) or refuses to, copies that were `dropped` because a                   request of the session may have changed it, and requests from which a field was `stripped` that only sessions                   may set.",
     },
     #[cfg(feature = "limits")]
     Family {
