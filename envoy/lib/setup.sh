@@ -18,6 +18,9 @@ ISTIO_MODELS_VERSION=3.0.1
 ENVOY_GATEWAY_MODELS_VERSION=2.0.0
 CHECK_JSONSCHEMA_VERSION=0.39.0
 AXE_VERSION=4.14.1
+EXPRESS_SESSION_VERSION=1.19.0
+CONNECT_REDIS_VERSION=10.0.0
+REDIS_CLIENT_VERSION=5.9.0
 
 # Prints the version of an Envoy binary, such as 1.40.0; nothing when it does not run.
 envoy_version() { "$1" --version 2>/dev/null | sed -n 's,.*version: [^/]*/\([0-9][0-9.]*\).*,\1,p' | head -n 1; }
@@ -141,15 +144,15 @@ apt_install_unstarted() (
 # Makes sure that wrk, the load generator, is there.
 ensure_wrk() { have wrk || apt_install "to make load" wrk; }
 
-# Makes sure that node and a package of npm are there: `ensure_npm PACKAGE VERSION FOLDER PURPOSE`. Each has a folder of its own:
-# npm removes what it did not install.
+# Makes sure that node and a package of npm are there: `ensure_npm PACKAGE VERSION FOLDER PURPOSE [OTHER@VERSION …]`. Each
+# has a folder of its own, with the others that it takes from there: npm removes what it did not install.
 ensure_npm() {
   local package=$1 version=$2 folder=$3 manifest="$3/node_modules/$1/package.json"
   { have node && have npm; } || apt_install "$4" nodejs npm
   if grep -qs "\"version\": *\"$version\"" "$manifest"; then return 0; fi
   say "fetching $package $version"
   mkdir -p "$folder"
-  quietly npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts "$package@$version" ||
+  quietly npm install --prefix "$folder" --no-save --no-audit --no-fund --ignore-scripts "$package@$version" "${@:5}" ||
     fail "npm could not install $package $version: see above"
 }
 
@@ -165,6 +168,12 @@ ensure_upstash_client() {
 ensure_llm_clients() {
   ensure_npm openai "$OPENAI_CLIENT_VERSION" "$root/.node/openai" "for the tests of language models"
   ensure_npm @anthropic-ai/sdk "$ANTHROPIC_CLIENT_VERSION" "$root/.node/anthropic" "for the tests of language models"
+}
+
+# Makes sure that node and the session middleware of applications are there, with what it keeps sessions by.
+ensure_session_middleware() {
+  ensure_npm connect-redis "$CONNECT_REDIS_VERSION" "$root/.node/sessions" "for the tests of sessions" \
+    "express-session@$EXPRESS_SESSION_VERSION" "redis@$REDIS_CLIENT_VERSION"
 }
 
 # Makes sure that node and Istio's schemas are there.

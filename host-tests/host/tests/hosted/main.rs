@@ -25,6 +25,7 @@ mod refreshing;
 mod reloading;
 mod remote;
 mod sdk;
+mod sessions;
 mod shadowing;
 mod sharing;
 mod signing;

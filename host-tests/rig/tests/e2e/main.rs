@@ -47,6 +47,7 @@ mod refreshing;
 mod remote;
 mod renewing;
 mod reuse;
+mod sessions;
 mod shadowing;
 mod signing;
 mod smoke;

@@ -1,0 +1,145 @@
+//! Sessions: what the host is told of a request while Redis is asked, and whatever Redis answers.
+
+use selvage_host::{Callout, Gateway, Headers, OriginResponse, Stream};
+
+use crate::fresh;
+use crate::remote::{calls, only};
+
+const SIGNED: &str =
+    "connect.sid=s%3AnBpLGVRjEFrmQlNA9t-5Y9iWXTFlz3tN.a%2FtvP4hu1lYVkwYsunbCzBvGbA%2F8y3GuYYfBM5MZTo8";
+
+fn gateway(session: &str, rules: &str, workers: usize) -> Gateway {
+    let config = format!(
+        r#"{{"remote":{{"enabled":true}},
+            "sessions":[{{"name":"web","secret_env":["NEW","OLD"],"fields":{{"x-user-id":"/user","x-plan":"/plan"}}{session}}}],
+            "defaults":{{"session":"web","bypass":true}}{rules}}}"#
+    );
+    let gateway = Gateway::with(&config)
+        .workers(workers)
+        .environment("NEW", "a newer one")
+        .environment("OLD", "keyboard cat")
+        .cluster("redis")
+        .origin(|_| fresh("content"))
+        .start();
+    gateway.tick();
+    for call in calls(&gateway) {
+        call.respond(200, Headers::new(), r#"{"PING":[true,"PONG"]}"#);
+    }
+    gateway
+}
+
+fn open(gateway: &Gateway, method: &str, cookie: &str) -> Stream {
+    let asks = gateway.request(method, "/a").header("cookie", cookie);
+    let stream = asks.header("x-user-id", "root").header("X_Plan", "gold").open(0);
+    stream.request_headers();
+    stream
+}
+
+/// The calls about sessions.
+fn questions(gateway: &Gateway) -> Vec<Callout> {
+    calls(gateway).into_iter().filter(|call| call.path().contains("/sess%3a")).collect()
+}
+
+/// The answer of the script to a call: what it says after its number.
+fn answer(call: Callout, said: &str) {
+    let path = call.path();
+    let number = path.strip_suffix(".bin").and_then(|path| path.rsplit('/').next()).unwrap();
+    let text = format!("{number} {said}");
+    call.respond(200, Headers::new(), text);
+}
+
+const ANN: &str = r#"v-1 - {"user":"ann","plan":"gold"}"#;
+
+/// What the origin is told.
+fn told(stream: &Stream) -> [Option<String>; 3] {
+    let headers = stream.upstream().headers.expect("it went on");
+    ["x-user-id", "x-plan", "x_plan"].map(|name| headers.get(name))
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+#[test]
+fn a_request_waits_for_its_session_and_the_origin_is_told_what_that_says() {
+    let gateway = gateway("", "", 1);
+    let streams = [(); 3].map(|()| open(&gateway, "POST", SIGNED));
+    assert!(streams.iter().all(Stream::is_paused));
+    let call = only(questions(&gateway));
+    assert!(call.path().starts_with("/EVAL/local%20k"), "{}", call.path());
+    assert!(
+        call.path().contains("/1/sess%3anBpLGVRjEFrmQlNA9t%2d5Y9iWXTFlz3tN/string/65536/0/"),
+        "{}",
+        call.path()
+    );
+    answer(call, ANN);
+    assert!(streams.iter().all(|stream| !stream.is_paused()));
+    for stream in &streams {
+        assert_eq!(told(stream), [some("ann"), some("gold"), None]);
+        stream.respond(Headers::new().with(":status", "204"));
+    }
+    // They may have changed it.
+    let next = open(&gateway, "GET", SIGNED);
+    let call = only(questions(&gateway));
+    assert!(call.path().starts_with("/EVALSHA/"), "{}", call.path());
+    answer(call, "n");
+    assert!(!next.is_paused());
+    assert_eq!(told(&next), [None, None, None]);
+    next.disconnect();
+    // There is none, and that is gone by too, for a second.
+    open(&gateway, "GET", SIGNED);
+    assert!(questions(&gateway).is_empty());
+    gateway.advance(1);
+    open(&gateway, "GET", SIGNED);
+    assert_eq!(questions(&gateway).len(), 1);
+}
+
+#[test]
+fn what_nobody_has_signed_asks_nothing() {
+    let gateway = gateway("", "", 1);
+    for cookie in
+        ["", "a=b", "connect.sid=x", &SIGNED.replace("Y9i", "Y9j"), &SIGNED.replace("TFlz", "TFl%7A%7A")]
+    {
+        let stream = open(&gateway, "GET", cookie);
+        assert!(!stream.is_paused(), "{cookie}");
+        assert_eq!(told(&stream), [None, None, None], "{cookie}");
+    }
+    assert!(questions(&gateway).is_empty());
+}
+
+#[test]
+fn whatever_redis_says_instead_is_no_session_and_no_error() {
+    let gateway = gateway(r#","on_failure":"503""#, "", 1);
+    let fails: [fn(Callout); 6] = [
+        |call| call.respond(200, Headers::new(), "7 v-1 - {\"user\":\"root\"}"),
+        |call| call.respond(200, Headers::new(), ""),
+        |call| call.respond(200, Headers::new(), "-ERR no"),
+        |call| call.respond(500, Headers::new(), "oops"),
+        |call| call.synthesise(504),
+        Callout::fail,
+    ];
+    for (nth, fail) in fails.into_iter().enumerate() {
+        let stream = open(&gateway, "GET", SIGNED);
+        fail(only(questions(&gateway)));
+        assert_eq!(stream.status(), 503, "{nth}");
+        // One that has refused is left alone for a moment.
+        gateway.advance(2);
+    }
+    for said in ["n", "w", "l", "v-1 - {", "v-1 - []", "v5 - {\"user\":\"a\\nb\"}"] {
+        let stream = open(&gateway, "GET", SIGNED);
+        answer(only(questions(&gateway)), said);
+        assert!(!stream.is_paused(), "{said}");
+        assert_eq!(told(&stream), [None, None, None], "{said}");
+        gateway.advance(6);
+    }
+}
+
+#[test]
+fn a_secret_that_is_none_is_refused_and_not_told() {
+    let config = r#"{"remote":{"enabled":true},"sessions":[{"name":"web","secret_env":["SHORT"],"fields":{"x-a":"/a"}}]}"#;
+    let gateway = Gateway::with(config).environment("SHORT", "secret1").cluster("redis");
+    let refused = gateway.origin(|_| OriginResponse::ok("")).try_start().err().expect("it is refused");
+    let told = format!("{refused:?}");
+    assert!(told.contains("sessions[0].secret_env[0]") && told.contains("too short"), "{told}");
+    assert!(!told.contains("secret1"), "{told}");
+}

@@ -1,0 +1,398 @@
+//! Sessions on the real Envoy, in a real Redis, made by the real middleware of applications.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use selvage_rig::envoy::{Builder, Gateway, Response, repository};
+use selvage_rig::redis::{Bridge, Part};
+use selvage_rig::scripted::{Answer, Origin, Received};
+use selvage_rig::upstash::Upstash;
+use serde_json::Value;
+
+use super::{assert_says, becomes};
+
+const SECRETS: [(&str, &str); 2] = [
+    ("SELVAGE_SESSION_SECRET", "keyboard cat"),
+    ("SELVAGE_SESSION_SECRET_OLD", "the one before, with a , in it"),
+];
+
+/// Sessions as the middleware keeps them, with more members of the object and of the configuration.
+fn config(session: &str, remote: &str, more: &str) -> String {
+    format!(
+        r#"{{ "admin": {{ "open": true }},
+            "remote": {{ "enabled": true, "timeout": "2s", "breaker": {{ "pause": "100ms" }} {remote} }},
+            "sessions": [ {{ "name": "web", "secret_env": ["SELVAGE_SESSION_SECRET", "SELVAGE_SESSION_SECRET_OLD"],
+                "fields": {{ "x-user-id": "/user/id", "x-plan": "/plan" }} {session} }} ],
+            "defaults": {{ "session": "web" }} {more} }}"#
+    )
+}
+
+fn with_secrets(builder: Builder) -> Builder {
+    SECRETS.iter().fold(builder, |builder, (name, value)| builder.environment(name, value))
+}
+
+/// An application with the middleware. It ends with this.
+struct Application {
+    url: String,
+    /// What the cookies are of, and they.
+    made: Vec<(String, String)>,
+    child: Child,
+}
+
+impl Application {
+    fn start(redis_port: u16, count: usize) -> Self {
+        let folder = repository().join(".node/sessions");
+        assert!(folder.join("node_modules/connect-redis").is_dir(), "./host-tests/run e2e installs it");
+        let mut child = Command::new("node")
+            .arg(repository().join("host-tests/rig/tests/e2e/sessions.mjs"))
+            .arg(folder)
+            .args([redis_port.to_string(), count.to_string()])
+            .envs(SECRETS)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let told: Value = serde_json::from_str(&line).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let made = told["made"].as_array().unwrap();
+        let made = made.iter().map(|one| (text(&one["kind"]), text(&one["cookie"]))).collect();
+        Self { url: text(&told["url"]), made, child }
+    }
+
+    fn cookie(&self, kind: &str) -> &str {
+        &self.made.iter().find(|(known, _)| known == kind).unwrap().1
+    }
+}
+
+impl Drop for Application {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the application has seen of a request: what its middleware makes of the cookie, and what fields came.
+fn seen(response: &Response) -> (Value, Value) {
+    let mut told: Value =
+        serde_json::from_str(&response.text()).unwrap_or_else(|_| panic!("{}", response.text()));
+    assert!(
+        told["spoofed"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|name| matches!(name.as_str(), Some("x-user-id" | "x-plan"))),
+        "{told}"
+    );
+    (told["want"].take(), told["got"].take())
+}
+
+/// A thousand sessions of many kinds: the filter sees what the middleware sees, and nothing else sets a field.
+#[test]
+fn the_filter_and_the_middleware_make_the_same_of_each_cookie() {
+    let bridge = Bridge::start();
+    let application = Application::start(bridge.redis_port(), 1000);
+    assert!(application.made.len() >= 1000);
+    let begin = |remote: &str| with_secrets(Gateway::with(&config("", remote, ""))).origin(&application.url);
+    let gateway = begin("").bridge(bridge.port()).start();
+    let upstash = Upstash::start(bridge.redis_port(), "token");
+    let other = begin(r#", "dialect": "upstash", "credentials_env": "SELVAGE_REMOTE_CREDENTIALS""#)
+        .environment("SELVAGE_REMOTE_CREDENTIALS", "token")
+        .bridge(upstash.port())
+        .start();
+    let mut with_fields = std::collections::BTreeSet::new();
+    for (gateway, every) in [(&gateway, 1), (&other, 7)] {
+        let mut connection = gateway.connect();
+        for (nth, (kind, cookie)) in application.made.iter().enumerate().filter(|(nth, _)| nth % every == 0) {
+            let ask = connection.get(&format!("/?{nth}")).header("cookie", cookie);
+            let (want, got) =
+                seen(&connection.send(ask.header("x-user-id", "root").header("X_Plan", "gold")));
+            assert_eq!(got, want, "{kind}: {cookie}");
+            if got[0].is_string() {
+                with_fields.insert(kind.as_str());
+            }
+        }
+    }
+    for none in [
+        "destroyed",
+        "given up",
+        "signed by a stranger",
+        "not signed",
+        "forged",
+        "twice, the first forged",
+        "empty",
+    ] {
+        assert!(!with_fields.contains(none), "{none}");
+    }
+    for some in [
+        "plain",
+        "number",
+        "unicode",
+        "nested",
+        "big",
+        "aged",
+        "regenerated",
+        "rotated",
+        "for ever",
+        "twice, the second forged",
+        "not escaped",
+        "among others",
+        "in quotation marks",
+    ] {
+        assert!(with_fields.contains(some), "{some}");
+    }
+    gateway.assert_sound();
+    other.assert_sound();
+}
+
+/// A session that the middleware keeps alive lives, although the time in its record has passed; the filter keeps sessions alive as the
+/// middleware does.
+#[test]
+fn a_session_lives_as_long_as_redis_keeps_it() {
+    let bridge = Bridge::start();
+    let application = Application::start(bridge.redis_port(), 40);
+    let cookie = application.cookie("aged");
+    let id = cookie.split("%3A").nth(1).unwrap().split('.').next().unwrap();
+    let key = format!("sess:{id}");
+    assert!(bridge.command(&format!("EXPIRE {key} 100")).contains('1'));
+    let settings = config(r#", "touch": "1h", "copy": "0s""#, "", "");
+    let gateway =
+        with_secrets(Gateway::with(&settings)).origin(&application.url).bridge(bridge.port()).start();
+    // The middleware asks too: it keeps what it has for as long as its own record says.
+    let origin = Origin::start();
+    origin.otherwise(|_| Answer::ok("content"));
+    let alone = with_secrets(Gateway::with(&settings)).origin(origin.url()).bridge(bridge.port()).start();
+    alone.get("/").header("cookie", cookie).send();
+    let ttl = || bridge.command(&format!("TTL {key}")).trim().trim_start_matches(':').parse::<i64>().unwrap();
+    becomes(ttl, |ttl| *ttl > 3_500);
+    // Its record says that it has ended, and Redis has it all the same.
+    let old =
+        r#"{"cookie":{"originalMaxAge":60000,"expires":"2020-01-01T00:00:00.000Z"},"user":{"id":"still"}}"#;
+    assert!(bridge.command(&format!("SET {key} '{old}' EX 1000")).contains("OK"));
+    let (want, got) = seen(&gateway.get("/?a").header("cookie", cookie).send());
+    assert_eq!((&want[0], got), (&Value::from("still"), want.clone()));
+    gateway.assert_sound();
+    alone.assert_sound();
+}
+
+/// The fields of a request as an origin has received it.
+fn fields(received: &Received) -> [Option<String>; 2] {
+    ["x-user-id", "x-plan"].map(|name| received.header(name))
+}
+
+fn told(origin: &Origin, path: &str) -> [Option<String>; 2] {
+    fields(origin.received(path).last().unwrap())
+}
+
+/// Who logs out at the application, which purges the session at one Envoy, is nobody at the other one.
+#[test]
+fn a_logout_is_heard_by_the_other_envoy() {
+    let bridge = Bridge::start();
+    let application = Application::start(bridge.redis_port(), 40);
+    // No copy ends by itself.
+    let settings = config(r#", "copy": "60s""#, "", "");
+    let fleet = [(); 2].map(|()| {
+        with_secrets(Gateway::with(&settings)).origin(&application.url).bridge(bridge.port()).start()
+    });
+    let cookie = application.cookie("plain");
+    let user = |member: &Gateway| seen(&member.get("/?who").header("cookie", cookie).send()).1[0].clone();
+    for member in &fleet {
+        // Both workers of each know it.
+        for _ in 0..20 {
+            assert!(user(member).is_string());
+        }
+    }
+    let id = cookie.split("%3A").nth(1).unwrap().split('.').next().unwrap();
+    let logout = selvage_rig::envoy::Ask::new(
+        application.url.trim_start_matches("http://").parse().unwrap(),
+        "POST",
+        "/logout",
+    );
+    assert_eq!(logout.header("cookie", cookie).send().status, 200);
+    assert!(user(&fleet[1]).is_string(), "a copy is gone by until it is purged");
+    let begun = Instant::now();
+    let body = format!(r#"{{"tags":["session:{id}"]}}"#);
+    let purged = fleet[0].ask("POST", "/.selvage/purge").header("host", "localhost").body(body).send();
+    assert_eq!(purged.status, 200, "{}", purged.text());
+    // Twenty in a row that neither worker knows it any more.
+    let mut last_known = begun;
+    let mut nobody = |_| {
+        let is_nobody = user(&fleet[1]).is_null();
+        if !is_nobody {
+            last_known = Instant::now();
+        }
+        is_nobody
+    };
+    becomes(|| (0..20).all(&mut nobody), |gone| *gone);
+    println!("the other Envoy knew it for {} ms more", last_known.duration_since(begun).as_millis());
+    assert!((0..20).all(|_| user(&fleet[0]).is_null()));
+    fleet.iter().for_each(Gateway::assert_sound);
+}
+
+/// What clients send of these fields comes nowhere, by whatever way the request takes.
+#[test]
+fn no_client_can_say_what_only_a_session_may() {
+    let (origin, bridge) = (Origin::start(), Bridge::start());
+    origin.otherwise(|_| Answer::ok("content"));
+    let rules = r#", "rules": [
+        { "name": "out", "match": { "paths": ["/out/*"] }, "bypass": true },
+        { "name": "off", "match": { "paths": ["/off/*"] }, "bypass": true, "cache_status": "off", "session": null },
+        { "name": "watch", "match": { "paths": ["/watch/*"] }, "shadow": true } ]"#;
+    let gateway = with_secrets(Gateway::with(&config("", "", rules)))
+        .origin(origin.url())
+        .bridge(bridge.port())
+        .start();
+    let spellings = ["x-user-id", "X-User-Id", "X_USER_ID", "x-user_id", "x.user.id", "x-plan", "X_Plan"];
+    for folder in ["/a", "/out", "/off", "/watch"] {
+        for (nth, method) in ["GET", "HEAD", "POST", "OPTIONS", "PUT"].iter().enumerate() {
+            for cookie in ["", "connect.sid=s%3Aabc.def", "connect.sid=abc"] {
+                let path = format!("{folder}/{nth}");
+                let mut ask = gateway.ask(method, &path).header("cookie", cookie);
+                for name in spellings {
+                    ask = ask.header(name, "root");
+                }
+                ask.send();
+                let received = origin.received(&path);
+                let names = received.last().unwrap().fields.iter().map(|(name, _)| name.to_ascii_lowercase());
+                let said: Vec<String> = names
+                    .filter(|name| name.contains("user") && name.contains("id") || name.contains("plan"))
+                    .collect();
+                assert_eq!(said, [] as [String; 0], "{method} {path}");
+            }
+        }
+    }
+    gateway.assert_sound();
+}
+
+/// A field that `Connection` names is one that a proxy takes off: it must not be ours.
+#[test]
+fn a_client_cannot_have_a_field_taken_off() {
+    let (origin, bridge) = (Origin::start(), Bridge::start());
+    origin.otherwise(|_| Answer::ok("content"));
+    let settings = r#"{ "remote": { "enabled": true, "timeout": "2s" },
+        "sessions": [ { "name": "web", "signed": false, "prefix": "s:", "fields": { "x-user-id": "/user/id", "x-plan": "/plan" } } ],
+        "defaults": { "session": "web" },
+        "rules": [ { "name": "out", "match": { "paths": ["/out/*"] }, "bypass": true } ] }"#;
+    let gateway = Gateway::with(settings).origin(origin.url()).bridge(bridge.port()).start();
+    let ann = r#"{"user":{"id":"ann"},"plan":"gold"}"#;
+    assert!(bridge.command(&format!("SET s:a '{ann}'")).contains("OK"));
+    let given = [Some("ann".to_owned()), Some("gold".to_owned())];
+    for (path, connection) in
+        [("/a", "x-user-id"), ("/b", "close, X-Plan"), ("/out/a", "keep-alive, x-user-id, x-plan")]
+    {
+        gateway.get(path).header("cookie", "connect.sid=a").header("connection", connection).send();
+        assert_eq!(told(&origin, path), given, "{connection}");
+    }
+    for (path, connection) in [("/out/up", "Upgrade, x-user-id"), ("/up", "upgrade, X-USER-ID, x-plan")] {
+        let ask = gateway.get(path).header("cookie", "connect.sid=a").header("connection", connection);
+        // Envoy may refuse the upgrade; what reaches the origin has the fields.
+        let response = ask.header("upgrade", "websocket").send();
+        if let Some(received) = origin.received(path).last() {
+            assert_eq!(fields(received), given, "{connection}");
+            let named = received.header("connection").unwrap_or_default().to_ascii_lowercase();
+            assert!(!named.contains("x-"), "{named}");
+        } else {
+            assert_ne!(response.status, 200);
+        }
+    }
+    gateway.assert_sound();
+}
+
+/// With Redis slow, dead or lying, requests go on without the fields, or are refused, as configured, and no field is another's.
+#[test]
+fn without_redis_nobody_is_somebody() {
+    let (origin, mut bridge) = (Origin::start(), Bridge::start());
+    origin.otherwise(|_| Answer::ok("content"));
+    let base = r#"{ "remote": { "enabled": true, "timeout": "200ms", "breaker": { "pause": "100ms" } },
+        "sessions": [ { "name": "web", "signed": false, "copy": "0s", "on_failure": "FAILURE", "fields": { "x-user-id": "/user/id", "x-plan": "/plan" } } ],
+        "defaults": { "session": "web", "bypass": true } }"#;
+    let start = |word: &str, bridge: &Bridge| {
+        Gateway::with(&base.replace("FAILURE", word)).origin(origin.url()).bridge(bridge.port()).start()
+    };
+    let (passes, refuses) = (start("pass", &bridge), start("503", &bridge));
+    let ann = r#"{"user":{"id":"ann"},"plan":"gold"}"#;
+    let set = |bridge: &Bridge| assert!(bridge.command(&format!("SET sess:a '{ann}'")).contains("OK"));
+    set(&bridge);
+    let ask = |gateway: &Gateway| {
+        gateway.get("/a").header("cookie", "connect.sid=a").header("x-user-id", "root").send()
+    };
+    let knows =
+        |gateway: &Gateway| ask(gateway).status == 200 && told(&origin, "/a")[0].as_deref() == Some("ann");
+    let nobody = |bridge: &Bridge, what: &str| {
+        for _ in 0..3 {
+            assert_eq!(ask(&passes).status, 200, "{what}");
+            assert_eq!(told(&origin, "/a"), [None, None], "{what}");
+            let refused = ask(&refuses);
+            assert_eq!(refused.status, 503, "{what}");
+            assert_says(&refused, "detail=session-unknown");
+        }
+        let _ = bridge;
+    };
+    assert!(knows(&passes) && knows(&refuses));
+    bridge.stall(Part::Redis);
+    nobody(&bridge, "slow");
+    bridge.resume(Part::Redis);
+    becomes(|| knows(&passes) && knows(&refuses), |knows| *knows);
+    bridge.end_webdis();
+    nobody(&bridge, "without a bridge");
+    bridge.start_webdis();
+    becomes(|| knows(&passes) && knows(&refuses), |knows| *knows);
+    bridge.end_redis();
+    nobody(&bridge, "dead");
+    bridge.start_redis();
+    // It has lost what it had: there is no such session.
+    becomes(|| ask(&refuses).status, |status| *status == 200);
+    becomes(|| ask(&passes).status == 200 && told(&origin, "/a")[0].is_none(), |none| *none);
+    // Something else lies there, or what is no session, or is too large.
+    for lies in ["RPUSH sess:a x", "SET sess:a {", "SET sess:a []"] {
+        bridge.command("DEL sess:a");
+        bridge.command(lies);
+        assert_eq!(ask(&refuses).status, 200, "{lies}");
+        assert_eq!(told(&origin, "/a"), [None, None], "{lies}");
+    }
+    bridge.command("DEL sess:a");
+    set(&bridge);
+    becomes(|| knows(&passes) && knows(&refuses), |knows| *knows);
+    // An answer to another's question is none.
+    passes.assert_sound();
+    refuses.assert_sound();
+    let liar = Origin::start();
+    liar.otherwise(|_| Answer::ok("7 v-1 - {\"user\":{\"id\":\"root\"}}"));
+    let port: u16 = liar.url().rsplit(':').next().unwrap().parse().unwrap();
+    let lied_to = Gateway::with(&base.replace("FAILURE", "pass")).origin(origin.url()).bridge(port).start();
+    assert_eq!(ask(&lied_to).status, 200);
+    assert_eq!(told(&origin, "/a"), [None, None]);
+}
+
+/// Members of a hash, with names and an id that a path or JSON would read as something else.
+#[test]
+fn a_hash_gives_its_members() {
+    let (origin, bridge) = (Origin::start(), Bridge::start());
+    origin.otherwise(|_| Answer::ok("content"));
+    let settings = |remote: &str| {
+        format!(
+            r#"{{ "remote": {{ "enabled": true, "timeout": "2s" {remote} }},
+            "sessions": [ {{ "name": "web", "signed": false, "format": "hash", "prefix": "s/:.+",
+                "fields": {{ "x-user-id": "user id/.", "x-plan": "pl+an.bin" }} }} ],
+            "defaults": {{ "session": "web", "bypass": true }} }}"#
+        )
+    };
+    let upstash = Upstash::start(bridge.redis_port(), "token");
+    let dialect = r#", "dialect": "upstash", "credentials_env": "SELVAGE_REMOTE_CREDENTIALS""#;
+    let fleet = [
+        Gateway::with(&settings("")).origin(origin.url()).bridge(bridge.port()).start(),
+        Gateway::with(&settings(dialect))
+            .environment("SELVAGE_REMOTE_CREDENTIALS", "token")
+            .origin(origin.url())
+            .bridge(upstash.port())
+            .start(),
+    ];
+    let key = "s/:.+a%?*/b.json";
+    bridge.command(&format!(r#"HSET "{key}" "user id/." "an\"n, é" pl+an.bin go:ld more x"#));
+    for member in &fleet {
+        member.get("/a").header("cookie", "connect.sid=a%25%3F*%2Fb.json").send();
+        assert_eq!(told(&origin, "/a"), [Some("an\"n, é".to_owned()), Some("go:ld".to_owned())]);
+        member.assert_sound();
+    }
+}
