@@ -88,7 +88,8 @@ impl Part {
     /// Begins with a part.
     pub fn begin(task: PartTask, cache: &mut Cache, moment: &mut Moment<'_>) -> (Self, PartStep) {
         let PartTask { head, place, timeout, .. } = task;
-        let mut part = Self { exchange: Exchange::new(), head, place, timeout, edits: Vec::new(), fetches: false };
+        let mut part =
+            Self { exchange: Exchange::new(), head, place, timeout, edits: Vec::new(), fetches: false };
         let event = Event::Request { head: part.head.clone(), end_of_stream: true };
         let directive = part.exchange.on(event, cache, moment);
         let step = part.meets(directive, cache, moment);

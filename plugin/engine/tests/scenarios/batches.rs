@@ -566,3 +566,20 @@ fn whoever_wants_lines_gets_them() {
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((lines.len(), &lines[1]["id"], &lines[1]["body"]), (2, &json!("1"), &json!({ "a": 1 })));
 }
+
+#[cfg(feature = "sessions")]
+#[test]
+fn what_only_a_session_may_say_no_part_says() {
+    let mut gateway = Gateway::with(
+        r#"{"remote":{"enabled":true},"batch":{},
+            "sessions":[{"name":"web","signed":false,"fields":{"x-user-id":"/user","x-plan":"/plan"}}],
+            "defaults":{"batch":true,"session":"web","remote":false,"refresh":{"cluster":"origin"}}}"#,
+    );
+    let fields = json!({ "x-user-id": "root", "x_plan": "gold", "accept": "x/y" });
+    let get = json!({ "id": "0", "method": "GET", "url": "/a", "headers": fields });
+    let batch = ask(&mut gateway, &[("x-plan", "gold")], &json!({ "requests": [get] }).to_string(), 0);
+    assert_eq!(batch.sends("/a", "accept").as_deref(), Some("x/y"));
+    for name in ["x-user-id", "x-plan", "x_plan"] {
+        assert_eq!(batch.sends("/a", name), None, "{name}");
+    }
+}
