@@ -362,7 +362,7 @@ fn a_hundred_megabytes_pass_without_memory_growing() {
             let mut seed = 1_u32;
             let mut noise = || {
                 seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                if seed % 97 == 0 { b'\n' } else { (seed >> 24) as u8 }
+                if seed.is_multiple_of(97) { b'\n' } else { (seed >> 24) as u8 }
             };
             let part: Vec<u8> = (0..65_536).map(|_| noise()).collect();
             for _ in 0..megabytes * 16 {

@@ -280,6 +280,9 @@ fn what_some_reader_may_take_for_a_file_is_judged_as_one() {
         "Content-Disposition: form-data; name=a; filename*=UTF-8''a.php",
         "Content-Disposition: form-data; filename=a.php; name=a",
         "Content-Disposition: form-data; name=\"a\\\"; filename=\\\"a.php\"",
+        // What PHP takes for a quotation mark (owasp-modsecurity/ModSecurity#460).
+        "Content-Disposition: form-data; name=a'; filename=';x=b.php'",
+        "Content-Disposition: form-data; name=a; filename='a.php'",
         "Content-Disposition: form-data; name=a; filename*0=\"a.\"; filename*1=\"php\"",
     ] {
         assert_eq!(sent(FORM, &form(&[(head, PAGE)]), &images), Err(Objection::Type), "{head}");
@@ -287,6 +290,7 @@ fn what_some_reader_may_take_for_a_file_is_judged_as_one() {
     for head in [
         "Content-Disposition: form-data; name=\"a\"; filename=\"a.png\"; filename=\"a.php\"",
         "Content-Disposition: form-data; name=a; filename=a b.php",
+        "Content-Disposition: form-data; name=a; filename=\"a\"b.php\"",
         "Content-Disposition: form-data; name=a; filename=\"a.php",
         "Content-Disposition: form-data; name=a filename=a.php",
         "Content-Disposition : form-data; name=a; filename=a.php",

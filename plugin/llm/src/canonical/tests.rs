@@ -359,20 +359,23 @@ fn made_up(chance: &mut Chance, depth: u32, digits: Option<usize>, json: &mut St
             says.push_str(word);
         }
         3 => {
-            (json.push('['), says.push('['));
+            json.push('[');
+            says.push('[');
             for nth in 0..chance.number() % 3 {
                 if nth > 0 {
-                    (json.push(','), says.push(','));
+                    json.push(',');
+                    says.push(',');
                 }
                 made_up(chance, depth - 1, digits, json, says);
             }
             json.push_str(space(chance));
-            (json.push(']'), says.push(']'));
+            json.push(']');
+            says.push(']');
         }
         _ => {
             let mut members = Vec::new();
             for name in ["vector", "a", "short"] {
-                if chance.number() % 2 == 0 {
+                if chance.number().is_multiple_of(2) {
                     let digits = match name {
                         "vector" => Some(2),
                         "short" => Some(1),
@@ -385,7 +388,7 @@ fn made_up(chance: &mut Chance, depth: u32, digits: Option<usize>, json: &mut St
                     members.push((said, member));
                 }
             }
-            if chance.number() % 2 == 0 {
+            if chance.number().is_multiple_of(2) {
                 members.reverse();
             }
             let written: Vec<&str> = members.iter().map(|(_, member)| member.as_str()).collect();
