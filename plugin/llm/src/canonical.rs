@@ -90,7 +90,7 @@ pub fn digest(json: &[u8]) -> Result<[u8; 32], Ambiguous> {
     digester.finish()
 }
 
-/// A body that is being read for its digest alone: see [`digest`]. Of numbers below some members only the first digits count.
+/// A body that is being read for its digest alone: see [`digest()`]. Of numbers below some members only the first digits count.
 #[derive(Clone, Debug)]
 pub struct Rounded {
     lexer: Lexer,
