@@ -29,7 +29,7 @@ pub struct Batch {
     pub part_timeout: Duration,
     /// How long a batch may take, from the end of its body on. Default: 10 s.
     pub timeout: Duration,
-    /// The fields that a part may bring of its own; others are those of the batch. Default: [`OWN`].
+    /// The fields that a part may bring of its own; others are those of the batch. Default: what says which form is wanted, and what the client has.
     pub part_headers: Vec<FieldName>,
 }
 
