@@ -5,7 +5,9 @@
 
 NODES=6
 # What the user of Redis may run: what the filter needs, and nothing else.
-USED_COMMANDS="-@all +get +set +setex +del +eval +evalsha +time +ping"
+# Those of the second line are of jobs.
+USED_COMMANDS="-@all +get +set +setex +del +eval +evalsha +time +ping \
++hset +hmget +hdel +exists +persist +pexpire +zadd +zrem +zcard +zcount +zrangebyscore +zrevrange +zremrangebyscore"
 
 # What `tell` prints of what was started here.
 redis_lines=()

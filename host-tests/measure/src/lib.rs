@@ -11,6 +11,7 @@
 //! | `soak` | does anything grow that should not? | `host-tests/soak` |
 //! | `overload` | who is served when the origin is asked for too much, and what does that cost? | `host-tests/overload` |
 //! | `llm` | do answers of language models come again as they were, how fast, and at what cost? | `host-tests/llm` |
+//! | `jobs` | is a job lost while Envoys are killed, is one done twice too soon, and what does it take to accept one? | `host-tests/jobs` |
 //! | `limits` | is as much admitted as was meant, by one Envoy, by four, and without Redis? | `host-tests/limits` |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 

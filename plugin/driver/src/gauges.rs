@@ -104,6 +104,14 @@ pub fn export<H: Calls>(root: &mut Root<H>, held: Option<InVm>, breakers: &Break
     let (entries, bytes) = root.gauges.in_node;
     metrics.say(("entries", "node"), entries, speaks);
     metrics.say(("bytes", "node"), bytes, speaks);
+    let (jobs, speaks) =
+        (root.cache.jobs_of_fleet().unwrap_or_default(), root.cache.jobs_of_fleet().is_some());
+    for (state, count) in
+        [("due", jobs.due), ("leased", jobs.leased), ("dead", jobs.dead), ("done", jobs.done)]
+    {
+        metrics.say(("jobs_kept", state), count, speaks);
+    }
+    metrics.gauge(("live", "jobs"), root.cache.jobs_running());
     if root.remote.is_enabled() {
         metrics.export_breaker(root.remote.state(breakers, now));
         let ready = root.remote.is_ready();

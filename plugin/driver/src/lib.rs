@@ -10,6 +10,7 @@ mod breakers;
 mod environment;
 mod gauges;
 mod host;
+mod jobs;
 mod joins;
 mod metrics;
 mod pace;

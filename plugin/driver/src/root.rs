@@ -16,6 +16,7 @@ use crate::breakers::Breakers;
 use crate::environment::variable;
 use crate::gauges::{self, Gauges, InVm};
 use crate::host::{Calls, Envoy, Level};
+use crate::jobs::Jobs;
 use crate::joins::Joins;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
@@ -49,6 +50,7 @@ pub struct Root<H: Calls> {
     /// Bodies of requests have come while their heads were held.
     pub(crate) sees_bodies: bool,
     pub(crate) parts: Parts<H>,
+    pub(crate) jobs: Jobs<H>,
     pub(crate) metrics: Metrics<H>,
     pub(crate) gauges: Gauges,
 }
@@ -73,6 +75,7 @@ impl<H: Calls> Root<H> {
         cache.seed_pools(breakers.random());
         cache.seed_limits(breakers.random());
         cache.read_session_secrets(&variable).map_err(|error| vec![error])?;
+        cache.seed_jobs(H::random);
         // A VM that starts knows what was purged before its first request.
         cache.learn_purges(&mut Moment { now: H::now(), host: &mut Envoy::<H>::new() });
         // How long ago they were is no measure of how long purges take to get about.
@@ -91,6 +94,7 @@ impl<H: Calls> Root<H> {
             joins: Joins::default(),
             sees_bodies: false,
             parts: Parts::default(),
+            jobs: Jobs::default(),
             metrics,
             gauges,
         })
@@ -106,6 +110,8 @@ impl<H: Calls> Root<H> {
         self.cache.take_over_batches(&mut before.cache);
         self.remote.take_over(before.remote);
         self.cache.take_over_purges(&mut before.cache);
+        self.jobs.take_over(before.jobs);
+        self.cache.take_over_jobs(&mut before.cache);
     }
 
     /// Whether another is likely to be its next configuration, and not that of another plugin. Nothing tells for sure.
@@ -143,7 +149,9 @@ impl<H: Calls> Root<H> {
         gauges::export(self, held, breakers, now);
         self.refreshes.ask(&mut self.remote, breakers, &mut self.cache, now);
         self.refreshes.send(&mut self.cache, now);
+        self.cache.look_after_jobs(self.wake.rests(), &mut Moment { now, host: &mut Envoy::<H>::new() });
         self.remote.send_leases(breakers, &mut self.cache, now);
+        self.jobs.send(&mut self.cache, now);
         alerts::tell::<H>(&mut self.cache);
         self.remote.tick(breakers, &mut self.cache, now);
         self.metrics.gauge(("origin_state", "open"), self.cache.origins_left_alone(now));
@@ -182,6 +190,9 @@ impl<H: Calls> Root<H> {
         }
         if self.cache.has_joins() {
             self.look_after_joins(H::now());
+        }
+        if self.cache.has_jobs_to_call() {
+            self.jobs.send(&mut self.cache, H::now());
         }
         if !self.pace.is_quick()
             && (self.cache.has_bodies_coming()

@@ -291,7 +291,7 @@ impl<H: Calls> Vm<H> {
     }
 
     /// What is kept of streams and calls that have not ended, by a word for it.
-    pub fn kept(&self) -> [(&'static str, usize); 8] {
+    pub fn kept(&self) -> [(&'static str, usize); 9] {
         let sum = |count: fn(&Root<H>) -> usize| self.roots.iter().map(count).sum();
         [
             ("streams", self.streams.len()),
@@ -302,6 +302,7 @@ impl<H: Calls> Vm<H> {
             ("refreshes", sum(|root| root.refreshes.calls() + root.cache.refreshes_queued())),
             ("joined calls", sum(|root| root.joins.calls())),
             ("parts of batches", sum(|root| root.parts.len())),
+            ("jobs", sum(|root| root.jobs.calls().max(root.cache.jobs_running()))),
         ]
     }
 }

@@ -21,6 +21,9 @@ mod handed;
 mod holdings;
 mod insight;
 mod invalidations;
+mod job_call;
+#[cfg(feature = "jobs")]
+mod jobs;
 mod joined_call;
 #[cfg(feature = "llm")]
 mod joining;
@@ -51,6 +54,8 @@ mod warmable;
 mod warming;
 #[cfg(not(feature = "batch"))]
 mod without_batch;
+#[cfg(not(feature = "jobs"))]
+mod without_jobs;
 #[cfg(not(feature = "llm"))]
 mod without_llm;
 #[cfg(not(feature = "pools"))]
@@ -77,6 +82,9 @@ pub use filling::GrowingBody;
 pub use fills::{FillEnd, FillId, Pace, Turn};
 pub use finding::{Found, Tier};
 pub use holdings::Holdings;
+pub use job_call::{JobCall, JobCounts};
+#[cfg(feature = "jobs")]
+pub(crate) use jobs::Told as ToldOfJob;
 pub use joined_call::JoinedCall;
 #[cfg(feature = "llm")]
 pub(crate) use joining::Joined;
@@ -214,6 +222,9 @@ pub struct Cache {
     /// Several GETs of one request.
     #[cfg(feature = "batch")]
     batches: batching::Batches,
+    /// Requests that are done later.
+    #[cfg(feature = "jobs")]
+    jobs: jobs::Jobs,
     /// Buffers that requests pass on to each other, so that a hit takes no memory.
     pub(crate) scratch: Scratch,
 }
@@ -316,6 +327,8 @@ impl Cache {
             joins: joining::Joins::default(),
             #[cfg(feature = "batch")]
             batches: batching::Batches::default(),
+            #[cfg(feature = "jobs")]
+            jobs: jobs::Jobs::default(),
             scratch: Scratch::default(),
         }
     }

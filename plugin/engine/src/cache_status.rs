@@ -116,6 +116,9 @@ pub enum Detail {
     /// The session is not known, since Redis cannot be asked.
     #[cfg(feature = "sessions")]
     SessionUnknown,
+    /// It is about a job: the request has become one, or asks for one.
+    #[cfg(feature = "jobs")]
+    Job,
     /// The rule answers 503 for a while.
     #[cfg(feature = "maintenance")]
     Maintenance,
@@ -201,6 +204,8 @@ impl Detail {
             Self::NoSession,
             #[cfg(feature = "sessions")]
             Self::SessionUnknown,
+            #[cfg(feature = "jobs")]
+            Self::Job,
             #[cfg(feature = "maintenance")]
             Self::Maintenance,
             #[cfg(feature = "uploads")]
@@ -283,6 +288,8 @@ impl Detail {
             Self::NoSession => "no-session",
             #[cfg(feature = "sessions")]
             Self::SessionUnknown => "session-unknown",
+            #[cfg(feature = "jobs")]
+            Self::Job => "job",
             #[cfg(feature = "maintenance")]
             Self::Maintenance => "maintenance",
             #[cfg(feature = "uploads")]

@@ -27,6 +27,8 @@ pub use settings::by::By;
 #[cfg(feature = "llm")]
 pub use settings::embeddings::{Embeddings, Merge};
 pub use settings::freshness::{Stale, Ttl};
+#[cfg(feature = "jobs")]
+pub use settings::jobs::{Jobs, JobsOnFailure, RuleJobs};
 #[cfg(feature = "llm")]
 pub use settings::key::BodyJson;
 pub use settings::key::{BodyKey, Key, Query, QueryChoice, QueryName, QueryOrder};
@@ -39,7 +41,7 @@ pub use settings::lists::{COMPRESSIBLE, CREDENTIALS, SWITCHES, TAGGING, TAINTING
 pub use settings::llm::{Fallback, FallbackOn, Llm, LlmCache, LlmCoalesce, LlmUsage, LlmWhen, Model};
 #[cfg(feature = "maintenance")]
 pub use settings::maintenance::Maintenance;
-#[cfg(feature = "batch")]
+#[cfg(any(feature = "batch", feature = "jobs"))]
 use settings::nested::nullable;
 use settings::nested::object;
 pub use settings::operators::{Admin, Purge, Warm};
@@ -102,6 +104,9 @@ pub struct Config {
     /// How cookies become request fields. Default: empty.
     #[cfg(feature = "sessions")]
     pub sessions: Vec<Session>,
+    /// How requests are done later that are accepted as jobs. Default: none is.
+    #[cfg(feature = "jobs")]
+    pub jobs: Option<Jobs>,
     /// What a request gets when no rule matches, and what rules inherit.
     pub defaults: Rule,
     /// In the order in which they are tried. Default: empty.
@@ -125,6 +130,9 @@ section! {
         warm = Warm::default(), object(), "What is fetched before a client asks for it.";
         #[cfg(feature = "batch")]
         batch = None, nullable(object()), "Several GETs are asked for by one `POST`; `null`: not at all.";
+        #[cfg(feature = "jobs")]
+        jobs = None, nullable(object()),
+            "How requests are done later that rules accept as jobs; `null`: none is accepted. Wants `remote`.";
         defaults = Rule::default(), object(), "What a request gets when no rule matches, and what rules inherit.";
         // Read before the rules that name them.
         #[cfg(feature = "pools")]
@@ -195,7 +203,18 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
     if crate::host::IN_BROWSER {
         object.pass_over("sessions");
     }
+    #[cfg(feature = "jobs")]
+    {
+        use settings::jobs::{refuse_without_jobs, refuse_without_redis};
+        if config.jobs.is_some() {
+            refuse_without_redis(&config.remote, object.place_of("jobs"));
+        }
+        let place = object.place_of("defaults").member("jobs");
+        refuse_without_jobs(&config.defaults, config.jobs.as_ref(), place);
+    }
     let Config { defaults, rules, .. } = config;
+    #[cfg(feature = "jobs")]
+    let jobs = config.jobs.as_ref();
     #[cfg(feature = "pools")]
     let pools = &config.pools;
     #[cfg(feature = "limits")]
@@ -222,6 +241,10 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         if object.has("session") {
             let place = object.place_of("session");
             settings::sessions::refuse_unknown_session(rule.session.as_deref(), sessions, place);
+        }
+        #[cfg(feature = "jobs")]
+        if object.has("jobs") {
+            settings::jobs::refuse_without_jobs(rule, jobs, object.place_of("jobs"));
         }
     };
     object.each("rules", RULES, |place, written| matched_rule(place, written, defaults, rules, &named));

@@ -277,7 +277,7 @@ fn then(said: Then) -> (State, Directive) {
         Then::Respond(reply) => (State::Finished, Directive::Respond(reply)),
         Then::Await(held, Until::Body) => (State::Held(Box::new(held)), Directive::AwaitBody),
         Then::Await(held, Until::Moment(at)) => (State::Held(Box::new(held)), Directive::AwaitMoment { at }),
-        #[cfg(feature = "batch")]
+        #[cfg(any(feature = "batch", feature = "jobs"))]
         Then::Await(held, Until::Ticket(ticket)) => {
             (State::Held(Box::new(held)), Directive::AwaitSlot { ticket })
         }
@@ -286,6 +286,8 @@ fn then(said: Then) -> (State, Directive) {
         Then::Wait { .. } => (State::Relaying, Directive::Pass),
         #[cfg(feature = "sessions")]
         Then::Identify { .. } | Then::Identified(_) => (State::Relaying, Directive::Pass),
+        #[cfg(feature = "jobs")]
+        Then::Go(_) => (State::Relaying, Directive::Pass),
     }
 }
 
@@ -585,7 +587,11 @@ impl Exchange {
             (State::Held(held), Event::RequestBody { chunk, end_of_stream }) => {
                 then(held.on_chunk(chunk, end_of_stream, cache, moment))
             }
-            (State::Held(held), Event::Woken(_)) => then(held.on_wake(cache, moment)),
+            (State::Held(held), Event::Woken(_)) => match held.on_wake(cache, moment) {
+                #[cfg(feature = "jobs")]
+                Then::Go(onward) => entering::go_on(*onward, &mut self.aside, cache, moment),
+                said => then(said),
+            },
             (State::Held(_), Event::Ended) => (State::Finished, Directive::Pass),
             // What a stage has taken is answered by it, and never goes to the origin.
             (state @ State::Held(_), _) => (state, Directive::AwaitBody),
@@ -864,16 +870,16 @@ impl Exchange {
         matches!(self.state, State::LookingUp(_))
     }
 
-    /// Whether the request is held for what Redis says of a quota.
-    pub const fn awaits_lease(&self) -> bool {
-        #[cfg(feature = "sessions")]
-        if matches!(self.state, State::Identifying(_)) {
-            return true;
+    /// Whether the request is held for what Redis says, and may go on after that.
+    pub fn awaits_lease(&self) -> bool {
+        match &self.state {
+            #[cfg(feature = "sessions")]
+            State::Identifying(_) => true,
+            #[cfg(feature = "limits")]
+            State::Leasing(_) => true,
+            State::Held(held) => held.may_go_on() && !held.awaits_body(),
+            _ => false,
         }
-        #[cfg(feature = "limits")]
-        return matches!(self.state, State::Leasing(_));
-        #[cfg(not(feature = "limits"))]
-        false
     }
 
     /// Whether the request is held for what Redis says of a quota on its way from the cache to the origin; `None` if it is not

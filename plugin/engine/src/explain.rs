@@ -27,6 +27,8 @@ use crate::admission::{rule_of, stays_out};
 use crate::cache::{Cache, Moment};
 use crate::cache_status::Detail;
 use crate::fields::Fields;
+#[cfg(feature = "jobs")]
+use crate::jobs::asking::would_accept;
 use crate::policy::Rule;
 use crate::request::Request;
 use crate::time::Timestamp;
@@ -310,6 +312,11 @@ pub fn explain(subject: &Subject<'_>, cache: &mut Cache, moment: &mut Moment<'_>
             _ => "answered with 415",
         };
         explanation.verdict("request", text, &reasons::of_detail(Detail::Upload(objection)));
+        return explanation;
+    }
+    #[cfg(feature = "jobs")]
+    if policy.jobs.is_some() && would_accept(subject.request, rule) {
+        explanation.verdict("request", "accepted as a job", &reasons::of_detail(Detail::Job));
         return explanation;
     }
     #[cfg(feature = "batch")]

@@ -11,6 +11,8 @@ pub mod busiest;
 pub mod health;
 pub mod held;
 pub mod history;
+#[cfg(feature = "jobs")]
+pub mod jobs;
 pub mod mismatches;
 pub mod models;
 pub mod numbers;

@@ -50,6 +50,8 @@ pub mod warm;
 mod batch;
 #[cfg(all(feature = "limits", feature = "llm"))]
 pub mod budgets;
+#[cfg(feature = "jobs")]
+pub mod jobs;
 pub mod limits;
 pub mod purge;
 pub mod remote;
@@ -75,6 +77,7 @@ mod uploads;
 pub mod config;
 pub mod policy;
 
+pub(crate) mod base64;
 pub mod breaker;
 pub mod chance;
 mod lines;

@@ -29,6 +29,8 @@ pub use crate::config::{Budget, BudgetUnit};
 pub use crate::config::{Embeddings, Merge};
 #[cfg(feature = "llm")]
 pub use crate::config::{Fallback, FallbackOn, Llm, LlmCache, LlmCoalesce, LlmUsage, LlmWhen};
+#[cfg(feature = "jobs")]
+pub use crate::config::{Jobs, JobsOnFailure, RuleJobs};
 #[cfg(feature = "sessions")]
 pub use crate::config::{Session, SessionMissing, SessionOnFailure};
 #[cfg(feature = "llm")]
@@ -93,6 +95,9 @@ pub struct Policy {
     /// The fields that only they may set.
     #[cfg(feature = "sessions")]
     pub reserved: Reserved,
+    /// How requests are done later that are accepted as jobs.
+    #[cfg(feature = "jobs")]
+    pub jobs: Option<Jobs>,
     /// A digest of the namespace: purges are for the caches of one.
     pub namespace: u64,
     /// The namespace itself.
@@ -227,6 +232,8 @@ impl From<Config> for Policy {
         let mut budgets = config.budgets;
         #[cfg(feature = "sessions")]
         let sessions = config.sessions;
+        #[cfg(feature = "jobs")]
+        let jobs = config.jobs;
         let Config {
             name,
             namespace,
@@ -291,6 +298,8 @@ impl From<Config> for Policy {
             reserved: Reserved::of(&sessions),
             #[cfg(feature = "sessions")]
             sessions: sessions.into(),
+            #[cfg(feature = "jobs")]
+            jobs,
             namespace: namespace_hash,
             namespace_name: namespace,
             name,

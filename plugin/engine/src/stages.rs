@@ -9,6 +9,8 @@
 
 #[cfg(feature = "batch")]
 pub(crate) mod batch;
+#[cfg(feature = "jobs")]
+pub(crate) mod jobs;
 #[cfg(feature = "limits")]
 pub(crate) mod limits;
 #[cfg(feature = "maintenance")]
@@ -69,6 +71,9 @@ pub(crate) enum Then {
     /// It goes through the stages again with the fields of its session.
     #[cfg(feature = "sessions")]
     Identified(sessions::Identified),
+    /// It goes on after all, past the stages.
+    #[cfg(feature = "jobs")]
+    Go(Box<jobs::Onward>),
 }
 
 /// What a stage waits for.
@@ -78,7 +83,7 @@ pub(crate) enum Until {
     /// This moment.
     Moment(Timestamp),
     /// What this ticket stands for.
-    #[cfg(feature = "batch")]
+    #[cfg(any(feature = "batch", feature = "jobs"))]
     Ticket(u64),
 }
 
@@ -99,6 +104,10 @@ pub(crate) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
     }
     #[cfg(feature = "limits")]
     if let Some(then) = limits::enter(seen, cache, moment) {
+        return Some(then);
+    }
+    #[cfg(feature = "jobs")]
+    if let Some(then) = jobs::enter(seen, cache, moment) {
         return Some(then);
     }
     #[cfg(feature = "batch")]
@@ -139,6 +148,12 @@ pub(crate) enum Held {
     #[cfg(feature = "batch")]
     /// Several GETs.
     Batching(batch::Batching),
+    #[cfg(all(feature = "jobs", feature = "operators"))]
+    /// An operator who waits for what Redis says of jobs.
+    Inquiring(operators::Inquiring),
+    #[cfg(feature = "jobs")]
+    /// A request that becomes a job, or is about one.
+    Job(Box<jobs::Asking>),
 }
 
 impl Held {
@@ -157,6 +172,10 @@ impl Held {
             held @ Self::Purging(_) => Then::Await(held, Until::Body),
             #[cfg(feature = "batch")]
             Self::Batching(batching) => batching.on_chunk(chunk, end_of_stream, cache, moment),
+            #[cfg(all(feature = "jobs", feature = "operators"))]
+            held @ Self::Inquiring(_) => Then::Await(held, Until::Body),
+            #[cfg(feature = "jobs")]
+            Self::Job(asking) => asking.on_chunk(chunk, end_of_stream, cache, moment),
         }
     }
 
@@ -169,7 +188,19 @@ impl Held {
             held @ Self::Operating(_) => Then::Await(held, Until::Body),
             #[cfg(feature = "batch")]
             Self::Batching(batching) => batching.on_wake(cache),
+            #[cfg(all(feature = "jobs", feature = "operators"))]
+            Self::Inquiring(inquiring) => inquiring.on_wake(cache, moment),
+            #[cfg(feature = "jobs")]
+            Self::Job(asking) => asking.on_wake(cache, moment),
         }
+    }
+
+    /// Whether it may go on to the origin after all.
+    pub(crate) const fn may_go_on(&self) -> bool {
+        #[cfg(feature = "jobs")]
+        return matches!(self, Self::Job(_));
+        #[cfg(not(feature = "jobs"))]
+        false
     }
 
     /// Whether it waits for the request's body.
@@ -181,6 +212,10 @@ impl Held {
             Self::Purging(_) => false,
             #[cfg(feature = "batch")]
             Self::Batching(ref batching) => batching.awaits_body(),
+            #[cfg(all(feature = "jobs", feature = "operators"))]
+            Self::Inquiring(_) => false,
+            #[cfg(feature = "jobs")]
+            Self::Job(ref asking) => asking.awaits_body(),
         }
     }
 
@@ -193,6 +228,10 @@ impl Held {
             Self::Purging(ref purging) => purging.kept_bytes(),
             #[cfg(feature = "batch")]
             Self::Batching(ref batching) => batching.kept_bytes(),
+            #[cfg(all(feature = "jobs", feature = "operators"))]
+            Self::Inquiring(_) => 0,
+            #[cfg(feature = "jobs")]
+            Self::Job(ref asking) => asking.kept_bytes(),
         }
     }
 
@@ -205,6 +244,10 @@ impl Held {
             Self::Purging(_) => "purging",
             #[cfg(feature = "batch")]
             Self::Batching(_) => "batching",
+            #[cfg(all(feature = "jobs", feature = "operators"))]
+            Self::Inquiring(_) => "inquiring",
+            #[cfg(feature = "jobs")]
+            Self::Job(_) => "asking",
         }
     }
 }

@@ -14,6 +14,7 @@ mod explaining;
 mod failing;
 mod hostile;
 mod informing;
+mod jobs;
 mod leasing;
 mod llm;
 mod llm_fallback;

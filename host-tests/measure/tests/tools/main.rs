@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
 mod forging;
+mod jobs;
 mod limits;
 mod llm;
 mod load;

@@ -28,6 +28,7 @@ mod gauges;
 mod informing;
 mod invalidation;
 mod isolation;
+mod jobs;
 mod keys;
 mod limits;
 mod llm;

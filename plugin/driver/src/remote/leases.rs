@@ -1,4 +1,4 @@
-//! Calls about limits and budgets that count for the fleet, and about sessions.
+//! Calls about limits and budgets that count for the fleet, about sessions, and about jobs.
 
 use std::time::Duration;
 
@@ -51,11 +51,14 @@ impl<H: Calls> Remote<H> {
         }
         let admitted = breakers.admit(&self.settings.cluster, self.breaker, now);
         if admitted == Admit::Refused {
-            cache.leave_leases_alone(match self.state(breakers, now) {
-                State::Open { until } => until,
-                // Another call finds out.
-                _ => now.plus(A_MOMENT),
-            });
+            cache.leave_alone(
+                &asked,
+                match self.state(breakers, now) {
+                    State::Open { until } => until,
+                    // Another call finds out.
+                    _ => now.plus(A_MOMENT),
+                },
+            );
             return end::<H>(&asked, Err(NoAnswer::NotAsked), cache, now);
         }
         let key = asked_key(&self.settings.prefix, cache.policy().namespace, &asked);
@@ -108,11 +111,13 @@ impl<H: Calls> Remote<H> {
         breakers.record(&self.settings.cluster, admitted, result, now);
         let answer = answer.map_err(|error| {
             cache.stats.count("remote", error.as_str());
-            if !error.is_refusal() {
-                return NoAnswer::Lost;
+            match error {
+                DialectError::Unreachable | DialectError::Status(_) => return NoAnswer::Unreached,
+                _ if !error.is_refusal() => return NoAnswer::Lost,
+                _ => {}
             }
             // It would refuse the next one too.
-            cache.was_refused(&asked, now.plus(REFUSED_FOR));
+            cache.leave_alone(&asked, now.plus(REFUSED_FOR));
             if now >= self.tells_of_leases_at {
                 self.tells_of_leases_at = now.plus(TOLD_EVERY);
                 let why = match &error {
@@ -121,7 +126,9 @@ impl<H: Calls> Remote<H> {
                 };
                 self.tell(
                     Level::Warn,
-                    &format!("refuses what limits, budgets or sessions ask for ({why:?}); on_failure holds"),
+                    &format!(
+                        "refuses what limits, budgets, sessions or jobs ask for ({why:?}); on_failure holds"
+                    ),
                 );
             }
             NoAnswer::NotAsked

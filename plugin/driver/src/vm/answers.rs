@@ -8,6 +8,7 @@ use super::responses::answer_of;
 use super::{Vm, root_of};
 use crate::apply::{Step, apply};
 use crate::host::{Buffer, Calls, Envoy, Map};
+use crate::jobs::Jobs;
 use crate::refreshes::Refreshes;
 use crate::remote::{Asker, Told};
 use crate::root::Root;
@@ -43,6 +44,11 @@ impl<H: Calls> Vm<H> {
         let part = |root: &mut Root<H>| root.parts.take_call(token).map(|part| (root.id, part));
         if let Some((id, part)) = self.roots.iter_mut().find_map(part) {
             return self.part_answered(id, part, headers, size, now);
+        }
+        if let Some((id, job)) =
+            self.roots.iter_mut().find_map(|root| root.jobs.take(token).map(|job| (root.id, job)))
+        {
+            return self.job_answered(id, job, headers, size, now);
         }
         let lease = |root: &mut Root<H>| root.remote.take_lease(token).map(|lease| (root.id, lease));
         if let Some((id, lease)) = self.roots.iter_mut().find_map(lease) {
@@ -84,6 +90,23 @@ impl<H: Calls> Vm<H> {
         root.after_event();
         // Those who have waited for it go on at once.
         self.wake_some(id, now);
+    }
+
+    /// The cluster of jobs has answered.
+    fn job_answered(&mut self, id: u32, job: u64, headers: u32, size: usize, now: Timestamp) {
+        let head = if headers == 0 { None } else { H::header_pairs(Map::Answer) };
+        let Some(root) = root_of(&mut self.roots, id) else { return };
+        let fits = size <= root.cache.policy().remote.object_bytes;
+        let body = match size {
+            0 => Some(Vec::new()),
+            _ if fits => H::buffer(Buffer::Answer, 0, size),
+            _ => None,
+        };
+        // What cannot be read is no answer.
+        let head = head.filter(|_| body.is_some() || !fits);
+        Jobs::<H>::answered(job, head.as_deref(), body.as_deref(), &mut root.cache, now);
+        root.remote.send_leases(&mut self.breakers, &mut root.cache, now);
+        root.after_event();
     }
 
     /// The lookups that waited for each other are sent.

@@ -86,6 +86,10 @@ impl<H: Calls> Vm<H> {
         if step != Step::AwaitsBody {
             self.held.forget(context);
         }
+        // It may go on after all, and its body may be part of its key.
+        if matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.awaits_lease()) {
+            self.held.note_arrived(context, size, end_of_stream);
+        }
         step.action()
     }
 

@@ -2,8 +2,8 @@
 
 use serde::de::IgnoredAny;
 
+use crate::base64;
 use crate::fields::Fields;
-use crate::remote::dialect::base64;
 use selvage_http::storability::is_kept_out;
 
 /// How the answers stand in the response.

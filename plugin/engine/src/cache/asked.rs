@@ -1,4 +1,4 @@
-//! What this worker's limits, budgets and sessions ask Redis, and who waits for the answers.
+//! What this worker's limits, budgets, sessions and jobs ask Redis, and who waits for the answers.
 
 use super::{Cache, Moment};
 use crate::limits::NoAnswer;
@@ -15,15 +15,19 @@ impl Cache {
         #[cfg(all(feature = "limits", feature = "llm"))]
         if self.budgets.has_questions() {
             let ledger = self.budgets.next_question(&self.policy.budgets, now).map(Asked::Ledger);
-            let question = ledger.or_else(|| self.budgets.next_hours().map(Asked::Hours));
-            if question.is_some() {
-                return question;
+            if let Some(asked) = ledger.or_else(|| self.budgets.next_hours().map(Asked::Hours)) {
+                return Some(asked);
             }
         }
         #[cfg(feature = "sessions")]
-        if self.sessions.has_questions() {
-            return self.sessions.next_question(&self.policy.sessions, now).map(Asked::Session);
+        if self.sessions.has_questions()
+            && let Some(asked) = self.sessions.next_question(&self.policy.sessions, now).map(Asked::Session)
+        {
+            return Some(asked);
         }
+        #[cfg(feature = "jobs")]
+        return self.next_job_question(now).map(Asked::Job);
+        #[cfg(not(feature = "jobs"))]
         None
     }
 
@@ -61,23 +65,26 @@ impl Cache {
             (Asked::Hours(_), _) => {}
             #[cfg(feature = "sessions")]
             (Asked::Session(request), told) => self.session_answered(request, told, moment),
+            #[cfg(feature = "jobs")]
+            (Asked::Job(request), told) => {
+                let told = told.and_then(|told| match told {
+                    Told::Job(answer) => Ok(answer),
+                    _ => Err(NoAnswer::Lost),
+                });
+                self.told_of_job(request, told, moment);
+            }
         }
     }
 
-    /// Redis has refused a question, as it would the next one of its kind, and is not to be asked that before this moment.
-    pub fn was_refused(&mut self, asked: &Asked, until: Timestamp) {
+    /// Redis is not to be asked such things before this moment. What refuses these need not refuse others.
+    pub fn leave_alone(&mut self, asked: &Asked, until: Timestamp) {
         match asked {
             #[cfg(feature = "sessions")]
             Asked::Session(_) => self.sessions.leave_redis_alone(until),
+            #[cfg(feature = "jobs")]
+            Asked::Job(_) => self.leave_jobs_alone(until),
             _ => self.leave_limits_alone(until),
         }
-    }
-
-    /// Redis is not to be asked for leases before this moment.
-    pub fn leave_leases_alone(&mut self, until: Timestamp) {
-        #[cfg(feature = "sessions")]
-        self.sessions.leave_redis_alone(until);
-        self.leave_limits_alone(until);
     }
 
     fn leave_limits_alone(&mut self, until: Timestamp) {
@@ -113,6 +120,10 @@ impl Cache {
         if self.sessions.waiting() > 0 {
             return true;
         }
+        #[cfg(feature = "jobs")]
+        if self.waiting_for_jobs() > 0 {
+            return true;
+        }
         self.limits.waiting() > 0
     }
 
@@ -125,11 +136,13 @@ impl Cache {
 
     /// Tickets that were decided since this was last asked.
     pub fn take_decided_leases(&mut self) -> Vec<u64> {
-        let decided = self.limits.take_decided();
+        let decided: Vec<u64> = self.limits.take_decided();
         #[cfg(all(feature = "limits", feature = "llm"))]
         let decided: Vec<u64> = decided.into_iter().chain(self.budgets.take_decided()).collect();
         #[cfg(feature = "sessions")]
-        let decided = decided.into_iter().chain(self.sessions.take_decided()).collect();
+        let decided: Vec<u64> = decided.into_iter().chain(self.sessions.take_decided()).collect();
+        #[cfg(feature = "jobs")]
+        let decided = decided.into_iter().chain(self.take_decided_jobs()).collect();
         decided
     }
 
@@ -142,6 +155,10 @@ impl Cache {
         }
         #[cfg(feature = "sessions")]
         if self.sessions.has_decided() {
+            return true;
+        }
+        #[cfg(feature = "jobs")]
+        if self.has_decided_jobs() {
             return true;
         }
         self.limits.has_decided()

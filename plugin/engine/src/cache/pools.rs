@@ -237,7 +237,11 @@ impl Cache {
 
     /// Tickets that were decided since this was last asked.
     pub fn take_decided_tickets(&mut self) -> Vec<u64> {
-        self.pools.gates.iter_mut().flat_map(Gate::take_decided).collect()
+        #[cfg_attr(not(feature = "jobs"), expect(unused_mut, reason = "no others wait"))]
+        let mut decided = self.pools.gates.iter_mut().flat_map(Gate::take_decided).collect();
+        #[cfg(feature = "jobs")]
+        self.note_places_of_jobs(&mut decided);
+        decided
     }
 
     /// Whether there are tickets whose holders are to be woken.

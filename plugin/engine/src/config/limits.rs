@@ -53,6 +53,24 @@ pub(crate) const LIMIT_COST: RangeInclusive<u64> = 1..=1_000_000;
 pub(crate) const WORKER_LIMIT_KEYS: RangeInclusive<u64> = 1 << 10..=1 << 20;
 pub(crate) const NODE_LIMIT_KEYS: RangeInclusive<u64> = 1 << 10..=1 << 23;
 
+/// How often a job is tried.
+#[cfg(feature = "jobs")]
+pub(crate) const JOBS_TRIES: RangeInclusive<u64> = 1..=100;
+#[cfg(feature = "jobs")]
+pub(crate) const JOBS_PAUSE: Millis = 10..=86_400_000;
+#[cfg(feature = "jobs")]
+pub(crate) const JOBS_TIMEOUT: Millis = 10..=3_600_000;
+#[cfg(feature = "jobs")]
+pub(crate) const JOBS_LEASE: Millis = 1_000..=7_200_000;
+#[cfg(feature = "jobs")]
+pub(crate) const JOBS_RESULT: Millis = 1_000..=30 * 86_400_000;
+#[cfg(feature = "jobs")]
+pub(crate) const JOBS_RUNNING: RangeInclusive<u64> = 1..=256;
+#[cfg(feature = "jobs")]
+pub(crate) const JOBS_WAITING: RangeInclusive<u64> = 1..=10_000_000;
+#[cfg(feature = "jobs")]
+pub(crate) const JOBS_POLL: Millis = 100..=60_000;
+
 pub(crate) const REMOTE_TIMEOUT: Millis = 1..=10_000;
 pub(crate) const REMOTE_QUEUE_BYTES: RangeInclusive<u64> = 64 << 10..=256 << 20;
 

@@ -6,6 +6,7 @@ use super::ConfigError;
 use super::limits::FAULTS;
 use super::settings::kinds::Kind;
 use super::written::{Written, quote};
+use crate::host::IN_BROWSER;
 
 /// The faults found so far.
 pub(crate) type Faults = RefCell<Vec<ConfigError>>;
@@ -154,7 +155,9 @@ impl<'w, 'f> Object<'w, 'f> {
     fn finish(self) {
         for (index, (key, _)) in self.members.iter().enumerate() {
             let earlier = self.members.iter().take(index).any(|(name, _)| name == key);
-            if !self.known.contains(&key.as_str()) {
+            if IN_BROWSER && ELSEWHERE.contains(&key.as_str()) {
+                // A gateway has it, and what it does is nothing that is played here.
+            } else if !self.known.contains(&key.as_str()) {
                 let known: Vec<String> = self.known.iter().map(|name| quote(name)).collect();
                 let near = match nearest(key, &self.known) {
                     Some(name) => format!(" (did you mean {}?)", quote(name)),
@@ -171,6 +174,9 @@ impl<'w, 'f> Object<'w, 'f> {
         }
     }
 }
+
+/// Members of capabilities that the playground has not.
+const ELSEWHERE: [&str; 1] = ["jobs"];
 
 /// The known name that the fewest edits turn the key into, if few enough to be a slip.
 fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {

@@ -22,6 +22,8 @@ pub(crate) mod by;
 #[cfg(feature = "llm")]
 pub(crate) mod embeddings;
 pub(crate) mod freshness;
+#[cfg(feature = "jobs")]
+pub(crate) mod jobs;
 pub(crate) mod key;
 pub(crate) mod kinds;
 pub(crate) mod limits;

@@ -74,7 +74,7 @@ fn all_faults_are_told_at_once_with_path_find_and_remedy() {
         }"#,
     );
     for wanted in [
-        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "batch", "defaults", "pools", "limits", "models", "budgets", "sessions", "rules" (did you mean "worker"?)"#,
+        r#"wrker: found an unknown member "wrker", allowed: "name", "namespace", "worker", "node", "remote", "admin", "purge", "warm", "batch", "jobs", "defaults", "pools", "limits", "models", "budgets", "sessions", "rules" (did you mean "worker"?)"#,
         r#"name: found "é", allowed: 1 to 128 printable ASCII characters"#,
         r#"worker.bytes: found "701MiB", allowed: a size such as "64KiB", "64MiB", "1GiB" or whole bytes, from "0B" to "700MiB""#,
         "worker.entries: found -1, allowed: a whole number from 1 to 4194304",
@@ -174,6 +174,9 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
         {
             object["admission"]["pool"] = json!("p");
         }
+        if name == "jobs" && object["jobs"].is_object() && object["jobs"].get("cluster").is_none() {
+            object["jobs"]["cluster"] = json!("c");
+        }
         json = object;
     }
     let pool = json.pointer("/admission/pool").or(json.pointer("/defaults/admission/pool")).cloned();
@@ -244,6 +247,12 @@ fn written(member: &Member, place: &str, value: Value) -> Value {
         json["budgets"] = json!([a_budget("x-a")]);
         let rule = if place == "defaults" { &mut json["defaults"] } else { &mut json["rules"][0] };
         rule["llm"] = json!({ "api": "openai" });
+    }
+    if member.path == "jobs" && !place.is_empty() && !json.to_string().contains("\"off\"") {
+        json["jobs"] = json!({ "cluster": "c" });
+    }
+    if json["jobs"].is_object() {
+        json["remote"] = json!({ "enabled": true });
     }
     json
 }
@@ -316,6 +325,7 @@ fn examples(member: &Member) -> (Vec<Value>, Vec<Value>) {
         "admission.fair_by" => good(&["ip", "host", "path", "rule", "header:x-a", "cookie:a"]),
         "key.body.methods" => good(&["POST", "QUERY"]),
         "by" => good(&["ip", "header:x-a", "cookie:a", "host", "path", "rule"]),
+        "jobs.by" => good(&["ip", "header:x-a", "cookie:a", "host"]),
         "compression.types" | "upload.types" => good(&["text/html", "text/*", "+json"]),
         _ => good(&["x-a"]),
     };

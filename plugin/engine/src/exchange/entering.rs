@@ -39,6 +39,28 @@ pub(super) fn begin(
     cache: &mut Cache,
     moment: &mut Moment<'_>,
 ) -> (State, Directive) {
+    enter((head, end_of_stream), false, aside, cache, moment)
+}
+
+/// A request goes on that a stage has let wait.
+#[cfg(feature = "jobs")]
+pub(super) fn go_on(
+    mut onward: stages::jobs::Onward,
+    aside: &mut Aside,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> (State, Directive) {
+    onward.goes(cache);
+    enter((onward.head, onward.end_of_stream), true, aside, cache, moment)
+}
+
+fn enter(
+    (head, end_of_stream): (Vec<u8>, bool),
+    has_passed: bool,
+    aside: &mut Aside,
+    cache: &mut Cache,
+    moment: &mut Moment<'_>,
+) -> (State, Directive) {
     let policy = Rc::clone(cache.policy());
     #[cfg(feature = "sessions")]
     let head = identifying::stripped(head, aside, &policy, cache);
@@ -61,7 +83,8 @@ pub(super) fn begin(
         is_identified: aside.is_identified(),
     };
     // One whose body has been checked has been through the stages.
-    if !aside.is_past_stages()
+    if !has_passed
+        && !aside.is_past_stages()
         && let Some(said) = stages::enter(&seen, cache, moment)
     {
         #[cfg(feature = "sessions")]

@@ -121,6 +121,12 @@ pub fn of_detail(detail: Detail) -> Reason {
             "RFC 6585 §4",
             "budgets of the rule, or money or tokens of the budget",
         ),
+        #[cfg(feature = "jobs")]
+        Detail::Job => (
+            "the request is accepted as a job and done later, or asks for one",
+            "RFC 7240 §4.1",
+            "jobs of the rule, or a request without Prefer: respond-async",
+        ),
         #[cfg(feature = "llm")]
         Detail::OtherApi => (
             "the rule stores answers of language models, and this is no POST with a body to a path of their API",

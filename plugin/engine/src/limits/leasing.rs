@@ -27,6 +27,8 @@ pub enum Patience {
 pub enum NoAnswer {
     /// The call was not made, or refused.
     NotAsked,
+    /// It came to nobody: no Redis, or no way to it.
+    Unreached,
     /// It was made: Redis may have lent what was asked for all the same.
     Lost,
 }
@@ -159,7 +161,7 @@ impl Limits {
                 if request.settles {
                     self.note_returned(request.key, request.limit, request.rate);
                 }
-                self.fleet.failed(request, why == NoAnswer::Lost, now_ms, data)
+                self.fleet.failed(request, why != NoAnswer::NotAsked, now_ms, data)
             }
         };
         self.tickets.decide(request.key);

@@ -33,6 +33,8 @@ pub fn effective(policy: &Policy) -> Value {
         budgets: Vec::new(),
         #[cfg(feature = "sessions")]
         sessions: Vec::new(),
+        #[cfg(feature = "jobs")]
+        jobs: policy.jobs.clone(),
         defaults: default.clone(),
         rules: Vec::new(),
     };
@@ -129,6 +131,7 @@ mod tests {
                 "llm.",
                 "upload.",
                 "batch.",
+                "jobs.",
             ];
             if unseen.iter().any(|part| path.contains(part)) {
                 continue;

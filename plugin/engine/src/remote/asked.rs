@@ -1,5 +1,7 @@
-//! What limits, budgets and sessions ask Redis: a script on one key, and how its answer is read.
+//! What limits, budgets, sessions and jobs ask Redis: a script on one key, and how its answer is read.
 
+#[cfg(feature = "jobs")]
+use crate::jobs::question::{self as job, JobAnswer, JobRequest};
 use crate::limits::lease::{self, LeaseAnswer, LeaseRequest, Script};
 #[cfg(feature = "sessions")]
 use crate::sessions::question::{LOOK_UP, SessionAnswer, SessionRequest};
@@ -24,6 +26,9 @@ pub enum Asked {
     /// What is under a session's key.
     #[cfg(feature = "sessions")]
     Session(SessionRequest),
+    /// Something about jobs.
+    #[cfg(feature = "jobs")]
+    Job(JobRequest),
 }
 
 /// Its answer.
@@ -40,6 +45,9 @@ pub enum Told {
     /// To [`Asked::Session`].
     #[cfg(feature = "sessions")]
     Session(SessionAnswer),
+    /// To [`Asked::Job`].
+    #[cfg(feature = "jobs")]
+    Job(JobAnswer),
 }
 
 impl Asked {
@@ -53,6 +61,8 @@ impl Asked {
             Self::Hours(_) => question::HOURS,
             #[cfg(feature = "sessions")]
             Self::Session(_) => LOOK_UP,
+            #[cfg(feature = "jobs")]
+            Self::Job(_) => job::SCRIPT,
         }
     }
 
@@ -66,6 +76,8 @@ impl Asked {
             Self::Hours(_) => 2,
             #[cfg(feature = "sessions")]
             Self::Session(_) => 3,
+            #[cfg(feature = "jobs")]
+            Self::Job(_) => 4,
         }
     }
 
@@ -79,6 +91,17 @@ impl Asked {
             Self::Hours(request) => request.arguments(),
             #[cfg(feature = "sessions")]
             Self::Session(request) => request.arguments(),
+            #[cfg(feature = "jobs")]
+            Self::Job(request) => request.arguments(),
+        }
+    }
+
+    /// Its last argument, if that is long: letters, digits, `+`, `/` and `=`.
+    pub const fn content(&self) -> Option<&std::rc::Rc<[u8]>> {
+        match self {
+            #[cfg(feature = "jobs")]
+            Self::Job(request) => request.content(),
+            _ => None,
         }
     }
 
@@ -100,6 +123,8 @@ impl Asked {
             Self::Hours(request) => question::hours_key(prefix, namespace, request.key),
             #[cfg(feature = "sessions")]
             Self::Session(request) => request.key(),
+            #[cfg(feature = "jobs")]
+            Self::Job(_) => job::key(prefix, namespace),
         }
     }
 
@@ -113,6 +138,8 @@ impl Asked {
             Self::Hours(request) => request.read(text).map(Told::Hours),
             #[cfg(feature = "sessions")]
             Self::Session(request) => request.read(text).map(Told::Session),
+            #[cfg(feature = "jobs")]
+            Self::Job(request) => request.read(text).map(Told::Job),
         }
     }
 
@@ -127,6 +154,8 @@ impl Asked {
             Self::Hours(_) => 32 << 10,
             #[cfg(feature = "sessions")]
             Self::Session(request) => request.longest(),
+            #[cfg(feature = "jobs")]
+            Self::Job(request) => request.longest,
         }
     }
 }

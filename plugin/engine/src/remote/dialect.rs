@@ -2,7 +2,6 @@
 //!
 //! Nothing here is believed without a look: bridges answer errors with 200, and Envoy answers in their place.
 
-pub(crate) mod base64;
 mod batch;
 mod upstash;
 mod webdis;

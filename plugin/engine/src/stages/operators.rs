@@ -6,10 +6,14 @@
 
 mod explaining;
 mod informing;
+#[cfg(feature = "jobs")]
+mod jobs;
 mod page;
 mod purging;
 mod warming;
 
+#[cfg(feature = "jobs")]
+pub(crate) use jobs::Inquiring;
 pub(crate) use purging::Purging;
 
 use std::time::Duration;
@@ -76,6 +80,12 @@ const ENDPOINTS: &[Endpoint] = &[
         family: "admin",
         methods: &[(b"GET", Handler::Tell(informing::budgets))],
     },
+    #[cfg(feature = "jobs")]
+    Endpoint {
+        path: b"/.selvage/jobs",
+        family: "admin",
+        methods: &[(b"GET", Handler::Look(jobs::list)), (b"POST", Handler::Read(jobs::by_body))],
+    },
     Endpoint {
         path: b"/.selvage/recommendations",
         family: "admin",
@@ -117,6 +127,9 @@ struct Endpoint {
 enum Handler {
     /// At once.
     Tell(fn(&mut Cache, &mut Moment<'_>) -> Answer),
+    /// When something outside has answered.
+    #[cfg(feature = "jobs")]
+    Look(fn(&mut Cache, &mut Moment<'_>) -> Then),
     /// At once, from the request's head.
     Ask(fn(&Request<'_>, &mut Cache, &mut Moment<'_>) -> Answer),
     /// When the request's body has come, or a moment later.
@@ -214,6 +227,8 @@ pub(super) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
     };
     Some(match *does {
         Handler::Tell(tell) => answered(&tell(cache, moment), None),
+        #[cfg(feature = "jobs")]
+        Handler::Look(look) => look(cache, moment),
         Handler::Ask(ask) => answered(&ask(request, cache, moment), None),
         Handler::Read(reads) if end_of_stream => reads(b"", cache, moment),
         Handler::Read(reads) => {

@@ -38,6 +38,7 @@ mod informing;
 #[cfg(all(feature = "limits", feature = "pools"))]
 mod informing_admission;
 mod invalidating;
+mod jobs;
 mod keys;
 #[cfg(feature = "limits")]
 mod leasing;

@@ -4,6 +4,8 @@
 //! filled in from `defaults`, and [`Policy`](crate::policy::Policy) hands it to the engine.
 
 use super::freshness::{Stale, Ttl};
+#[cfg(feature = "jobs")]
+use super::jobs::{RULE_JOBS, RuleJobs};
 use super::key::Key;
 use super::kinds::{Words, switch, text, whole, word};
 use super::lists::{CREDENTIALS, TAINTING, all};
@@ -110,6 +112,9 @@ pub struct Rule {
     /// Whether its GETs may be parts of a batch. Default: false.
     #[cfg(feature = "batch")]
     pub batch: bool,
+    /// Which of its requests become jobs. Default: [`RuleJobs::Off`].
+    #[cfg(feature = "jobs")]
+    pub jobs: RuleJobs,
     /// When every request is answered with 503. Default: never.
     #[cfg(feature = "maintenance")]
     pub maintenance: Option<Maintenance>,
@@ -193,6 +198,9 @@ section! {
             "What is done with requests to language models; `null`: nothing.";
         #[cfg(feature = "batch")]
         batch = false, switch(), "Whether GETs may be parts of a [batch](batch.md).";
+        #[cfg(feature = "jobs")]
+        jobs = RuleJobs::default(), word(RULE_JOBS),
+            "Which requests are accepted as jobs, answered 202 and done later: none, those that say `Prefer: respond-async` (RFC 7240), or all.";
         #[cfg(feature = "maintenance")]
         maintenance = None, nullable(object()),
             "Every request is answered with 503 and `Retry-After` within a window of time; `{}`: now, without end.";

@@ -1,4 +1,5 @@
 use super::*;
+use crate::base64;
 use crate::fields::FieldBlock;
 
 const KEY: &str = "p:v1:0f";

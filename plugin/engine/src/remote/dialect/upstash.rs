@@ -4,7 +4,8 @@
 
 use serde::Deserialize;
 
-use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64, present};
+use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, present};
+use crate::base64;
 use crate::remote::asked::Asked;
 
 /// Options of Upstash. Not `Debug`: they hold a token.
@@ -128,7 +129,9 @@ fn script_call(key: &str, asked: &Asked, by_digest: bool) -> Vec<u8> {
     let script = asked.script();
     let (command, script) = if by_digest { ("EVALSHA", script.digest) } else { ("EVAL", script.text) };
     let arguments = asked.arguments();
+    let content = asked.content().and_then(|content| std::str::from_utf8(content).ok());
     let words = [command, script, "1", key].into_iter().chain(arguments.iter().map(String::as_str));
+    let words = words.chain(content);
     serde_json::to_vec(&words.collect::<Vec<&str>>()).unwrap_or_default()
 }
 

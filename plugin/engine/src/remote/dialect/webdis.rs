@@ -5,7 +5,8 @@
 use serde::Deserialize;
 
 use super::batch::{LOOK_UP, WRITE, escape, packed, script_path, script_words};
-use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, base64, present};
+use super::{Answer, Call, Capabilities, Command, DialectError, Kind, MAX_REPLY, present};
+use crate::base64;
 
 /// Options of webdis. Not `Debug`: they hold a password.
 #[derive(Clone, Default)]
@@ -34,12 +35,21 @@ impl WebdisOptions {
             Command::Lease { key, asked, by_digest } => {
                 let mut path = script_words(&asked.script(), *by_digest);
                 path.push_str("/1");
-                for word in std::iter::once((*key).to_owned()).chain(asked.arguments()) {
+                // The tag of a cluster's key.
+                let tagged = key.replace('{', "%7B").replace('}', "%7D");
+                for (nth, word) in std::iter::once((*key).to_owned()).chain(asked.arguments()).enumerate() {
                     path.push('/');
-                    if asked.is_of_others() { escape(&word, &mut path) } else { path.push_str(&word) }
+                    if asked.is_of_others() {
+                        escape(&word, &mut path);
+                    } else {
+                        path.push_str(if nth == 0 { &tagged } else { &word });
+                    }
                 }
                 path.push_str(".bin");
-                ("GET", path, Vec::new())
+                match asked.content() {
+                    Some(content) => ("PUT", path, content.to_vec()),
+                    None => ("GET", path, Vec::new()),
+                }
             }
             Command::Probe => ("GET", "/PING".to_owned(), Vec::new()),
         };

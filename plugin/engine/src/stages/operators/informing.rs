@@ -46,6 +46,7 @@ pub(super) fn stats(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
 /// How well the cache does.
 pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let budgets = budgets_of(cache, moment);
+    let jobs = jobs_of(cache, moment);
     let host = &mut *moment.host;
     let plugin = &*cache.policy().label;
     let requests = Requests::read(host);
@@ -102,6 +103,7 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
         "limits" => admission::limits(host, cache.policy(), cache.refusals()),
         "models" => models::models(host, cache.policy()),
         "budgets" => budgets,
+        "jobs" => jobs,
         "streams" => models::streams(host, cache.policy()),
         "batches" => batches::batches(host, cache.policy()),
         "history" => members! { "resolution_ms": history::RESOLUTION_MS; "points" => points }
@@ -124,6 +126,16 @@ fn budgets_of(cache: &Cache, moment: &mut Moment<'_>) -> Value {
 #[cfg(not(all(feature = "limits", feature = "llm")))]
 fn budgets_of(_cache: &Cache, _moment: &mut Moment<'_>) -> Value {
     budgets::none()
+}
+
+#[cfg(feature = "jobs")]
+fn jobs_of(cache: &Cache, moment: &mut Moment<'_>) -> Value {
+    crate::insight::jobs::jobs(moment.host, cache.policy())
+}
+
+#[cfg(not(feature = "jobs"))]
+const fn jobs_of(_cache: &Cache, _moment: &mut Moment<'_>) -> Value {
+    Value::Null
 }
 
 fn tier(tier: &Tier) -> Value {

@@ -126,6 +126,8 @@ pub const FAMILIES: &[Family] = &[
             "no-session",
             #[cfg(feature = "sessions")]
             "session-unknown",
+            #[cfg(feature = "jobs")]
+            "job",
             #[cfg(feature = "maintenance")]
             "maintenance",
             #[cfg(feature = "uploads")]
@@ -312,6 +314,43 @@ pub const FAMILIES: &[Family] = &[
         words: &["asked", "failed", "waited", "crowded", "threshold"],
         meaning: "What budgets did beside that: questions to Redis, and those that it did not answer; requests that waited for it; \
                   those for whose account there was no room; thresholds of `soft` that were passed.",
+    },
+    #[cfg(feature = "jobs")]
+    Family {
+        name: "jobs",
+        kind: Counter,
+        unit: "jobs",
+        labels: &["event"],
+        words: &[
+            "accepted",
+            "repeated",
+            "forwarded",
+            "unavailable",
+            "started",
+            "succeeded",
+            "retried",
+            "dead",
+            "cancelled",
+            "given-back",
+            "expired",
+            "late",
+            "bad",
+            "failed",
+        ],
+        meaning: "What became of jobs: accepted, or asked for once more with the same `Idempotency-Key`; gone to the origin at once since Redis could not be asked, \
+                  or answered 503; started, and what came of it: a response that ends it, a failure after which it is tried again, the last one, \
+                  or no place at the origin (`given-back`). Cancelled by clients. Leases that had run out (`expired`), and what came of a job after that (`late`). \
+                  What Redis has and nobody can read (`bad`), and questions that it did not answer (`failed`).",
+    },
+    #[cfg(feature = "jobs")]
+    Family {
+        name: "jobs_kept",
+        kind: Gauge,
+        unit: "jobs",
+        labels: &["plugin", "state"],
+        words: &["due", "leased", "dead", "done"],
+        meaning: "Jobs that Redis has of the whole fleet: those that wait, those under way, those that are dead, and those whose results are \
+                  kept. One worker of each Envoy says it: take the maximum of a fleet, not the sum.",
     },
     #[cfg(feature = "llm")]
     Family {
@@ -866,10 +905,12 @@ pub const FAMILIES: &[Family] = &[
             "waiting-bytes",
             #[cfg(feature = "llm")]
             "llm-streams",
+            #[cfg(feature = "jobs")]
+            "jobs",
         ],
         meaning: "What must go back to nothing when no request is under way: Envoy's stream contexts, those of them with something \
                   still to come, those held for their request's body, those that wait for another's fetch; fetches that others may \
-                  wait for; calls under way; bytes of bodies that are being stored, and of requests that wait; streams of language models that are passing and counted. \
+                  wait for; calls under way; bytes of bodies that are being stored, and of requests that wait; streams of language models that are passing and counted; jobs that are run. \
                   `contexts`, `streams` and `held` \
                   are of all plugins of a `vm_id` and have no `plugin`.",
     },
