@@ -161,4 +161,4 @@ impl Asked {
 }
 
 /// Scripts that Redis may know.
-pub const SCRIPTS: usize = 4;
+pub const SCRIPTS: usize = 5;
