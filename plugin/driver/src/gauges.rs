@@ -104,6 +104,9 @@ pub fn export<H: Calls>(root: &mut Root<H>, held: Option<InVm>, breakers: &Break
     let (entries, bytes) = root.gauges.in_node;
     metrics.say(("entries", "node"), entries, speaks);
     metrics.say(("bytes", "node"), bytes, speaks);
+    for (word, is_open) in root.cache.anomalies() {
+        metrics.say(word, u64::from(is_open), speaks);
+    }
     let (jobs, speaks) =
         (root.cache.jobs_of_fleet().unwrap_or_default(), root.cache.jobs_of_fleet().is_some());
     for (state, count) in

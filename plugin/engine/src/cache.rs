@@ -3,6 +3,8 @@
 //! Here is what it is made of. A request is answered by `finding`, a response put away by `storing`, and `room` sees to it
 //! that all of it fits; the other modules each have one of the things that the cache does beside that.
 
+#[cfg(feature = "foresight")]
+mod adapting;
 mod alerts;
 mod asked;
 mod asked_purges;
@@ -17,6 +19,8 @@ mod failures;
 mod filling;
 mod fills;
 mod finding;
+#[cfg(feature = "foresight")]
+mod foresight;
 mod handed;
 mod holdings;
 mod insight;
@@ -54,6 +58,8 @@ mod warmable;
 mod warming;
 #[cfg(not(feature = "batch"))]
 mod without_batch;
+#[cfg(not(feature = "foresight"))]
+mod without_foresight;
 #[cfg(not(feature = "jobs"))]
 mod without_jobs;
 #[cfg(not(feature = "llm"))]
@@ -67,6 +73,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+#[cfg(feature = "foresight")]
+pub(crate) use adapting::Adapting;
 pub use alerts::Alert;
 #[cfg(feature = "batch")]
 pub use batching::PartTask;
@@ -109,6 +117,8 @@ pub use unshared::{Asker, Extent};
 pub(crate) use usable::{Usable, usable, within};
 pub(crate) use warmable::{head_to_warm, unfit_to_warm};
 pub(crate) use warming::Warmed;
+#[cfg(not(feature = "foresight"))]
+pub(crate) use without_foresight::Adapting;
 
 use crate::breaker::Latency;
 use crate::cache_status::Detail;
@@ -203,6 +213,8 @@ pub struct Cache {
     /// Keys that another worker renews, for a moment.
     renewed_elsewhere: Remembered,
     insight: insight::Insight,
+    #[cfg(feature = "foresight")]
+    foresight: foresight::Foresight,
     /// The last of the random numbers that decide on early refreshes.
     draws: u64,
     limits: Limits,
@@ -313,6 +325,8 @@ impl Cache {
             refreshing: BTreeSet::new(),
             renewed_elsewhere: Remembered::default(),
             insight: insight::Insight::default(),
+            #[cfg(feature = "foresight")]
+            foresight: foresight::Foresight::default(),
             draws: 0,
             limits,
             #[cfg(all(feature = "limits", feature = "llm"))]

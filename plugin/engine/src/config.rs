@@ -26,6 +26,8 @@ pub use settings::budgets::{Budget, BudgetAlert, BudgetUnit, BudgetWindow};
 pub use settings::by::By;
 #[cfg(feature = "llm")]
 pub use settings::embeddings::{Embeddings, Merge};
+#[cfg(feature = "foresight")]
+pub use settings::foresight::{Adaptive, Foresight};
 pub use settings::freshness::{Stale, Ttl};
 #[cfg(feature = "jobs")]
 pub use settings::jobs::{Jobs, JobsOnFailure, RuleJobs};
@@ -87,6 +89,9 @@ pub struct Config {
     pub purge: Purge,
     /// What is fetched before a client asks for it.
     pub warm: Warm,
+    /// What is told of what is not usual, and of what is to come.
+    #[cfg(feature = "foresight")]
+    pub foresight: Foresight,
     /// How several GETs are asked for by one request. Default: not at all.
     #[cfg(feature = "batch")]
     pub batch: Option<Batch>,
@@ -128,6 +133,8 @@ section! {
             "Who may purge and warm; without either member nobody, and `PURGE` and `/.selvage/` go to the origin.";
         purge = Purge::default(), object(), "How purges of other nodes are judged.";
         warm = Warm::default(), object(), "What is fetched before a client asks for it.";
+        #[cfg(feature = "foresight")]
+        foresight = Foresight::default(), object(), "What is told of what is not usual, and of what is to come.";
         #[cfg(feature = "batch")]
         batch = None, nullable(object()), "Several GETs are asked for by one `POST`; `null`: not at all.";
         #[cfg(feature = "jobs")]
@@ -197,11 +204,6 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         object.each("sessions", SESSIONS, |place, written| named_session(place, written, remote, sessions));
         let place = object.place_of("defaults").member("session");
         refuse_unknown_session(defaults.session.as_deref(), sessions, place);
-    }
-    // The playground has no Redis.
-    #[cfg(not(feature = "sessions"))]
-    if crate::host::IN_BROWSER {
-        object.pass_over("sessions");
     }
     #[cfg(feature = "jobs")]
     {

@@ -4,6 +4,8 @@
 //! goes on where the exchange would have stopped.
 
 #[cfg(any(feature = "limits", feature = "pools"))]
+#[cfg(feature = "foresight")]
+mod adaptive;
 mod admission;
 mod answered;
 mod asking;

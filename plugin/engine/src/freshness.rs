@@ -12,6 +12,9 @@ use crate::policy::{Rule, SetCookie};
 impl Overrides for Rule {
     #[inline]
     fn replace(&self) -> Option<Duration> {
+        #[cfg(feature = "foresight")]
+        return self.ttl.r#override.or_else(|| self.adaptive_floor(true));
+        #[cfg(not(feature = "foresight"))]
         self.ttl.r#override
     }
 
@@ -22,6 +25,9 @@ impl Overrides for Rule {
 
     #[inline]
     fn default(&self) -> Option<Duration> {
+        #[cfg(feature = "foresight")]
+        return self.adaptive_floor(false).or(self.ttl.default);
+        #[cfg(not(feature = "foresight"))]
         self.ttl.default
     }
 
@@ -59,5 +65,26 @@ impl Overrides for Rule {
     #[inline]
     fn stores_cookies(&self) -> bool {
         self.set_cookie != SetCookie::Refuse
+    }
+}
+
+#[cfg(feature = "foresight")]
+impl Rule {
+    /// The least of the lifetimes by how often responses change, where these count, or count for what the origin names too. What
+    /// it is in truth, is known when the response is.
+    #[inline]
+    fn adaptive_floor(&self, named: bool) -> Option<Duration> {
+        let adaptive = self.ttl.adaptive.as_ref()?;
+        (!named || adaptive.r#override).then_some(adaptive.min)
+    }
+
+    /// Whether a lifetime from such a source is one by how often the response changes.
+    pub(crate) fn adapts(&self, source: LifetimeSource) -> bool {
+        let Some(adaptive) = &self.ttl.adaptive else { return false };
+        match source {
+            LifetimeSource::Default => true,
+            LifetimeSource::Override => adaptive.r#override && self.ttl.r#override.is_none(),
+            _ => false,
+        }
     }
 }

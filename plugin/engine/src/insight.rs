@@ -5,9 +5,13 @@
 
 pub mod admission;
 pub mod advice;
+#[cfg(feature = "foresight")]
+pub mod anomalies;
 pub mod batches;
 pub mod budgets;
 pub mod busiest;
+#[cfg(all(feature = "foresight", feature = "pools"))]
+pub mod forecast;
 pub mod health;
 pub mod held;
 pub mod history;

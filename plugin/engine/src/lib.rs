@@ -80,6 +80,8 @@ pub mod policy;
 pub(crate) mod base64;
 pub mod breaker;
 pub mod chance;
+#[cfg(feature = "foresight")]
+pub mod foresight;
 mod lines;
 mod members;
 #[cfg(feature = "pools")]

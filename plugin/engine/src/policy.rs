@@ -15,6 +15,8 @@ mod prices;
 
 #[cfg(feature = "batch")]
 pub use crate::config::Batch;
+#[cfg(feature = "foresight")]
+pub use crate::config::{Adaptive, Foresight};
 pub use crate::config::{
     Admin, BodyKey, Breaker, By, Coalesce, Compression, Cookies, Dialect, Etag, FieldName, Key, Limit,
     LimitCounts, LimitHeaders, LimitOnFailure, LimitScope, Node, OriginBreaker, Purge, Query, QueryChoice,
@@ -78,6 +80,9 @@ pub struct Policy {
     /// How several GETs are asked for by one request.
     #[cfg(feature = "batch")]
     pub batch: Option<Batch>,
+    /// What is told of what is not usual, and of what is to come.
+    #[cfg(feature = "foresight")]
+    pub foresight: Foresight,
     /// What may be at an origin at once.
     #[cfg(feature = "pools")]
     pub pools: Box<[Pool]>,
@@ -226,6 +231,8 @@ impl From<Config> for Policy {
         let batch = config.batch;
         #[cfg(feature = "pools")]
         let pools = config.pools;
+        #[cfg(feature = "foresight")]
+        let foresight = config.foresight;
         #[cfg(feature = "llm")]
         let models = Models::new(config.models);
         #[cfg(all(feature = "limits", feature = "llm"))]
@@ -287,6 +294,8 @@ impl From<Config> for Policy {
             warm,
             #[cfg(feature = "batch")]
             batch,
+            #[cfg(feature = "foresight")]
+            foresight,
             #[cfg(feature = "pools")]
             pools: pools.into(),
             limits: limits.into(),

@@ -14,10 +14,11 @@ pub struct Alert {
 impl Cache {
     /// What there is to tell since this was last asked.
     pub fn take_alerts(&mut self) -> Vec<Alert> {
+        let mut alerts: Vec<Alert> = self.foretold().collect();
         #[cfg(all(feature = "limits", feature = "llm"))]
         if self.budgets.has_crossed() {
-            return self.alerts_of_budgets();
+            alerts.extend(self.alerts_of_budgets());
         }
-        Vec::new()
+        alerts
     }
 }

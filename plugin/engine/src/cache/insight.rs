@@ -71,6 +71,7 @@ impl Cache {
     /// By tick: sees to the node's history.
     pub fn keep_history(&mut self, moment: &mut Moment<'_>) {
         self.insight.history.keep(moment.host, moment.now);
+        self.watch(moment);
     }
 
     /// What the adapter holds.

@@ -30,6 +30,7 @@ impl Cache {
         request: Fields<'_>,
         moment: &mut Moment<'_>,
     ) {
+        let adapting = self.take_adapting();
         let previous = self.latest(hash, &response.key, moment);
         let previous = previous.filter(|slot| !self.holds_purged(slot));
         self.revalidations.remove(&hash);
@@ -49,6 +50,7 @@ impl Cache {
             {
                 return;
             }
+            self.adapted(adapting, hash, &mut response, moment);
             let replaced =
                 matches!(&previous, Some(Slot::Index(_))) || self.replaces(hash, &response, moment);
             self.put(hash, Slot::Response(Rc::new(response)), local_only, moment);
@@ -75,6 +77,7 @@ impl Cache {
         response.key = Rc::from(variant_key.as_slice());
         self.scratch.variant = variant_key;
         self.revalidations.remove(&variant_hash);
+        self.adapted(adapting, variant_hash, &mut response, moment);
         let replaced = self.replaces(variant_hash, &response, moment);
         self.put(variant_hash, Slot::Response(Rc::new(response)), local_only, moment);
         let limit = self.policy.worker.variants;

@@ -103,12 +103,6 @@ impl<'w, 'f> Object<'w, 'f> {
         self.members.iter().any(|(name, value)| name == key && *value != Written::Null)
     }
 
-    /// Knows a member that another build reads.
-    #[cfg(not(feature = "sessions"))]
-    pub(crate) fn pass_over(&mut self, name: &'static str) {
-        self.known.push(name);
-    }
-
     /// Whether the operator wrote an object there, with nothing in it.
     #[cfg(feature = "sessions")]
     pub(crate) fn is_empty_object(&self, key: &str) -> bool {
@@ -176,7 +170,7 @@ impl<'w, 'f> Object<'w, 'f> {
 }
 
 /// Members of capabilities that the playground has not.
-const ELSEWHERE: [&str; 1] = ["jobs"];
+const ELSEWHERE: [&str; 7] = ["adaptive", "batch", "foresight", "jobs", "session", "sessions", "upload"];
 
 /// The known name that the fewest edits turn the key into, if few enough to be a slip.
 fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {

@@ -21,6 +21,8 @@ pub(crate) mod budgets;
 pub(crate) mod by;
 #[cfg(feature = "llm")]
 pub(crate) mod embeddings;
+#[cfg(feature = "foresight")]
+pub(crate) mod foresight;
 pub(crate) mod freshness;
 #[cfg(feature = "jobs")]
 pub(crate) mod jobs;

@@ -223,7 +223,24 @@ impl Plan {
         let names = cache.selecting_names(self.hash, &self.key, vary, &request, &mut terms, rule, moment);
         let schedule = Schedule::new(status, head, &directives, rule, self.requested, now)
             .shortened(rule.ttl.jitter, self.hash);
-        Storing::begin(self, status, head, schedule, terms, names, content_length(head), rule, cache, now)
+        let purged = self.detail == Some(Detail::Purged);
+        let adapting = cache.adapts(self.rule, purged, status, head, &directives, moment);
+        let known_as = self.stale.as_ref().map_or(self.hash, |candidate| candidate.hash);
+        let schedule = cache.schedule_adapted(adapting, schedule, known_as, moment);
+        let mut storing = Storing::begin(
+            self,
+            status,
+            head,
+            schedule,
+            terms,
+            names,
+            content_length(head),
+            rule,
+            cache,
+            now,
+        )?;
+        storing.adapting = adapting;
+        Ok(storing)
     }
 
     /// Whether a response may be stored; if so, the fields in its `Vary`.

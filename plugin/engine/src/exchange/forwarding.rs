@@ -15,7 +15,6 @@ use crate::policy::{Policy, Rule};
 use crate::storability;
 use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
-use crate::validation;
 
 impl Plan {
     /// The head of the response has come.
@@ -30,6 +29,7 @@ impl Plan {
         let rule = policy.rule(self.rule);
         let status = status_of(head);
         self.tell_of_origin(status, rule, cache, moment);
+        cache.note_answer(status, moment.now.since(self.requested));
         if self.role == Role::Fill && self.would.is_none() {
             cache.note_origin_latency(status, moment.now.since(self.requested), moment.now);
         }
@@ -87,8 +87,7 @@ impl Plan {
             && candidate.stored.status == 200
             && head.get(b"etag").is_some_and(|told| candidate.stored.etag() == Some(told))
         {
-            let fresh =
-                Rc::new(validation::freshen(&candidate.stored, head, rule, self.requested, moment.now));
+            let fresh = self.freshened(candidate, head, rule, cache, moment);
             let kept = self.keep_freshened(candidate, &fresh, head, rule, cache, moment);
             let end = if kept == Ok(true) { FillEnd::Stored } else { FillEnd::NotShared(Extent::One) };
             self.end_fill(end, cache, moment);

@@ -9,7 +9,7 @@ use super::deciding::is_shared_at_once;
 #[cfg(feature = "llm")]
 use super::pieces;
 use super::{Directive, Plan, State};
-use crate::cache::{Cache, Extent, FillEnd, GrowingBody, Moment, Pace};
+use crate::cache::{Adapting, Cache, Extent, FillEnd, GrowingBody, Moment, Pace};
 use crate::cache_status::Detail;
 use crate::coding::eligible::eligible;
 use crate::coding::head::says_accept_encoding;
@@ -35,6 +35,8 @@ pub(super) struct Storing {
     generate_etag: bool,
     /// It is not known yet to be complete, whatever its framing says.
     unjudged: bool,
+    /// How its lifetime is found.
+    pub(super) adapting: Option<Adapting>,
 }
 
 impl Storing {
@@ -81,7 +83,7 @@ impl Storing {
         };
         let generate_etag = rule.etag == Etag::Generate && status == 200 && !response.has_validator();
         let unjudged = rule.stores_answers();
-        Ok(Box::new(Self { plan, response, body, expected, names, generate_etag, unjudged }))
+        Ok(Box::new(Self { plan, response, body, expected, names, generate_etag, unjudged, adapting: None }))
     }
 
     /// It is complete by what it says, and has these tags too.
@@ -159,7 +161,7 @@ impl Storing {
             self.plan.abandon(FillEnd::Abandoned, cache, moment);
             return (State::Finished, Directive::Pass);
         }
-        let Self { plan, mut response, body, names, generate_etag, .. } = self;
+        let Self { plan, mut response, body, names, generate_etag, adapting, .. } = self;
         let mut body = body.finish();
         body.shrink_to_fit();
         if generate_etag {
@@ -194,6 +196,7 @@ impl Storing {
         let shared = !response.freshness(moment.now).is_stale() || is_shared_at_once(&response, rule);
         let begun = moment.host.micros();
         cache.worth().note_stored(plan.rule, moment.now);
+        cache.adapt_next(adapting);
         cache.store(plan.hash, response, names, request, moment);
         let took = moment.host.micros().saturating_sub(begun);
         cache.stats.sample("duration_us", "store", took);

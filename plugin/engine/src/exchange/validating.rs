@@ -139,7 +139,7 @@ impl Plan {
             outcome.detail = Some(Detail::Purged);
             return Validated::Absent;
         }
-        let fresh = Rc::new(validation::freshen(&candidate.stored, head, rule, self.requested, now));
+        let fresh = self.freshened(candidate, head, rule, cache, moment);
         outcome.ttl = Some(ttl(&fresh, moment));
         outcome.detail = Some(Detail::Validated);
         match self.keep_freshened(candidate, &fresh, head, rule, cache, moment) {
@@ -211,6 +211,20 @@ impl Plan {
         }
         cache.stats.record(outcome);
         Directive::Respond(reply::nothing_to_send(outcome, cache))
+    }
+
+    /// What is stored, as the origin has confirmed it.
+    pub(super) fn freshened(
+        &self,
+        candidate: &StaleResponse,
+        head: Fields<'_>,
+        rule: &Rule,
+        cache: &mut Cache,
+        moment: &mut Moment<'_>,
+    ) -> Rc<StoredResponse> {
+        let old = &candidate.stored;
+        let fresh = Rc::new(validation::freshen(old, head, rule, self.requested, moment.now));
+        cache.freshened(self.rule, candidate.hash, old, fresh, moment)
     }
 
     /// Puts a freshened response into the place of the one it came from, unless that was invalidated meanwhile or is not this
@@ -324,9 +338,9 @@ impl Plan {
         }
         match validation::compare_head(stored, head) {
             HeadVerdict::Same => {
-                let fresh = validation::freshen(stored, head, rule, self.requested, moment.now);
+                let fresh = self.freshened(candidate, head, rule, cache, moment);
                 // What the new fields forbid is gone from the store by then; there is nothing to tell the client.
-                let _ = self.keep_freshened(candidate, &Rc::new(fresh), head, rule, cache, moment);
+                let _ = self.keep_freshened(candidate, &fresh, head, rule, cache, moment);
             }
             HeadVerdict::Changed => self.ask_before_use(candidate, true, cache, moment),
             HeadVerdict::Unknown => {}

@@ -39,6 +39,8 @@ pub(super) fn note(
     if let Found::Response { stored, tier, .. } = &found {
         let place = if *tier == Tier::Worker { "worker" } else { "node" };
         note_response(stored, place, case.rule, cache, moment.now, explanation);
+        #[cfg(feature = "foresight")]
+        super::adaptive::note(case, &found, cache, moment, explanation);
     }
     verdict(case, &found, cache, moment, explanation);
 }
@@ -147,6 +149,9 @@ fn note_response(
             times::seconds(schedule.lifetime),
             since.to_http_date()
         );
+    } else if source == "ttl.adaptive" {
+        let lifetime = times::seconds(schedule.lifetime);
+        text = format!("{lifetime} by how often it changes (ttl.adaptive of the rule)");
     } else if said.length != schedule.lifetime {
         let why =
             if rule.ttl.jitter > 0 { "shortened by ttl.jitter" } else { "as it was when it was stored" };

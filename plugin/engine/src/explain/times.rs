@@ -42,6 +42,8 @@ pub(super) fn lifetime(
         LifetimeSource::SMaxage => (format!("s-maxage={whole} of {field}"), "s-maxage"),
         LifetimeSource::MaxAge => (format!("max-age={whole} of {field}"), "max-age"),
         LifetimeSource::Expires => ("Expires minus Date (RFC 9111 §5.3)".into(), "expires"),
+        #[cfg(feature = "foresight")]
+        source if rule.adapts(source) => ("ttl.adaptive of the rule".into(), "ttl.adaptive"),
         LifetimeSource::Override => ("ttl.override of the rule".into(), "ttl.override"),
         LifetimeSource::Status => (format!("ttl.statuses of the rule for {status}"), "ttl.statuses"),
         LifetimeSource::Default => ("ttl.default of the rule".into(), "ttl.default"),

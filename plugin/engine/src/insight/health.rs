@@ -91,6 +91,12 @@ pub fn reasons(host: &mut dyn Host, policy: &Policy, leaks: &[(&'static str, Str
     if open > 0 {
         say(Status::Degraded, "origin-open", format!("origins are left alone: {open}, all workers together"));
     }
+    #[cfg(feature = "foresight")]
+    if policy.foresight.anomalies {
+        for text in super::anomalies::told(host) {
+            say(Status::Degraded, "anomaly", text);
+        }
+    }
     for (what, text) in leaks {
         say(Status::Degraded, "leak", format!("{what}: {text}"));
     }

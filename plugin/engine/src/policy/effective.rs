@@ -24,6 +24,8 @@ pub fn effective(policy: &Policy) -> Value {
         warm: policy.warm.clone(),
         #[cfg(feature = "batch")]
         batch: policy.batch.clone(),
+        #[cfg(feature = "foresight")]
+        foresight: policy.foresight.clone(),
         #[cfg(feature = "pools")]
         pools: Vec::new(),
         limits: Vec::new(),
@@ -132,6 +134,7 @@ mod tests {
                 "upload.",
                 "batch.",
                 "jobs.",
+                "ttl.adaptive.",
             ];
             if unseen.iter().any(|part| path.contains(part)) {
                 continue;

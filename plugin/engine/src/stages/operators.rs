@@ -86,6 +86,12 @@ const ENDPOINTS: &[Endpoint] = &[
         family: "admin",
         methods: &[(b"GET", Handler::Look(jobs::list)), (b"POST", Handler::Read(jobs::by_body))],
     },
+    #[cfg(feature = "foresight")]
+    Endpoint {
+        path: b"/.selvage/forecast",
+        family: "admin",
+        methods: &[(b"GET", Handler::Tell(informing::forecast))],
+    },
     Endpoint {
         path: b"/.selvage/recommendations",
         family: "admin",

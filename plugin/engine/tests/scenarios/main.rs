@@ -15,6 +15,7 @@ mod shadowing;
 mod shared;
 mod silent;
 
+mod adaptive;
 mod admitting;
 #[cfg(all(feature = "batch", feature = "limits", feature = "pools", feature = "maintenance"))]
 mod batches;
@@ -33,6 +34,7 @@ mod explaining;
 mod explaining_admission;
 mod firewall;
 mod fleet;
+mod foresight;
 mod freshness;
 mod informing;
 #[cfg(all(feature = "limits", feature = "pools"))]

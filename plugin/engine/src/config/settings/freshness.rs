@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "foresight")]
+use super::foresight::Adaptive;
 use super::kinds::{duration, switch, whole};
+#[cfg(feature = "foresight")]
+use super::nested::object;
 use super::nested::{ascending, by_status, list, nullable};
 use super::section;
 use crate::config::limits::{LIFETIME, PERCENT};
@@ -29,6 +33,9 @@ pub struct Ttl {
     /// Lifetime by status when the origin gives no explicit freshness, in ascending order of status; comes before
     /// `default`. Default: empty.
     pub statuses: Vec<(u16, Duration)>,
+    /// Used instead of a default or a heuristic: by how often each response changes. Default: none.
+    #[cfg(feature = "foresight")]
+    pub adaptive: Option<Adaptive>,
 }
 
 section! {
@@ -45,6 +52,9 @@ section! {
             "Lifetimes are shorter by up to this many percent, so that what was stored together does not expire so.";
         statuses = Vec::new(), by_status(duration(LIFETIME)),
             "Lifetime by status when the origin gives no explicit freshness, such as `{\"404\":\"10s\"}`.";
+        #[cfg(feature = "foresight")]
+        adaptive = None, nullable(object()),
+            "Used instead of `default` and a heuristic: lifetimes by how often each response was seen to change; `null`: off.";
     }
 }
 

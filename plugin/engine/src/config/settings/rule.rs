@@ -222,12 +222,7 @@ section! {
 
 /// What the playground has no use for.
 #[cfg_attr(feature = "sessions", expect(unused_variables, reason = "all is known here"))]
-fn known_elsewhere(_rule: &mut Rule, object: &mut Object<'_, '_>) {
-    #[cfg(not(feature = "sessions"))]
-    if crate::host::IN_BROWSER {
-        object.pass_over("session");
-    }
-}
+fn known_elsewhere(_rule: &mut Rule, object: &mut Object<'_, '_>) {}
 
 impl Rule {
     /// Whether nothing at all is done to the responses that pass.

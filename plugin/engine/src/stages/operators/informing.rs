@@ -7,6 +7,9 @@ use super::{Answer, note};
 use crate::cache::shown_of_budget;
 use crate::cache::{Cache, Moment};
 use crate::config::refusal;
+use crate::host::Host;
+#[cfg(feature = "foresight")]
+use crate::insight::anomalies;
 use crate::insight::health::{self, Status};
 use crate::insight::history::Point;
 use crate::insight::numbers::{self, Requests, Tier, share};
@@ -101,6 +104,8 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
         "shadow" => shadow::show(host, cache.policy(), cache.mismatches()),
         "pools" => admission::pools(host, &figures),
         "limits" => admission::limits(host, cache.policy(), cache.refusals()),
+        "anomalies" => anomalies_of(host, cache),
+        "forecast" => forecast_of(host, cache),
         "models" => models::models(host, cache.policy()),
         "budgets" => budgets,
         "jobs" => jobs,
@@ -109,6 +114,26 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
         "history" => members! { "resolution_ms": history::RESOLUTION_MS; "points" => points }
     };
     told(200, body, moment)
+}
+
+/// What is to come.
+#[cfg(feature = "foresight")]
+pub(super) fn forecast(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
+    let mut body = forecast_of(moment.host, cache);
+    if let Some(body) = body.as_object_mut() {
+        body.insert("budgets".into(), budgets_of(cache, moment));
+    }
+    told(200, body, moment)
+}
+
+#[cfg(all(feature = "foresight", feature = "pools"))]
+fn forecast_of(host: &mut dyn Host, cache: &Cache) -> Value {
+    crate::insight::forecast::show(host, cache.policy())
+}
+
+#[cfg(not(all(feature = "foresight", feature = "pools")))]
+fn forecast_of(_host: &mut dyn Host, _cache: &Cache) -> Value {
+    members! { "watched": false; "pools" => Value::Array(Vec::new()) }
 }
 
 /// What is spent of budgets.
@@ -121,6 +146,16 @@ pub(super) fn budgets(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
 fn budgets_of(cache: &Cache, moment: &mut Moment<'_>) -> Value {
     let ways = (cache.refused_by_budgets(), shown_of_budget as fn(&_, _) -> _);
     budgets::budgets(moment.host, cache.policy(), ways, moment.now.as_millis())
+}
+
+#[cfg(feature = "foresight")]
+fn anomalies_of(host: &mut dyn Host, cache: &Cache) -> Value {
+    anomalies::show(host, cache.policy())
+}
+
+#[cfg(not(feature = "foresight"))]
+fn anomalies_of(_host: &mut dyn Host, _cache: &Cache) -> Value {
+    Value::Null
 }
 
 #[cfg(not(all(feature = "limits", feature = "llm")))]

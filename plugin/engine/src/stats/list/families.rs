@@ -880,6 +880,17 @@ pub const FAMILIES: &[Family] = &[
                   may have missed, so that it took everything for changed; what the node store did not take; bodies that were not \
                   stored because they grew too large, found no room, broke off, or hardly grew while room was wanted; events out of order.",
     },
+    #[cfg(feature = "foresight")]
+    Family {
+        name: "anomaly",
+        kind: Gauge,
+        unit: "1 or 0",
+        labels: &["plugin", "series"],
+        words: &["hit-rate", "errors", "origin-latency", "requests", "refused", "spend"],
+        meaning: "Whether a series of the node is not what is usual for it (`foresight.anomalies`): the share of hits, that of failures (5xx) among \
+                  what origins answer, what 99 of 100 of their answers take, requests, the share of refused ones, and what language \
+                  models cost.",
+    },
     Family {
         name: "queue",
         kind: Gauge,

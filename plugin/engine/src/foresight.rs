@@ -1,0 +1,12 @@
+//! What is usual, what is not, and where it leads: estimators that know neither HTTP nor the clock. Nothing here is trained;
+//! each figure that they tell can be worked out by hand from those beside it.
+
+pub mod answers;
+pub mod change;
+pub mod detector;
+pub mod lifetimes;
+pub mod load;
+pub mod series;
+pub mod trend;
+pub mod usual;
+mod words;
