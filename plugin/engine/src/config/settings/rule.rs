@@ -141,7 +141,7 @@ pub struct Rule {
 }
 
 section! {
-    Rule check known_elsewhere {
+    Rule {
         name = DEFAULT_RULE.into();
         bypass = false, switch(), "Requests pass through as if there were no cache.";
         shadow = false, switch(),
@@ -219,10 +219,6 @@ section! {
         budgeted = Vec::new();
     }
 }
-
-/// What the playground has no use for.
-#[cfg_attr(feature = "sessions", expect(unused_variables, reason = "all is known here"))]
-fn known_elsewhere(_rule: &mut Rule, object: &mut Object<'_, '_>) {}
 
 impl Rule {
     /// Whether nothing at all is done to the responses that pass.
