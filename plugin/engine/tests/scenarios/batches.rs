@@ -571,13 +571,14 @@ fn whoever_wants_lines_gets_them() {
 #[test]
 fn what_only_a_session_may_say_no_part_says() {
     let mut gateway = Gateway::with(
-        r#"{"remote":{"enabled":true},"batch":{},
+        r#"{"remote":{"enabled":true},"batch":{"part_headers":["accept","x-plan","x_plan"]},
             "sessions":[{"name":"web","signed":false,"fields":{"x-user-id":"/user","x-plan":"/plan"}}],
             "defaults":{"batch":true,"session":"web","remote":false,"refresh":{"cluster":"origin"}}}"#,
     );
-    let fields = json!({ "x-user-id": "root", "x_plan": "gold", "accept": "x/y" });
+    let fields = json!({ "x-plan": "gold", "x_plan": "gold", "accept": "x/y" });
     let get = json!({ "id": "0", "method": "GET", "url": "/a", "headers": fields });
-    let batch = ask(&mut gateway, &[("x-plan", "gold")], &json!({ "requests": [get] }).to_string(), 0);
+    let batch = ask(&mut gateway, &[("x-user-id", "root")], &json!({ "requests": [get] }).to_string(), 0);
+    assert_eq!(batch.calls(), ["/a"], "{:?}", batch.reply);
     assert_eq!(batch.sends("/a", "accept").as_deref(), Some("x/y"));
     for name in ["x-user-id", "x-plan", "x_plan"] {
         assert_eq!(batch.sends("/a", name), None, "{name}");
