@@ -18,7 +18,7 @@ use crate::jobs::question::{Does, JobAnswer, Standing, State, id_of};
 use crate::jobs::stored::Payload;
 use crate::limits::NoAnswer;
 use crate::members::Members;
-use crate::policy::{Jobs, JobsOnFailure, Rule};
+use crate::policy::{Jobs, JobsOnFailure};
 use crate::request::Request;
 #[cfg(feature = "limits")]
 use crate::stages::limits::{self, Limited};
@@ -128,7 +128,7 @@ fn take(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<T
 fn checked(
     request: &Request<'_>,
     body: Option<&[u8]>,
-    (rule_index, rule): (usize, &Rule),
+    (rule_index, rule): (usize, &crate::policy::Rule),
     cache: &mut Cache,
 ) -> Result<(), Then> {
     use super::uploads::{Asked, refuse};
