@@ -31,7 +31,7 @@ pub use settings::foresight::{Adaptive, Foresight};
 pub use settings::freshness::{Stale, Ttl};
 #[cfg(feature = "jobs")]
 pub use settings::jobs::{Jobs, JobsOnFailure, RuleJobs};
-#[cfg(feature = "llm")]
+#[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
 pub use settings::key::BodyJson;
 pub use settings::key::{BodyKey, Key, Query, QueryChoice, QueryName, QueryOrder};
 use settings::kinds::text;

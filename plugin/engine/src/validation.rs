@@ -32,7 +32,7 @@ pub enum HeadVerdict {
 /// names none confirms what was asked about.
 pub fn confirms(stored: &StoredResponse, update: Fields<'_>) -> bool {
     // What is kept is not any more what the origin allows to be made of it.
-    if stored.minified.is_some() && forbids_transform(update) {
+    if stored.is_minified() && forbids_transform(update) {
         return false;
     }
     if update.get(b"etag").is_some() && stored.etag().is_some() {
@@ -88,7 +88,7 @@ pub fn freshen(
     for kept in [Terms::SELECTED_BY_COOKIE, Terms::ADDS_VARY, Terms::MINIFIED] {
         terms.set(kept, stored.terms.contains(kept));
     }
-    let minified = stored.minified.as_ref().map(|_| Box::new(minified_head(fields.fields())));
+    let minified = stored.is_minified().then(|| Box::new(minified_head(fields.fields())));
     let fresh = StoredResponse {
         key: Rc::clone(&stored.key),
         status: stored.status,
@@ -136,12 +136,12 @@ pub fn compare_head(stored: &StoredResponse, head: Fields<'_>) -> HeadVerdict {
     let tag_same =
         head.get(b"etag").is_none_or(|told| stored.etag().is_some_and(|own| weakly_equal(told, own)));
     let coded_alike =
-        stored.minified.is_none() && head.get(b"content-encoding") == stored_fields.get(b"content-encoding");
+        !stored.is_minified() && head.get(b"content-encoding") == stored_fields.get(b"content-encoding");
     let length_same = head.get(b"content-length").filter(|_| coded_alike).is_none_or(|value| {
         std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) == Some(stored.content_length())
     });
     // What is kept is not any more what the origin allows to be made of it.
-    let may_stay = stored.minified.is_none() || !forbids_transform(head);
+    let may_stay = !stored.is_minified() || !forbids_transform(head);
     if !(tag_same && same(b"last-modified") && length_same && may_stay) {
         return HeadVerdict::Changed;
     }

@@ -37,7 +37,7 @@ pub(super) fn asks_for_the_whole(
 /// Replaces the client's conditions by those that validate the stored response, to which the client's own entity-tags are
 /// added: the origin's 304 then says which of them it means.
 pub(super) fn validating(candidate: &StaleResponse, request: &Request<'_>) -> Vec<RequestEdit> {
-    let minifies = candidate.stored.minified.is_some();
+    let minifies = candidate.stored.is_minified();
     let StaleResponse { stored, conditional: true, .. } = candidate else { return Vec::new() };
     let edit = |name, value: Option<Vec<u8>>| match value {
         Some(value) => RequestEdit::Set(name, value),

@@ -21,6 +21,7 @@ use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Forward};
 use crate::coding::etag;
 use crate::fields::Fields;
+use crate::host::IN_BROWSER;
 use crate::key::canonical;
 use crate::key::{self, BodyPart};
 #[cfg(feature = "llm")]
@@ -262,7 +263,7 @@ pub(super) fn keyed(
 /// `If-Match` names the form that the client was given: the origin is told its own entity-tag beside ours, or it would
 /// refuse a change that it would accept from a client without a cache between.
 pub(super) fn preconditions(request: &Request<'_>, rule: &Rule) -> Vec<RequestEdit> {
-    let minifies = rule.compression.minify_json;
+    let minifies = !IN_BROWSER && rule.compression.minify_json;
     if !request.origin_precondition || !rule.compression.enabled && !minifies {
         return Vec::new();
     }

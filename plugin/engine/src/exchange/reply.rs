@@ -50,7 +50,7 @@ impl Shape {
             return Self::NotModified;
         }
         // The parts of a form that was made here are nothing a client could ask for.
-        let ranges = !request.is_head() && !matches!(form, Form::Gzip) && stored.minified.is_none();
+        let ranges = !request.is_head() && !matches!(form, Form::Gzip) && !stored.is_minified();
         let Some(wanted) = request.range.filter(|_| ranges) else { return whole };
         if let Some(if_range) = request.if_range
             && !range::if_range_matches(if_range, view.etag(), stored.last_modified(), date)

@@ -171,7 +171,7 @@ fn note_response(
     }
     let coding = match &stored.gzip {
         Some(_) => format!("gzip, {} bytes; inflated for clients that do not take it", stored.body.len()),
-        None if stored.minified.is_some() => "none; JSON without its white space".into(),
+        None if stored.is_minified() => "none; JSON without its white space".into(),
         None => "as the origin sent it".into(),
     };
     it.note(Part::Store, "coding", coding).flag("gzip", stored.gzip.is_some());

@@ -3,16 +3,14 @@
 //! xxh3 finds keys but resists nobody who looks for collisions, and a body is the client's to choose: a long
 //! one is in the key as its SHA-256 digest and length, a short one as it is.
 
-#[cfg(feature = "llm")]
+#[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
 use std::rc::Rc;
 
-#[cfg(feature = "llm")]
+#[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
 use selvage_llm::canonical::Rounded;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-#[cfg(feature = "llm")]
-use crate::host::IN_BROWSER;
 use crate::policy;
 
 /// A body that is being read for its key.
@@ -23,7 +21,7 @@ pub struct BodyKey {
     length: usize,
     seen: Seen,
     /// The same as JSON, as long as it is that.
-    #[cfg(feature = "llm")]
+    #[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
     json: Option<Box<Rounded>>,
 }
 
@@ -62,17 +60,20 @@ impl BodyKey {
             max,
             length: 0,
             seen: Seen::Bytes(Vec::new()),
-            #[cfg(feature = "llm")]
+            #[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
             json: None,
         }
     }
 
     /// Starts with an empty body, under a rule that has it in the key.
     pub fn of(bounds: &policy::BodyKey) -> Self {
-        #[cfg_attr(not(feature = "llm"), expect(unused_mut, reason = "nothing is added"))]
+        #[cfg_attr(
+            not(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown")))),
+            expect(unused_mut, reason = "nothing is added")
+        )]
         let mut key = Self::new(bounds.inline_bytes, bounds.max_bytes);
-        #[cfg(feature = "llm")]
-        if !IN_BROWSER && let Some(json) = &bounds.json {
+        #[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
+        if let Some(json) = &bounds.json {
             key.json = Some(Box::new(Rounded::new(Rc::from(json.round.as_slice()))));
         }
         key
@@ -80,9 +81,9 @@ impl BodyKey {
 
     /// Bytes that it keeps of the body.
     pub fn kept_bytes(&self) -> usize {
-        #[cfg(feature = "llm")]
+        #[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
         let of_json = self.json.as_ref().map_or(0, |json| json.kept_bytes());
-        #[cfg(not(feature = "llm"))]
+        #[cfg(not(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown")))))]
         let of_json = 0;
         of_json
             + match &self.seen {
@@ -101,7 +102,7 @@ impl BodyKey {
             self.seen = Seen::Bytes(Vec::new());
             return Err(TooLarge { max: self.max });
         }
-        #[cfg(feature = "llm")]
+        #[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
         if self.json.as_mut().is_some_and(|json| json.push(chunk).is_err()) {
             self.json = None;
         }
@@ -121,7 +122,7 @@ impl BodyKey {
     /// What the key holds of the body, now that it has ended. Not to be called after [`TooLarge`].
     pub fn finish(self) -> BodyPart {
         // What is no JSON, or could be read in two ways, is keyed by its bytes.
-        #[cfg(feature = "llm")]
+        #[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
         if let Some(digest) = self.json.and_then(|json| json.finish().ok()) {
             return BodyPart::Json(digest);
         }

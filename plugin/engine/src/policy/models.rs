@@ -20,8 +20,13 @@ pub(super) fn set_terms(rule: &mut Rule) {
     rule.vary.ignore.push((*b"accept-encoding").into());
     let body = rule.key.body.take();
     let max_bytes = body.map_or(MAX_BODY, |body| body.max_bytes);
-    rule.key.body =
-        Some(BodyKey { methods: vec![(*b"POST").into()], inline_bytes: 0, max_bytes, json: None });
+    rule.key.body = Some(BodyKey {
+        methods: vec![(*b"POST").into()],
+        inline_bytes: 0,
+        max_bytes,
+        #[cfg(not(all(target_arch = "wasm32", target_os = "unknown")))]
+        json: None,
+    });
     for name in VERSIONS {
         let name: FieldName = name.as_bytes().into();
         if !rule.key.headers.contains(&name) {

@@ -24,6 +24,7 @@ use super::variants::{MOST_NAMES, MOST_VARIANTS, Names, Variant, VariantIndex};
 use crate::coding::minify::minified_head;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::Schedule;
+use crate::host::IN_BROWSER;
 use crate::storability::{are_few, is_bodiless, is_of_a_quota, is_sound, is_stored};
 use crate::store::form::Gzip;
 use crate::tags::{ANY, MOST_TAGS};
@@ -159,7 +160,8 @@ pub fn decode(bytes: Vec<u8>, verify: Verify) -> Result<Slot, RecordError> {
                 Verify::Head => FieldBlock::copy_of(fields),
             };
             let start = bytes.len() - body.len();
-            let minified = terms.contains(Terms::MINIFIED).then(|| Box::new(minified_head(fields.fields())));
+            let minified = (!IN_BROWSER && terms.contains(Terms::MINIFIED))
+                .then(|| Box::new(minified_head(fields.fields())));
             let own = minified.as_deref().unwrap_or(&fields);
             let gzip = match terms.contains(Terms::GZIP) {
                 true => Some(Box::new(Gzip::of(own.fields(), body).ok_or(RecordError::Damaged)?)),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::cache_control::ResponseDirectives;
 use crate::fields::{FieldBlock, Fields};
 use crate::freshness::{Freshness, Schedule};
+use crate::host::IN_BROWSER;
 use crate::policy::{Cookies, Rule, SetCookie};
 use crate::request::Request;
 use crate::store::form::Gzip;
@@ -65,7 +66,16 @@ impl StoredResponse {
     /// The fields of its content as it is kept, in no coding.
     #[inline]
     pub fn own_fields(&self) -> &FieldBlock {
-        self.minified.as_deref().unwrap_or(&self.fields)
+        match &self.minified {
+            Some(fields) if !IN_BROWSER => fields,
+            _ => &self.fields,
+        }
+    }
+
+    /// Whether its content is JSON that is kept without white space.
+    #[inline]
+    pub const fn is_minified(&self) -> bool {
+        !IN_BROWSER && self.minified.is_some()
     }
 
     /// Length of the content in bytes, without a coding.
@@ -106,7 +116,7 @@ impl StoredResponse {
     /// marked as shared answers only requests without any, or those for which the key tells them apart.
     pub fn may_answer(&self, request: &Request<'_>, rule: &Rule) -> bool {
         // What its client wants as the origin has it is kept otherwise (RFC 9111 §5.2.1.6).
-        if self.minified.is_some() && request.directives.no_transform {
+        if self.is_minified() && request.directives.no_transform {
             return false;
         }
         if self.terms.contains(Terms::SHARED)
@@ -127,7 +137,11 @@ impl StoredResponse {
     /// Bytes it costs a budget.
     pub fn weight(&self) -> usize {
         let gzip = self.gzip.as_ref().map_or(0, |gzip| gzip.fields.byte_len() + size_of::<Gzip>());
-        let minified = self.minified.as_ref().map_or(0, |fields| fields.byte_len() + size_of::<FieldBlock>());
+        let minified = self
+            .minified
+            .as_ref()
+            .filter(|_| !IN_BROWSER)
+            .map_or(0, |fields| fields.byte_len() + size_of::<FieldBlock>());
         let tags = size_of_val(&*self.tags) + minified;
         self.key.len() + self.fields.byte_len() + gzip + tags + self.body.held_bytes() + size_of::<Self>()
     }

@@ -1,9 +1,9 @@
 //! What tells two requests apart.
 
-#[cfg(feature = "llm")]
+#[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
 use super::kinds::whole;
 use super::kinds::{Kind, Words, size, switch, text, word};
-#[cfg(feature = "llm")]
+#[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
 use super::nested::by_name;
 use super::nested::{given, list, nullable, object, required};
 use super::rule::FieldName;
@@ -204,19 +204,19 @@ pub struct BodyKey {
     /// A request with a longer body, in bytes, passes through. Default: 64 KiB.
     pub max_bytes: usize,
     /// How a body that is JSON is in the key. Default `None`: by its bytes.
-    #[cfg(feature = "llm")]
+    #[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
     pub json: Option<BodyJson>,
 }
 
 /// How a body that is JSON is in the key: by what it says, so that white space and the order of members do not matter.
-#[cfg(feature = "llm")]
+#[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyJson {
     /// Names of members, and how many significant digits of the numbers below them count. Default: none, all digits.
     pub round: Vec<(Box<str>, u8)>,
 }
 
-#[cfg(feature = "llm")]
+#[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
 section! {
     BodyJson {
         round = Vec::new(), by_name(whole(1..=17)),
@@ -231,7 +231,7 @@ section! {
         inline_bytes = 256, size(0..=64 << 10),
             "A body up to this size is in the key as it is, a longer one as its digest.";
         max_bytes = 64 << 10, size(1..=16 << 20), "A request with a longer body passes through.";
-        #[cfg(feature = "llm")]
+        #[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
         json = None, nullable(object()),
             "A body that is JSON is in the key by what it says: white space, the order of members and spellings do not matter. What is no JSON, or has a member twice, is in it by its bytes.";
     }

@@ -401,6 +401,7 @@ pub const FAMILIES: &[Family] = &[
         meaning: "Requests by what each limit made of them. Where one refuses, the others count nothing. `shadow`: admitted, though \
                   this limit would have refused them, did it not only watch.",
     },
+    #[cfg(not(all(target_arch = "wasm32", target_os = "unknown")))]
     Family {
         name: "minified",
         kind: Counter,
@@ -410,6 +411,7 @@ pub const FAMILIES: &[Family] = &[
         meaning: "Responses that were to be stored without white space (`compression.minify_json`): `kept` so, or `as-it-was`, \
                   since they had none or were no JSON.",
     },
+    #[cfg(not(all(target_arch = "wasm32", target_os = "unknown")))]
     Family {
         name: "minified_bytes",
         kind: Counter,
