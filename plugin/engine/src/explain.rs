@@ -3,9 +3,9 @@
 //! Nothing is decided here. Each answer comes from the function that the exchange asks; this only asks them all, and
 //! goes on where the exchange would have stopped.
 
-#[cfg(any(feature = "limits", feature = "pools"))]
 #[cfg(feature = "foresight")]
 mod adaptive;
+#[cfg(any(feature = "limits", feature = "pools"))]
 mod admission;
 mod answered;
 mod asking;

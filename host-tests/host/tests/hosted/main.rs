@@ -12,6 +12,7 @@ mod configuration;
 mod embeddings;
 mod explaining;
 mod failing;
+mod foresight;
 mod hostile;
 mod informing;
 mod jobs;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
+mod foresight;
 mod forging;
 mod jobs;
 mod limits;

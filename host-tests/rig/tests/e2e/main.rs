@@ -23,6 +23,7 @@ mod explaining;
 mod failing;
 mod fleet;
 mod fleet_limits;
+mod foresight;
 mod fuzz;
 mod gauges;
 mod informing;

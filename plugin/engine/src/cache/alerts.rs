@@ -14,10 +14,10 @@ pub struct Alert {
 impl Cache {
     /// What there is to tell since this was last asked.
     pub fn take_alerts(&mut self) -> Vec<Alert> {
-        let mut alerts: Vec<Alert> = self.foretold().collect();
+        let alerts = self.foretold();
         #[cfg(all(feature = "limits", feature = "llm"))]
         if self.budgets.has_crossed() {
-            alerts.extend(self.alerts_of_budgets());
+            return alerts.into_iter().chain(self.alerts_of_budgets()).collect();
         }
         alerts
     }

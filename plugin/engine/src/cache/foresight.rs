@@ -40,8 +40,9 @@ impl Cache {
     }
 
     /// What is told in the log.
-    pub(super) fn foretold(&mut self) -> impl Iterator<Item = Alert> {
-        std::mem::take(&mut self.foresight.lines).into_iter().map(|line| Alert { line, call: None })
+    pub(super) fn foretold(&mut self) -> Vec<Alert> {
+        let lines = std::mem::take(&mut self.foresight.lines).into_iter();
+        lines.map(|line| Alert { line, call: None }).collect()
     }
 
     /// Which series are not usual, as gauges; none where that is not watched.

@@ -1,0 +1,76 @@
+//! What is usual for a real Envoy, and lifetimes by how often its responses change.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use selvage_rig::envoy::Gateway;
+use selvage_rig::scripted::{Answer, Origin};
+use serde_json::Value;
+
+use super::becomes;
+
+const CONFIG: &str = r#"{ "admin": { "open": true }, "foresight": { "forecast": true }, "pools": [ { "name": "api" } ],
+  "defaults": { "admission": { "pool": "api" }, "ttl": { "adaptive": { "min": "1s", "max": "1h" } } } }"#;
+
+fn told(gateway: &Gateway, endpoint: &str) -> Value {
+    let answer = gateway.get(&format!("/.selvage/{endpoint}")).header("host", "localhost").send();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+#[test]
+fn both_workers_learn_that_a_page_does_not_change_and_failures_teach_them_nothing() {
+    let origin = Origin::start();
+    let failing = Arc::new(AtomicUsize::new(0));
+    let fails = Arc::clone(&failing);
+    origin.otherwise(move |_| match fails.load(Ordering::SeqCst) {
+        0 => Answer::new(200).header("etag", "W/\"1\"").body("the same"),
+        _ => Answer::new(503).body("away"),
+    });
+    let gateway = Gateway::with(CONFIG).origin(origin.url()).start();
+    let figures = || {
+        let explained = told(&gateway, "explain?url=http%3A%2F%2Flocalhost%2Fpage").to_string();
+        let every =
+            explained.split("changes every ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        every.unwrap_or(0_u64)
+    };
+    let ask = || gateway.get("/page").header("host", "localhost").send();
+    assert_eq!(ask().status, 200);
+    let first = figures();
+    assert!(first > 0, "{}", told(&gateway, "explain?url=http%3A%2F%2Flocalhost%2Fpage"));
+    // It is asked for until it was fetched several times, each time the same.
+    becomes(
+        || {
+            ask();
+            origin.count("/page")
+        },
+        |count| *count >= 4,
+    );
+    let later = figures();
+    assert!(later > first, "{first} {later}");
+    failing.store(1, Ordering::SeqCst);
+    becomes(
+        || {
+            ask();
+            origin.count("/page")
+        },
+        |count| *count >= 5,
+    );
+    assert_eq!(figures(), later, "what fails is no look at the page");
+    gateway.assert_sound();
+}
+
+#[test]
+fn what_is_usual_is_in_the_report_and_the_gauges_are_there_before_anything_is_wrong() {
+    let origin = Origin::start();
+    origin.otherwise(|_| Answer::fresh("a"));
+    let gateway = Gateway::with(CONFIG).origin(origin.url()).start();
+    (0..120).for_each(|nth| _ = gateway.get(&format!("/{}", nth % 3)).send());
+    let report = told(&gateway, "report");
+    assert_eq!(report["anomalies"]["series"][0]["name"], "hit-rate");
+    assert_eq!(report["anomalies"]["series"][0]["anomaly"], false);
+    becomes(|| gateway.stat("anomaly.hit-rate"), |value| *value == 0);
+    becomes(|| told(&gateway, "forecast"), |told| told["pools"][0]["since_ms"].is_number());
+    assert_eq!(told(&gateway, "health")["status"], "ok");
+    gateway.assert_sound();
+}
