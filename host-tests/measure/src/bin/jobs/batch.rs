@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use selvage_measure::tables::Wanted;
 use selvage_measure::targets::{Row, Targets};
 use selvage_rig::batches::{Part, body_of, parts, post};
 use selvage_rig::envoy::{Ask, Gateway, Response};
 use selvage_rig::scripted::{Answer, Origin, Received};
+
+use crate::Report;
 
 /// What a batch has at most by default.
 const PARTS: usize = 32;
@@ -138,9 +141,9 @@ fn without_ttl(mut fields: BTreeMap<String, String>) -> BTreeMap<String, String>
 }
 
 /// Asks one gateway by batches and another one by single requests.
-pub fn run(report: &mut Targets) -> Result<(), String> {
-    compare(report)?;
-    time(report)
+pub fn run(_: &Wanted, report: &mut Report) -> Result<(), String> {
+    compare(&mut report.targets)?;
+    time(&mut report.targets)
 }
 
 fn compare(report: &mut Targets) -> Result<(), String> {

@@ -1,10 +1,11 @@
-//! What is accepted now and done later, on real Envoys with one Redis. A scenario is a file with `pub fn run`, and a line in
+//! What is accepted now and done later, and several GETs in one request, on real Envoys. A scenario is a file with `pub fn run`, and a line in
 //! [`SCENARIOS`].
 //!
 //! `./host-tests/jobs` starts this. It ends with 1 when a target is missed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // A broken tool must stop loudly.
 
+mod batch;
 mod g1;
 
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use selvage_measure::targets::Targets;
 use selvage_rig::arguments::ended;
 
 /// What the command line calls them, and who plays them.
-const SCENARIOS: [(&str, Scenario); 1] = [("g1", g1::run)];
+const SCENARIOS: [(&str, Scenario); 2] = [("g1", g1::run), ("f1", batch::run)];
 
 type Scenario = fn(&Wanted, &mut Report) -> Result<(), String>;
 
@@ -53,7 +54,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         }
     }
     let text = format!(
-        "# Jobs\n\n{}. Load average before: {busy}. Clients, Envoys, origin, Redis and webdis share the cores.\n\n{}\n{}",
+        "# Jobs and batches\n\n{}. Load average before: {busy}. Clients, Envoys, origin, Redis and webdis share the cores.\n\n{}\n{}",
         machine("./host-tests/jobs"),
         report.targets.render(),
         report.told,
