@@ -1,7 +1,7 @@
 //! Sessions: a cookie names a record that an application has written to Redis, and a request is given fields of it.
 //!
 //! A worker asks Redis once for a session that it does not know or knows from too long ago, however many requests wait for it
-//! ([`question`]), and goes by the answer for a while ([`copies`]). What was asked for before the session was purged, or before
+//! ([`question`]), and goes by the answer for a while (`copies`). What was asked for before the session was purged, or before
 //! a request of it that may have changed it, is not gone by. [`cookie`] reads the cookie, [`signature`] verifies it and
 //! [`record`] takes the fields out of what lies in Redis.
 
