@@ -24,6 +24,7 @@ mod foresight;
 mod handed;
 mod holdings;
 mod insight;
+mod invalidating;
 mod invalidations;
 mod job_call;
 #[cfg(feature = "jobs")]

@@ -108,6 +108,7 @@ impl Sessions {
     /// Makes the numbers of its questions others than those of other workers, and of the configuration before.
     pub fn seed(&mut self, random: u64) {
         self.last_number = random;
+        self.last_ticket = chance::mixed(random);
     }
 
     /// The secrets that the cookies of one are signed with.
@@ -399,9 +400,10 @@ fn judged(
     }
 }
 
-/// Sets its tickets apart from those of limits (1 << 63), joins (1 << 62) and budgets (both), and of pools, which count from 1.
-const OF_SESSIONS: u64 = 1 << 61;
-const OF_OTHERS: u64 = 0b11 << 62;
+/// Sets its tickets apart from those of limits (1 << 63), joins (1 << 62), budgets (both), jobs (1 << 61) and batches (1 << 59), and of
+/// pools, which count from 1.
+const OF_SESSIONS: u64 = 1 << 60;
+const OF_OTHERS: u64 = 0b11111 << 59;
 /// Requests that wait at once; further ones go by what holds without Redis.
 const MOST_WAITING: usize = 4096;
 /// Sessions that are asked for at once.

@@ -92,6 +92,7 @@ impl<H: Calls> Remote<H> {
     ) {
         let Lease { asked, by_digest, admitted, since, sent } = lease;
         let head = head.as_deref().and_then(Fields::parse).unwrap_or_default();
+        let may_have_come = has_come(&body);
         let latency = now.since(sent);
         let success = CallResult::Success { latency };
         let answer = match self.dialect.answer(Kind::Lease, Response { head, body }, asked.longest()) {
@@ -112,7 +113,7 @@ impl<H: Calls> Remote<H> {
         let answer = answer.map_err(|error| {
             cache.stats.count("remote", error.as_str());
             match error {
-                DialectError::Unreachable | DialectError::Status(_) => return NoAnswer::Unreached,
+                DialectError::Unreachable if !may_have_come => return NoAnswer::Unreached,
                 _ if !error.is_refusal() => return NoAnswer::Lost,
                 _ => {}
             }
@@ -158,3 +159,9 @@ const A_MOMENT: Duration = Duration::from_millis(20);
 /// How long a store that refused is not asked.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
 const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// Whether Envoy, which answers in the place of what it calls, says that the call may have got there before the connection broke.
+fn has_come(body: &[u8]) -> bool {
+    let says = |what: &[u8]| body.windows(what.len()).any(|part| part == what);
+    says(b"connection termination") || says(b"remote reset") || says(b"protocol error")
+}

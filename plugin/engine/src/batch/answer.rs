@@ -1,8 +1,7 @@
 //! What a batch is answered with: the answer to each part as JSON, and all of them as one.
 
-use serde::de::IgnoredAny;
-
 use crate::base64;
+use crate::config::written::Written;
 use crate::fields::Fields;
 use selvage_http::storability::is_kept_out;
 
@@ -143,7 +142,8 @@ fn is_json(fields: Fields<'_>, content: &[u8]) -> bool {
     !coded
         && kind
         && std::str::from_utf8(content).is_ok()
-        && serde_json::from_slice::<IgnoredAny>(content).is_ok()
+        // As strictly as readers do: half a character, a number beyond bounds or 128 levels would spoil all other parts.
+        && serde_json::from_slice::<Written>(content).is_ok()
 }
 
 /// Whether a media type is that of JSON: `application/json`, or one that ends with `+json`.

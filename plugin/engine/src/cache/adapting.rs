@@ -35,8 +35,8 @@ impl Cache {
         let rule = self.policy.rule(rule_index);
         rule.ttl.adaptive.as_ref()?;
         let source = freshness::lifetime(status, head, directives, rule, moment.now).source;
-        // An error says nothing of how often what it stands for changes.
-        (rule.adapts(source) && status < 500).then_some(Adapting { rule: rule_index, purged })
+        // An error says nothing of how often what it stands for changes, nor what is not there of when it will be.
+        (rule.adapts(source) && status < 400).then_some(Adapting { rule: rule_index, purged })
     }
 
     /// The schedule of a response whose content is still to come: by what is known before it.

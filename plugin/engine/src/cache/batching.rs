@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 #[derive(Default)]
 pub(super) struct Batches {
     queue: VecDeque<PartTask>,
-    open: Vec<(Weak<RefCell<Batch>>, Timestamp)>,
+    open: Vec<(u64, Weak<RefCell<Batch>>, Timestamp)>,
     /// Tickets of those that have all their answers, and whose holders are not told yet.
     decided: Vec<u64>,
     last: u64,
@@ -52,6 +52,8 @@ pub struct PartTask {
     pub(crate) timeout: Duration,
     /// The address that the batch came from, if it is known.
     pub peer: Option<Rc<[u8]>>,
+    /// The bytes of its head.
+    pub(crate) kept: Kept,
 }
 
 /// Where the answer to a part goes.
@@ -109,12 +111,12 @@ impl Cache {
     ) -> SharedBatch {
         let batches = &mut self.batches;
         batches.last = batches.last.wrapping_add(1);
-        let (missing, ticket) = (ids.len(), batches.last | OF_BATCHES);
+        let (missing, ticket) = (ids.len(), batches.last & (OF_BATCHES - 1) | OF_BATCHES);
         let pieces = ids.iter().map(|_| None).collect();
         let kept = self.keep(0);
         let batch = Batch { ticket, form, ids, pieces, missing, bytes: 0, most, late: false, kept };
         let batch = Rc::new(RefCell::new(batch));
-        self.batches.open.push((Rc::downgrade(&batch), until));
+        self.batches.open.push((ticket, Rc::downgrade(&batch), until));
         batch
     }
 
@@ -128,7 +130,11 @@ impl Cache {
         peer: Option<Rc<[u8]>>,
     ) {
         let place = PartPlace { batch: Rc::downgrade(batch), nth };
-        self.batches.queue.push_back(PartTask { head, place, timeout, peer });
+        if !self.has_room_to_wait(head.len()) {
+            return self.end_part(&place, &PartEnd::Refused(503, "too much waits at this moment"));
+        }
+        let kept = self.keep(head.len());
+        self.batches.queue.push_back(PartTask { head, place, timeout, peer, kept });
     }
 
     /// A part of it need not be asked for.
@@ -161,7 +167,10 @@ impl Cache {
 
     fn put_piece(&mut self, batch: &mut Batch, nth: usize, end: &PartEnd<'_>) {
         let (Some(id), Some(None)) = (batch.ids.get(nth), batch.pieces.get(nth)) else { return };
+        // What has no room as it is has none in the answer, and is not written for nothing.
+        let is_too_large = |content: &[u8]| batch.bytes.saturating_add(content.len()) > batch.most;
         let (mut word, mut made) = match end {
+            PartEnd::Answered { content, .. } if is_too_large(content) => ("too-large", Vec::new()),
             PartEnd::Answered { status, fields, content } => {
                 ("answered", piece(id, *status, *fields, content, batch.form))
             }
@@ -178,7 +187,7 @@ impl Cache {
         };
         if matches!(end, PartEnd::Answered { .. }) {
             let bytes = batch.bytes.saturating_add(made.len());
-            if bytes > batch.most {
+            if word == "too-large" || bytes > batch.most {
                 let why = "the answers to other parts have left no room";
                 (word, made) = ("too-large", self.problem(id, 507, Detail::PartTooLarge, why, batch.form));
             } else if !self.has_room_to_wait(made.len()) {
@@ -197,6 +206,7 @@ impl Cache {
         batch.missing = batch.missing.saturating_sub(1);
         if batch.missing == 0 {
             self.batches.decided.push(batch.ticket);
+            self.batches.open.retain(|(ticket, ..)| *ticket != batch.ticket);
             self.stats.count("batch", "answered");
             self.stats.add("batch", "late", batch.late.into());
         }
@@ -225,8 +235,12 @@ impl Cache {
 
     /// Sees to those that take too long, and to those whose clients have left.
     pub fn look_after_batches(&mut self, now: Timestamp) {
+        // Nobody waits for parts of the others any more.
+        let is_wanted =
+            |task: &PartTask| task.place.batch.upgrade().is_some_and(|batch| batch.borrow().is_open());
+        self.batches.queue.retain(is_wanted);
         let open = std::mem::take(&mut self.batches.open);
-        for (known, until) in open {
+        for (ticket, known, until) in open {
             let Some(shared) = known.upgrade() else {
                 self.stats.count("batch", "left");
                 continue;
@@ -238,7 +252,7 @@ impl Cache {
                 }
             }
             if batch.is_open() {
-                self.batches.open.push((known, until));
+                self.batches.open.push((ticket, known, until));
             }
         }
     }
@@ -285,4 +299,4 @@ pub(crate) fn answer_of(batch: &mut Batch, outcome: &Outcome, name: &[u8]) -> Re
 }
 
 /// Tickets of others have other bits.
-const OF_BATCHES: u64 = 3 << 62;
+const OF_BATCHES: u64 = 1 << 59;

@@ -11,7 +11,7 @@ use running::Runs;
 
 use super::{Cache, JobCounts, Moment};
 use crate::base64;
-use crate::callers::{Asking, write_values};
+use crate::callers::{Asking, value_of, write_values};
 use crate::chance;
 use crate::host::leadership::{Holder, Leadership, SHOW_EVERY, Whose};
 use crate::host::{ABSENT, SharedData};
@@ -97,7 +97,7 @@ impl Cache {
             return None;
         }
         let question = self.queue_question(does);
-        self.jobs.last_ticket = self.jobs.last_ticket.wrapping_add(1) & (OF_JOBS - 1);
+        self.jobs.last_ticket = self.jobs.last_ticket.wrapping_add(1) & COUNTED;
         let (ticket, told) = (self.jobs.last_ticket | OF_JOBS, Told::default());
         let until = now.plus(self.policy.remote.timeout);
         self.jobs.waiting.push(Waiting { question, ticket, told: Rc::clone(&told), until });
@@ -315,6 +315,18 @@ impl Cache {
         digest("selvage 2026 owner of a job", &[&self.policy.namespace.to_le_bytes(), &values])
     }
 
+    /// Whether any of that is there.
+    pub(crate) fn knows_owner_of_job(
+        &self,
+        request: &Request<'_>,
+        settings: &Settings,
+        moment: &mut Moment<'_>,
+    ) -> bool {
+        let mut peer = || moment.host.peer();
+        let mut asking = Asking { request, rule: "", peer: &mut peer };
+        settings.by.iter().any(|by| value_of(by, &mut asking, &mut None, &mut Vec::new()))
+    }
+
     /// An ID for a new job.
     pub(crate) fn draw_job_id(&mut self, now: Timestamp) -> u128 {
         self.jobs.ids.draw(now.as_millis())
@@ -373,6 +385,8 @@ fn most_running(settings: &Settings, object_bytes: usize) -> usize {
 
 /// Sets their tickets apart from those of others.
 const OF_JOBS: u64 = 1 << 61;
+/// The bits that no kind of tickets is known by.
+const COUNTED: u64 = (1 << 59) - 1;
 /// Requests that wait at once for what Redis says of a job.
 const MOST_WAITING: usize = 1024;
 /// Bytes of an answer without content.

@@ -13,36 +13,15 @@ use crate::freshness;
 use crate::key::Changed;
 use crate::key::canonical;
 use crate::policy::Cookies;
-use crate::purge::{Mode, What};
 use crate::request::Request;
-use crate::tags::{group_hash, groups_of};
-use crate::uri;
 use crate::{invalidation, key};
 
 impl Plan {
     /// A successful unsafe request invalidates its target and those the response names (§4.4), and the groups that it
     /// names (RFC 9875 §3).
     pub(super) fn invalidate(&self, head: Fields<'_>, cache: &mut Cache, moment: &mut Moment<'_>) {
-        let policy = Rc::clone(cache.policy());
         let Some(fields) = Fields::parse(&self.head) else { return };
-        let request = Request::read(fields, false);
-        let mut targets = invalidation::targets(request.scheme, request.authority, request.target, head);
-        targets.push(request.target.to_vec());
-        let mut key = Vec::new();
-        for target in &targets {
-            let as_get = Request { method: b"GET", target, ..request };
-            let (index, rule) = rule_of(&policy, &as_get);
-            canonical(&as_get, target, &rule.key, policy.scope(index), None, &mut key);
-            cache.invalidate(key::hash(&key), moment);
-        }
-        let groups = groups_of(head, b"cache-group-invalidation");
-        if !groups.is_empty() {
-            let mut authority = Vec::new();
-            uri::normalize_authority(request.authority, request.scheme, &mut authority);
-            let hash = |group: &String| What::Tag(group_hash(&authority, group.as_bytes()));
-            let groups = groups.iter().take(MOST_GROUPS).map(hash).collect();
-            let _ = cache.purge(groups, Mode::Hard, moment);
-        }
+        cache.invalidate_by(&Request::read(fields, false), head, moment);
     }
 
     /// Whether the response to this POST may be stored as the response to GET: the rule allows it, the origin says with
@@ -90,6 +69,3 @@ impl Plan {
         true
     }
 }
-
-/// Groups that one answer may invalidate: each is a purge of its own.
-const MOST_GROUPS: usize = 64;

@@ -19,6 +19,8 @@ pub struct Part {
     exchange: Exchange,
     /// Its head, as a field block with its pseudo-headers.
     head: Vec<u8>,
+    /// Its bytes, which count as long as it is there.
+    _kept: crate::cache::Kept,
     place: PartPlace,
     timeout: Duration,
     /// What is done to its head, whatever becomes of it.
@@ -87,9 +89,16 @@ pub enum Called<'a> {
 impl Part {
     /// Begins with a part.
     pub fn begin(task: PartTask, cache: &mut Cache, moment: &mut Moment<'_>) -> (Self, PartStep) {
-        let PartTask { head, place, timeout, .. } = task;
-        let mut part =
-            Self { exchange: Exchange::new(), head, place, timeout, edits: Vec::new(), fetches: false };
+        let PartTask { head, place, timeout, kept, .. } = task;
+        let mut part = Self {
+            exchange: Exchange::new(),
+            head,
+            _kept: kept,
+            place,
+            timeout,
+            edits: Vec::new(),
+            fetches: false,
+        };
         let event = Event::Request { head: part.head.clone(), end_of_stream: true };
         let directive = part.exchange.on(event, cache, moment);
         let step = part.meets(directive, cache, moment);

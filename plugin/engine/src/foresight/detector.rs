@@ -253,7 +253,7 @@ impl Watched {
     fn ends(&mut self, series: Series, period: u32, value: f32) -> Option<News> {
         let open = self.open.as_mut()?;
         open.seen = period;
-        let is_calm = self.found.is_none_or(|found| found.part < CALM);
+        let is_calm = self.found.is_some_and(|found| found.part < CALM);
         open.calm = if is_calm { open.calm + 1 } else { 0 };
         let is_usual_by_now = period.saturating_sub(open.since) >= A_DAY;
         if is_usual_by_now {

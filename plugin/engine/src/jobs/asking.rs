@@ -7,6 +7,9 @@ use crate::request::Request;
 
 /// Whether a request becomes a job: its rule takes it, and it makes sense without its client. One that does a job already is none.
 pub fn would_accept(request: &Request<'_>, rule: &Rule) -> bool {
+    if rule.shadow {
+        return false;
+    }
     let is_wanted = match rule.jobs {
         RuleJobs::Off => return false,
         RuleJobs::Prefer => prefers_async(request.fields),

@@ -11,14 +11,17 @@ local function read(id, ...)
   if h.err then return {} end
   return h
 end
+local function owns(id, k)
+  return k and k ~= '-' and string.sub(redis.call('GET', idem(k)) or '', 1, #id) == id
+end
 local function keep(id, ttl, list, k)
   redis.call('PEXPIRE', key(id), ttl)
-  if k and k ~= '-' then redis.call('PEXPIRE', idem(k), ttl) end
+  if owns(id, k) then redis.call('PEXPIRE', idem(k), ttl) end
   redis.call('ZADD', list, int(now + nat(ttl)), id)
 end
 local function drop(id, k)
   redis.call('DEL', key(id))
-  if k and k ~= '-' then redis.call('DEL', idem(k)) end
+  if owns(id, k) then redis.call('DEL', idem(k)) end
   for _, list in ipairs({ due, run, dead, done }) do redis.call('ZREM', list, id) end
 end
 local function wait(id, at, why)
@@ -99,7 +102,7 @@ elseif op == 'end' then
   elseif how == 'dead' then
     bury(id, ARGV[6], ARGV[7], h[4])
   elseif how == 'back' then
-    redis.call('HSET', key(id), 'n', int(math.max(nat(h[3]) - 1, 0)))
+    if h[1] == 'r' then redis.call('HSET', key(id), 'n', int(math.max(nat(h[3]) - 1, 0))) end
     wait(id, now + nat(ARGV[6]), 'busy')
   else
     wait(id, now + nat(ARGV[6]), ARGV[7])
@@ -137,7 +140,7 @@ elseif op == 'again' then
   if h[1] ~= 'x' then return 'none ' .. q end
   redis.call('ZREM', dead, id)
   redis.call('PERSIST', key(id))
-  if h[10] and h[10] ~= '-' then redis.call('PERSIST', idem(h[10])) end
+  if owns(id, h[10]) then redis.call('PERSIST', idem(h[10])) end
   redis.call('HSET', key(id), 'n', 0)
   wait(id, now, 'again')
   return 'ended ' .. q

@@ -22,7 +22,7 @@ use crate::limits::lease::Script;
 
 /// The script.
 pub const SCRIPT: Script =
-    Script { text: include_str!("jobs.lua"), digest: "b01bbd3ca12c2903394c50a9230ec3f77d289372" };
+    Script { text: include_str!("jobs.lua"), digest: "b861dbffcb1b811b1efad0798729ab0d33d1b8ef" };
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -222,9 +222,16 @@ impl Asking {
             return refused;
         }
         let owner = cache.owner_of_job(&request, settings, moment);
+        let is_known = cache.knows_owner_of_job(&request, settings, moment);
         let once = idempotency_key(fields).ok().flatten().map(|key| {
             let parts = [request.method, request.scheme, request.authority, request.target, &body];
-            let key = digest("selvage 2026 idempotency key", &[&owner.to_le_bytes(), key]);
+            let owner = owner.to_le_bytes();
+            let mut told: Vec<&[u8]> = vec![&owner, key];
+            // Those of whom nothing is known must not meet: what else they show tells them apart.
+            if !is_known {
+                told.extend(fields.all(b"authorization").chain(fields.all(b"cookie")));
+            }
+            let key = digest("selvage 2026 idempotency key", &told);
             (key, digest("selvage 2026 request of a job", &parts))
         });
         let id = cache.draw_job_id(moment.now);
@@ -342,8 +349,16 @@ fn show(id: u128, about: &About, mut is: Standing, rule: usize, cache: &mut Cach
         State::Done => match cache.opened("r", id, result).filter(is_response) {
             Some(payload) => {
                 let head = payload.fields();
-                let fields: Vec<(&[u8], &[u8])> =
-                    head.iter().filter(|(name, _)| name.first() != Some(&b':')).collect();
+                // It is for who has accepted the job: no cache on the way is told otherwise.
+                let is_kept = |name: &[u8]| {
+                    name.first() != Some(&b':')
+                        && !matches!(
+                            name,
+                            b"cache-control" | b"expires" | b"cdn-cache-control" | b"surrogate-control"
+                        )
+                };
+                let mut fields: Vec<(&[u8], &[u8])> = head.iter().filter(|(name, _)| is_kept(name)).collect();
+                fields.push((b"cache-control", b"private, no-store"));
                 said(status_of(head), &fields, payload.body(), rule, cache)
             }
             None => {

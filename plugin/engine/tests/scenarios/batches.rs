@@ -308,6 +308,7 @@ fn a_part_that_is_late_is_told_so_alone_and_its_answer_is_stored_all_the_same() 
     rest.origin_says(&mut gateway, "/slow", 11, json_for(60, "2"));
     gateway.get("/slow").at(12).hit().content("2");
     gateway.assert_nobody_waits();
+    drop(rest);
     gateway.assert_no_room_is_taken();
 }
 
@@ -324,6 +325,7 @@ fn who_leaves_leaves_nothing_behind_and_what_is_under_way_is_stored() {
     assert_eq!(gateway.counted(0, "batch", "left"), 1);
     assert!(!gateway.workers[0].has_open_batches());
     gateway.assert_nobody_waits();
+    drop(batch);
     gateway.assert_no_room_is_taken();
 }
 

@@ -388,3 +388,33 @@ fn what_a_rule_does_not_take_is_no_job_either() {
     ask("image/png", &[0; 1025]).status(413);
     assert!(asked(&mut gateway, 0).is_none(), "Redis is asked nothing");
 }
+
+#[test]
+fn what_a_job_has_changed_is_not_served_from_before() {
+    let mut gateway = gateway("", r#","rules":[{"name":"pages","match":{"paths":["/item"]},"remote":false}]"#);
+    gateway.get("/item").at(0).miss(fresh_for(600)).stored();
+    let kept = accepts(&mut gateway, "/item", 1000);
+    takes(&mut gateway, kept, 1, 1000);
+    gateway.get("/item").at(1).hit();
+    let call = calls(&mut gateway, 1000).unwrap();
+    answers(&mut gateway, &call, Some(origin(200)), 2000);
+    gateway.get("/item").at(3).miss(fresh_for(600));
+}
+
+#[test]
+fn idempotency_keys_of_people_of_whom_nothing_is_known_do_not_meet() {
+    let once = |fields: &[(&str, &str)]| {
+        let mut gateway = gateway("", "");
+        let mut post = gateway.post("/a").header("prefer", "respond-async").header("idempotency-key", "1");
+        for (name, value) in fields {
+            post = post.header(name, value);
+        }
+        post.chunk("body").at_millis(0).waits();
+        let Does::Accept { once, .. } = asked(&mut gateway, 0).unwrap().does else { panic!() };
+        once.unwrap().0
+    };
+    assert_eq!(once(&[("cookie", "sid=a")]), once(&[("cookie", "sid=a")]));
+    assert_ne!(once(&[("cookie", "sid=a")]), once(&[("cookie", "sid=b")]));
+    // Who is known goes by that alone.
+    assert_eq!(once(&[("x-user", "a"), ("cookie", "1")]), once(&[("x-user", "a"), ("cookie", "2")]));
+}

@@ -19,7 +19,7 @@ use crate::jobs::verdict;
 use crate::policy::Jobs as Settings;
 #[cfg(feature = "pools")]
 use crate::pools::queue::Class;
-use crate::request::Request;
+use crate::request::{MethodKind, Request};
 use crate::time::Timestamp;
 
 /// Those of a worker.
@@ -39,6 +39,8 @@ struct Run {
     /// The lease ends, by our clock; by that of Redis a little later.
     ends_by: Timestamp,
     timeout: Duration,
+    /// The head of its request, where success makes what is stored invalid.
+    changes: Option<Vec<u8>>,
     step: Step,
     /// Its place at the origin, where the rule names a pool.
     #[cfg(feature = "pools")]
@@ -102,6 +104,7 @@ impl Runs {
             }
         };
         self.all.push(Run {
+            changes: None,
             number: self.last,
             id,
             token,
@@ -279,6 +282,12 @@ impl Cache {
         let mut head = Vec::new();
         block.write_with(&[(b"cdn-loop", &looped), (JOB, id.as_bytes())], &mut head);
         let timeout = run.timeout.min(run.ends_by.since(moment.now));
+        if request.method_kind() == MethodKind::Unsafe
+            && let Some(run) = self.jobs.runs.all.get_mut(at)
+        {
+            run.changes = Some(head.clone());
+        }
+        let run = self.jobs.runs.all.get(at)?;
         let call = JobCall {
             number: run.number,
             cluster: Rc::clone(cluster),
@@ -317,6 +326,12 @@ impl Cache {
         let Some(run) = self.jobs.runs.all.get(at) else { return };
         let (id, attempt) = (run.id, run.attempt);
         let status = answer.map_or_else(|status| status, |(head, _)| status_of(head));
+        let changes = self.jobs.runs.all.get_mut(at).and_then(|run| run.changes.take());
+        if let (Some(changes), Ok((head, _)), 200..400) = (changes, answer, status)
+            && let Some(fields) = Fields::parse(&changes)
+        {
+            self.invalidate_by(&Request::read(fields, false), head, moment);
+        }
         let how = match answer {
             Ok((head, body)) if verdict::ends(status) => {
                 let head = of_response(head, status);
