@@ -107,12 +107,12 @@ pub fn export<H: Calls>(root: &mut Root<H>, held: Option<InVm>, breakers: &Break
     for (word, is_open) in root.cache.anomalies() {
         metrics.say(word, u64::from(is_open), speaks);
     }
-    let (jobs, speaks) =
-        (root.cache.jobs_of_fleet().unwrap_or_default(), root.cache.jobs_of_fleet().is_some());
+    let known = root.cache.jobs_of_fleet();
+    let (jobs, knows) = (known.unwrap_or_default(), known.is_some());
     for (state, count) in
         [("due", jobs.due), ("leased", jobs.leased), ("dead", jobs.dead), ("done", jobs.done)]
     {
-        metrics.say(("jobs_kept", state), count, speaks);
+        metrics.say(("jobs_kept", state), count, knows);
     }
     metrics.gauge(("live", "jobs"), root.cache.jobs_running());
     if root.remote.is_enabled() {

@@ -114,6 +114,7 @@ impl<H: Calls> Remote<H> {
             cache.stats.count("remote", error.as_str());
             match error {
                 DialectError::Unreachable if !may_have_come => return NoAnswer::Unreached,
+                DialectError::Status(400..=499) => return NoAnswer::Unreached,
                 _ if !error.is_refusal() => return NoAnswer::Lost,
                 _ => {}
             }

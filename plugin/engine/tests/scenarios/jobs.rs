@@ -391,7 +391,8 @@ fn what_a_rule_does_not_take_is_no_job_either() {
 
 #[test]
 fn what_a_job_has_changed_is_not_served_from_before() {
-    let mut gateway = gateway("", r#","rules":[{"name":"pages","match":{"paths":["/item"]},"remote":false}]"#);
+    let mut gateway =
+        gateway("", r#","rules":[{"name":"pages","match":{"paths":["/item"]},"remote":false}]"#);
     gateway.get("/item").at(0).miss(fresh_for(600)).stored();
     let kept = accepts(&mut gateway, "/item", 1000);
     takes(&mut gateway, kept, 1, 1000);
