@@ -96,7 +96,12 @@ fn the_pages_are_short_and_linked_and_their_configurations_are_taken() {
             let begins = format!("```{kind}\n");
             for snippet in text.split(&begins).skip(1).filter_map(|rest| rest.split("```").next()) {
                 let value: Value = serde_yaml_ng::from_str(snippet).unwrap();
-                let names = ["SELVAGE_ADMIN_TOKEN", "SELVAGE_NEXT_TOKEN", "SELVAGE_REMOTE_SECRET"];
+                let names = [
+                    "SELVAGE_ADMIN_TOKEN",
+                    "SELVAGE_NEXT_TOKEN",
+                    "SELVAGE_REMOTE_SECRET",
+                    "SELVAGE_SESSION_SECRET",
+                ];
                 let with = names.map(|name| (name, TOKEN));
                 let fault = (kind == "json").then(|| refused_with(&value, &with)).flatten();
                 assert_eq!(fault, None, "{name}: {snippet}");

