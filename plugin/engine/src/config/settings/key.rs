@@ -195,7 +195,7 @@ impl Kind for Choice {
 }
 
 /// Requests whose body is in the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct BodyKey {
     /// Methods whose body is in the key; never empty, never `GET` or `HEAD`.
     pub methods: Vec<Box<[u8]>>,
@@ -206,6 +206,21 @@ pub struct BodyKey {
     /// How a body that is JSON is in the key. Default `None`: by its bytes.
     #[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
     pub json: Option<BodyJson>,
+}
+
+/// The text is a part of what tells the stores of rules apart: a member that is not there leaves it as it was before there was such a
+/// member, and as it is where there is none.
+impl std::fmt::Debug for BodyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = f.debug_struct("BodyKey");
+        text.field("methods", &self.methods);
+        text.field("inline_bytes", &self.inline_bytes).field("max_bytes", &self.max_bytes);
+        #[cfg(all(feature = "llm", not(all(target_arch = "wasm32", target_os = "unknown"))))]
+        if let Some(json) = &self.json {
+            text.field("json", json);
+        }
+        text.finish()
+    }
 }
 
 /// How a body that is JSON is in the key: by what it says, so that white space and the order of members do not matter.
