@@ -9,4 +9,5 @@ pub mod load;
 pub mod series;
 pub mod trend;
 pub mod usual;
+mod week;
 mod words;

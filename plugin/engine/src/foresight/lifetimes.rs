@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! sv1/f/l/NNN   entries: tag u32 · content u16 · changes u16, in 256ths · confirmed u32, in 64 ms · seconds, delay, lifetime f32
-//! sv1/f/r/…     a rule: changes, seconds, delay, answers, weight f32
+//! sv1/f/r/…     a rule: changes, seconds, delay, answers, weight, spent f32
 //! ```
 
 use super::change::{OfRule, RESOLUTION, Seen, Wanted};
@@ -82,9 +82,11 @@ pub fn note(
         }
     }
     // Of many looks at a rule those that another worker's came between may be lost.
-    let mut out = Vec::with_capacity(20);
-    let OfRule { changes, seconds, delay, answers, weight } = of_rule;
-    [changes, seconds, delay, answers, weight].into_iter().for_each(|number| put_f32(&mut out, number));
+    let mut out = Vec::with_capacity(24);
+    let OfRule { changes, seconds, delay, answers, weight, spent } = of_rule;
+    [changes, seconds, delay, answers, weight, spent]
+        .into_iter()
+        .for_each(|number| put_f32(&mut out, number));
     let _ = data.set(&rule_key(rule), &out, rule_cas);
     Known { own, rule: of_rule }
 }
@@ -132,7 +134,7 @@ fn read_rule(data: &mut dyn SharedData, rule: &str) -> (OfRule, u32) {
     let mut next = || take_f32(&mut bytes).map(|number| number.max(0.0));
     let mut read = || {
         let (changes, seconds, delay) = (next()?, next()?, next()?);
-        Some(OfRule { changes, seconds, delay, answers: next()?, weight: next()? })
+        Some(OfRule { changes, seconds, delay, answers: next()?, weight: next()?, spent: next()? })
     };
     (read().unwrap_or_default(), cas)
 }

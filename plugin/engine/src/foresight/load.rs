@@ -1,6 +1,6 @@
 //! What a pool's origin is asked for, day by day, and what it can do: its throughput while most requests had to wait for a place.
 
-use super::trend::{Peak, Reached, Trend};
+use super::trend::{Peak, Reached, Trend, spread};
 use super::words::{put_f32, put_u32, take_count, take_f32};
 use crate::host::wire::{framed, take_u32, take_u64, unframed};
 
@@ -42,6 +42,8 @@ pub struct Load {
 pub struct Capacity {
     /// Requests a second: the median of the buckets that it was saturated in.
     pub per_second: f64,
+    /// The standard error of that.
+    pub error: f64,
     /// By so many buckets.
     pub buckets: usize,
     /// The last of them, in tens of seconds since 1970.
@@ -55,7 +57,7 @@ pub struct Outlook {
     pub capacity: Option<Capacity>,
     /// How the peaks of days change; `None`: there are fewer than seven.
     pub trend: Option<Trend>,
-    /// When [`SHARE`] of the capacity is reached: by the slope, by the lowest and by the highest likely one.
+    /// When [`SHARE`] of the capacity is reached: as is likely, at the latest and at the soonest, but for one in ten each.
     pub reached: Option<[Reached; 3]>,
 }
 
@@ -138,8 +140,10 @@ impl Load {
         let capacity = self.capacity();
         let trend = Trend::of(&self.days);
         let reached = capacity.zip(trend).map(|(capacity, trend)| {
-            let level = capacity.per_second * SHARE;
-            [trend.slope, trend.low, trend.high].map(|slope| trend.reaches(&self.days, slope, level))
+            trend.reaches(
+                capacity.per_second * SHARE,
+                capacity.error / capacity.per_second.max(f64::MIN_POSITIVE),
+            )
         });
         Outlook { capacity, trend, reached }
     }
@@ -152,7 +156,9 @@ impl Load {
         let mut rates = self.saturated.clone();
         rates.sort_unstable_by(f32::total_cmp);
         let per_second = f64::from(*rates.get((buckets - 1) / 2)?);
-        Some(Capacity { per_second, buckets, seen: self.saturated_at })
+        let distances = rates.iter().map(|rate| (f64::from(*rate) - per_second).abs()).collect();
+        let error = spread(distances) * OF_MEDIAN / (buckets as f64).sqrt();
+        Some(Capacity { per_second, error, buckets, seen: self.saturated_at })
     }
 
     /// For shared data.
@@ -226,6 +232,8 @@ const FEWEST: u64 = 20;
 /// Buckets in which the origin was saturated that are kept, and how many are needed.
 const SATURATED: usize = 64;
 const FEWEST_SATURATED: usize = 6;
+/// How much farther off than a mean the median is of a normal distribution: √(π/2).
+const OF_MEDIAN: f64 = 1.253_314_1;
 const MAGIC: [u8; 4] = *b"svl2";
 
 #[cfg(test)]

@@ -159,7 +159,10 @@ impl Series {
         // A day that begins is no anomaly: who knows the last two hours only cannot tell.
         let by_hours = matches!(basis, Basis::Hours(2..) | Basis::WeekAgo);
         match self {
-            Self::HitRate => (None, at_least(0.25 * usual.value)),
+            // However much it varies from day to day, half of it is not usual.
+            Self::HitRate => {
+                (None, Some((SPREADS * usual.spread).clamp(0.25 * usual.value, 0.45 * usual.value)))
+            }
             Self::Errors | Self::Refused => (at_least(0.02), None),
             Self::OriginP99 => (at_least(DOUBLED), None),
             Self::Requests if by_hours => (at_least(DOUBLED), at_least(DOUBLED)),

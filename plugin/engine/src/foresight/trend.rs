@@ -1,8 +1,11 @@
-//! Where daily peaks lead: a slope that few strange days do not move, and the day on which a level is reached.
+//! Where daily peaks lead: a line that few strange days do not move, and the day on which it reaches a level.
 //!
 //! The slope is Theil's and Sen's (Sen, 1968): the median of the slopes between all pairs of days. Its interval comes from the ranks of
-//! these slopes, by the variance of Kendall's statistic. From two weeks on the days of the week are told apart first: each has a part of the
-//! level, found by a slope of pairs that are whole weeks apart (Hirsch, Slack and Smith, 1982), and peaks are divided by it.
+//! these slopes, by the variance of Kendall's statistic. The level in the middle is Hodges's and Lehmann's (1963): the median of the means
+//! of all pairs. Both say nearly as much as a mean does, and bear strange days. From two weeks on the days of the week are told apart
+//! first ([`super::week`]).
+
+use super::week::{self, WEEK};
 
 /// The peak of a day, told in days since 1970.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,8 +29,22 @@ pub struct Trend {
     pub pairs: usize,
     /// Days of the week were told apart.
     pub weekly: bool,
-    /// What each of them has of the level, by days since 1970.
-    parts: [f64; WEEK as usize],
+    line: Line,
+    /// The standard error of the level in the middle.
+    error: f64,
+    /// The last day that is known.
+    last: u32,
+    /// What the day of the week that has most has of the level, and its standard error.
+    most: (f64, f64),
+}
+
+/// A level that changes with time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Line {
+    /// In days since 1970.
+    middle: f64,
+    level: f64,
+    slope: f64,
 }
 
 /// When a level is reached.
@@ -39,64 +56,73 @@ pub enum Reached {
     NotSoon,
 }
 
+impl Line {
+    pub(super) fn at(&self, day: u32) -> f64 {
+        self.level + self.slope * (f64::from(day) - self.middle)
+    }
+
+    /// With a slope, through what `level_of` says of each day.
+    fn through(peaks: &[Peak], slope: f64, level_of: impl Fn(&Peak) -> f64) -> Self {
+        let middle = peaks.iter().map(|peak| f64::from(peak.day)).sum::<f64>() / peaks.len().max(1) as f64;
+        let levels: Vec<f64> =
+            peaks.iter().map(|peak| level_of(peak) - slope * (f64::from(peak.day) - middle)).collect();
+        Self { middle, level: location(&levels), slope }
+    }
+}
+
 impl Trend {
     /// By at least a week of days, in their order; `None` of fewer.
     pub fn of(peaks: &[Peak]) -> Option<Self> {
-        let (first, last) = (peaks.first()?, peaks.last()?);
-        let span = last.day.saturating_sub(first.day);
+        let (first, last) = (peaks.first()?.day, peaks.last()?.day);
+        let span = last.saturating_sub(first);
         if peaks.len() < FEWEST || span < 6 {
             return None;
         }
         let weekly = peaks.len() >= 2 * FEWEST && span >= 13;
-        let parts = if weekly { parts(peaks, last.day) } else { [1.0; WEEK as usize] };
-        let mut trend = Self { slope: 0.0, low: 0.0, high: 0.0, pairs: 0, weekly, parts };
-        let slopes = slopes(peaks, |peak| trend.level_of(peak), 1);
+        let mut parts = week::Parts::NONE;
+        let value = |peak: &Peak| f64::from(peak.value);
+        let mut line =
+            Line::through(peaks, median_of(&slopes(peaks, value, if weekly { WEEK } else { 1 })), value);
+        let mut slopes_of_all = Vec::new();
+        // Parts of the week need a line, and the line needs them: the second time changes little.
+        for _ in 0..if weekly { 2 } else { 1 } {
+            if weekly {
+                parts = week::parts(peaks, &line);
+            }
+            let level_of = |peak: &Peak| value(peak) / parts.of(peak.day);
+            slopes_of_all = slopes(peaks, level_of, 1);
+            line = Line::through(peaks, median_of(&slopes_of_all), level_of);
+        }
         let count = peaks.len() as f64;
         let off = TENTH * (count * (count - 1.0) * (2.0 * count + 5.0) / 18.0).sqrt();
-        let pairs = slopes.len() as f64;
-        let at = |rank: f64| slopes.get(rank.clamp(0.0, pairs - 1.0) as usize).copied().unwrap_or(0.0);
-        (trend.slope, trend.low, trend.high) =
-            (at((pairs - 1.0) / 2.0), at((pairs - off) / 2.0), at((pairs + off) / 2.0));
-        trend.pairs = slopes.len();
-        Some(trend)
+        let pairs = slopes_of_all.len() as f64;
+        let at = |rank: f64| {
+            slopes_of_all.get(rank.clamp(0.0, pairs - 1.0) as usize).copied().unwrap_or(line.slope)
+        };
+        let (low, high) = (at((pairs - off) / 2.0), at((pairs + off) / 2.0));
+        let residuals = peaks.iter().map(|peak| (value(peak) / parts.of(peak.day) - line.at(peak.day)).abs());
+        let error = spread(residuals.collect()) * OF_LOCATION / count.sqrt();
+        let (slope, pairs, most) = (line.slope, slopes_of_all.len(), parts.most());
+        Some(Self { slope, low, high, pairs, weekly, line, error, last, most })
     }
 
-    /// In how many days after the last of the peaks they reach a level on the day of the week that has most, if they go on with a
-    /// slope. It need not be that day of the week: a level that is missed by a hair would be reached a week later.
-    pub fn reaches(&self, peaks: &[Peak], slope: f64, level: f64) -> Reached {
-        let Some(last) = peaks.last() else { return Reached::NotSoon };
-        let of_last =
-            |peak: &Peak| self.level_of(peak) + slope * f64::from(last.day.saturating_sub(peak.day));
-        let mut now: Vec<f64> = peaks.iter().map(of_last).collect();
-        let (now, most) = (median(&mut now), self.parts.iter().copied().fold(0.0, f64::max));
-        let reached = (0..=FARTHEST).find(|days| (now + slope * f64::from(*days)) * most >= level);
-        reached.map_or(Reached::NotSoon, Reached::In)
+    /// In how many days after the last one peaks reach a level on the day of the week that has most: as is likely, at the latest and at
+    /// the soonest, but for one in ten each. It need not be that day of the week: a level that is missed by a hair would be reached a
+    /// week later. `unsure` is the standard error of the level, as a part of it.
+    pub fn reaches(&self, level: f64, unsure: f64) -> [Reached; 3] {
+        let of_slope = (self.high - self.low) / (2.0 * TENTH);
+        let (most, of_most) = self.most;
+        [0.0, -TENTH, TENTH].map(|errors| {
+            let is_reached = |days: &u32| {
+                let day = self.last.saturating_add(*days);
+                let expected = self.line.at(day);
+                let by_slope = of_slope * (f64::from(day) - self.line.middle);
+                let by_part = expected * (of_most / most).hypot(unsure);
+                (expected + errors * self.error.hypot(by_slope).hypot(by_part)) * most >= level
+            };
+            (0..=FARTHEST).find(is_reached).map_or(Reached::NotSoon, Reached::In)
+        })
     }
-
-    fn part_of(&self, day: u32) -> f64 {
-        self.parts.get((day % WEEK) as usize).copied().unwrap_or(1.0)
-    }
-
-    fn level_of(&self, peak: &Peak) -> f64 {
-        f64::from(peak.value) / self.part_of(peak.day)
-    }
-}
-
-/// What each day of the week has of the level.
-fn parts(peaks: &[Peak], last: u32) -> [f64; WEEK as usize] {
-    let slopes = slopes(peaks, |peak| f64::from(peak.value), WEEK);
-    let slope = slopes.get(slopes.len().saturating_sub(1) / 2).copied().unwrap_or(0.0);
-    // What each day would be in the middle.
-    let middle = f64::from(last) - peaks.len() as f64 / 2.0;
-    let mut parts = [0.0; WEEK as usize];
-    for (group, part) in (0..WEEK).zip(&mut parts) {
-        let of_group = peaks.iter().filter(|peak| peak.day % WEEK == group);
-        let mut levels: Vec<f64> =
-            of_group.map(|peak| f64::from(peak.value) + slope * (middle - f64::from(peak.day))).collect();
-        *part = median(&mut levels).max(0.0);
-    }
-    let usual = median(&mut parts.to_vec());
-    parts.map(|part| if usual > 0.0 && part > 0.0 { (part / usual).clamp(0.01, 100.0) } else { 1.0 })
 }
 
 /// The slopes between pairs of days that are a number of times `apart` days from each other, in order.
@@ -114,19 +140,41 @@ fn slopes(peaks: &[Peak], value: impl Fn(&Peak) -> f64, apart: u32) -> Vec<f64> 
     slopes
 }
 
-/// The middle; the lower of two. 0 of none.
-fn median(numbers: &mut [f64]) -> f64 {
-    numbers.sort_unstable_by(f64::total_cmp);
-    numbers.get(numbers.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+/// Where numbers lie: the median of the means of all pairs, each with itself too. 0 of none.
+pub(super) fn location(numbers: &[f64]) -> f64 {
+    let mut means = Vec::with_capacity(numbers.len() * (numbers.len() + 1) / 2);
+    for (nth, one) in numbers.iter().enumerate() {
+        means.extend(numbers.iter().take(nth + 1).map(|other| f64::midpoint(*one, *other)));
+    }
+    means.sort_unstable_by(f64::total_cmp);
+    median_of(&means)
+}
+
+/// The middle of numbers in order; between the two of an even count. 0 of none.
+pub(super) fn median_of(sorted: &[f64]) -> f64 {
+    let at = |nth: usize| sorted.get(nth).copied().unwrap_or(0.0);
+    let half = sorted.len() / 2;
+    if sorted.len().is_multiple_of(2) {
+        f64::midpoint(at(half.saturating_sub(1)), at(half))
+    } else {
+        at(half)
+    }
+}
+
+/// The standard deviation of a normal distribution, by how far numbers are from its middle.
+pub(super) fn spread(mut distances: Vec<f64>) -> f64 {
+    distances.sort_unstable_by(f64::total_cmp);
+    1.482_602_2 * median_of(&distances)
 }
 
 /// Days.
 const FEWEST: usize = 7;
-const WEEK: u32 = 7;
 /// Nothing is foretold for later: two years.
 pub const FARTHEST: u32 = 730;
 /// Standard deviations from the middle of a normal distribution to its tenth.
 const TENTH: f64 = 1.281_551_6;
+/// How much farther off than a mean [`location`] is of a normal distribution: √(π/3).
+pub(super) const OF_LOCATION: f64 = 1.023_326_7;
 
 #[cfg(test)]
 mod tests {
@@ -144,10 +192,11 @@ mod tests {
             (trend.slope, trend.low, trend.high, trend.pairs, trend.weekly),
             (1.0, 1.0, 1.0, 45, false)
         );
-        assert_eq!(trend.reaches(&peaks, trend.slope, 160.0), Reached::In(51));
-        assert_eq!(trend.reaches(&peaks, trend.slope, 109.0), Reached::In(0));
-        assert_eq!(trend.reaches(&peaks, 0.0, 160.0), Reached::NotSoon);
-        assert_eq!(trend.reaches(&peaks, trend.slope, 2000.0), Reached::NotSoon);
+        assert_eq!(trend.reaches(160.0, 0.0), [Reached::In(51); 3]);
+        assert_eq!(trend.reaches(109.0, 0.0), [Reached::In(0); 3]);
+        assert_eq!(trend.reaches(2000.0, 0.0), [Reached::NotSoon; 3]);
+        // A level that is known to within five percent.
+        assert_eq!(trend.reaches(160.0, 0.05), [Reached::In(51), Reached::In(62), Reached::In(42)]);
     }
 
     #[test]
@@ -167,9 +216,8 @@ mod tests {
             peaks(20_000..20_042, |day| (100 + day - 20_000) as f32 * if day % 7 == 0 { 1.5 } else { 1.0 });
         let trend = Trend::of(&peaks).unwrap();
         assert!((0.98..1.02).contains(&trend.slope), "{trend:?}");
-        let Reached::In(days) = trend.reaches(&peaks, trend.slope, 240.0) else { panic!() };
         // 141 on the last day, and 160 are enough.
-        assert!((18..=21).contains(&days), "{days}");
+        assert_eq!(trend.reaches(240.0, 0.0)[0], Reached::In(19));
     }
 
     #[test]

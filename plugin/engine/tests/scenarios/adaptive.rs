@@ -88,13 +88,15 @@ fn a_confirmation_counts_even_with_another_tag_and_a_new_content_is_a_change() {
         last = now;
     }
     assert!(last > 100, "{last}");
+    let before = last;
     for version in 2..5 {
         at += last + 10;
         gateway.get("/a").at(at).validates(weak(version));
+        last = ttl(&gateway.get("/a").at(at).hit());
     }
     at += 100_000;
     let after = ttl(&gateway.get("/a").at(at).validates(weak(5)));
-    assert!(after < last, "{after} {last}");
+    assert!(after < before, "{after} {before}");
 }
 
 #[test]
@@ -169,4 +171,78 @@ fn explain_says_what_the_lifetime_is_worked_out_from() {
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
+}
+
+const IN_BACKGROUND: &str = r#"{"remote":{"enabled":true},"defaults":{"refresh":{"cluster":"origin"},
+    "ttl":{"adaptive":{"min":"10s","max":"1h"}}}}"#;
+
+fn may_be_stale(body: &str) -> Origin {
+    let tag = format!("\"{body}\"");
+    says_nothing(body).header("cache-control", "stale-while-revalidate=100").header("etag", &tag)
+}
+
+/// Has it refreshed in the background so often, each time a second after its end. Gives its last lifetime, and when it was stored.
+fn refreshed_often(gateway: &mut Gateway, times: u64, answer: impl Fn(u64) -> Origin) -> (u64, u64) {
+    gateway.get("/a").at(0).forwarded(may_be_stale("version 0"));
+    let (mut at, mut lifetime) = (0, 10);
+    for nth in 1..=times {
+        at += lifetime + 1;
+        gateway.get("/a").at(at).hit().detail("stale-while-revalidate");
+        gateway.asks_about_refreshes(0, at * 1000);
+        let refresh = gateway.refreshes(0, at);
+        gateway.renews(0, refresh, at, answer(nth));
+        lifetime = ttl(&gateway.get("/a").at(at).hit());
+    }
+    (lifetime, at)
+}
+
+#[test]
+fn what_is_refreshed_in_the_background_is_looked_at_too() {
+    let confirmed = |_| origin(304).header("etag", "\"version 0\"");
+    let (steady, _) = refreshed_often(&mut Gateway::with(IN_BACKGROUND), 60, confirmed);
+    assert!(steady > 100, "{steady}");
+    let sent_again = |_| may_be_stale("version 0");
+    let (sent_again, _) = refreshed_often(&mut Gateway::with(IN_BACKGROUND), 60, sent_again);
+    assert_eq!(sent_again, steady);
+    let (restless, _) =
+        refreshed_often(&mut Gateway::with(IN_BACKGROUND), 60, |nth| may_be_stale(&format!("version {nth}")));
+    assert!(restless < 20, "{restless}");
+    // What fails is no look at it.
+    let mut gateway = Gateway::with(IN_BACKGROUND);
+    let (before, at) = refreshed_often(&mut gateway, 60, confirmed);
+    gateway.get("/a").at(at + before + 1).hit();
+    gateway.asks_about_refreshes(0, (at + before + 1) * 1000);
+    let refresh = gateway.refreshes(0, at + before + 1);
+    gateway.renews(0, refresh, at + before + 1, origin(503).body("away"));
+    let after = gateway.get("/a").at(at + before + 102).forwarded(may_be_stale("version 0"));
+    assert!(ttl(&after) >= before, "{before} {}", ttl(&after));
+}
+
+#[test]
+fn another_envoy_obeys_the_lifetime_that_comes_with_it_and_learns_by_itself() {
+    let mut one = Gateway::with(IN_BACKGROUND);
+    let (lifetime, at) = refreshed_often(&mut one, 60, |_| origin(304).header("etag", "\"version 0\""));
+    one.sends();
+    let mut two = Gateway::with(IN_BACKGROUND);
+    two.redis = one.redis.clone();
+    let there = two.get("/a").at(at + 5).hit().detail("remote");
+    assert_eq!(ttl(&there), lifetime - 5);
+    // It has looked at nothing yet, with and without a remote store.
+    for dead in [false, true] {
+        two.redis.dead = dead;
+        let path = format!("/other/{dead}");
+        assert_eq!(ttl(&two.get(&path).at(at).forwarded(says_nothing("a"))), 10);
+    }
+    assert_eq!(ttl(&two.get("/a").at(at + lifetime + 200).forwarded(says_nothing("version 0"))), 10);
+}
+
+#[test]
+fn it_learns_while_it_only_watches() {
+    let watching = r#"{"defaults":{"shadow":true,"ttl":{"adaptive":{"min":"10s","max":"1h"}}}}"#;
+    let mut gateway = Gateway::with(watching);
+    for nth in 0..40 {
+        gateway.get("/a").at(nth * 4000).forwarded(says_nothing("same"));
+    }
+    gateway.workers[0] = Cache::new(crate::gateway::policy(ADAPTIVE));
+    assert_eq!(ttl(&gateway.get("/a").at(160_000).forwarded(says_nothing("same"))), 3600);
 }

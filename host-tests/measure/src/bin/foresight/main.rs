@@ -30,6 +30,9 @@ struct Arguments {
     /// How many seeds each is run with.
     #[arg(long, default_value_t = 10)]
     seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    first_seed: u64,
     /// What came of it replaces host-tests/fixtures/foresight.md.
     #[arg(long)]
     write: bool,
@@ -86,16 +89,18 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
     let mut report = Report::default();
+    let seeds = arguments.first_seed..arguments.first_seed + arguments.seeds;
     for name in chosen(&NAMES, &arguments.scenarios) {
         match name {
-            "anomalies" => anomalies::measure(arguments.seeds, &mut report),
-            "saturation" => saturation::measure(arguments.seeds, &mut report),
-            _ => lifetimes::measure(arguments.seeds, &mut report),
+            "anomalies" => anomalies::measure(seeds.clone(), &mut report),
+            "saturation" => saturation::measure(seeds.clone(), &mut report),
+            _ => lifetimes::measure(seeds.clone(), &mut report),
         }
     }
     let text = format!(
-        "# Foresight\n\n`./host-tests/foresight --seeds {} --write`: the engine's estimators with a simulated clock; the same on every machine.\n\n{}\n{}",
+        "# Foresight\n\n`./host-tests/foresight --seeds {} --first-seed {} --write`: the engine's estimators with a simulated clock; the same on every machine.\n\n{}\n{}",
         arguments.seeds,
+        arguments.first_seed,
         report.targets.render(),
         report.tables,
     );
