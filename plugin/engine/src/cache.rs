@@ -39,6 +39,8 @@ mod origins;
 mod peeking;
 #[cfg(feature = "pools")]
 mod pools;
+#[cfg(feature = "foresight")]
+mod predicting;
 mod purging;
 mod refresh;
 mod refreshes;
@@ -117,7 +119,7 @@ pub(crate) use tokens::Used;
 pub use unshared::{Asker, Extent};
 pub(crate) use usable::{Usable, usable, within};
 pub(crate) use warmable::{head_to_warm, unfit_to_warm};
-pub(crate) use warming::Warmed;
+pub(crate) use warming::{LATE, Warmed};
 #[cfg(not(feature = "foresight"))]
 pub(crate) use without_foresight::Adapting;
 
@@ -274,6 +276,8 @@ impl Cache {
         #[cfg(feature = "pools")]
         let pools = pools::Pools::new(&policy);
         let purges = Log::new(policy.namespace);
+        #[cfg(feature = "foresight")]
+        let foresight = foresight::Foresight::new(&policy);
         let warming = warming::Warming::new(&policy);
         let limits = limiting::limits(&policy);
         #[cfg(all(feature = "limits", feature = "llm"))]
@@ -327,7 +331,7 @@ impl Cache {
             renewed_elsewhere: Remembered::default(),
             insight: insight::Insight::default(),
             #[cfg(feature = "foresight")]
-            foresight: foresight::Foresight::default(),
+            foresight,
             draws: 0,
             limits,
             #[cfg(all(feature = "limits", feature = "llm"))]

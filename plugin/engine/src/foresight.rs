@@ -4,9 +4,11 @@
 pub mod answers;
 pub mod change;
 pub mod detector;
+pub mod hours;
 pub mod lifetimes;
 pub mod load;
 pub mod series;
+pub mod sketch;
 pub mod trend;
 pub mod usual;
 mod week;

@@ -7,6 +7,8 @@
 //!                                                                                       └ fetched: stored, not stored, failed (again, twice)
 //! ```
 //!
+//! What a worker foretells that it will be asked for after it has expired ([`foresight`](crate::foresight)) comes by the same queue.
+//!
 //! A warm fetch is what a client would send who has nothing to tell: `GET` with `accept-encoding: gzip` and no other field.
 //! Of a response that varies only that variant is warmed. Where there is a remote store, the record is looked for first.
 //!
@@ -33,8 +35,21 @@ pub struct Item {
     pub listed: bool,
     /// How often it was fetched in vain.
     pub tries: u8,
+    /// Nobody has asked for it: it is to be renewed before it expires.
+    pub ahead: Option<Ahead>,
     digest: u64,
     not_before: Timestamp,
+}
+
+/// A stored response that is renewed before it expires, since it is foretold that it will be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// The hash under which it is stored.
+    pub hash: u128,
+    /// When it was received: what has taken its place is not renewed.
+    pub received: Timestamp,
+    /// When it expires.
+    pub expires: Timestamp,
 }
 
 /// What became of adding a URL to the queue.
@@ -61,7 +76,17 @@ pub struct Queue {
 impl Queue {
     /// Adds a URL, to be fetched no earlier than this.
     pub fn add(&mut self, url: Url, listed: bool, not_before: Timestamp) -> Added {
+        self.put(Item { digest: url.digest(), url, listed, tries: 0, ahead: None, not_before })
+    }
+
+    /// Adds a URL that is to be renewed before it expires.
+    pub fn add_ahead(&mut self, url: Url, ahead: Ahead, now: Timestamp) -> Added {
         let digest = url.digest();
+        self.put(Item { url, listed: false, tries: 0, ahead: Some(ahead), digest, not_before: now })
+    }
+
+    fn put(&mut self, item: Item) -> Added {
+        let Item { digest, listed, .. } = item;
         if self.waiting.iter().any(|item| item.digest == digest) || self.under_way.contains(&digest) {
             return Added::Already;
         }
@@ -69,7 +94,7 @@ impl Queue {
             return Added::Full;
         }
         self.listed += usize::from(listed);
-        self.waiting.push_back(Item { url, listed, tries: 0, digest, not_before });
+        self.waiting.push_back(item);
         Added::Queued
     }
 
@@ -116,6 +141,11 @@ impl Queue {
     /// How many are under way.
     pub fn under_way(&self) -> usize {
         self.under_way.len()
+    }
+
+    /// How many of those that wait are to be renewed before they expire.
+    pub fn ahead(&self) -> usize {
+        self.waiting.iter().filter(|item| item.ahead.is_some()).count()
     }
 
     /// How many of the configuration's list are not done with.

@@ -74,3 +74,24 @@ fn what_is_usual_is_in_the_report_and_the_gauges_are_there_before_anything_is_wr
     assert_eq!(told(&gateway, "health")["status"], "ok");
     gateway.assert_sound();
 }
+
+#[test]
+fn a_young_node_counts_what_is_asked_for_and_renews_nothing_ahead() {
+    let config = r#"{ "admin": { "open": true }, "warm": { "predict": true }, "defaults": { "refresh": { "cluster": "origin" } } }"#;
+    let origin = Origin::start();
+    origin.otherwise(|_| Answer::new(200).header("cache-control", "max-age=2").body("a"));
+    let gateway = Gateway::with(config).origin(origin.url()).start();
+    let ask = || gateway.get("/page").header("host", "localhost").send();
+    // It has expired several times, with clients that asked for it all the time.
+    becomes(
+        || {
+            assert_eq!(ask().status, 200);
+            origin.count("/page")
+        },
+        |count| *count >= 3,
+    );
+    let warm = becomes(|| told(&gateway, "forecast")["warm"].clone(), |warm| warm["since_ms"].is_number());
+    assert_eq!((&warm["watched"], &warm["hours_known"], &warm["sent"]), (&true.into(), &0.into(), &0.into()));
+    assert_eq!(told(&gateway, "report")["forecast"]["warm"]["watched"], true);
+    gateway.assert_sound();
+}

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::predicting::Predicting;
 use super::{Alert, Cache, Moment};
 use crate::foresight::series::Series;
 use crate::insight::anomalies::Anomalies;
+use crate::policy::Policy;
 use crate::stats::Word;
 
 /// What it has seen and not told yet.
@@ -17,6 +19,15 @@ pub(super) struct Foresight {
     lines: Vec<String>,
     /// How the lifetime of the response is found that is stored next.
     pub(super) adapting: Option<super::Adapting>,
+    /// What is renewed before it expires; `None` where nothing is.
+    pub(super) predicting: Option<Box<Predicting>>,
+}
+
+impl Foresight {
+    pub(super) fn new(policy: &Policy) -> Self {
+        let predicting = policy.warm.predict.then(|| Box::new(Predicting::new(policy.namespace)));
+        Self { predicting, ..Self::default() }
+    }
 }
 
 impl Cache {
@@ -33,6 +44,7 @@ impl Cache {
             let lines = self.foresight.anomalies.keep(moment.host, &self.policy, moment.now);
             self.foresight.lines.extend(lines);
         }
+        self.predict(moment);
         #[cfg(feature = "pools")]
         if self.policy.foresight.forecast {
             self.foresight.forecasts.keep(moment.host, &self.policy, moment.now);

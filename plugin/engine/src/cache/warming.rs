@@ -10,6 +10,7 @@ use crate::policy::Policy;
 use crate::purge::log::Verdict;
 use crate::purge::{EVERY_NAMESPACE, Purge, What};
 use crate::store::Slot;
+use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 use crate::url::Url;
 use crate::warm::progress::{self, Left, Progress};
@@ -64,6 +65,8 @@ pub(crate) enum Warmed {
     NotKept,
     /// The origin failed.
     Failed,
+    /// It was to be renewed before it expires, and is renewed already, or gone.
+    Overtaken,
     /// It is not fetched at all.
     Refused(&'static str),
 }
@@ -124,6 +127,10 @@ impl Cache {
 
     /// A URL is done with, or was fetched in vain.
     pub(crate) fn warmed(&mut self, item: Item, end: Warmed, now: Timestamp) {
+        if let Some(ahead) = item.ahead {
+            self.warming.queue.end(&item);
+            return self.renewed_ahead(&item.url, ahead, &end, now);
+        }
         let item = match end {
             Warmed::Failed | Warmed::NotKept => match self.warming.queue.again(item, now) {
                 Some(item) => item,
@@ -145,6 +152,8 @@ impl Cache {
             Warmed::Fresh => ("fresh", "", &mut of_list.fresh),
             Warmed::Unstored(reason) => ("unstored", &**reason, &mut of_list.unstored),
             Warmed::NotKept => ("unstored", "not-kept", &mut of_list.unstored),
+            // Nothing of the list is.
+            Warmed::Overtaken => ("fresh", "", &mut of_list.fresh),
             Warmed::Failed => ("failed", "", &mut of_list.failed),
             Warmed::Refused(reason) => ("refused", *reason, &mut of_list.refused),
         };
@@ -157,6 +166,16 @@ impl Cache {
     pub(crate) fn holds(&mut self, hash: u128, key: &[u8], moment: &mut Moment<'_>) -> bool {
         let slot = self.local(hash, key).or_else(|| self.shared(hash, key, moment));
         slot.is_some_and(|slot| !self.holds_purged(&slot))
+    }
+
+    /// Whether the node store has something newer than what this worker has under a hash. If so, this worker has it now.
+    pub(crate) fn is_renewed_in_node(
+        &mut self,
+        hash: u128,
+        own: &StoredResponse,
+        moment: &mut Moment<'_>,
+    ) -> bool {
+        matches!(self.shared(hash, &own.key, moment), Some(Slot::Response(theirs)) if theirs.schedule.received > own.schedule.received)
     }
 
     /// How far the workers of this node have come.
@@ -199,4 +218,6 @@ impl Cache {
     }
 }
 
+/// Why what has expired meanwhile is not renewed before it does.
+pub(crate) const LATE: &str = "late";
 const AFTER_PURGE: Duration = Duration::from_millis(1);

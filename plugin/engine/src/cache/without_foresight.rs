@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use std::rc::Rc;
 
-use super::{Alert, Cache, Moment};
+use super::{Alert, Cache, Found, Moment, Warmed};
 use crate::cache_control::ResponseDirectives;
 use crate::fields::Fields;
 use crate::freshness::Schedule;
 use crate::stats::Word;
 use crate::store::response::StoredResponse;
+use crate::time::Timestamp;
+use crate::url::Url;
+use crate::warm::Ahead;
 
 /// No lifetime is found otherwise.
 pub(crate) type Adapting = ();
@@ -64,6 +67,15 @@ impl Cache {
     ) -> Rc<StoredResponse> {
         fresh
     }
+
+    #[inline]
+    pub(crate) const fn foretells(&self) -> bool {
+        false
+    }
+
+    pub(crate) const fn note_sought(&mut self, _hash: u128, _found: &Found, _now: Timestamp) {}
+
+    pub(super) const fn renewed_ahead(&mut self, _url: &Url, _ahead: Ahead, _end: &Warmed, _now: Timestamp) {}
 
     pub(super) const fn watch(&mut self, _moment: &mut Moment<'_>) {}
 

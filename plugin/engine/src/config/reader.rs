@@ -170,8 +170,8 @@ impl<'w, 'f> Object<'w, 'f> {
 }
 
 /// Members of capabilities that the playground has not.
-const ELSEWHERE: [&str; 8] =
-    ["adaptive", "batch", "foresight", "jobs", "json", "session", "sessions", "upload"];
+const ELSEWHERE: [&str; 9] =
+    ["adaptive", "batch", "foresight", "jobs", "json", "predict", "session", "sessions", "upload"];
 
 /// The known name that the fewest edits turn the key into, if few enough to be a slip.
 fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {

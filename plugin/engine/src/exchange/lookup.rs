@@ -223,6 +223,12 @@ pub(super) fn settle(
         let took = moment.host.micros().saturating_sub(begun);
         cache.stats.sample("duration_us", "lookup", took);
     }
+    if cache.foretells()
+        && remote == RemoteUse::Possible
+        && matches!(fetch, Fetch::Undecided { waited: 0, .. })
+    {
+        cache.note_sought(hash, &found, moment.now);
+    }
     let (found, form) = cache.in_a_form(found, request, moment);
     if request.origin_precondition {
         return settle_precondition(keyed, found, &form, cache, moment);

@@ -53,6 +53,7 @@ impl Cache {
                     return None;
                 }
                 Prepared::Fresh => self.warmed(item, Warmed::Fresh, now),
+                Prepared::Overtaken => self.warmed(item, Warmed::Overtaken, now),
                 Prepared::Refused(why) => self.warmed(item, Warmed::Refused(why), now),
                 Prepared::Later(pause) => self.warm_queue().later(item, now.plus(pause)),
                 Prepared::TooFast => {

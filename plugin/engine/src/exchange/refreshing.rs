@@ -235,6 +235,8 @@ impl Refresh {
     pub fn sent(&self, cache: &mut Cache) {
         let family = match self.errand {
             Errand::Renew => "refresh",
+            #[cfg(feature = "foresight")]
+            Errand::Warm { ref item, .. } if item.ahead.is_some() => "foretold",
             Errand::Warm { .. } => "warm",
         };
         cache.stats.count(family, "sent");

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::lookup::LookupRequest;
 use super::refreshing;
 use crate::admission::rule_of;
-use crate::cache::{Cache, Errand, FillEnd, Fleet, Found, Moment, Refresh, head_to_warm, unfit_to_warm};
+use crate::cache::{
+    Cache, Errand, FillEnd, Fleet, Found, LATE, Moment, Refresh, head_to_warm, unfit_to_warm,
+};
 use crate::fields::Fields;
 use crate::key;
 use crate::key::canonical;
@@ -19,6 +21,8 @@ pub(super) enum Prepared {
     Fetch(Box<Refresh>),
     /// A fresh response is stored.
     Fresh,
+    /// It was to be renewed, and is renewed already, or gone.
+    Overtaken,
     /// It cannot be fetched.
     Refused(&'static str),
     /// Somebody fetches it, or the origin is left alone: after a pause.
@@ -30,6 +34,9 @@ pub(super) enum Prepared {
 /// Looks a URL up, and takes the lead of its fetch unless that is needless.
 pub(super) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -> Prepared {
     let now = moment.now;
+    if item.ahead.is_some_and(|ahead| ahead.expires <= now) {
+        return Prepared::Refused(LATE);
+    }
     if let Some(why) = unfit_to_warm(&item.url, cache, now) {
         return Prepared::Refused(why);
     }
@@ -43,6 +50,16 @@ pub(super) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -
     let changed = canonical(&request, request.target, &rule.key, scope, None, &mut key);
     let hash = key::hash(&key);
     let stale = match cache.find(&key, hash, &request, rule, moment) {
+        Found::Response { stored, hash, .. } if item.ahead.is_some() => {
+            let still = item
+                .ahead
+                .is_some_and(|ahead| (ahead.hash, ahead.received) == (hash, stored.schedule.received));
+            if !still || cache.is_renewed_in_node(hash, &stored, moment) {
+                return Prepared::Overtaken;
+            }
+            Some((stored, hash))
+        }
+        _ if item.ahead.is_some() => return Prepared::Overtaken,
         Found::Response { stored, .. } if !stored.freshness(now).is_stale() => return Prepared::Fresh,
         Found::Response { stored, hash, .. } => Some((stored, hash)),
         _ => None,
@@ -70,7 +87,11 @@ pub(super) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -
         sampled: false,
         inputs: None,
     };
-    let fleet = Fleet::of_warmed(rule, &policy);
+    let fleet = match &stale {
+        // All Envoys of a fleet have it, and foretell the same of it.
+        Some((stored, _)) if item.ahead.is_some() => Fleet::of(stored, rule, &policy),
+        _ => Fleet::of_warmed(rule, &policy),
+    };
     let Some(leads) = cache.turn_to_renew(turn, fleet.lasts(rule.refresh.timeout), moment) else {
         return Prepared::Later(BUSY);
     };

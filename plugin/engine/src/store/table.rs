@@ -164,6 +164,22 @@ impl<V: Weigh + Clone> Table<V> {
         dropped
     }
 
+    /// Shows `to` the values of the next `steps` slots from one on, round and round, until it has seen enough. Gives the slot to go on
+    /// with.
+    pub fn look(&self, from: u32, steps: usize, mut to: impl FnMut(u128, &V) -> bool) -> u32 {
+        let slots = self.slab.slots();
+        let mut at = from;
+        for _ in 0..steps.min(slots as usize) {
+            at = if at < slots { at } else { 0 };
+            let value = self.slab.hash(at).zip(self.slab.value(at));
+            at = at.saturating_add(1);
+            if value.is_some_and(|(hash, value)| !to(hash, value)) {
+                break;
+            }
+        }
+        at
+    }
+
     /// What `of` makes of the values that are asked for most, at most so many, the hottest first. Looks at every value.
     pub fn hottest<T>(&self, most: usize, mut of: impl FnMut(&V) -> Option<T>) -> Vec<T> {
         // An empty slot is colder than any other.

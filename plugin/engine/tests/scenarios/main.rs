@@ -68,6 +68,7 @@ mod partial;
 mod passing;
 #[cfg(feature = "pools")]
 mod pooled;
+mod predicting;
 mod purging;
 mod quotas;
 mod refreshing;

@@ -42,6 +42,12 @@ impl Shared {
         }
     }
 
+    /// Overwrites the values whose names begin so.
+    pub fn spoil(&mut self, beginning: &str) {
+        let named = self.values.iter_mut().filter(|(key, _)| key.starts_with(beginning));
+        named.for_each(|(_, (value, _))| value.fill(0x5a));
+    }
+
     /// Bytes that all values hold.
     pub fn bytes(&self) -> usize {
         self.values.values().map(|(value, _)| value.len()).sum()

@@ -126,13 +126,27 @@ pub(super) fn forecast(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     told(200, body, moment)
 }
 
-#[cfg(all(feature = "foresight", feature = "pools"))]
+#[cfg(feature = "foresight")]
 fn forecast_of(host: &mut dyn Host, cache: &Cache) -> Value {
+    let mut told = pools_foretold(host, cache);
+    if let Some(told) = told.as_object_mut() {
+        told.insert("warm".into(), cache.show_foretold(host));
+    }
+    told
+}
+
+#[cfg(not(feature = "foresight"))]
+fn forecast_of(_host: &mut dyn Host, _cache: &Cache) -> Value {
+    Value::Null
+}
+
+#[cfg(all(feature = "foresight", feature = "pools"))]
+fn pools_foretold(host: &mut dyn Host, cache: &Cache) -> Value {
     crate::insight::forecast::show(host, cache.policy())
 }
 
-#[cfg(not(all(feature = "foresight", feature = "pools")))]
-fn forecast_of(_host: &mut dyn Host, _cache: &Cache) -> Value {
+#[cfg(all(feature = "foresight", not(feature = "pools")))]
+fn pools_foretold(_host: &mut dyn Host, _cache: &Cache) -> Value {
     members! { "watched": false; "pools" => Value::Array(Vec::new()) }
 }
 

@@ -708,6 +708,17 @@ pub const FAMILIES: &[Family] = &[
         words: &["queued", "sent", "retried", "refused", "fresh", "stored", "unstored", "failed"],
         meaning: "URLs to be fetched before a client asks: taken, tried again, not taken, and what came of them.",
     },
+    #[cfg(feature = "foresight")]
+    Family {
+        name: "foretold",
+        kind: Counter,
+        unit: "responses",
+        labels: &["event"],
+        words: &["sent", "renewed", "elsewhere", "unstored", "failed", "left", "late", "gained", "unasked"],
+        meaning: "Stored responses that will be asked for and are renewed before they expire (`warm.predict`): requests sent; what came of them: renewed, \
+                  renewed by another worker or Envoy, not stored, failed, not sent since it may not be or since it was too late; `gained`: renewed and then a hit after \
+                  the old one had expired; `unasked`: renewed, and expired without having been asked for.",
+    },
     Family {
         name: "explain",
         kind: Counter,

@@ -1,0 +1,338 @@
+//! What will be asked for after it has expired is renewed before it does (`warm.predict`).
+
+use selvage_engine::cache::{Moment, Refresh};
+use selvage_engine::fields::Fields;
+use selvage_engine::purge::admin_auth::AdminAuth;
+use serde_json::{Value, json};
+
+use crate::gateway::{Gateway, Origin, fresh_for, moment, origin, unreachable};
+
+const DAY: u64 = 86_400;
+/// When what is learnt from expires: in the third day.
+const END: u64 = 2 * DAY + 3600;
+
+fn config(warm: &str, more: &str) -> String {
+    format!(
+        r#"{{"warm":{{"predict":true{warm}}},"foresight":{{"anomalies":false}},"defaults":{{"refresh":{{"cluster":"origin"}}{more}}}}}"#
+    )
+}
+
+fn start(workers: usize, warm: &str, more: &str) -> Gateway {
+    with(workers, &config(warm, more))
+}
+
+fn with(workers: usize, config: &str) -> Gateway {
+    let mut gateway = Gateway::of_workers(workers, config);
+    gateway.workers.iter_mut().for_each(|worker| worker.set_admin_auth(AdminAuth::Open));
+    gateway
+}
+
+/// A tick of each worker.
+fn tick(gateway: &mut Gateway, at: u64) {
+    for worker in &mut gateway.workers {
+        let mut moment = Moment { now: moment(at * 1000), host: &mut gateway.shared };
+        worker.tick_warming(&mut moment);
+        worker.keep_history(&mut moment);
+    }
+}
+
+/// Two days and a little, to ten minutes before the end, in which each path is asked for every so many minutes.
+fn learn(gateway: &mut Gateway, asked: &[(&str, u64)], from: u64, to: u64) {
+    let workers = gateway.workers.len();
+    for minute in from / 60..to / 60 {
+        for (path, every) in asked {
+            if minute % every == 0 {
+                let worker = (minute / every) as usize % workers;
+                gateway.get(path).worker(worker).at(minute * 60).hit();
+            }
+        }
+        tick(gateway, minute * 60);
+    }
+}
+
+/// The paths are stored until the end, and asked for so often.
+fn learnt(gateway: &mut Gateway, asked: &[(&str, u64)]) {
+    store(gateway, asked, &fresh_for(END).header("etag", "\"1\"").body("old"));
+    learn(gateway, asked, 0, END - 600);
+}
+
+fn store(gateway: &mut Gateway, asked: &[(&str, u64)], answer: &Origin) {
+    asked.iter().for_each(|(path, _)| _ = gateway.get(path).at(0).miss(answer.clone()));
+}
+
+fn path(refresh: &Refresh) -> String {
+    let fields = Fields::parse(&refresh.request).unwrap();
+    String::from_utf8(fields.get(b":path").unwrap().to_vec()).unwrap()
+}
+
+/// What is fetched from one second to another, with the second; the origin answers at once.
+fn fetched(gateway: &mut Gateway, seconds: std::ops::Range<u64>, answer: &Origin) -> Vec<(u64, String)> {
+    let mut all = Vec::new();
+    for at in seconds {
+        tick(gateway, at);
+        for worker in 0..gateway.workers.len() {
+            while let Some(fetch) = gateway.next_refresh(worker, at) {
+                all.push((at, path(&fetch)));
+                let mut moment = Moment { now: moment(at * 1000), host: &mut gateway.shared };
+                fetch.sent(&mut gateway.workers[worker]);
+                gateway.workers[worker].learn(&mut moment);
+                gateway.renews(worker, fetch, at, answer.clone());
+            }
+        }
+    }
+    all
+}
+
+fn told(gateway: &mut Gateway, at: u64) -> Value {
+    gateway.exports();
+    let answer = gateway.get("/.selvage/forecast").at(at).answered().status(200);
+    let told: Value = serde_json::from_slice(answer.bytes()).unwrap();
+    told["warm"].clone()
+}
+
+fn counts(told: &Value) -> [u64; 9] {
+    let words = ["sent", "renewed", "elsewhere", "unstored", "failed", "left", "late", "gained", "unasked"];
+    words.map(|word| told[word].as_u64().unwrap())
+}
+
+#[test]
+fn what_will_be_asked_for_is_renewed_before_it_expires_and_what_is_rare_is_not() {
+    let mut gateway = start(1, "", "");
+    learnt(&mut gateway, &[("/hot", 3), ("/rare", 30)]);
+    let renewed = fetched(&mut gateway, END - 600..END + 30, &fresh_for(600).body("new"));
+    assert_eq!(renewed, [(END - 300, "/hot".to_owned())]);
+    gateway.get("/hot").at(END + 31).hit().content("new");
+    gateway.get("/rare").at(END + 31).validates(origin(304).header("cache-control", "max-age=600"));
+    let told = told(&mut gateway, END + 31);
+    assert_eq!((&told["watched"], &told["hours_known"]), (&json!(true), &json!(24)));
+    assert_eq!(counts(&told), [1, 1, 0, 0, 0, 0, 0, 1, 0], "{told}");
+    assert_eq!(gateway.shared.metrics.get(&("warm", "sent")), None, "nobody has asked for that");
+    gateway.assert_nobody_waits();
+    gateway.assert_no_room_is_taken();
+}
+
+#[test]
+fn it_is_asked_for_with_validators_and_what_is_confirmed_lasts_as_long_again() {
+    let mut gateway = start(1, "", "");
+    learnt(&mut gateway, &[("/hot", 3)]);
+    (END - 400..END - 298).for_each(|at| tick(&mut gateway, at));
+    let fetch = gateway.refreshes(0, END - 298);
+    let fields = Fields::parse(&fetch.request).unwrap();
+    assert_eq!(fields.get(b"if-none-match"), Some(&b"\"1\""[..]));
+    assert_eq!(fields.get(b"accept-encoding"), Some(&b"gzip"[..]));
+    gateway.renews(0, fetch, END - 298, origin(304).header("cache-control", "max-age=3600"));
+    gateway.get("/hot").at(END + 1).hit().content("old").ttl(3600 - 299);
+}
+
+#[test]
+fn a_young_node_foretells_nothing_nor_does_one_that_is_not_told_to() {
+    let mut gateway = start(1, "", "");
+    store(&mut gateway, &[("/hot", 1)], &fresh_for(DAY + 3600));
+    learn(&mut gateway, &[("/hot", 1)], 0, DAY + 3000);
+    assert!(fetched(&mut gateway, DAY + 3000..DAY + 3590, &fresh_for(600)).is_empty());
+    assert_eq!(told(&mut gateway, DAY + 3590)["hours_known"], 0);
+    let off = config("", "").replace(r#""predict":true"#, r#""predict":false"#);
+    let mut gateway = with(1, &off);
+    let before = gateway.shared.bytes();
+    learnt(&mut gateway, &[("/hot", 3)]);
+    assert!(fetched(&mut gateway, END - 600..END + 30, &fresh_for(600)).is_empty());
+    assert_eq!(told(&mut gateway, END + 31), json!({ "watched": false }));
+    assert!(gateway.shared.bytes() < before + 100_000, "{}", gateway.shared.bytes());
+}
+
+#[test]
+fn the_likeliest_are_first_and_the_pace_is_kept_whatever_is_foretold() {
+    let mut gateway = start(1, r#","per_second":1,"in_flight":1"#, "");
+    let paths: Vec<String> = (0..40).map(|nth| format!("/{nth}")).collect();
+    let mut asked: Vec<(&str, u64)> = paths.iter().map(|path| (&**path, 4)).collect();
+    asked[17].1 = 1;
+    asked[33].1 = 2;
+    learnt(&mut gateway, &asked);
+    let renewed = fetched(&mut gateway, END - 600..END + 30, &fresh_for(600));
+    assert_eq!(renewed.len(), 40);
+    let first: Vec<&str> = renewed.iter().take(2).map(|(_, path)| &**path).collect();
+    assert_eq!(first, ["/17", "/33"]);
+    let seconds: std::collections::BTreeSet<u64> = renewed.iter().map(|(at, _)| *at).collect();
+    assert_eq!(seconds.len(), 40, "one a second: {renewed:?}");
+}
+
+#[test]
+fn what_the_pace_does_not_allow_is_left_to_expire() {
+    let mut gateway = start(1, r#","per_second":1,"in_flight":1"#, "");
+    let paths: Vec<String> = (0..40).map(|nth| format!("/{nth}")).collect();
+    let asked: Vec<(&str, u64)> = paths.iter().map(|path| (&**path, 1)).collect();
+    learnt(&mut gateway, &asked);
+    // Nothing was to be had of this worker until shortly before the end.
+    let renewed = fetched(&mut gateway, END - 20..END + 30, &fresh_for(600));
+    assert!((19..=20).contains(&renewed.len()), "{renewed:?}");
+    assert!(renewed.iter().all(|(at, _)| *at < END), "{renewed:?}");
+    let told = told(&mut gateway, END + 31);
+    assert_eq!(told["late"], json!(40 - renewed.len()), "{told}");
+}
+
+#[test]
+fn an_origin_that_is_left_alone_or_has_just_failed_is_not_asked() {
+    let breaker = r#","origin_breaker":{"enabled":true,"least_calls":5,"pause":"5m"}"#;
+    let mut gateway = start(1, "", breaker);
+    learnt(&mut gateway, &[("/hot", 3)]);
+    for n in 0..5 {
+        gateway.get(&format!("/{n}")).at(END - 310).forwarded(unreachable());
+    }
+    assert!(fetched(&mut gateway, END - 310..END - 200, &fresh_for(600)).is_empty());
+    assert_eq!(fetched(&mut gateway, END - 200..END + 30, &fresh_for(600)).len(), 1, "there was still time");
+    let mut gateway = start(1, "", "");
+    learnt(&mut gateway, &[("/a", 3), ("/b", 3), ("/c", 3)]);
+    let renewed = fetched(&mut gateway, END - 600..END - 280, &origin(503).body("x"));
+    assert_eq!(renewed.len(), 3, "these were on their way");
+    gateway.get("/a").at(END - 280).hit().content("old");
+    assert!(
+        fetched(&mut gateway, END - 280..END - 272, &fresh_for(600)).is_empty(),
+        "it is left alone for a while"
+    );
+    assert_eq!(told(&mut gateway, END - 272)["failed"], 3);
+    assert_eq!(fetched(&mut gateway, END - 272..END + 30, &fresh_for(600)).len(), 3, "it is well again");
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn of_two_workers_one_renews_and_the_other_finds_it_done() {
+    let mut gateway = start(2, "", "");
+    learnt(&mut gateway, &[("/hot", 3)]);
+    (END - 600..END - 297).for_each(|at| tick(&mut gateway, at));
+    let fetch = gateway.refreshes(1, END - 297);
+    gateway.refreshes_nothing(0, END - 297);
+    gateway.refreshes_nothing(0, END - 296);
+    gateway.renews(1, fetch, END - 296, fresh_for(600).body("new"));
+    // It has not heard of it yet: what it has itself is as it was.
+    gateway.refreshes_nothing(0, END - 295);
+    assert!(fetched(&mut gateway, END - 294..END + 30, &fresh_for(600)).is_empty());
+    gateway.get("/hot").at(END + 1).hit().content("new");
+    let told = told(&mut gateway, END + 31);
+    assert_eq!((&told["renewed"], &told["elsewhere"]), (&json!(1), &json!(1)), "{told}");
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn of_two_envoys_with_a_redis_one_renews_and_the_other_takes_it_over() {
+    let config = config("", "").replacen('{', r#"{"remote":{"enabled":true},"#, 1);
+    let [mut one, mut two] = [with(1, &config), with(1, &config)];
+    one.get("/hot").at(0).miss(fresh_for(END).body("old"));
+    one.sends();
+    two.redis = one.redis.clone();
+    let waiter = two.get("/hot").at(0).asks();
+    two.remote_answers(waiter, 0).answered().content("old");
+    learn(&mut one, &[("/hot", 3)], 0, END - 600);
+    learn(&mut two, &[("/hot", 3)], 0, END - 600);
+    for at in END - 600..END - 297 {
+        tick(&mut one, at);
+        tick(&mut two, at);
+    }
+    let now = END - 297;
+    one.refreshes_nothing(0, now);
+    one.asks_about_refreshes(0, now * 1000);
+    let fetch = one.refreshes(0, now);
+    two.redis = one.redis.clone();
+    two.refreshes_nothing(0, now);
+    two.asks_about_refreshes(0, now * 1000);
+    two.refreshes_nothing(0, now);
+    one.renews(0, fetch, now + 1, fresh_for(600).body("new"));
+    one.sends();
+    two.redis = one.redis.clone();
+    two.asks_about_refreshes(0, (now + 2) * 1000);
+    two.refreshes_nothing(0, now + 2);
+    for gateway in [&mut one, &mut two] {
+        gateway.get("/hot").at(END + 1).hit().content("new");
+        gateway.assert_nobody_waits();
+    }
+    assert_eq!(told(&mut two, END + 2)["elsewhere"], 1);
+}
+
+#[test]
+fn what_was_never_hit_is_not_renewed_nor_again_what_was_renewed_for_nobody() {
+    let mut gateway = start(1, "", "");
+    store(&mut gateway, &[("/hot", 3)], &fresh_for(END));
+    for minute in 0..(END - 600) / 60 {
+        if minute % 3 == 0 {
+            gateway.get("/hot").at(minute * 60).hit();
+            gateway.get("/new").at(minute * 60).miss(origin(200).header("cache-control", "no-store"));
+        }
+        tick(&mut gateway, minute * 60);
+    }
+    gateway.get("/new").at(END - 550).miss(fresh_for(400));
+    let renewed = fetched(&mut gateway, END - 600..END + 400, &fresh_for(600));
+    assert_eq!(renewed, [(END - 300, "/hot".to_owned())]);
+    assert_eq!(counts(&told(&mut gateway, END + 400))[7..], [0, 1]);
+}
+
+#[test]
+fn clients_are_served_while_it_is_renewed_and_nobody_renews_it_twice() {
+    let early = config("", "").replace(r#"{"cluster":"origin"}"#, r#"{"cluster":"origin","early":10}"#);
+    let mut gateway = with(1, &early);
+    learnt(&mut gateway, &[("/hot", 3)]);
+    (END - 400..END - 298).for_each(|at| tick(&mut gateway, at));
+    let fetch = gateway.refreshes(0, END - 298);
+    for _ in 0..20 {
+        gateway.get("/hot").at(END - 298).hit().content("old");
+        tick(&mut gateway, END - 298);
+    }
+    gateway.refreshes_nothing(0, END - 298);
+    gateway.renews(0, fetch, END - 297, fresh_for(600).body("new"));
+    gateway.get("/hot").at(END - 296).hit().content("new");
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn what_a_cache_on_the_way_has_of_the_same_age_is_asked_for_once() {
+    let mut gateway = start(1, "", "");
+    learnt(&mut gateway, &[("/hot", 3)]);
+    let mut asked = Vec::new();
+    for at in END - 600..END + 30 {
+        let same = fresh_for(END).header("age", &at.to_string()).body("old");
+        asked.extend(fetched(&mut gateway, at..at + 1, &same));
+    }
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    gateway.assert_nobody_waits();
+}
+
+#[test]
+fn of_what_varies_the_variant_is_renewed_that_warming_fetches() {
+    let mut gateway = start(1, "", "");
+    let page = |seconds| fresh_for(seconds).header("vary", "accept-language").body("page");
+    gateway.get("/a").at(0).miss(page(END));
+    gateway.get("/b").header("accept-language", "de").at(0).miss(page(END));
+    for minute in 0..(END - 600) / 60 {
+        if minute % 3 == 0 {
+            gateway.get("/a").at(minute * 60).hit();
+            gateway.get("/b").header("accept-language", "de").at(minute * 60).hit();
+        }
+        tick(&mut gateway, minute * 60);
+    }
+    let renewed = fetched(&mut gateway, END - 600..END + 30, &page(600));
+    assert_eq!(renewed.iter().map(|(_, path)| &**path).collect::<Vec<_>>(), ["/a"]);
+}
+
+#[test]
+fn what_only_watches_foretells_nothing() {
+    let mut gateway = start(1, "", r#","shadow":true"#);
+    gateway.get("/hot").at(0).forwarded(fresh_for(END));
+    for minute in 0..(END - 600) / 60 {
+        gateway.get("/hot").at(minute * 60).forwarded(fresh_for(END));
+        tick(&mut gateway, minute * 60);
+    }
+    assert!(fetched(&mut gateway, END - 600..END + 30, &fresh_for(600)).is_empty());
+}
+
+#[test]
+fn it_outlives_configurations_and_what_is_damaged_begins_anew() {
+    let mut gateway = start(1, "", "");
+    learnt(&mut gateway, &[("/hot", 3)]);
+    let mut fresh = start(1, "", "");
+    std::mem::swap(&mut fresh.shared, &mut gateway.shared);
+    // Of the node store.
+    fresh.get("/hot").at(END - 590).hit();
+    assert_eq!(fetched(&mut fresh, END - 600..END, &fresh_for(600)).len(), 1);
+    let mut damaged = start(1, "", "");
+    learnt(&mut damaged, &[("/hot", 3)]);
+    damaged.shared.spoil("sv1/f/w/");
+    assert!(fetched(&mut damaged, END - 600..END + 30, &fresh_for(600)).is_empty());
+}
