@@ -289,7 +289,7 @@ impl Cache {
             let remote = &policy.remote;
             crate::sessions::Sessions::new(&policy.sessions, remote.timeout, remote.in_flight)
         };
-        Self {
+        let mut cache = Self {
             policy,
             table,
             leaving: None,
@@ -349,7 +349,9 @@ impl Cache {
             #[cfg(feature = "jobs")]
             jobs: jobs::Jobs::default(),
             scratch: Scratch::default(),
-        }
+        };
+        cache.watch_departures();
+        cache
     }
 
     /// The policy in force.

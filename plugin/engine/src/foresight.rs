@@ -4,6 +4,7 @@
 pub mod answers;
 pub mod change;
 pub mod detector;
+pub mod ghosts;
 pub mod hours;
 pub mod lifetimes;
 pub mod load;

@@ -23,4 +23,6 @@ pub mod numbers;
 pub mod refusals;
 pub mod shadow;
 pub mod speaker;
+#[cfg(feature = "foresight")]
+pub mod stores;
 pub mod worth;

@@ -46,7 +46,51 @@ impl Slot {
     }
 }
 
+/// What left a store to make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departed {
+    /// Its hash.
+    pub hash: u128,
+    /// Its weight.
+    pub bytes: u32,
+    /// When it was stored, in seconds.
+    pub since: u32,
+}
+
+/// What has left a store, if somebody wants to know.
+#[derive(Debug, Default)]
+pub struct DepartedList(Option<Vec<Departed>>);
+
+impl DepartedList {
+    /// Somebody wants to know from now on.
+    pub fn watch(&mut self) {
+        self.0.get_or_insert_default();
+    }
+
+    /// One has left. Where too many leave before anybody asks, the rest is not known of.
+    #[inline]
+    pub fn note(&mut self, departed: Departed) {
+        if let Some(known) = &mut self.0
+            && known.len() < MOST_DEPARTED
+        {
+            known.push(departed);
+        }
+    }
+
+    /// Those that have left since the last call, in this order.
+    pub fn take(&mut self) -> Vec<Departed> {
+        self.0.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}
+
+/// Between two ticks, 32 bytes each.
+const MOST_DEPARTED: usize = 4096;
+
 impl table::Weigh for Slot {
+    fn since(&self) -> u32 {
+        u32::try_from(self.made().as_secs()).unwrap_or(u32::MAX)
+    }
+
     fn weight(&self) -> usize {
         match self {
             Self::Response(stored) => stored.weight(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use selvage_rig::envoy::Gateway;
 use selvage_rig::scripted::{Answer, Origin};
@@ -93,5 +94,39 @@ fn a_young_node_counts_what_is_asked_for_and_renews_nothing_ahead() {
     let warm = becomes(|| told(&gateway, "forecast")["warm"].clone(), |warm| warm["since_ms"].is_number());
     assert_eq!((&warm["watched"], &warm["hours_known"], &warm["sent"]), (&true.into(), &0.into(), &0.into()));
     assert_eq!(told(&gateway, "report")["forecast"]["warm"]["watched"], true);
+    gateway.assert_sound();
+}
+
+#[test]
+fn a_store_that_is_too_small_is_told_how_much_larger_it_should_be() {
+    let config = r#"{ "admin": { "open": true }, "foresight": { "stores": true }, "worker": { "bytes": "1MiB" },
+      "node": { "bytes": "1MiB", "buckets": 64 } }"#;
+    let origin = Origin::start();
+    // They are not to be made smaller.
+    origin.otherwise(|request| {
+        let seed = request.target.bytes().fold(7_u32, |seed, byte| seed.wrapping_mul(31) + u32::from(byte));
+        let body: Vec<u8> = (1..10_000_u32)
+            .map(|at| (seed.wrapping_mul(at).wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        Answer::new(200)
+            .header("cache-control", "max-age=3600")
+            .header("content-type", "image/png")
+            .body(body)
+    });
+    let gateway = Gateway::with(config).origin(origin.url()).start();
+    // What is counted is taken in every ten seconds.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let stores = loop {
+        (0..130).for_each(|nth| assert_eq!(gateway.get(&format!("/{nth}")).send().status, 200));
+        let stores = told(&gateway, "forecast")["stores"].clone();
+        if stores["enough"].is_object() {
+            break stores;
+        }
+        assert!(Instant::now() < deadline, "{stores}");
+    };
+    assert_eq!((&stores["watched"], &stores["of"]), (&true.into(), &"node".into()));
+    assert!(stores["enough"]["points"].as_f64().unwrap() >= 1.0, "{stores}");
+    assert_eq!(stores["steps"].as_array().unwrap().len(), 4);
+    assert_eq!(told(&gateway, "report")["forecast"]["stores"]["of"], "node");
     gateway.assert_sound();
 }

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::predicting::Predicting;
 use super::{Alert, Cache, Moment};
 use crate::foresight::series::Series;
+use crate::host::Host;
 use crate::insight::anomalies::Anomalies;
+use crate::insight::stores::{self, Stores};
+use crate::members::members;
 use crate::policy::Policy;
 use crate::stats::Word;
+use crate::store::Slot;
 
 /// What it has seen and not told yet.
 #[derive(Debug, Default)]
@@ -21,12 +27,16 @@ pub(super) struct Foresight {
     pub(super) adapting: Option<super::Adapting>,
     /// What is renewed before it expires; `None` where nothing is.
     pub(super) predicting: Option<Box<Predicting>>,
+    /// Of how much use a larger store would be; `None` where nobody wants to know.
+    stores: Option<Stores>,
 }
 
 impl Foresight {
     pub(super) fn new(policy: &Policy) -> Self {
         let predicting = policy.warm.predict.then(|| Box::new(Predicting::new(policy.namespace)));
-        Self { predicting, ..Self::default() }
+        let own = policy.node.bytes == 0;
+        let stores = policy.foresight.stores.then(|| Stores::new(policy.namespace, own));
+        Self { predicting, stores, ..Self::default() }
     }
 }
 
@@ -45,9 +55,55 @@ impl Cache {
             self.foresight.lines.extend(lines);
         }
         self.predict(moment);
+        self.watch_stores(moment);
         #[cfg(feature = "pools")]
         if self.policy.foresight.forecast {
             self.foresight.forecasts.keep(moment.host, &self.policy, moment.now);
+        }
+    }
+
+    /// Has the store noted what leaves it.
+    pub(super) fn watch_departures(&mut self) {
+        match &self.foresight.stores {
+            Some(stores) if stores.is_own() => self.table.departed.watch(),
+            Some(_) => self.node.departed.watch(),
+            None => {}
+        }
+    }
+
+    fn watch_stores(&mut self, moment: &mut Moment<'_>) {
+        let Some(stores) = &mut self.foresight.stores else { return };
+        let departed = if stores.is_own() { self.table.departed.take() } else { self.node.departed.take() };
+        stores.note_departed(&departed, moment.host);
+        stores.keep(moment.host, moment.now);
+    }
+
+    /// A response is stored that was fetched. If it has left to make room, it is known how much larger the store would have had to be.
+    pub(super) fn note_fetched(&mut self, hash: u128, slot: &Slot, moment: &mut Moment<'_>) {
+        let Some(stores) = &mut self.foresight.stores else { return };
+        let Slot::Response(stored) = slot else { return };
+        // What is here was fetched for another reason.
+        if self.table.peek(hash).is_some() {
+            return;
+        }
+        let lasts = super::predicting::lasts(stored).as_secs();
+        if let Some(more) = stores.note_stored(hash, lasts, moment.now, moment.host) {
+            let word = stores::word_of(more, self.store_bytes());
+            self.stats.count("ghost", word);
+        }
+    }
+
+    /// What the store holds that is looked at.
+    fn store_bytes(&self) -> u64 {
+        let is_own = self.foresight.stores.as_ref().is_some_and(Stores::is_own);
+        if is_own { self.policy.worker.bytes as u64 } else { self.node.budget().data }
+    }
+
+    /// Of how much use a larger store would be.
+    pub(crate) fn show_stores(&self, host: &mut dyn Host) -> Value {
+        match &self.foresight.stores {
+            Some(stores) => stores.show(self.store_bytes(), host),
+            None => members! { "watched": false },
         }
     }
 

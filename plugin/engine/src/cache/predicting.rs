@@ -6,7 +6,6 @@
 //! due ─ the likeliest first, when it is time ─► queue of warming ─► pace, breaker, leases, claims, pool as ever
 //! ```
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,8 +31,8 @@ use crate::warm::{Added, Ahead};
 pub(super) struct Predicting {
     /// What its places in shared data begin with.
     key: String,
-    /// Requests by key that the node has not been told of.
-    asked: BTreeMap<u64, u8>,
+    /// Requests by key that the node has not been told of, each near the place that its key gives it.
+    asked: Vec<(u64, u8)>,
     /// The part of the sketch that is told next.
     part: u8,
     /// Hashes of what was hit, a bit each: lately, and before that.
@@ -45,10 +44,10 @@ pub(super) struct Predicting {
     /// Where the look at the worker store goes on.
     at: u32,
     due: Vec<Due>,
-    /// What was renewed so, by hash.
-    renewed: BTreeMap<u128, Renewed>,
+    /// What was renewed so, each at the place that its hash gives it.
+    renewed: Vec<Option<Renewed>>,
     /// Rules whose origin has just failed, and until when it is left alone.
-    rests: BTreeMap<usize, Timestamp>,
+    rests: Vec<(usize, Timestamp)>,
 }
 
 /// What will be asked for after it has expired.
@@ -59,12 +58,14 @@ struct Due {
     ahead: Ahead,
     /// When it is renewed.
     at: Timestamp,
-    chance: f64,
+    /// Requests to be expected.
+    expected: f64,
 }
 
 /// What was renewed before it had expired.
 #[derive(Clone, Copy, Debug)]
 struct Renewed {
+    hash: u128,
     /// When the old one would have expired.
     before: Timestamp,
     /// When it expires itself.
@@ -77,7 +78,7 @@ impl Predicting {
     pub(super) fn new(namespace: u64) -> Self {
         Self {
             key: format!("sv1/f/w/{namespace:016x}"),
-            asked: BTreeMap::new(),
+            asked: vec![(0, 0); MOST_ASKED],
             part: 0,
             hits: [vec![0; WORDS], vec![0; WORDS]],
             hits_since: Timestamp::default(),
@@ -85,18 +86,28 @@ impl Predicting {
             period: 0,
             at: 0,
             due: Vec::new(),
-            renewed: BTreeMap::new(),
-            rests: BTreeMap::new(),
+            renewed: vec![None; MOST_RENEWED],
+            rests: Vec::new(),
         }
     }
 
     fn note_asked(&mut self, hash: u128) {
-        let (known, key) = (self.asked.len(), key_of(hash));
-        match self.asked.get_mut(&key) {
-            Some(times) => *times = times.saturating_add(1),
-            // Whoever makes up keys is not counted; what is asked for often has been seen by then.
-            None if known < MOST_ASKED => _ = self.asked.insert(key, 1),
-            None => {}
+        let key = key_of(hash);
+        let begin = key as usize % MOST_ASKED;
+        // Where there is no room, one of many keys that are seldom asked for is not counted.
+        let near = self.asked.iter_mut().skip(begin).take(NEAR);
+        let mut free = None;
+        for place in near {
+            if place.1 > 0 && place.0 == key {
+                place.1 = place.1.saturating_add(1);
+                return;
+            }
+            if place.1 == 0 && free.is_none() {
+                free = Some(place);
+            }
+        }
+        if let Some(place) = free {
+            *place = (key, 1);
         }
     }
 
@@ -106,8 +117,8 @@ impl Predicting {
         if let Some(word) = lately.get_mut(word_of(hash)) {
             *word |= 1 << (hash % 64);
         }
-        match self.renewed.get_mut(&hash) {
-            Some(renewed) if !renewed.is_gain && now >= renewed.before => {
+        match self.renewed.get_mut(place_of(hash)) {
+            Some(Some(renewed)) if renewed.hash == hash && !renewed.is_gain && now >= renewed.before => {
                 renewed.is_gain = true;
                 true
             }
@@ -138,37 +149,35 @@ impl Predicting {
             let _ = data.set(&self.key, &hours.encode(), cas);
         }
         self.hours = hours;
-        self.rests.retain(|_, until| now < *until && until.since(now) <= REST);
-        let before = self.renewed.len();
-        let mut gains = 0;
-        self.renewed.retain(|_, renewed| {
-            let is_over = renewed.expires <= now;
-            gains += u64::from(is_over && renewed.is_gain);
-            !is_over
-        });
-        (before - self.renewed.len()) as u64 - gains
+        self.rests.retain(|(_, until)| now < *until && until.since(now) <= REST);
+        let mut unasked = 0;
+        for place in &mut self.renewed {
+            if let Some(renewed) = place.filter(|renewed| renewed.expires <= now) {
+                unasked += u64::from(!renewed.is_gain);
+                *place = None;
+            }
+        }
+        unasked
     }
 
     /// Tells the node of what was asked for, a part at a time.
     fn tell(&mut self, data: &mut dyn SharedData) {
-        let is_full = self.asked.len() >= MOST_ASKED / 2;
-        for _ in 0..if is_full { PARTS } else { 1 } {
-            self.part = (self.part + 1) % PARTS;
-            let part = self.part;
-            let asked: Vec<(u64, u8)> =
-                self.asked.range(first_of(part)..=last_of(part)).map(|(key, times)| (*key, *times)).collect();
-            if asked.is_empty() {
-                continue;
+        self.part = (self.part + 1) % PARTS;
+        let part = self.part;
+        let of_part = |(key, times): &(u64, u8)| *times > 0 && part_of(*key) == part;
+        if !self.asked.iter().any(of_part) {
+            return;
+        }
+        for _ in 0..TRIES {
+            let (mut counts, cas) = self.read(data, part);
+            for (key, times) in self.asked.iter().filter(|one| of_part(one)) {
+                counts.count(*key, self.hours.hour(), *times);
             }
-            asked.iter().for_each(|(key, _)| _ = self.asked.remove(key));
-            for _ in 0..TRIES {
-                let (mut counts, cas) = self.read(data, part);
-                asked.iter().for_each(|(key, times)| counts.count(*key, self.hours.hour(), *times));
-                if data.set(&self.name(part), &counts.encode(), cas).is_ok() {
-                    break;
-                }
+            if data.set(&self.name(part), &counts.encode(), cas).is_ok() {
+                break;
             }
         }
+        self.asked.iter_mut().filter(|one| of_part(one)).for_each(|place| place.1 = 0);
     }
 
     fn read(&self, data: &mut dyn SharedData, part: u8) -> (Part, u32) {
@@ -182,20 +191,14 @@ impl Predicting {
         format!("{}/{part}", self.key)
     }
 
-    /// The chance that a key is asked for while its renewal is of use, within five minutes.
-    fn chance(
-        &self,
-        hash: u128,
-        lasts: Duration,
-        parts: &mut BTreeMap<u8, Part>,
-        data: &mut dyn SharedData,
-    ) -> f64 {
+    /// How many requests for a key are to be expected while its renewal is of use, within five minutes.
+    fn expected(&self, hash: u128, lasts: Duration, data: &mut dyn SharedData) -> f64 {
         let key = key_of(hash);
-        let part = parts.entry(part_of(key)).or_insert_with_key(|part| self.read(data, *part).0);
+        let (part, _) = self.read(data, part_of(key));
         let hour = self.hours.hour();
         let of = |hour: u8| part.estimate(key, hour).saturating_sub(part.noise(hour));
         let within = lasts.min(HORIZON).as_secs() as u32;
-        self.hours.chance(within, [of(hour), of((hour + 1) % 24)])
+        self.hours.expected(within, [of(hour), of((hour + 1) % 24)])
     }
 
     fn plan(&mut self, due: Due) {
@@ -203,8 +206,8 @@ impl Predicting {
             self.due.push(due);
             return;
         }
-        let least = self.due.iter_mut().min_by(|one, other| one.chance.total_cmp(&other.chance));
-        if let Some(least) = least.filter(|least| least.chance < due.chance) {
+        let least = self.due.iter_mut().min_by(|one, other| one.expected.total_cmp(&other.expected));
+        if let Some(least) = least.filter(|least| least.expected < due.expected) {
             *least = due;
         }
     }
@@ -212,8 +215,12 @@ impl Predicting {
     /// The likeliest of those whose time has come.
     fn take_due(&mut self, now: Timestamp) -> Option<Due> {
         let ready = self.due.iter().enumerate().filter(|(_, due)| due.at <= now);
-        let (at, _) = ready.max_by(|(_, one), (_, other)| one.chance.total_cmp(&other.chance))?;
+        let (at, _) = ready.max_by(|(_, one), (_, other)| one.expected.total_cmp(&other.expected))?;
         Some(self.due.swap_remove(at))
+    }
+
+    fn renewed_of(&self, hash: u128) -> Option<&Renewed> {
+        self.renewed.get(place_of(hash))?.as_ref().filter(|renewed| renewed.hash == hash)
     }
 
     /// Whether a stored response is to be looked at: it expires soon, was hit, and is not on its way already.
@@ -224,7 +231,7 @@ impl Predicting {
             && lasts(stored) >= SHORTEST
             && self.was_hit(hash)
             // What was renewed for nobody is not renewed again.
-            && self.renewed.get(&hash).is_none_or(|renewed| renewed.is_gain)
+            && self.renewed_of(hash).is_none_or(|renewed| renewed.is_gain)
             && !self.due.iter().any(|due| due.ahead.hash == hash)
     }
 }
@@ -284,7 +291,6 @@ impl Cache {
             }
             found.len() < MOST_FOUND
         });
-        let mut parts = BTreeMap::new();
         for (key_hash, slot) in found {
             let Some(url) = Url::of_key(slot.key()) else { continue };
             let Some((hash, stored)) = self.warmed_of(key_hash, &slot, &url) else { continue };
@@ -294,14 +300,14 @@ impl Cache {
                 continue;
             }
             let (expires, lasts) = (expires(&stored), lasts(&stored));
-            let chance = predicting.chance(key_hash, lasts, &mut parts, moment.host);
-            if chance <= LIKELY {
+            let expected = predicting.expected(key_hash, lasts, moment.host);
+            if expected <= LIKELY {
                 continue;
             }
             if let Some(rule) = self.rule_to_renew(&url, now) {
                 let ahead = Ahead { hash, received: stored.schedule.received, expires };
-                let at = expires.minus((lasts / 10).clamp(SOONEST, HORIZON));
-                predicting.plan(Due { url, rule, ahead, at, chance });
+                let at = expires.minus((lasts / 10).clamp(SHORTEST_LEAD, LONGEST_LEAD));
+                predicting.plan(Due { url, rule, ahead, at, expected });
             }
         }
     }
@@ -341,7 +347,8 @@ impl Cache {
             && let Some(mut due) = predicting.take_due(now)
         {
             let rule = self.policy.rule(due.rule);
-            let rests = predicting.rests.contains_key(&due.rule) || self.rests(due.ahead.hash, now);
+            let rests =
+                predicting.rests.iter().any(|(rule, _)| *rule == due.rule) || self.rests(due.ahead.hash, now);
             if rests || self.origin_open(due.rule, rule, now).is_some() {
                 due.at = now.plus(PAUSE);
                 predicting.due.push(due);
@@ -385,13 +392,14 @@ impl Cache {
         let present = self.table.peek(ahead.hash).cloned();
         let Some(predicting) = &mut self.foresight.predicting else { return };
         if let Some(rule) = rule {
-            predicting.rests.insert(rule, now.plus(REST));
+            predicting.rests.retain(|(known, _)| *known != rule);
+            predicting.rests.push((rule, now.plus(REST)));
         }
         if let (Warmed::Stored, Some(Slot::Response(new))) = (end, present)
-            && (predicting.renewed.len() < MOST_RENEWED || predicting.renewed.contains_key(&ahead.hash))
+            && let Some(place) = predicting.renewed.get_mut(place_of(ahead.hash))
         {
-            let renewed = Renewed { before: ahead.expires, expires: expires(&new), is_gain: false };
-            predicting.renewed.insert(ahead.hash, renewed);
+            let (hash, before, expires) = (ahead.hash, ahead.expires, expires(&new));
+            *place = Some(Renewed { hash, before, expires, is_gain: false });
         }
     }
 }
@@ -401,7 +409,7 @@ fn expires(stored: &StoredResponse) -> Timestamp {
 }
 
 /// How long it was fresh from when it was received: a renewal is expected to be as long.
-fn lasts(stored: &StoredResponse) -> Duration {
+pub(super) fn lasts(stored: &StoredResponse) -> Duration {
     expires(stored).since(stored.schedule.received)
 }
 
@@ -413,29 +421,28 @@ const fn word_of(hash: u128) -> usize {
     (hash >> 6) as usize % WORDS
 }
 
-const fn first_of(part: u8) -> u64 {
-    (part as u64) << (64 - PARTS.trailing_zeros())
-}
-
-const fn last_of(part: u8) -> u64 {
-    first_of(part) | u64::MAX >> PARTS.trailing_zeros()
+const fn place_of(hash: u128) -> usize {
+    hash as usize % MOST_RENEWED
 }
 
 /// What is renewed is asked for within this time, and would expire within it.
 const HORIZON: Duration = Duration::from_secs(300);
-/// The chance must be higher.
-const LIKELY: f64 = 0.5;
-/// The last tenth of a lifetime is the time to renew it; of short ones so much.
-const SOONEST: Duration = Duration::from_secs(2);
+/// More must be expected: then the chance that one comes is above a half.
+const LIKELY: f64 = std::f64::consts::LN_2;
+/// The last tenth of a lifetime is the time to renew it; of short ones so much, and of long ones. The likeliest of all that expire together
+/// are known by then.
+const SHORTEST_LEAD: Duration = Duration::from_secs(2);
+const LONGEST_LEAD: Duration = Duration::from_secs(240);
 /// What is fresh for less is not renewed ahead.
 const SHORTEST: Duration = Duration::from_secs(10);
 /// Seconds of a period.
 const PERIOD: u64 = 10;
-/// Keys that are counted between two ticks or some.
+/// Keys that are counted until the node is told of them, and how far from its place one is looked for.
 const MOST_ASKED: usize = 4096;
+const NEAR: usize = 8;
 /// Slots of the worker store that are looked at in a tick, and those among them that are looked at closely.
 const LOOKED_AT: usize = 256;
-const MOST_FOUND: usize = 32;
+const MOST_FOUND: usize = 8;
 /// What waits for its time.
 const MOST_DUE: usize = 256;
 /// What was renewed and has not expired.

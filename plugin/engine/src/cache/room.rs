@@ -91,6 +91,7 @@ impl Cache {
         self.count_departures();
         self.evictions_counted = 0;
         let before = std::mem::replace(&mut self.table, table(&self.policy.worker, bytes));
+        self.watch_departures();
         // To free hundreds of thousands of responses takes longer than anybody is to wait.
         self.leaving.get_or_insert(before);
     }

@@ -305,6 +305,7 @@ impl Cache {
             Slot::Response(stored) => stored.dead_at().max(moment.now.plus(LINGERS)),
             Slot::Index(_) => moment.now.plus(KEEP_INDEX),
         };
+        self.note_fetched(hash, &slot, moment);
         self.put_local(hash, slot.clone(), expires, moment);
         if self.policy.remote.enabled && !local_only {
             let record = record::encode(&slot);

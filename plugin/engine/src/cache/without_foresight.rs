@@ -9,6 +9,7 @@ use crate::cache_control::ResponseDirectives;
 use crate::fields::Fields;
 use crate::freshness::Schedule;
 use crate::stats::Word;
+use crate::store::Slot;
 use crate::store::response::StoredResponse;
 use crate::time::Timestamp;
 use crate::url::Url;
@@ -76,6 +77,10 @@ impl Cache {
     pub(crate) const fn note_sought(&mut self, _hash: u128, _found: &Found, _now: Timestamp) {}
 
     pub(super) const fn renewed_ahead(&mut self, _url: &Url, _ahead: Ahead, _end: &Warmed, _now: Timestamp) {}
+
+    pub(super) const fn watch_departures(&mut self) {}
+
+    pub(super) const fn note_fetched(&mut self, _hash: u128, _slot: &Slot, _moment: &mut Moment<'_>) {}
 
     pub(super) const fn watch(&mut self, _moment: &mut Moment<'_>) {}
 

@@ -72,15 +72,14 @@ impl Hours {
         (before >= ENOUGH).then(|| f64::from(count) / (before + today) / f64::from(HOUR))
     }
 
-    /// The chance that a key is asked for within so many seconds from now, by its counts of this hour and of the next one: requests come
-    /// one by one, at the rate of the hour (Poisson).
-    pub fn chance(&self, within: u32, counts: [u8; 2]) -> f64 {
+    /// How many requests for a key are to be expected within so many seconds from now, by its counts of this hour and of the next one.
+    /// They come one by one, at the rate of the hour (Poisson): where 0.69 are expected (ln 2), the chance of one is a half.
+    pub fn expected(&self, within: u32, counts: [u8; 2]) -> f64 {
         let rest = (HOUR - self.seen % HOUR).min(within);
         let next = (self.hour() + 1) % 24;
         let [now, then] = counts;
         let rate = |hour, count| self.rate(hour, count).unwrap_or_default();
-        1.0 - (-(rate(self.hour(), now) * f64::from(rest) + rate(next, then) * f64::from(within - rest)))
-            .exp()
+        rate(self.hour(), now) * f64::from(rest) + rate(next, then) * f64::from(within - rest)
     }
 
     /// How many hours of the day are known well enough.
@@ -145,16 +144,16 @@ mod tests {
     }
 
     #[test]
-    fn the_chance_is_that_of_requests_that_come_one_by_one() {
+    fn as_many_are_expected_as_came_at_the_hour() {
         let hours = watched(0..2 * DAY + 20 * HOUR);
         // 8.3 an hour.
         let count = (8.3 * 1.3125_f64).round() as u8;
-        let chance = hours.chance(300, [count, count]);
-        assert!((0.49..0.52).contains(&chance), "{chance}");
-        assert!(hours.chance(300, [0, 0]) < 1e-9);
+        let expected = hours.expected(300, [count, count]);
+        assert!((0.67..0.73).contains(&expected), "{expected}");
+        assert!(hours.expected(300, [0, 0]) < 1e-9);
         // The last minute of an hour that is busy, before one that is not.
         let late = watched(0..2 * DAY + 20 * HOUR - 50);
-        assert!(late.chance(300, [100, 0]) < 0.75 && late.chance(300, [0, 100]) > 0.99);
+        assert!(late.expected(300, [100, 0]) < 1.4 && late.expected(300, [0, 100]) > 5.0);
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub struct NodeStore {
     /// How far this worker has read the changes.
     cursor: u64,
     departures: Departures,
+    /// What this worker has put out to make room.
+    pub departed: super::DepartedList,
     /// Records that this worker's last audit counted in each region.
     counted: [u32; REGIONS as usize],
 }
@@ -170,6 +172,7 @@ impl NodeStore {
             recount: None,
             cursor: 0,
             departures: Departures::default(),
+            departed: super::DepartedList::default(),
             counted: [0; REGIONS as usize],
         }
     }
@@ -190,7 +193,7 @@ impl NodeStore {
     /// Changes the limits; the number of buckets stays as it is.
     pub fn set_limits(&mut self, limits: NodeLimits) {
         let Self { limits, budget, .. } = Self::new(limits);
-        *self = Self { limits, budget, names: std::mem::take(&mut self.names), ..*self };
+        (self.limits, self.budget) = (limits, budget);
     }
 
     /// Learns the number of buckets, or decides it, and starts to read the log of changes.

@@ -5,6 +5,7 @@ use std::fmt;
 use hashbrown::HashTable;
 
 use super::eviction::{Admission, Queue, Slab, TinyLfu};
+use super::{Departed, DepartedList};
 
 /// How many bytes a value costs the budget.
 pub trait Weigh {
@@ -12,6 +13,11 @@ pub trait Weigh {
     ///
     /// The table's own cost per entry, [`Table::ENTRY_OVERHEAD`], is added by the table.
     fn weight(&self) -> usize;
+
+    /// When it was stored, in seconds; 0 where nobody wants to know.
+    fn since(&self) -> u32 {
+        0
+    }
 }
 
 /// What a table may hold.
@@ -48,6 +54,8 @@ pub struct Table<V> {
     limits: Limits,
     sweep_at: u32,
     evictions: u64,
+    /// What had to leave.
+    pub departed: DepartedList,
 }
 
 /// The index pays 4 bytes and a control byte a bucket, and has 16 buckets for 7 entries when it has just
@@ -69,6 +77,7 @@ impl<V: Weigh + Clone> Table<V> {
             limits,
             sweep_at: 0,
             evictions: 0,
+            departed: DepartedList::default(),
         }
     }
 
@@ -123,9 +132,10 @@ impl<V: Weigh + Clone> Table<V> {
                 stays = Err(InsertError::Full);
             }
             self.evictions = self.evictions.saturating_add(1);
-            if self.remove_slot(victim).is_none() {
-                break;
-            }
+            let (hash, weight) = (self.slab.hash(victim), self.slab.weight(victim));
+            let Some(value) = self.remove_slot(victim) else { break };
+            let (hash, bytes) = (hash.unwrap_or_default(), u32::try_from(weight).unwrap_or(u32::MAX));
+            self.departed.note(Departed { hash, bytes, since: value.since() });
         }
         stays
     }

@@ -43,6 +43,7 @@ mod invalidating;
 mod jobs;
 mod keys;
 #[cfg(feature = "limits")]
+mod larger_stores;
 mod leasing;
 mod lessons;
 #[cfg(feature = "limits")]

@@ -100,7 +100,7 @@ fn what_will_be_asked_for_is_renewed_before_it_expires_and_what_is_rare_is_not()
     let mut gateway = start(1, "", "");
     learnt(&mut gateway, &[("/hot", 3), ("/rare", 30)]);
     let renewed = fetched(&mut gateway, END - 600..END + 30, &fresh_for(600).body("new"));
-    assert_eq!(renewed, [(END - 300, "/hot".to_owned())]);
+    assert_eq!(renewed, [(END - 240, "/hot".to_owned())]);
     gateway.get("/hot").at(END + 31).hit().content("new");
     gateway.get("/rare").at(END + 31).validates(origin(304).header("cache-control", "max-age=600"));
     let told = told(&mut gateway, END + 31);
@@ -115,13 +115,13 @@ fn what_will_be_asked_for_is_renewed_before_it_expires_and_what_is_rare_is_not()
 fn it_is_asked_for_with_validators_and_what_is_confirmed_lasts_as_long_again() {
     let mut gateway = start(1, "", "");
     learnt(&mut gateway, &[("/hot", 3)]);
-    (END - 400..END - 298).for_each(|at| tick(&mut gateway, at));
-    let fetch = gateway.refreshes(0, END - 298);
+    (END - 400..END - 238).for_each(|at| tick(&mut gateway, at));
+    let fetch = gateway.refreshes(0, END - 238);
     let fields = Fields::parse(&fetch.request).unwrap();
     assert_eq!(fields.get(b"if-none-match"), Some(&b"\"1\""[..]));
     assert_eq!(fields.get(b"accept-encoding"), Some(&b"gzip"[..]));
-    gateway.renews(0, fetch, END - 298, origin(304).header("cache-control", "max-age=3600"));
-    gateway.get("/hot").at(END + 1).hit().content("old").ttl(3600 - 299);
+    gateway.renews(0, fetch, END - 238, origin(304).header("cache-control", "max-age=3600"));
+    gateway.get("/hot").at(END + 1).hit().content("old").ttl(3600 - 239);
 }
 
 #[test]
@@ -182,15 +182,15 @@ fn an_origin_that_is_left_alone_or_has_just_failed_is_not_asked() {
     assert_eq!(fetched(&mut gateway, END - 200..END + 30, &fresh_for(600)).len(), 1, "there was still time");
     let mut gateway = start(1, "", "");
     learnt(&mut gateway, &[("/a", 3), ("/b", 3), ("/c", 3)]);
-    let renewed = fetched(&mut gateway, END - 600..END - 280, &origin(503).body("x"));
+    let renewed = fetched(&mut gateway, END - 600..END - 220, &origin(503).body("x"));
     assert_eq!(renewed.len(), 3, "these were on their way");
-    gateway.get("/a").at(END - 280).hit().content("old");
+    gateway.get("/a").at(END - 220).hit().content("old");
     assert!(
-        fetched(&mut gateway, END - 280..END - 272, &fresh_for(600)).is_empty(),
+        fetched(&mut gateway, END - 220..END - 212, &fresh_for(600)).is_empty(),
         "it is left alone for a while"
     );
-    assert_eq!(told(&mut gateway, END - 272)["failed"], 3);
-    assert_eq!(fetched(&mut gateway, END - 272..END + 30, &fresh_for(600)).len(), 3, "it is well again");
+    assert_eq!(told(&mut gateway, END - 212)["failed"], 3);
+    assert_eq!(fetched(&mut gateway, END - 212..END + 30, &fresh_for(600)).len(), 3, "it is well again");
     gateway.assert_nobody_waits();
 }
 
@@ -198,14 +198,14 @@ fn an_origin_that_is_left_alone_or_has_just_failed_is_not_asked() {
 fn of_two_workers_one_renews_and_the_other_finds_it_done() {
     let mut gateway = start(2, "", "");
     learnt(&mut gateway, &[("/hot", 3)]);
-    (END - 600..END - 297).for_each(|at| tick(&mut gateway, at));
-    let fetch = gateway.refreshes(1, END - 297);
-    gateway.refreshes_nothing(0, END - 297);
-    gateway.refreshes_nothing(0, END - 296);
-    gateway.renews(1, fetch, END - 296, fresh_for(600).body("new"));
+    (END - 600..END - 237).for_each(|at| tick(&mut gateway, at));
+    let fetch = gateway.refreshes(1, END - 237);
+    gateway.refreshes_nothing(0, END - 237);
+    gateway.refreshes_nothing(0, END - 236);
+    gateway.renews(1, fetch, END - 236, fresh_for(600).body("new"));
     // It has not heard of it yet: what it has itself is as it was.
-    gateway.refreshes_nothing(0, END - 295);
-    assert!(fetched(&mut gateway, END - 294..END + 30, &fresh_for(600)).is_empty());
+    gateway.refreshes_nothing(0, END - 235);
+    assert!(fetched(&mut gateway, END - 234..END + 30, &fresh_for(600)).is_empty());
     gateway.get("/hot").at(END + 1).hit().content("new");
     let told = told(&mut gateway, END + 31);
     assert_eq!((&told["renewed"], &told["elsewhere"]), (&json!(1), &json!(1)), "{told}");
@@ -223,11 +223,11 @@ fn of_two_envoys_with_a_redis_one_renews_and_the_other_takes_it_over() {
     two.remote_answers(waiter, 0).answered().content("old");
     learn(&mut one, &[("/hot", 3)], 0, END - 600);
     learn(&mut two, &[("/hot", 3)], 0, END - 600);
-    for at in END - 600..END - 297 {
+    for at in END - 600..END - 237 {
         tick(&mut one, at);
         tick(&mut two, at);
     }
-    let now = END - 297;
+    let now = END - 237;
     one.refreshes_nothing(0, now);
     one.asks_about_refreshes(0, now * 1000);
     let fetch = one.refreshes(0, now);
@@ -260,7 +260,7 @@ fn what_was_never_hit_is_not_renewed_nor_again_what_was_renewed_for_nobody() {
     }
     gateway.get("/new").at(END - 550).miss(fresh_for(400));
     let renewed = fetched(&mut gateway, END - 600..END + 400, &fresh_for(600));
-    assert_eq!(renewed, [(END - 300, "/hot".to_owned())]);
+    assert_eq!(renewed, [(END - 240, "/hot".to_owned())]);
     assert_eq!(counts(&told(&mut gateway, END + 400))[7..], [0, 1]);
 }
 
@@ -269,15 +269,15 @@ fn clients_are_served_while_it_is_renewed_and_nobody_renews_it_twice() {
     let early = config("", "").replace(r#"{"cluster":"origin"}"#, r#"{"cluster":"origin","early":10}"#);
     let mut gateway = with(1, &early);
     learnt(&mut gateway, &[("/hot", 3)]);
-    (END - 400..END - 298).for_each(|at| tick(&mut gateway, at));
-    let fetch = gateway.refreshes(0, END - 298);
+    (END - 400..END - 238).for_each(|at| tick(&mut gateway, at));
+    let fetch = gateway.refreshes(0, END - 238);
     for _ in 0..20 {
-        gateway.get("/hot").at(END - 298).hit().content("old");
-        tick(&mut gateway, END - 298);
+        gateway.get("/hot").at(END - 238).hit().content("old");
+        tick(&mut gateway, END - 238);
     }
-    gateway.refreshes_nothing(0, END - 298);
-    gateway.renews(0, fetch, END - 297, fresh_for(600).body("new"));
-    gateway.get("/hot").at(END - 296).hit().content("new");
+    gateway.refreshes_nothing(0, END - 238);
+    gateway.renews(0, fetch, END - 237, fresh_for(600).body("new"));
+    gateway.get("/hot").at(END - 236).hit().content("new");
     gateway.assert_nobody_waits();
 }
 

@@ -17,6 +17,8 @@ pub struct Foresight {
     pub anomalies: bool,
     /// Whether the load of pools is kept by day, and foretold. Default: false.
     pub forecast: bool,
+    /// Whether it is told of how much use a larger store would be. Default: false.
+    pub stores: bool,
 }
 
 section! {
@@ -25,6 +27,8 @@ section! {
             "Whether the log, health and metrics tell when hits, errors, the origin's answers, requests, refusals or spend are not what is usual.";
         forecast = false, switch(),
             "Whether the busiest hour of each pool is kept by day, for 60 days, so that `/.selvage/forecast` tells when the origin will have too much to do.";
+        stores = false, switch(),
+            "Whether it is kept what left the store to make room (16,384 hashes), so that `/.selvage/forecast` tells how many more hits a larger store would have. Takes 258 KiB of Envoy's shared data, or of each worker where the node has no store.";
     }
 }
 

@@ -131,6 +131,7 @@ fn forecast_of(host: &mut dyn Host, cache: &Cache) -> Value {
     let mut told = pools_foretold(host, cache);
     if let Some(told) = told.as_object_mut() {
         told.insert("warm".into(), cache.show_foretold(host));
+        told.insert("stores".into(), cache.show_stores(host));
     }
     told
 }

@@ -710,6 +710,16 @@ pub const FAMILIES: &[Family] = &[
     },
     #[cfg(feature = "foresight")]
     Family {
+        name: "ghost",
+        kind: Counter,
+        unit: "responses",
+        labels: &["store"],
+        words: &["eighth", "quarter", "half", "double", "beyond"],
+        meaning: "Responses that were fetched again after they had left the store to make room and would still have been fresh (`foresight.stores`), by how much \
+                  larger the store would have had to be to have them: by an eighth of what it may hold, a quarter, a half, as much again, or more (`beyond`).",
+    },
+    #[cfg(feature = "foresight")]
+    Family {
         name: "foretold",
         kind: Counter,
         unit: "responses",

@@ -1,5 +1,6 @@
 //! Storing a record, and making room for it.
 
+use super::super::Departed;
 use super::account::{Account, REGIONS, Release};
 use super::bucket::{self, Bucket, State, TRAILER, WAYS, Way};
 use super::{ABSENT, Departures, NodeStore, PutError, SharedData, TRIES, names, release, seconds};
@@ -138,6 +139,7 @@ impl NodeStore {
             let mut freed = Vec::new();
             let mut freed_bytes = 0u64;
             let mut left = Departures::default();
+            let mut departed = Vec::new();
             let mut by_age: Vec<(u32, usize)> =
                 index.ways.iter().enumerate().map(|(at, way)| (way.since_s, at)).collect();
             by_age.sort_unstable();
@@ -160,6 +162,7 @@ impl NodeStore {
                         if way.state == State::Ready {
                             freed.push(release(account, n, way));
                             *(if due { &mut left.expired } else { &mut left.evicted }) += 1;
+                            departed.extend((!due).then(|| departed_of(way)));
                         }
                         *way = Way::EMPTY;
                     }
@@ -171,6 +174,7 @@ impl NodeStore {
             if self.store(data, n, &index, cas).is_ok() {
                 releases.append(&mut freed);
                 self.departures.evicted += left.evicted;
+                departed.into_iter().for_each(|one| self.departed.note(one));
                 self.departures.expired += left.expired;
                 return Some(index);
             }
@@ -232,6 +236,7 @@ impl NodeStore {
                         self.departures.expired += 1;
                     } else if victim.hash != way.hash {
                         self.departures.evicted += 1;
+                        self.departed.note(departed_of(&victim));
                     }
                 }
                 let Way { hash, generation, bytes, .. } = way;
@@ -337,6 +342,10 @@ impl Ledger {
         self.releases.iter().for_each(|&release| account.release(release));
         account.total()
     }
+}
+
+const fn departed_of(way: &Way) -> Departed {
+    Departed { hash: way.hash, bytes: way.bytes, since: way.since_s }
 }
 
 /// The way to write to; `None` when all are being written.
