@@ -117,7 +117,7 @@ fn a_store_that_is_too_small_is_told_how_much_larger_it_should_be() {
     // What is counted is taken in every ten seconds.
     let deadline = Instant::now() + Duration::from_secs(60);
     let stores = loop {
-        (0..130).for_each(|nth| assert_eq!(gateway.get(&format!("/{nth}")).send().status, 200));
+        (0..260).for_each(|nth| assert_eq!(gateway.get(&format!("/{nth}")).send().status, 200));
         let stores = told(&gateway, "forecast")["stores"].clone();
         if stores["enough"].is_object() {
             break stores;
