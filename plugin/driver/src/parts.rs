@@ -52,8 +52,8 @@ impl<H> Default for Parts<H> {
 }
 
 impl<H> Parts<H> {
-    /// A batch has come by this stream: numbers of parts are as far from those of streams as can be.
-    pub fn come_by(&mut self, context: u32) {
+    /// Numbers of parts are as far from those of streams as can be, of which this is the newest.
+    fn keep_away_from(&mut self, context: u32) {
         if self.begun.is_empty() {
             self.last = context ^ 1 << 31;
         }
@@ -85,8 +85,12 @@ impl<H> Parts<H> {
 }
 
 impl<H: Calls> Root<H> {
-    /// Begins with those that are to be asked for, as far as that many may be under way.
-    pub fn begin_parts(&mut self, breakers: &mut Breakers<H>, now: Timestamp) {
+    /// Begins with those that are to be asked for, as far as that many may be under way. `newest` is the newest stream of the VM.
+    pub fn begin_parts(&mut self, newest: u32, breakers: &mut Breakers<H>, now: Timestamp) {
+        if !self.cache.has_parts() {
+            return;
+        }
+        self.parts.keep_away_from(newest);
         while self.parts.len() < MOST_BEGUN
             && let Some(task) = self.cache.next_part()
         {

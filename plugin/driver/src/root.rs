@@ -218,6 +218,13 @@ impl<H: Calls> Root<H> {
         }
     }
 
+    /// Begins with jobs that were taken. What are batches of them leave parts that are to be asked for.
+    pub fn begin_jobs(&mut self, now: Timestamp) {
+        if self.cache.has_jobs_to_call() {
+            self.jobs.send(&mut self.cache, now);
+        }
+    }
+
     /// What a response has cost is told at once: others may wait for what is left.
     #[inline]
     pub fn tell_what_it_cost(&mut self, breakers: &mut Breakers<H>) {

@@ -42,6 +42,8 @@ pub struct Vm<H: Calls> {
     watched: Watched,
     /// Streams that have begun and not ended.
     contexts: usize,
+    /// The newest of them.
+    newest: u32,
     /// The oldest stream with something still to come, and when it was first seen to be that.
     oldest: Option<(u32, Timestamp)>,
     breakers: Breakers<H>,
@@ -58,6 +60,7 @@ impl<H: Calls> Default for Vm<H> {
             held: HeldBodies::default(),
             watched: Watched::default(),
             contexts: 0,
+            newest: 0,
             oldest: None,
             breakers: Breakers::default(),
         }
@@ -68,6 +71,7 @@ impl<H: Calls> Vm<H> {
     /// A context begins. Roots are made when their configuration comes.
     pub fn create(&mut self, context: u32, parent: u32) {
         self.contexts += usize::from(parent != 0);
+        self.newest = context;
         if parent != 0 && self.roots.len() > 1 {
             self.parents.insert(context, parent);
         }

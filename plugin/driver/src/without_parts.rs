@@ -19,9 +19,6 @@ impl<H> Default for Parts<H> {
 }
 
 impl<H> Parts<H> {
-    /// Nothing comes of it.
-    pub const fn come_by(&mut self, _context: u32) {}
-
     /// None is.
     pub const fn has(&self, _number: u32) -> bool {
         false
@@ -40,7 +37,7 @@ impl<H> Parts<H> {
 
 impl<H: Calls> Root<H> {
     /// There are none.
-    pub const fn begin_parts(&mut self, _breakers: &mut Breakers<H>, _now: Timestamp) {}
+    pub const fn begin_parts(&mut self, _newest: u32, _breakers: &mut Breakers<H>, _now: Timestamp) {}
 
     /// There is none.
     pub const fn wake_part(

@@ -83,7 +83,7 @@ pub use alerts::Alert;
 pub use batching::PartTask;
 #[cfg(feature = "batch")]
 pub(crate) use batching::{
-    PartEnd, PartPlace, SharedBatch, answer_of as batch_answer, problem as batch_problem,
+    PartEnd, PartPlace, SharedBatch, Terms as BatchTerms, answer_of as batch_answer, problem as batch_problem,
 };
 #[cfg(all(feature = "limits", feature = "llm"))]
 pub(crate) use budgeting::shown as shown_of_budget;

@@ -8,10 +8,15 @@ fn gateway(jobs: &str, workers: usize) -> Gateway {
     let config = format!(
         r#"{{"remote":{{"enabled":true}},"jobs":{{"cluster":"work"{jobs}}},"rules":[{{"name":"all","jobs":"prefer"}}]}}"#
     );
-    let gateway = Gateway::with(&config)
+    started(&config, workers)
+}
+
+fn started(config: &str, workers: usize) -> Gateway {
+    let gateway = Gateway::with(config)
         .workers(workers)
         .cluster("redis")
         .cluster("work")
+        .cluster("origin")
         .shows_bodies()
         .origin(|_: &_| OriginResponse::status(200).chunk("at once"))
         .start();
@@ -49,6 +54,11 @@ fn asked(gateway: &Gateway, op: &str) -> Vec<Callout> {
 fn take(call: Callout, jobs: &str) {
     let question = word(&call, 1);
     call.respond(200, Headers::new(), format!("took {question} 0 0 0 0 0 1 0 0{jobs}"));
+}
+
+/// Whoever asks for jobs gets none.
+fn take_nothing(gateway: &Gateway) {
+    asked(gateway, "take").into_iter().for_each(|call| take(call, ""));
 }
 
 fn open(gateway: &Gateway, worker: usize) -> Stream {
@@ -122,4 +132,49 @@ fn whatever_comes_in_the_place_of_an_answer_is_none() {
             );
         }
     }
+}
+
+/// Its parts are called for by the worker that has taken it, and Redis hears how many have their answers.
+#[test]
+fn a_batch_that_is_taken_is_asked_for_in_parts() {
+    let config = r#"{"remote":{"enabled":true},"jobs":{"cluster":"work"},"batch":{},
+        "defaults":{"jobs":"prefer","batch":true,"remote":false,"refresh":{"cluster":"origin"}}}"#;
+    let gateway = started(config, 2);
+    let body = r#"{"requests":[{"id":"1","method":"GET","url":"/a"},{"id":"2","method":"GET","url":"/b"}]}"#;
+    let ask = gateway.post("/batch").header("prefer", "respond-async").header("authorization", "Basic YTpi");
+    let stream = ask.header("content-type", "application/json").body(body).open(0);
+    stream.request_headers();
+    stream.request_rest();
+    let call = only(asked(&gateway, "accept"));
+    let (accept, payload) = (words(&call), String::from_utf8(call.body().to_vec()).unwrap());
+    let id = accept[2].clone();
+    call.respond(200, Headers::new(), format!("new {} {id}", accept[1]));
+    gateway.run();
+    assert_eq!((stream.status(), stream.header("preference-applied")), (202, Some("respond-async".into())));
+    take(only(asked(&gateway, "take")), &format!("\n{id} 1 1 {payload}"));
+    gateway.run();
+    let part = |path: &str| only(calls(&gateway).into_iter().filter(|call| call.path() == path).collect());
+    let call = part("/a");
+    let sent = |name: &str| call.headers().get(name);
+    assert_eq!((call.cluster(), sent("authorization").as_deref()), ("origin", Some("Basic YTpi")));
+    assert_eq!((sent("prefer"), sent("x-selvage-job"), sent(":peer")), (None, None, None));
+    let hears = |parts: [&str; 2]| {
+        let call = only(asked(&gateway, "progress"));
+        assert_eq!(words(&call)[2..], [&*id, "1", parts[0], parts[1]]);
+        let question = word(&call, 1);
+        call.respond(200, Headers::new(), format!("ended {question}"));
+        gateway.run();
+    };
+    hears(["0", "2"]);
+    call.respond(200, Headers::new().with("x-envoy-upstream-service-time", "1"), "made");
+    gateway.advance(1);
+    gateway.tick();
+    take_nothing(&gateway);
+    hears(["1", "2"]);
+    part("/b").respond(404, Headers::new().with("x-envoy-upstream-service-time", "1"), "none");
+    let call = only(asked(&gateway, "end"));
+    assert_eq!(words(&call)[2..5], [id, "1".into(), "done".into()]);
+    let question = word(&call, 1);
+    call.respond(200, Headers::new(), format!("ended {question}"));
+    gateway.run();
 }

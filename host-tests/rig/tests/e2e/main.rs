@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // A broken test must stop loudly.
 
 mod admitting;
+mod batch_jobs;
 mod batches;
 mod bodies;
 mod bridge;

@@ -86,7 +86,7 @@ impl<H: Calls> Vm<H> {
         let content = if size == 0 { Some(Vec::new()) } else { H::buffer(Buffer::Answer, 0, size) };
         let Some(root) = root_of(&mut self.roots, id) else { return };
         root.part_called(part, head.as_deref(), content.as_deref(), &mut self.breakers, now);
-        root.begin_parts(&mut self.breakers, now);
+        root.begin_parts(self.newest, &mut self.breakers, now);
         root.after_event();
         // Those who have waited for it go on at once.
         self.wake_some(id, now);
@@ -106,7 +106,8 @@ impl<H: Calls> Vm<H> {
         let head = head.filter(|_| body.is_some() || !fits);
         Jobs::<H>::answered(job, head.as_deref(), body.as_deref(), &mut root.cache, now);
         root.remote.send_leases(&mut self.breakers, &mut root.cache, now);
-        root.after_event();
+        // One that has waited for its place may be a batch.
+        self.wake_some(id, now);
     }
 
     /// The lookups that waited for each other are sent.
@@ -150,7 +151,7 @@ impl<H: Calls> Vm<H> {
             if let Some(answer) = root.tell_part(context, answer, &mut self.breakers, now) {
                 drop_claim(answer, hash, &mut root.cache);
             }
-            root.begin_parts(&mut self.breakers, now);
+            root.begin_parts(self.newest, &mut self.breakers, now);
             return root.after_event();
         }
         // A stream that has ended is not in the table any more.

@@ -77,10 +77,7 @@ impl<H: Calls> Vm<H> {
         let event = Event::RequestBody { chunk: &chunk, end_of_stream };
         let directive = exchange.on(event, &mut root.cache, &mut moment);
         let step = apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
-        if root.cache.has_parts() {
-            root.parts.come_by(context);
-            root.begin_parts(&mut self.breakers, now);
-        }
+        root.begin_parts(self.newest, &mut self.breakers, now);
         root.after_event();
         root.remote.send_purges(&mut self.breakers, &mut root.cache, now);
         if step != Step::AwaitsBody {
@@ -134,7 +131,8 @@ impl<H: Calls> Vm<H> {
                 self.held.take_arrived(context);
             }
         }
-        root.begin_parts(&mut self.breakers, now);
+        root.begin_jobs(now);
+        root.begin_parts(self.newest, &mut self.breakers, now);
         root.after_event();
         for context in awaiting {
             self.watch(context, now);

@@ -3,10 +3,14 @@
 //! A batch belongs to who waits for it, and is forgotten with that. Parts that are under way then go on, for what they bring is
 //! stored; those that are not yet asked for are not asked for any more.
 
+mod parts;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
+
+pub(crate) use parts::Terms;
 
 use super::{Cache, Kept};
 use crate::batch::answer::{Form, piece, whole};
@@ -26,7 +30,6 @@ pub(super) struct Batches {
 }
 
 /// A batch under way, for who waits for it.
-#[derive(Debug)]
 pub(crate) struct Batch {
     ticket: u64,
     form: Form,
@@ -35,9 +38,9 @@ pub(crate) struct Batch {
     pieces: Vec<Option<Vec<u8>>>,
     missing: usize,
     bytes: usize,
-    most: usize,
     late: bool,
     kept: Kept,
+    terms: Terms,
 }
 
 /// A batch under way.
@@ -52,6 +55,8 @@ pub struct PartTask {
     pub(crate) timeout: Duration,
     /// The address that the batch came from, if it is known.
     pub peer: Option<Rc<[u8]>>,
+    /// No client waits for it: it is of the lowest class of its pool.
+    pub(crate) is_job: bool,
     /// The bytes of its head.
     pub(crate) kept: Kept,
 }
@@ -92,6 +97,13 @@ impl Batch {
         self.missing > 0
     }
 
+    /// How many of its parts have their answers, and how many there are.
+    #[cfg(feature = "jobs")]
+    pub(crate) const fn progress(&self) -> (u64, u64) {
+        let of = self.ids.len();
+        (of.saturating_sub(self.missing) as u64, of as u64)
+    }
+
     /// Its answers as one. To be asked for once.
     pub(crate) fn take_answer(&mut self) -> (Vec<u8>, Form) {
         let pieces = std::mem::take(&mut self.pieces);
@@ -101,44 +113,33 @@ impl Batch {
 }
 
 impl Cache {
-    /// Begins a batch of so many parts, whose answers are `most` bytes together. It may take until a moment.
-    pub(crate) fn begin_batch(
-        &mut self,
-        ids: Vec<Box<str>>,
-        form: Form,
-        most: usize,
-        until: Timestamp,
-    ) -> SharedBatch {
+    /// Begins a batch of so many parts.
+    fn begin_batch(&mut self, ids: Vec<Box<str>>, form: Form, terms: Terms) -> SharedBatch {
         let batches = &mut self.batches;
         batches.last = batches.last.wrapping_add(1);
         let (missing, ticket) = (ids.len(), batches.last & (OF_BATCHES - 1) | OF_BATCHES);
         let pieces = ids.iter().map(|_| None).collect();
-        let kept = self.keep(0);
-        let batch = Batch { ticket, form, ids, pieces, missing, bytes: 0, most, late: false, kept };
+        let (kept, until) = (self.keep(0), terms.until);
+        let batch = Batch { ticket, form, ids, pieces, missing, bytes: 0, late: false, kept, terms };
         let batch = Rc::new(RefCell::new(batch));
         self.batches.open.push((ticket, Rc::downgrade(&batch), until));
         batch
     }
 
     /// A part of it is to be asked for.
-    pub(crate) fn ask_for_part(
-        &mut self,
-        batch: &SharedBatch,
-        nth: usize,
-        head: Vec<u8>,
-        timeout: Duration,
-        peer: Option<Rc<[u8]>>,
-    ) {
+    fn ask_for_part(&mut self, batch: &SharedBatch, nth: usize, head: Vec<u8>, timeout: Duration) {
         let place = PartPlace { batch: Rc::downgrade(batch), nth };
         if !self.has_room_to_wait(head.len()) {
             return self.end_part(&place, &PartEnd::Refused(503, "too much waits at this moment"));
         }
         let kept = self.keep(head.len());
-        self.batches.queue.push_back(PartTask { head, place, timeout, peer, kept });
+        let Terms { peer, is_job, .. } = &batch.borrow().terms;
+        let (peer, is_job) = (peer.clone(), *is_job);
+        self.batches.queue.push_back(PartTask { head, place, timeout, peer, is_job, kept });
     }
 
     /// A part of it need not be asked for.
-    pub(crate) fn end_part_of(&mut self, batch: &SharedBatch, nth: usize, end: &PartEnd<'_>) {
+    fn end_part_of(&mut self, batch: &SharedBatch, nth: usize, end: &PartEnd<'_>) {
         self.end_part(&PartPlace { batch: Rc::downgrade(batch), nth }, end);
     }
 
@@ -168,7 +169,7 @@ impl Cache {
     fn put_piece(&mut self, batch: &mut Batch, nth: usize, end: &PartEnd<'_>) {
         let (Some(id), Some(None)) = (batch.ids.get(nth), batch.pieces.get(nth)) else { return };
         // What has no room as it is has none in the answer, and is not written for nothing.
-        let is_too_large = |content: &[u8]| batch.bytes.saturating_add(content.len()) > batch.most;
+        let is_too_large = |content: &[u8]| batch.bytes.saturating_add(content.len()) > batch.terms.most;
         let (mut word, mut made) = match end {
             PartEnd::Answered { content, .. } if is_too_large(content) => ("too-large", Vec::new()),
             PartEnd::Answered { status, fields, content } => {
@@ -187,7 +188,7 @@ impl Cache {
         };
         if matches!(end, PartEnd::Answered { .. }) {
             let bytes = batch.bytes.saturating_add(made.len());
-            if word == "too-large" || bytes > batch.most {
+            if word == "too-large" || bytes > batch.terms.most {
                 let why = "the answers to other parts have left no room";
                 (word, made) = ("too-large", self.problem(id, 507, Detail::PartTooLarge, why, batch.form));
             } else if !self.has_room_to_wait(made.len()) {

@@ -1,5 +1,7 @@
 //! The jobs of a worker: what it asks Redis about them, who waits for the answers, and those that it runs.
 
+#[cfg(feature = "batch")]
+mod batches;
 mod running;
 
 use std::cell::RefCell;
@@ -104,14 +106,6 @@ impl Cache {
         Some((ticket, told))
     }
 
-    /// Tells how far a job is: so much of so much is done. For who does jobs in parts and knows their IDs (`x-selvage-job`); of one
-    /// that is not under way nothing becomes known. Nobody waits for it.
-    pub fn note_progress(&mut self, id: u128, done: u64, of: u64) {
-        if self.policy.jobs.is_some() && self.jobs.questions.len() < MOST_WAITING {
-            self.queue_question(Does::Progress { id, parts: (done, of) });
-        }
-    }
-
     fn queue_question(&mut self, does: Does) -> u64 {
         let request = self.question(does);
         let number = request.question;
@@ -146,7 +140,13 @@ impl Cache {
         if let Some(request) = self.jobs.questions.pop_front() {
             return Some(request);
         }
+        #[cfg(feature = "batch")]
+        self.end_batches_of_jobs();
         if let Some(does) = self.jobs.runs.next_end(now) {
+            return Some(self.question(does));
+        }
+        #[cfg(feature = "batch")]
+        if let Some(does) = self.jobs.runs.next_progress(now) {
             return Some(self.question(does));
         }
         let settings = self.policy.jobs.as_ref()?;
@@ -191,7 +191,12 @@ impl Cache {
                     self.stats.count("jobs", word);
                 }
             }
-            Does::Progress { .. } => {}
+            Does::Progress { id, token, .. } => {
+                #[cfg(feature = "batch")]
+                if self.jobs.runs.told_of_progress(*id, *token, told.ok().as_ref()) {
+                    self.stats.count("jobs", "late");
+                }
+            }
             _ => {
                 // What was accepted here is done here, if nobody else is quicker.
                 if matches!(told, Ok(JobAnswer::Accepted { again: false, .. } | JobAnswer::Ended)) {

@@ -13,6 +13,7 @@ use crate::cache::{self, Admit, AnsweredBy, Cache, Entry, Failure, FillEnd, Mome
 use crate::cache_status::{Detail, Outcome};
 use crate::fields::{Fields, status_of};
 use crate::policy::{Policy, Rule, Until};
+use crate::pools::queue::Class;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::time::Timestamp;
@@ -59,17 +60,20 @@ fn bytes_of(edits: &[RequestEdit]) -> usize {
 }
 
 impl Admitting {
-    /// For a request that may go to its origin, if its rule names a pool.
+    /// For a request that may go to its origin, if its rule names a pool. One that is for later is of the lowest class.
     #[inline]
     pub(super) fn of(
         request: &Request<'_>,
-        rule_index: usize,
-        rule: &Rule,
+        (rule_index, rule): (usize, &Rule),
+        is_for_later: bool,
         moment: &mut Moment<'_>,
     ) -> Option<Box<Self>> {
         // All that a rule without it costs.
         let admission = rule.admission.as_ref()?;
-        let entry = cache::entry_of(request, rule, admission, moment)?;
+        let mut entry = cache::entry_of(request, rule, admission, moment)?;
+        if is_for_later {
+            entry.class = Class::Low;
+        }
         Some(Box::new(Self {
             rule: rule_index,
             entry,

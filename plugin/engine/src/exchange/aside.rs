@@ -58,6 +58,9 @@ pub(super) struct Aside {
     /// What sessions have made of it.
     #[cfg(feature = "sessions")]
     pub(super) identity: Option<Box<Identity>>,
+    /// No client waits for it: it is of the lowest class of its pool.
+    #[cfg(feature = "pools")]
+    pub(super) is_for_later: bool,
     /// What capabilities keep of it. One test for all of them, since every event comes by here.
     kept: Option<Box<Kept>>,
 }
@@ -137,7 +140,7 @@ impl Aside {
             self.kept.get_or_insert_default().falling_back = GatewayOnly::of(falling_back);
         }
         #[cfg(feature = "pools")]
-        if let Some(admitting) = Admitting::of(request, rule_index, rule, moment) {
+        if let Some(admitting) = Admitting::of(request, (rule_index, rule), self.is_for_later, moment) {
             self.kept.get_or_insert_default().admitting = Some(admitting);
         }
         #[cfg(feature = "limits")]

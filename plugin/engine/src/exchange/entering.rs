@@ -103,6 +103,9 @@ fn enter(
         if let stages::Then::Wait { ticket, until } = said {
             return Leasing::before_cache(head, end_of_stream, ticket, until);
         }
+        // What limits have said of it goes with a request that goes on, and this one does not.
+        #[cfg(feature = "limits")]
+        stages::limits::take(cache);
         #[cfg(feature = "operators")]
         if let Some(token) = request.explain
             && cache.scratch.refused.is_some()

@@ -89,16 +89,15 @@ pub enum Called<'a> {
 impl Part {
     /// Begins with a part.
     pub fn begin(task: PartTask, cache: &mut Cache, moment: &mut Moment<'_>) -> (Self, PartStep) {
-        let PartTask { head, place, timeout, kept, .. } = task;
-        let mut part = Self {
-            exchange: Exchange::new(),
-            head,
-            _kept: kept,
-            place,
-            timeout,
-            edits: Vec::new(),
-            fetches: false,
-        };
+        let PartTask { head, place, timeout, kept, is_job, .. } = task;
+        #[cfg_attr(not(feature = "pools"), expect(unused_mut, reason = "no others wait"))]
+        let mut exchange = Exchange::new();
+        #[cfg(feature = "pools")]
+        {
+            exchange.aside.is_for_later = is_job;
+        }
+        let mut part =
+            Self { exchange, head, _kept: kept, place, timeout, edits: Vec::new(), fetches: false };
         let event = Event::Request { head: part.head.clone(), end_of_stream: true };
         let directive = part.exchange.on(event, cache, moment);
         let step = part.meets(directive, cache, moment);

@@ -6,13 +6,19 @@ use crate::request::Request;
 /// The field that tells the origin which job it does. What a client sends under this name goes no further.
 pub const JOB: &[u8] = b"x-selvage-job";
 
+/// The address that a request came from, for what is asked for on its behalf. No field has such a name, and it is never sent.
+pub const PEER: &[u8] = b":peer";
+
 /// The head of a request as it will be sent. `Idempotency-Key` stays: the origin may need it where a job is done twice.
-pub fn of_request(request: &Request<'_>) -> Vec<u8> {
+pub fn of_request(request: &Request<'_>, peer: Option<&[u8]>) -> Vec<u8> {
     let mut block = FieldBlock::new();
     block.push(b":method", request.method);
     block.push(b":scheme", request.scheme);
     block.push(b":authority", request.authority);
     block.push(b":path", request.target);
+    if let Some(peer) = peer {
+        block.push(PEER, peer);
+    }
     let own = |name: &[u8]| {
         name.starts_with(b"x-envoy-")
             || name == JOB

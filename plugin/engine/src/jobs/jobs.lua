@@ -80,7 +80,7 @@ elseif op == 'take' then
       room = room - #h[4]
       redis.call('ZREM', due, id)
       redis.call('ZADD', run, int(now + lease), id)
-      redis.call('HSET', key(id), 's', 'r', 'n', int(n), 'g', int(g), 'u', int(now + lease))
+      redis.call('HSET', key(id), 's', 'r', 'n', int(n), 'g', int(g), 'u', int(now + lease), 'pd', 0, 'po', 0)
       out[#out + 1] = string.format('\n%s %.0f %.0f %s', id, n, g, h[4])
     end
   end
@@ -109,8 +109,9 @@ elseif op == 'end' then
   end
   return 'ended ' .. q
 elseif op == 'progress' then
-  if read(ARGV[3], 's')[1] ~= 'r' then return 'none ' .. q end
-  redis.call('HSET', key(ARGV[3]), 'pd', ARGV[4], 'po', ARGV[5])
+  local h = read(ARGV[3], 's', 'g')
+  if h[1] ~= 'r' or h[2] ~= ARGV[4] then return 'none ' .. q end
+  redis.call('HSET', key(ARGV[3]), 'pd', ARGV[5], 'po', ARGV[6])
   return 'ended ' .. q
 elseif op == 'list' then
   local out, sizes = {}, {}
@@ -145,6 +146,7 @@ elseif op == 'again' then
   wait(id, now, 'again')
   return 'ended ' .. q
 end
+if h[1] ~= 'r' then h[9] = 0 end
 local text = string.format('is %s %s %.0f %.0f %.0f %s %.0f %.0f %.0f', q, string.sub(h[1], 1, 1), nat(h[3]), nat(h[4]), nat(h[5]), string.sub(h[6] or '-', 1, 16), nat(h[7]), nat(h[8]), nat(h[9]))
 local b = read(id, 'b')[1]
 if op == 'look' then return text .. (b and ' r' or ' -') end

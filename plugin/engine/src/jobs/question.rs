@@ -4,7 +4,8 @@
 //! them in one node and takes the script:
 //!
 //! ```text
-//! {…}:j:ID    hash   s state · n attempt · g token · o owner · c created · u next · k idempotency · q request · f failure · a status · b response
+//! {…}:j:ID    hash   s state · n attempt · g token · o owner · c created · u next · k idempotency · q request · f failure · a status · b response ·
+//!                    pd of po parts are done
 //! {…}:i:KEY   string ID and digest of the request that came with an Idempotency-Key
 //! {…}:due     sorted set of those that wait, by when they are due
 //! {…}:run     those that are leased, by when the lease ends
@@ -22,7 +23,7 @@ use crate::limits::lease::Script;
 
 /// The script.
 pub const SCRIPT: Script =
-    Script { text: include_str!("jobs.lua"), digest: "b861dbffcb1b811b1efad0798729ab0d33d1b8ef" };
+    Script { text: include_str!("jobs.lua"), digest: "b6cdab2c3e38951bc57da1b140674de5bf1006ac" };
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +63,12 @@ pub enum Does {
         /// What has come of it.
         how: How,
     },
-    /// Say how far it is: so much of so much is done.
+    /// Say how far a run is: so much of so much is done.
     Progress {
         /// The job.
         id: u128,
+        /// The token of its lease.
+        token: u64,
         /// How far.
         parts: (u64, u64),
     },
@@ -333,8 +336,8 @@ impl JobRequest {
                 });
                 ("end", words)
             }
-            Does::Progress { id, parts: (done, of) } => {
-                ("progress", vec![hex(id), done.to_string(), of.to_string()])
+            Does::Progress { id, token, parts: (done, of) } => {
+                ("progress", vec![hex(id), token.to_string(), done.to_string(), of.to_string()])
             }
             Does::Look { id, owner, content } => {
                 (if *content { "fetch" } else { "look" }, vec![hex(id), hex(owner)])
@@ -489,7 +492,7 @@ mod tests {
             Does::End { id: ID, token: 7, how: How::Retry { pause: second, why: why.clone() } },
             Does::End { id: ID, token: 7, how: How::Dead { ttl: second, why } },
             Does::End { id: ID, token: 7, how: How::Back { pause: second } },
-            Does::Progress { id: ID, parts: (1, 2) },
+            Does::Progress { id: ID, token: 7, parts: (1, 2) },
             Does::Look { id: ID, owner: 1, content: true },
             Does::Cancel { id: ID, owner: 1, ttl: second },
             Does::Again { id: ID },

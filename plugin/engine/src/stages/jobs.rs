@@ -7,6 +7,8 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
+#[cfg(feature = "batch")]
+use super::batch::{self, is_sound};
 use super::{Held, Seen, Then, Until, answer};
 use crate::cache::{Cache, Moment, ToldOfJob};
 use crate::cache_status::Detail;
@@ -18,7 +20,7 @@ use crate::jobs::question::{Does, JobAnswer, Standing, State, id_of};
 use crate::jobs::stored::Payload;
 use crate::limits::NoAnswer;
 use crate::members::Members;
-use crate::policy::{Jobs, JobsOnFailure};
+use crate::policy::{Jobs, JobsOnFailure, Policy};
 use crate::request::Request;
 #[cfg(feature = "limits")]
 use crate::stages::limits::{self, Limited};
@@ -57,8 +59,8 @@ pub(crate) struct Asking {
 }
 
 enum About {
-    /// It is to be accepted.
-    Accept { body: Vec<u8>, preferred: bool },
+    /// It is to be accepted. A batch is done here if it is not.
+    Accept { body: Vec<u8>, preferred: bool, is_batch: bool },
     /// It asks for a job, and for its response with `content`.
     Look { id: u128, content: bool },
     /// It cancels one.
@@ -109,6 +111,11 @@ fn take(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<T
     if let Err(refused) = checked(request, None, (seen.rule_index, seen.rule), cache) {
         return Some(refused);
     }
+    let is_batch = asks_for_batch(request, &policy);
+    #[cfg(feature = "batch")]
+    if is_batch && let Some(refused) = batch::refused_by_head(seen, cache) {
+        return Some(refused);
+    }
     let length = content_length(request.fields).unwrap_or_default();
     if length > policy.remote.object_bytes {
         return Some(too_large(seen.rule_index, cache));
@@ -116,11 +123,19 @@ fn take(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<T
     if !cache.has_room_to_wait(request.fields.block_bytes().saturating_add(length)) {
         return Some(unavailable(seen.rule_index, cache));
     }
-    let asking = asking(seen, About::Accept { body: Vec::new(), preferred }, cache);
+    let asking = asking(seen, About::Accept { body: Vec::new(), preferred, is_batch }, cache);
     Some(match seen.end_of_stream {
         true => asking.accept(cache, moment),
         false => Then::Await(Held::Job(Box::new(asking)), Until::Body),
     })
+}
+
+/// Whether a request asks for a batch, whose parts are asked for when it is done.
+fn asks_for_batch(request: &Request<'_>, policy: &Policy) -> bool {
+    #[cfg(feature = "batch")]
+    return policy.batch.as_ref().is_some_and(|batch| batch.is_asked_for(request.method, request.path()));
+    #[cfg(not(feature = "batch"))]
+    false
 }
 
 /// Whether the rule's `upload` takes what a request says of its body, or the body. Else what is answered.
@@ -212,8 +227,14 @@ impl Asking {
     /// All of it is there.
     fn accept(mut self, cache: &mut Cache, moment: &mut Moment<'_>) -> Then {
         let policy = Rc::clone(cache.policy());
-        let About::Accept { body, .. } = &mut self.about else { return unavailable(self.rule, cache) };
-        let body = std::mem::take(body);
+        let About::Accept { body, is_batch, .. } = &mut self.about else {
+            return unavailable(self.rule, cache);
+        };
+        let (body, is_batch) = (std::mem::take(body), *is_batch);
+        #[cfg(feature = "batch")]
+        if is_batch && let Err(why) = policy.batch.as_ref().map_or(Ok(()), |batch| is_sound(&body, batch)) {
+            return batch::refuse(why.0, &why.1, policy.rule(self.rule), cache);
+        }
         let fields = Fields::parse(&self.onward.head).unwrap_or_default();
         let request = Request::read(fields, !body.is_empty());
         let Some(settings) = &policy.jobs else { return unavailable(self.rule, cache) };
@@ -235,8 +256,13 @@ impl Asking {
             (key, digest("selvage 2026 request of a job", &parts))
         });
         let id = cache.draw_job_id(moment.now);
-        let payload = cache.sealed("q", id, &of_request(&request), &body);
+        // Its parts are asked for as if it had just come.
+        let peer = if is_batch { moment.host.peer() } else { None };
+        let payload = cache.sealed("q", id, &of_request(&request, peer.as_deref()), &body);
         self.bytes = payload.len();
+        if let About::Accept { body: kept, is_batch: true, .. } = &mut self.about {
+            *kept = body;
+        }
         self.ask(Does::Accept { id, owner, once, most: settings.waiting, payload }, cache, moment)
     }
 
@@ -267,7 +293,7 @@ impl Asking {
         };
         match told {
             Ok(answer) => self.told(answer, cache),
-            Err(why) => self.failed(why, cache),
+            Err(why) => self.failed(why, cache, moment),
         }
     }
 
@@ -320,12 +346,16 @@ impl Asking {
     }
 
     /// Redis could not be asked, or has not answered.
-    fn failed(self, why: NoAnswer, cache: &mut Cache) -> Then {
+    fn failed(self, why: NoAnswer, cache: &mut Cache, moment: &mut Moment<'_>) -> Then {
         let policy = Rc::clone(cache.policy());
         let forwards = policy.jobs.as_ref().is_some_and(|jobs| jobs.on_failure == JobsOnFailure::Forward);
         // What Redis may have accepted is not done here as well.
         if forwards && why != NoAnswer::Lost && matches!(self.about, About::Accept { .. }) {
             cache.stats.count("jobs", "forwarded");
+            #[cfg(feature = "batch")]
+            if let About::Accept { body, is_batch: true, .. } = &self.about {
+                return batch::run(&self.onward.head, body, self.rule, cache, moment);
+            }
             return Then::Go(Box::new(self.onward));
         }
         unavailable(self.rule, cache)

@@ -13,10 +13,10 @@ use crate::gateway::{Answer, Gateway, Origin, block, date, fresh_for, moment, or
 const ON: &str = r#"{"batch":{},"defaults":{"batch":true,"refresh":{"cluster":"origin"}}}"#;
 
 /// A batch that has been asked for.
-struct Batch {
-    exchange: Exchange,
-    parts: Vec<(Part, PartStep)>,
-    reply: Option<Answer>,
+pub struct Batch {
+    pub exchange: Exchange,
+    pub parts: Vec<(Part, PartStep)>,
+    pub reply: Option<Answer>,
 }
 
 /// A head of a part's call.
@@ -55,7 +55,7 @@ fn gets(gateway: &mut Gateway, paths: &[&str], millis: u64) -> Batch {
     ask(gateway, &[], &body_of(paths), millis)
 }
 
-fn body_of(paths: &[&str]) -> String {
+pub fn body_of(paths: &[&str]) -> String {
     let get = |(nth, path): (usize, &&str)| json!({ "id": nth.to_string(), "method": "GET", "url": path });
     json!({ "requests": paths.iter().enumerate().map(get).collect::<Vec<_>>() }).to_string()
 }
@@ -70,11 +70,14 @@ impl Batch {
     }
 
     /// Parts begin, those that need not wait go on, and so does the batch.
-    fn goes_on(&mut self, gateway: &mut Gateway, millis: u64) {
+    pub fn goes_on(&mut self, gateway: &mut Gateway, millis: u64) {
         let now = moment(millis);
         while let Some(task) = gateway.workers[0].next_part() {
+            // As a host has it who does not know the stream.
+            let peer = std::mem::replace(&mut gateway.shared.peer, task.peer.as_deref().map(<[u8]>::to_vec));
             let mut moment = Moment { now, host: &mut gateway.shared };
             self.parts.push(Part::begin(task, &mut gateway.workers[0], &mut moment));
+            gateway.shared.peer = peer;
         }
         loop {
             let ended = gateway.workers[0].take_ended_fills();
@@ -108,19 +111,20 @@ impl Batch {
             }
         }
         gateway.workers[0].look_after_batches(now);
-        if !gateway.workers[0].take_decided_batches().is_empty() && self.reply.is_none() {
+        let is_decided = !gateway.workers[0].take_decided_batches().is_empty();
+        if is_decided && self.exchange.awaits_fill() {
             let directive = gateway.feed(0, &mut self.exchange, millis, Event::Woken(Wake::Slot));
             self.meets(directive);
         }
     }
 
     /// The paths that are called for.
-    fn calls(&self) -> Vec<String> {
+    pub fn calls(&self) -> Vec<String> {
         self.parts.iter().filter_map(|(_, step)| path_of(step)).collect()
     }
 
     /// A field of the call for a path.
-    fn sends(&self, path: &str, name: &str) -> Option<String> {
+    pub fn sends(&self, path: &str, name: &str) -> Option<String> {
         self.parts.iter().find_map(|(_, step)| {
             let PartStep::Call { request, .. } = step else { return None };
             let fields = Fields::parse(request).unwrap();
@@ -131,7 +135,7 @@ impl Batch {
 
     /// Something comes of the call for a path.
     #[track_caller]
-    fn comes(&mut self, gateway: &mut Gateway, path: &str, millis: u64, origin: Option<Origin>) {
+    pub fn comes(&mut self, gateway: &mut Gateway, path: &str, millis: u64, origin: Option<Origin>) {
         let at = self.parts.iter().position(|(_, step)| path_of(step).as_deref() == Some(path));
         let (part, step) = &mut self.parts[at.unwrap_or_else(|| panic!("{path} is not called for"))];
         let head = origin.as_ref().map(Origin::head);
@@ -147,7 +151,7 @@ impl Batch {
         self.goes_on(gateway, millis);
     }
 
-    fn origin_says(&mut self, gateway: &mut Gateway, path: &str, at: u64, origin: Origin) {
+    pub fn origin_says(&mut self, gateway: &mut Gateway, path: &str, at: u64, origin: Origin) {
         self.comes(gateway, path, at * 1000, Some(origin));
     }
 
@@ -161,7 +165,7 @@ impl Batch {
     }
 }
 
-fn statuses(told: &[Value]) -> Vec<u64> {
+pub fn statuses(told: &[Value]) -> Vec<u64> {
     told.iter().map(|part| part["status"].as_u64().unwrap()).collect()
 }
 
@@ -171,7 +175,7 @@ fn says(part: &Value, words: &str) {
     assert!(line.contains(words), "{line}");
 }
 
-fn json_for(seconds: u64, body: &str) -> Origin {
+pub fn json_for(seconds: u64, body: &str) -> Origin {
     fresh_for(seconds).header("content-type", "application/json").body(body)
 }
 

@@ -20,25 +20,25 @@ fn gateway(jobs: &str, more: &str) -> Gateway {
 }
 
 /// What Redis is asked next about jobs.
-fn asked(gateway: &mut Gateway, millis: u64) -> Option<JobRequest> {
+pub fn asked(gateway: &mut Gateway, millis: u64) -> Option<JobRequest> {
     match gateway.workers[0].next_asked(moment(millis))? {
         Asked::Job(request) => Some(request),
         other => panic!("{other:?}"),
     }
 }
 
-fn tells(gateway: &mut Gateway, request: &JobRequest, told: Result<JobAnswer, NoAnswer>, millis: u64) {
+pub fn tells(gateway: &mut Gateway, request: &JobRequest, told: Result<JobAnswer, NoAnswer>, millis: u64) {
     let mut moment = Moment { now: moment(millis), host: &mut gateway.shared };
     gateway.workers[0].was_told(&Asked::Job(request.clone()), told.map(Told::Job), &mut moment);
     gateway.workers[0].take_decided_leases();
 }
 
-fn calls(gateway: &mut Gateway, millis: u64) -> Option<JobCall> {
+pub fn calls(gateway: &mut Gateway, millis: u64) -> Option<JobCall> {
     gateway.workers[0].next_job_call(&mut Moment { now: moment(millis), host: &mut gateway.shared })
 }
 
 /// The payload of a request that is accepted.
-fn payload(request: &JobRequest) -> (u128, Vec<u8>) {
+pub fn payload(request: &JobRequest) -> (u128, Vec<u8>) {
     let Does::Accept { id, payload, .. } = &request.does else { panic!("{request:?}") };
     // As it would come back from Redis.
     let line = format!("took {:x} 0 0 0 0 0 1 0 0\n{id:032x} 1 1 ", request.question);
@@ -73,7 +73,7 @@ fn accepts(gateway: &mut Gateway, path: &str, millis: u64) -> (u128, Vec<u8>) {
 }
 
 /// It is taken by this worker.
-fn takes(gateway: &mut Gateway, (id, payload): (u128, Vec<u8>), attempt: u32, millis: u64) {
+pub fn takes(gateway: &mut Gateway, (id, payload): (u128, Vec<u8>), attempt: u32, millis: u64) {
     let mut leads = Moment { now: moment(millis), host: &mut gateway.shared };
     gateway.workers[0].look_after_jobs(false, &mut leads);
     let request = asked(gateway, millis).unwrap();

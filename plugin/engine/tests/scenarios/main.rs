@@ -17,6 +17,14 @@ mod silent;
 
 mod adaptive;
 mod admitting;
+#[cfg(all(
+    feature = "batch",
+    feature = "jobs",
+    feature = "limits",
+    feature = "pools",
+    feature = "maintenance"
+))]
+mod batch_jobs;
 #[cfg(all(feature = "batch", feature = "limits", feature = "pools", feature = "maintenance"))]
 mod batches;
 mod bodies;

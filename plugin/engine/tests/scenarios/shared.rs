@@ -24,6 +24,8 @@ pub struct Shared {
     pub clusters_asked: usize,
     /// What its clock for durations shows.
     pub micros: u64,
+    /// The address that the request at hand came from, if it is not always the same.
+    pub peer: Option<Vec<u8>>,
     /// Lines for operators.
     pub notes: Vec<String>,
     /// What all workers have counted, and gauges that a test sets.
@@ -86,7 +88,7 @@ impl Host for Shared {
     }
 
     fn peer(&mut self) -> Option<Vec<u8>> {
-        Some(b"192.0.2.1:5".to_vec())
+        Some(self.peer.clone().unwrap_or_else(|| b"192.0.2.1:5".to_vec()))
     }
 
     fn metric(&mut self, word: Word) -> u64 {

@@ -223,6 +223,7 @@ fn an_event_outside_the_table_passes_and_is_counted() {
 #[test]
 fn every_row_of_the_table_is_walked() {
     crate::order::any_plausible_order_of_events_is_survived_and_leaks_no_room();
+    crate::batch_jobs::what_redis_cannot_take_is_answered_at_once_if_that_is_wanted();
     crate::batches::parts_are_answered_as_requests_of_their_own_and_in_their_order();
     crate::batches::what_is_no_batch_is_refused_and_asks_for_nothing();
     crate::batches::whatever_comes_a_batch_goes_to_no_origin();

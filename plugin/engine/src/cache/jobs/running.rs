@@ -5,6 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Cache;
+#[cfg(feature = "batch")]
+use super::batches::{self, InParts};
 #[cfg(feature = "pools")]
 use crate::admission::rule_of;
 #[cfg(feature = "pools")]
@@ -12,7 +14,7 @@ use crate::cache::{Admit, Entry, OriginSlot};
 use crate::cache::{JobCall, Moment};
 use crate::chance;
 use crate::fields::{FieldBlock, Fields, status_of};
-use crate::jobs::head::{JOB, of_response};
+use crate::jobs::head::{JOB, PEER, of_response};
 use crate::jobs::question::{Does, How, JobAnswer};
 use crate::jobs::stored::Payload;
 use crate::jobs::verdict;
@@ -25,29 +27,29 @@ use crate::time::Timestamp;
 /// Those of a worker.
 #[derive(Default)]
 pub(super) struct Runs {
-    all: Vec<Run>,
+    pub(super) all: Vec<Run>,
     last: u64,
 }
 
-struct Run {
+pub(super) struct Run {
     number: u64,
-    id: u128,
-    token: u64,
+    pub(super) id: u128,
+    pub(super) token: u64,
     attempt: u32,
     /// It is begun by then, or given back.
     begins_by: Timestamp,
     /// The lease ends, by our clock; by that of Redis a little later.
-    ends_by: Timestamp,
-    timeout: Duration,
+    pub(super) ends_by: Timestamp,
+    pub(super) timeout: Duration,
     /// The head of its request, where success makes what is stored invalid.
     changes: Option<Vec<u8>>,
-    step: Step,
+    pub(super) step: Step,
     /// Its place at the origin, where the rule names a pool.
     #[cfg(feature = "pools")]
     slot: Option<OriginSlot>,
 }
 
-enum Step {
+pub(super) enum Step {
     /// It is to be begun.
     Taken(Payload),
     /// It waits for a place at the origin.
@@ -55,6 +57,9 @@ enum Step {
     Queued { payload: Payload, pool: usize, ticket: u64, decided: bool },
     /// The cluster has been called.
     Called,
+    /// It is a batch, whose parts are asked for.
+    #[cfg(feature = "batch")]
+    InParts(InParts),
     /// Redis is to be told of it.
     Over { how: How, told_at: Option<Timestamp> },
 }
@@ -188,6 +193,12 @@ impl Cache {
         let run = self.jobs.runs.all.get_mut(at)?;
         let is_late = moment.now >= run.begins_by;
         let step = match &run.step {
+            #[cfg(feature = "batch")]
+            Step::Taken(payload) if !is_late && batches::is_one(payload, &self.policy) => {
+                let payload = payload.clone();
+                self.begin_batch_of_job(at, &payload, moment.now);
+                return None;
+            }
             Step::Taken(_) => std::mem::replace(&mut run.step, Step::Called),
             #[cfg(feature = "pools")]
             Step::Queued { decided, .. } if *decided || is_late => {
@@ -277,7 +288,7 @@ impl Cache {
         let looped = self.looped(&request, moment);
         let run = self.jobs.runs.all.get(at)?;
         let id = format!("{:032x}", run.id);
-        let fields = request.fields.iter().filter(|(name, _)| *name != b"cdn-loop");
+        let fields = request.fields.iter().filter(|(name, _)| *name != b"cdn-loop" && *name != PEER);
         let block: FieldBlock = fields.collect();
         let mut head = Vec::new();
         block.write_with(&[(b"cdn-loop", &looped), (JOB, id.as_bytes())], &mut head);
@@ -394,4 +405,4 @@ fn why(status: u16, answered: bool) -> Box<str> {
 /// How often Redis is told of what is over and it has not heard.
 const TELLS_AGAIN: Duration = Duration::from_millis(500);
 /// When a job is taken again for which there was no place.
-const BUSY: Duration = Duration::from_secs(1);
+pub(super) const BUSY: Duration = Duration::from_secs(1);
