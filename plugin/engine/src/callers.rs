@@ -25,7 +25,7 @@ pub fn value_of(by: &By, asking: &mut Asking<'_>, address: &mut Option<Vec<u8>>,
             let peer = address.get_or_insert_with(|| (asking.peer)().unwrap_or_default());
             write_network(peer, out);
         }
-        By::Header(name) => {
+        By::Header(name) | By::Session(name) => {
             for line in
                 asking.request.fields.all(name).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
             {

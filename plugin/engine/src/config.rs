@@ -17,6 +17,7 @@ pub(crate) mod written;
 
 use std::cell::RefCell;
 
+use crate::host::IN_BROWSER;
 use limits::{CONFIG_BYTES, RULES, VM_BYTES, held_by_vm};
 use reader::{Object, Place};
 #[cfg(feature = "batch")]
@@ -214,6 +215,9 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         let place = object.place_of("defaults").member("jobs");
         refuse_without_jobs(&config.defaults, config.jobs.as_ref(), place);
     }
+    if !IN_BROWSER {
+        settings::by::refuse_unknown_fields(config, object);
+    }
     let Config { defaults, rules, .. } = config;
     #[cfg(feature = "jobs")]
     let jobs = config.jobs.as_ref();
@@ -225,11 +229,19 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
     let budgets = &config.budgets;
     #[cfg(feature = "sessions")]
     let sessions = &config.sessions;
+    #[cfg(all(feature = "pools", feature = "sessions"))]
+    let given = sessions;
+    #[cfg(all(feature = "pools", not(feature = "sessions")))]
+    let given = &[];
     let named = |rule: &Rule, object: &Object<'_, '_>| {
         #[cfg(feature = "pools")]
         if object.has("admission") {
             let place = object.place_of("admission");
             settings::pools::refuse_unknown_pool(rule.admission.as_ref(), pools, place);
+            if let Some(admission) = rule.admission.as_ref().filter(|_| !IN_BROWSER) {
+                let place = object.place_of("admission").member("fair_by");
+                settings::by::refuse_unknown(&admission.fair_by, given, &place);
+            }
         }
         #[cfg(feature = "limits")]
         if object.has("limits") {

@@ -31,8 +31,7 @@ pub(super) fn namespace(text: &str) -> Option<Box<str>> {
     (bounded(text, NAME_CHARS) && plain).then(|| text.into())
 }
 
-pub(super) const BY: &str =
-    r#""ip", "host", "path", "rule", "header:NAME" with a request field, or "cookie:NAME""#;
+pub(super) const BY: &str = r#""ip", "host", "path", "rule", "header:NAME" with a request field, "session:NAME" with one that a session gives, or "cookie:NAME""#;
 
 /// What tells requests apart.
 pub(super) fn by(text: &str) -> Option<By> {
@@ -44,6 +43,7 @@ pub(super) fn by(text: &str) -> Option<By> {
         _ => match text.split_once(':')? {
             ("header", name) => field(name).map(By::Header),
             ("cookie", name) => cookie(name).map(By::Cookie),
+            ("session", name) => field(name).map(By::Session),
             _ => None,
         },
     }

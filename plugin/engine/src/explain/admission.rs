@@ -199,13 +199,16 @@ pub(super) fn parts(case: &Case<'_>, by: &[By], moment: &mut Moment<'_>) -> Vec<
             By::Ip => "ip".to_owned(),
             By::Header(name) => format!("header:{}", show(name)),
             By::Cookie(name) => format!("cookie:{}", show(name)),
+            By::Session(name) => format!("session:{}", show(name)),
             By::Host => "host".to_owned(),
             By::Path => "path".to_owned(),
             By::Rule => "rule".to_owned(),
         };
         match by {
             _ if !there => format!("{name} (absent: shares with all who have none)"),
-            By::Header(_) | By::Cookie(_) => format!("{name} (there, {} bytes)", value.len()),
+            By::Header(_) | By::Cookie(_) | By::Session(_) => {
+                format!("{name} (there, {} bytes)", value.len())
+            }
             // The network of an address of IPv6 is eight bytes, which may be no text.
             By::Ip if value.len() == 8 && !value.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.')) => {
                 let groups: Vec<String> = value

@@ -215,8 +215,14 @@ fn a_renewal_in_the_background_carries_nobodys_fields_but_those_of_its_key() {
 
 #[test]
 fn limits_know_who_asks_by_what_redis_says() {
-    let more = r#","limits":[{"name":"each","by":["header:x-user-id"],"quota":1,"window":"1h","burst":1}]"#;
-    let mut gateway = Gateway::with(&config("", r#","limits":["each"]"#, more));
+    for by in ["header:x-user-id", "session:x-user-id"] {
+        only_one_each(by);
+    }
+}
+
+fn only_one_each(by: &str) {
+    let more = r#","limits":[{"name":"each","by":["BY"],"quota":1,"window":"1h","burst":1}]"#;
+    let mut gateway = Gateway::with(&config("", r#","limits":["each"]"#, &more.replace("BY", by)));
     let records = records();
     for (cookie, spoof, is_admitted) in [
         ("sid=a", "", true),
@@ -225,6 +231,9 @@ fn limits_know_who_asks_by_what_redis_says() {
         ("sid=b", "", false),
         ("", "ann", true),
         ("", "bob", false),
+        // A cookie that names no session is no other caller.
+        ("sid=none", "", false),
+        ("sid=x", "eve", false),
     ] {
         let mut call = gateway.get("/a");
         if !cookie.is_empty() {
@@ -244,6 +253,88 @@ fn limits_know_who_asks_by_what_redis_says() {
             }
         }
     }
+}
+
+/// The tier, too, is one that no client can choose.
+#[test]
+fn tiers_are_those_of_the_session() {
+    let more = r#","limits":[{"name":"each","by":["session:x-user-id"],"quota":1,"window":"1h","burst":1,
+        "tiers":{"by":"session:x-plan","quota":{"gold":3}}}]"#;
+    let mut gateway = Gateway::with(&config("", r#","limits":["each"]"#, more));
+    let records = records();
+    let mut admitted = |cookie: &str| {
+        let asks = (0..5).filter(|_| {
+            let call = gateway.get("/a").header("cookie", cookie).header("x-plan", "gold");
+            match asks(call, 0, Some(&records)) {
+                Sent::Left(flight) => {
+                    gateway.goes_away(flight, 0);
+                    true
+                }
+                _ => false,
+            }
+        });
+        asks.count()
+    };
+    assert_eq!(["sid=a", "sid=e", "sid=none"].map(&mut admitted), [3, 1, 1]);
+}
+
+/// Who may see a job is who has the session, however often that is renewed, and nobody who only says so.
+#[cfg(feature = "jobs")]
+#[test]
+pub fn jobs_belong_to_who_has_the_session() {
+    use selvage_engine::jobs::question::Does;
+
+    for by in ["header:x-user-id", "session:x-user-id"] {
+        let jobs = r#","jobs":{"cluster":"origin","by":["BY"]}"#.replace("BY", by);
+        let config = config("", r#","jobs":"prefer""#, &jobs);
+        let owner = |fields: &[(&str, &str)]| {
+            let mut gateway = Gateway::with(&config);
+            gateway.workers[0].seed_jobs(|| 7);
+            let records = Records::from([("a", ANN), ("a-again", ANN), ("b", BOB)]);
+            let mut call = gateway.get("/report").header("prefer", "respond-async");
+            for (name, value) in fields {
+                call = call.header(name, value);
+            }
+            // Without a cookie Redis is asked for no session.
+            match fields.iter().any(|(name, _)| *name == "cookie") {
+                true => drop(asks(call, 0, Some(&records)).waiting()),
+                false => drop(call.at(0).waits()),
+            }
+            let Some(Asked::Job(request)) = gateway.workers[0].next_asked(moment(0)) else {
+                panic!("no job")
+            };
+            let Does::Accept { owner, .. } = request.does else { panic!("{request:?}") };
+            owner
+        };
+        let ann = owner(&[("cookie", "sid=a")]);
+        assert_eq!(ann, owner(&[("cookie", "sid=a-again"), ("x-user-id", "root")]), "{by}");
+        let others = [&[("cookie", "sid=b"), ("x-user-id", "ann")][..], &[("x-user-id", "ann")], &[]];
+        let [bob, spoofs, nobody] = others.map(owner);
+        assert!(ann != bob && ann != nobody && spoofs == nobody, "{by}");
+    }
+}
+
+/// The class of a request, and its lane, are what its session says.
+#[cfg(feature = "pools")]
+#[test]
+fn pools_go_by_what_the_session_says() {
+    let more = r#","pools":[{"name":"p","fixed":1}]"#;
+    let defaults = r#","bypass":true,"admission":{"pool":"p","priority_header":"x-class","fair_by":["session:x-user-id"]}"#;
+    let config = config("", defaults, more).replace(r#""x-plan":"/plan""#, r#""x-class":"/class""#);
+    let mut gateway = Gateway::with(&config);
+    let records =
+        Records::from([("high", r#"{"user":"h","class":"high"}"#), ("low", r#"{"user":"l","class":"low"}"#)]);
+    let flight = asks(gateway.get("/1").header("cookie", "sid=low"), 0, Some(&records)).left();
+    // Who only says so is not of a higher class.
+    let claims = gateway.get("/2").header("cookie", "sid=low").header("x-class", "high").at(0).waits();
+    let high = asks(gateway.get("/3").header("cookie", "sid=high"), 0, Some(&records)).waiting();
+    gateway.answers(flight, 0, origin(200));
+    assert_eq!(gateway.workers[0].take_decided_tickets().len(), 1);
+    let flight = gateway.wakes(high, Wake::Slot, 0).left();
+    gateway.answers(flight, 0, origin(200));
+    gateway.workers[0].take_decided_tickets();
+    let flight = gateway.wakes(claims, Wake::Slot, 0).left();
+    gateway.answers(flight, 0, origin(200));
 }
 
 #[test]

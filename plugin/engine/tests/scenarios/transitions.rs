@@ -232,6 +232,7 @@ fn every_row_of_the_table_is_walked() {
     crate::embeddings::single_requests_are_asked_as_one_and_each_gets_its_own();
     crate::embeddings::what_is_known_is_not_asked_for_again();
     crate::embeddings::after_a_call_that_failed_there_are_none_for_a_while();
+    crate::sessions::jobs_belong_to_who_has_the_session();
     crate::jobs::every_kind_of_request_goes_on_as_it_would_have();
     crate::jobs::what_redis_does_not_say_is_503_and_what_it_was_not_asked_goes_on();
     crate::jobs::events_that_nobody_expects_change_nothing();

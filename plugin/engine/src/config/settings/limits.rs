@@ -56,7 +56,7 @@ section! {
         name = Box::default(), required(text::<LimitName>(), names::NAMESPACE),
             "Required and unique; clients are told it.";
         by = vec![By::Ip], list(Empty, text::<Caller>()),
-            "What tells those apart who have a quota each: `ip` (an IPv6 address by its /64), `header:NAME`, `cookie:NAME`, `host`, `path`, `rule`. Requests without any of the values share one quota; `[]`: all share one.";
+            "What tells those apart who have a quota each: `ip` (an IPv6 address by its /64), `header:NAME`, `cookie:NAME`, `session:NAME` with a field that a session gives, `host`, `path`, `rule`. Requests without any of the values share one quota; `[]`: all share one.";
         quota = 0, required(whole(LIMIT_QUOTA), "a whole number, 1 to 1000000000"),
             "Required. How much each may ask for within the window.";
         window = Duration::ZERO, required(duration(LIMIT_WINDOW), "a duration, 100ms to 31d"),

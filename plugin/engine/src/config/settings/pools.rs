@@ -141,7 +141,7 @@ section! {
         priority_header = None, nullable(text::<Field>()),
             "A request field that says `high`, `normal` or `low` instead. Clients can send it, unless Envoy takes it off or sets it.";
         fair_by = Vec::new(), list(Empty, text::<Caller>()),
-            "Those who wait in one class have equal parts by this: `ip`, `header:NAME`, `cookie:NAME`, `host`, `path`, `rule`.";
+            "Those who wait in one class have equal parts by this: `ip`, `header:NAME`, `cookie:NAME`, `session:NAME`, `host`, `path`, `rule`, as in `limits`.";
         shadow = false, switch(), "Nothing waits and nothing is refused; what would be is counted.";
     }
 }

@@ -44,7 +44,7 @@ forms! {
     PoolName: Box<str>, names::NAMESPACE, names::namespace, PLAIN, NAME_CHARS, "name";
     LimitName: Box<str>, names::NAMESPACE, names::namespace, PLAIN, NAME_CHARS, "name";
     Caller: By, names::BY, names::by,
-        "^(ip|host|path|rule|(header|cookie):[!#$%&'*+.^_`|~0-9A-Za-z-]+)$", NAME_CHARS + 7, "values";
+        "^(ip|host|path|rule|(header|cookie|session):[!#$%&'*+.^_`|~0-9A-Za-z-]+)$", NAME_CHARS + 8, "values";
     Namespace: Box<str>, names::NAMESPACE, names::namespace, PLAIN, NAME_CHARS, "name";
     ModelName: Box<str>, names::CLUSTER, names::visible, "^[!-~]+$", NAME_CHARS, "name";
     Cluster: Box<str>, names::CLUSTER, names::visible, "^[!-~]+$", NAME_CHARS, "name";

@@ -224,7 +224,7 @@ pub const FAMILIES: &[Family] = &[
         unit: "batches",
         labels: &["event"],
         words: &["answered", "late", "refused", "left"],
-        meaning: "Requests for several GETs at once: `answered`, of which those were `late` that had to do without some parts;                   `refused` as a whole; and those whose clients have `left`. They do not count in `requests`, their parts do.",
+        meaning: "Requests for several GETs at once: `answered`, of which those were `late` that had to do without some parts;                   `refused` as a whole; and those whose clients have `left`, or whose jobs were cancelled. They do not count in `requests`, their parts do.",
     },
     #[cfg(feature = "batch")]
     Family {
@@ -233,7 +233,7 @@ pub const FAMILIES: &[Family] = &[
         unit: "parts",
         labels: &["result"],
         words: &["answered", "refused", "failed", "late", "too-large", "waiting-limit"],
-        meaning: "Parts of batches: `answered` as a request of its own would be, whatever the status; `refused`, since it may not be                   asked for in a batch; `failed`, without a whole answer; `late`, past `batch.timeout`; `too-large` for what                   `batch.response_bytes` has left; or past what `worker.waiting_bytes` has room for.",
+        meaning: "Parts of batches: `answered` as a request of its own would be, whatever the status; `refused`, since it may not be                   asked for in a batch; `failed`, without a whole answer; `late`, past `batch.timeout`, or `jobs.timeout`; `too-large` for what                   `batch.response_bytes` has left; or past what `worker.waiting_bytes` has room for.",
     },
     #[cfg(feature = "llm")]
     Family {
