@@ -21,8 +21,12 @@ pub mod mismatches;
 pub mod models;
 pub mod numbers;
 pub mod refusals;
+#[cfg(feature = "sessions")]
+pub mod sessions;
 pub mod shadow;
 pub mod speaker;
 #[cfg(feature = "foresight")]
 pub mod stores;
+#[cfg(feature = "uploads")]
+pub mod uploads;
 pub mod worth;

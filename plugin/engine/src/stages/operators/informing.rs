@@ -50,6 +50,7 @@ pub(super) fn stats(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
 pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
     let budgets = budgets_of(cache, moment);
     let jobs = jobs_of(cache, moment);
+    let (sessions, uploads) = (sessions_of(cache, moment), uploads_of(cache, moment));
     let host = &mut *moment.host;
     let plugin = &*cache.policy().label;
     let requests = Requests::read(host);
@@ -109,6 +110,8 @@ pub(super) fn report(cache: &mut Cache, moment: &mut Moment<'_>) -> Answer {
         "models" => models::models(host, cache.policy()),
         "budgets" => budgets,
         "jobs" => jobs,
+        "sessions" => sessions,
+        "uploads" => uploads,
         "streams" => models::streams(host, cache.policy()),
         "batches" => batches::batches(host, cache.policy()),
         "history" => members! { "resolution_ms": history::RESOLUTION_MS; "points" => points }
@@ -185,6 +188,26 @@ fn jobs_of(cache: &Cache, moment: &mut Moment<'_>) -> Value {
 
 #[cfg(not(feature = "jobs"))]
 const fn jobs_of(_cache: &Cache, _moment: &mut Moment<'_>) -> Value {
+    Value::Null
+}
+
+#[cfg(feature = "sessions")]
+fn sessions_of(cache: &Cache, moment: &mut Moment<'_>) -> Value {
+    crate::insight::sessions::sessions(moment.host, cache.policy(), &|kind| cache.session_usage(kind))
+}
+
+#[cfg(not(feature = "sessions"))]
+const fn sessions_of(_cache: &Cache, _moment: &mut Moment<'_>) -> Value {
+    Value::Null
+}
+
+#[cfg(feature = "uploads")]
+fn uploads_of(cache: &Cache, moment: &mut Moment<'_>) -> Value {
+    crate::insight::uploads::uploads(moment.host, cache.policy())
+}
+
+#[cfg(not(feature = "uploads"))]
+const fn uploads_of(_cache: &Cache, _moment: &mut Moment<'_>) -> Value {
     Value::Null
 }
 
