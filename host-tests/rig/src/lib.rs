@@ -22,5 +22,7 @@ pub mod relay;
 pub mod schema;
 pub mod scrape;
 pub mod scripted;
+pub mod sessions;
 pub mod tls;
+pub mod uploads;
 pub mod upstash;

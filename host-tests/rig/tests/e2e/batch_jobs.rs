@@ -232,3 +232,24 @@ fn without_redis_it_is_503_or_done_at_once() {
         edge.assert_sound();
     }
 }
+
+/// A run that has been overtaken says nothing of the one that has overtaken it, and none brings back a job that is over.
+#[test]
+fn progress_of_a_run_that_was_overtaken_is_nobodys() {
+    let (origin, bridge) = (Origin::start(), Bridge::start());
+    let gate = Gate::new();
+    let waits = gate.clone();
+    origin.on("/api/0", move |_| json_of("1").waits_for(&waits));
+    let edge = member(&origin, bridge.port(), "");
+    let place = accepted(&asks(&edge, &["/api/0", "/api/1"]));
+    let told = becomes(|| state(&edge, &place), |state| state["progress"]["done"] == 1);
+    let [key] = &bridge.keys("*:j:*")[..] else { panic!("one job") };
+    // As if its lease had run out and another had it.
+    bridge.command(&format!("HSET {key} g 7"));
+    bridge.command(&format!("HSET {key} pd 0"));
+    gate.open();
+    becomes(|| edge.stat("selvage.jobs.late"), |late| *late == 1);
+    let still = state(&edge, &place);
+    assert_eq!((&still["state"], &still["progress"]["done"]), (&told["state"], &0.into()), "{still}");
+    edge.assert_sound();
+}

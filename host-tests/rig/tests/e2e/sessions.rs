@@ -1,92 +1,15 @@
 //! Sessions on the real Envoy, in a real Redis, made by the real middleware of applications.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::collections::BTreeSet;
 
-use selvage_rig::envoy::{Builder, Gateway, Response, repository};
+use selvage_rig::envoy::Gateway;
 use selvage_rig::redis::{Bridge, Part};
 use selvage_rig::scripted::{Answer, Origin, Received};
+use selvage_rig::sessions::{Application, NOBODYS, compare, config, id_of, logs_out, seen, with_secrets};
 use selvage_rig::upstash::Upstash;
 use serde_json::Value;
 
 use super::{assert_says, becomes};
-
-const SECRETS: [(&str, &str); 2] = [
-    ("SELVAGE_SESSION_SECRET", "keyboard cat"),
-    ("SELVAGE_SESSION_SECRET_OLD", "the one before, with a , in it"),
-];
-
-/// Sessions as the middleware keeps them, with more members of the object and of the configuration.
-fn config(session: &str, remote: &str, more: &str) -> String {
-    format!(
-        r#"{{ "admin": {{ "open": true }},
-            "remote": {{ "enabled": true, "timeout": "2s", "breaker": {{ "pause": "100ms" }} {remote} }},
-            "sessions": [ {{ "name": "web", "secret_env": ["SELVAGE_SESSION_SECRET", "SELVAGE_SESSION_SECRET_OLD"],
-                "fields": {{ "x-user-id": "/user/id", "x-plan": "/plan" }} {session} }} ],
-            "defaults": {{ "session": "web" }} {more} }}"#
-    )
-}
-
-fn with_secrets(builder: Builder) -> Builder {
-    SECRETS.iter().fold(builder, |builder, (name, value)| builder.environment(name, value))
-}
-
-/// An application with the middleware. It ends with this.
-struct Application {
-    url: String,
-    /// What the cookies are of, and they.
-    made: Vec<(String, String)>,
-    child: Child,
-}
-
-impl Application {
-    fn start(redis_port: u16, count: usize) -> Self {
-        let folder = repository().join(".node/sessions");
-        assert!(folder.join("node_modules/connect-redis").is_dir(), "./host-tests/run e2e installs it");
-        let mut child = Command::new("node")
-            .arg(repository().join("host-tests/rig/tests/e2e/sessions.mjs"))
-            .arg(folder)
-            .args([redis_port.to_string(), count.to_string()])
-            .envs(SECRETS)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let made = told["made"].as_array().unwrap();
-        let made = made.iter().map(|one| (text(&one["kind"]), text(&one["cookie"]))).collect();
-        Self { url: text(&told["url"]), made, child }
-    }
-
-    fn cookie(&self, kind: &str) -> &str {
-        &self.made.iter().find(|(known, _)| known == kind).unwrap().1
-    }
-}
-
-impl Drop for Application {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// What the application has seen of a request: what its middleware makes of the cookie, and what fields came.
-fn seen(response: &Response) -> (Value, Value) {
-    let mut told: Value =
-        serde_json::from_str(&response.text()).unwrap_or_else(|_| panic!("{}", response.text()));
-    assert!(
-        told["spoofed"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|name| matches!(name.as_str(), Some("x-user-id" | "x-plan"))),
-        "{told}"
-    );
-    (told["want"].take(), told["got"].take())
-}
 
 /// A thousand sessions of many kinds: the filter sees what the middleware sees, and nothing else sets a field.
 #[test]
@@ -101,28 +24,13 @@ fn the_filter_and_the_middleware_make_the_same_of_each_cookie() {
         .environment("SELVAGE_REMOTE_CREDENTIALS", "token")
         .bridge(upstash.port())
         .start();
-    let mut with_fields = std::collections::BTreeSet::new();
+    let mut with_fields = BTreeSet::new();
     for (gateway, every) in [(&gateway, 1), (&other, 7)] {
-        let mut connection = gateway.connect();
-        for (nth, (kind, cookie)) in application.made.iter().enumerate().filter(|(nth, _)| nth % every == 0) {
-            let ask = connection.get(&format!("/?{nth}")).header("cookie", cookie);
-            let (want, got) =
-                seen(&connection.send(ask.header("x-user-id", "root").header("X_Plan", "gold")));
-            assert_eq!(got, want, "{kind}: {cookie}");
-            if got[0].is_string() {
-                with_fields.insert(kind.as_str());
-            }
-        }
+        let compared = compare(&application, gateway, every);
+        assert_eq!(compared.differences, [""; 0]);
+        with_fields.extend(compared.with_fields);
     }
-    for none in [
-        "destroyed",
-        "given up",
-        "signed by a stranger",
-        "not signed",
-        "forged",
-        "twice, the first forged",
-        "empty",
-    ] {
+    for none in NOBODYS {
         assert!(!with_fields.contains(none), "{none}");
     }
     for some in [
@@ -153,7 +61,7 @@ fn a_session_lives_as_long_as_redis_keeps_it() {
     let bridge = Bridge::start();
     let application = Application::start(bridge.redis_port(), 40);
     let cookie = application.cookie("aged");
-    let id = cookie.split("%3A").nth(1).unwrap().split('.').next().unwrap();
+    let id = id_of(cookie);
     let key = format!("sess:{id}");
     assert!(bridge.command(&format!("EXPIRE {key} 100")).contains('1'));
     let settings = config(r#", "touch": "1h", "copy": "0s""#, "", "");
@@ -195,38 +103,8 @@ fn a_logout_is_heard_by_the_other_envoy() {
     let fleet = [(); 2].map(|()| {
         with_secrets(Gateway::with(&settings)).origin(&application.url).bridge(bridge.port()).start()
     });
-    let cookie = application.cookie("plain");
-    let user = |member: &Gateway| seen(&member.get("/?who").header("cookie", cookie).send()).1[0].clone();
-    for member in &fleet {
-        // Both workers of each know it.
-        for _ in 0..20 {
-            assert!(user(member).is_string());
-        }
-    }
-    let id = cookie.split("%3A").nth(1).unwrap().split('.').next().unwrap();
-    let logout = selvage_rig::envoy::Ask::new(
-        application.url.trim_start_matches("http://").parse().unwrap(),
-        "POST",
-        "/logout",
-    );
-    assert_eq!(logout.header("cookie", cookie).send().status, 200);
-    assert!(user(&fleet[1]).is_string(), "a copy is gone by until it is purged");
-    let begun = Instant::now();
-    let body = format!(r#"{{"tags":["session:{id}"]}}"#);
-    let purged = fleet[0].ask("POST", "/.selvage/purge").header("host", "localhost").body(body).send();
-    assert_eq!(purged.status, 200, "{}", purged.text());
-    // Twenty in a row that neither worker knows it any more.
-    let mut last_known = begun;
-    let mut nobody = |_| {
-        let is_nobody = user(&fleet[1]).is_null();
-        if !is_nobody {
-            last_known = Instant::now();
-        }
-        is_nobody
-    };
-    becomes(|| (0..20).all(&mut nobody), |gone| *gone);
-    println!("the other Envoy knew it for {} ms more", last_known.duration_since(begun).as_millis());
-    assert!((0..20).all(|_| user(&fleet[0]).is_null()));
+    let took = logs_out(&application, application.cookie("plain"), &fleet[0], &fleet[1]);
+    println!("the other Envoy knew it for {} ms more", took.as_millis());
     fleet.iter().for_each(Gateway::assert_sound);
 }
 
@@ -396,4 +274,44 @@ fn a_hash_gives_its_members() {
         assert_eq!(told(&origin, "/a"), [Some("an\"n, é".to_owned()), Some("go:ld".to_owned())]);
         member.assert_sound();
     }
+}
+
+/// Limits and jobs go by who has the session, whatever is sent besides.
+#[test]
+fn limits_and_jobs_know_who_asks_by_the_session() {
+    let (origin, bridge) = (Origin::start(), Bridge::start());
+    origin.otherwise(|received| Answer::ok(received.header("x-user-id").unwrap_or_default()));
+    let settings = r#"{ "remote": { "enabled": true, "timeout": "2s" },
+        "sessions": [ { "name": "web", "signed": false, "prefix": "s:", "fields": { "x-user-id": "/user", "x-plan": "/plan" } } ],
+        "limits": [ { "name": "each", "by": ["session:x-user-id"], "quota": 2, "window": "1h", "burst": 2,
+                      "tiers": { "by": "session:x-plan", "quota": { "gold": 4 } } } ],
+        "jobs": { "cluster": "origin", "by": ["session:x-user-id"], "poll": "100ms" },
+        "defaults": { "session": "web", "bypass": true },
+        "rules": [ { "name": "limited", "match": { "paths": ["/limited"] }, "limits": ["each"] },
+                   { "name": "work", "match": { "paths": ["/work"] }, "jobs": "prefer" } ] }"#;
+    let gateway = Gateway::with(settings).origin(origin.url()).bridge(bridge.port()).start();
+    let records = [("ann-1", "ann", "gold"), ("ann-2", "ann", "gold"), ("bob", "bob", "free")];
+    for (id, user, plan) in records {
+        let record = format!(r#"{{"user":"{user}","plan":"{plan}"}}"#);
+        assert!(bridge.command(&format!("SET s:{id} '{record}'")).contains("OK"));
+    }
+    let ask = |method: &str, path: &str, id: &str| {
+        let ask = gateway.ask(method, path).header("cookie", &format!("connect.sid={id}"));
+        ask.header("x-user-id", &format!("not {id}")).header("X_Plan", "gold")
+    };
+    let admitted = |ids: &[&str]| {
+        let all = ids.iter().flat_map(|id| (0..4).map(|_| ask("GET", "/limited", id).send().status));
+        all.filter(|status| *status == 200).count()
+    };
+    // Two sessions of one user are one caller, and all who have none are one too.
+    assert_eq!([admitted(&["ann-1", "ann-2"]), admitted(&["bob"]), admitted(&["x", "y", ""])], [4, 2, 2]);
+    let accepted = ask("POST", "/work", "ann-1").header("prefer", "respond-async").body("x").send();
+    assert_eq!(accepted.status, 202, "{}", accepted.text());
+    let place = accepted.header("location").unwrap();
+    becomes(|| ask("GET", &place, "ann-2").send(), |told| told.text().contains(r#""state":"done""#));
+    assert_eq!(ask("GET", &format!("{place}/result"), "ann-2").send().text(), "ann");
+    for id in ["bob", "x", ""] {
+        assert_eq!(ask("GET", &place, id).send().status, 404, "{id}");
+    }
+    gateway.assert_sound();
 }

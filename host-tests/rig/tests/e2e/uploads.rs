@@ -1,96 +1,16 @@
 //! What clients send is checked: an origin that records every byte has none of what is refused.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::process::Command;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use selvage_rig::envoy::{Gateway, Response, repository};
+use selvage_rig::uploads::{PAGE, Recorder, part, send_film, try_kinds};
 
 use crate::becomes;
-
-/// An origin that answers 200 to whatever is whole, and remembers what came.
-struct Recorder {
-    address: SocketAddr,
-    seen: Arc<Mutex<Seen>>,
-}
-
-/// What has come, over all connections.
-#[derive(Default, Clone)]
-struct Seen {
-    bytes: usize,
-    /// The last of them.
-    last: Vec<u8>,
-}
-
-const REMEMBERED: usize = 1 << 20;
-
-impl Recorder {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let seen: Arc<Mutex<Seen>> = Arc::default();
-        let all = Arc::clone(&seen);
-        thread::spawn(move || {
-            for connection in listener.incoming().flatten() {
-                let seen = Arc::clone(&all);
-                thread::spawn(move || serve(connection, &seen));
-            }
-        });
-        Self { address, seen }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// What has come since so many bytes had.
-    fn since(&self, before: usize) -> Vec<u8> {
-        let seen = self.seen.lock().unwrap();
-        seen.last[seen.last.len() - (seen.bytes - before)..].to_vec()
-    }
-
-    fn bytes(&self) -> usize {
-        self.seen.lock().unwrap().bytes
-    }
-}
-
-fn serve(mut connection: TcpStream, seen: &Mutex<Seen>) {
-    let (mut part, mut begin, mut end) = (vec![0; 65_536], Vec::new(), Vec::new());
-    let mut length = 0;
-    while let Ok(count @ 1..) = connection.read(&mut part) {
-        {
-            let mut seen = seen.lock().unwrap();
-            seen.bytes += count;
-            seen.last.extend_from_slice(&part[..count]);
-            let more = seen.last.len().saturating_sub(REMEMBERED);
-            seen.last.drain(..more);
-        }
-        length += count;
-        if begin.len() < 16_384 {
-            begin.extend_from_slice(&part[..count]);
-        }
-        end.extend_from_slice(&part[..count]);
-        end.drain(..end.len().saturating_sub(16));
-        let text = String::from_utf8_lossy(&begin).into_owned();
-        let Some(head) = text.find("\r\n\r\n") else { continue };
-        if text.contains("\r\nexpect: 100-continue") && length == head + 4 {
-            let _ = connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
-        }
-        let told: Option<usize> =
-            text[..head].lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-        let is_whole = match told {
-            Some(told) => length >= head + 4 + told,
-            None => end.ends_with(b"0\r\n\r\n"),
-        };
-        if is_whole {
-            let _ = connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\ntaken");
-            (length, begin, end) = (0, Vec::new(), Vec::new());
-        }
-    }
-}
 
 const RULES: &str = r#"{ "rules": [
   { "name": "any", "match": { "paths": ["/any/*"] }, "upload": { "sniff": true } },
@@ -120,9 +40,6 @@ fn with_edge(test: impl FnOnce(&Edge)) {
 
 const PNG: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR and more than sixty-four bytes of a picture, so that it is known";
-const PAGE: &[u8] =
-    b"<html><script>alert(1)</script> and more than sixty-four bytes of a page, so that it is known";
-
 #[track_caller]
 fn refused(answer: &Response, status: u16, detail: &str) {
     let said = answer.cache_status();
@@ -131,64 +48,12 @@ fn refused(answer: &Response, status: u16, detail: &str) {
     assert!(answer.text().contains(&format!("\"status\":{status}")), "{}", answer.text());
 }
 
-/// Types, and how content of each begins.
-fn kinds() -> Vec<(&'static str, Vec<u8>)> {
-    let kinds: [(&str, &[u8]); 32] = [
-        ("image/png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"),
-        ("image/jpeg", b"\xff\xd8\xff\xe0\0\x10JFIF"),
-        ("image/gif", b"GIF89a\x01\0\x01\0"),
-        ("image/webp", b"RIFF\x24\0\0\0WEBPVP8 "),
-        ("image/avif", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1"),
-        ("image/heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
-        ("image/tiff", b"II*\0\x08\0\0\0"),
-        ("image/bmp", b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0"),
-        ("image/x-icon", b"\0\0\x01\0\x01\0\x10\x10"),
-        ("image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
-        ("application/pdf", b"%PDF-1.7\n%\xe2\xe3"),
-        ("application/zip", b"PK\x03\x04\x14\0\0\0"),
-        ("application/gzip", b"\x1f\x8b\x08\0\0\0\0\0"),
-        ("application/x-bzip2", b"BZh91AY&SY"),
-        ("application/x-xz", b"\xfd7zXZ\0\0\x04"),
-        ("application/zstd", b"\x28\xb5\x2f\xfd\x04\x00"),
-        ("application/x-7z-compressed", b"7z\xbc\xaf\x27\x1c\0\x04"),
-        ("application/vnd.rar", b"Rar!\x1a\x07\x01\0"),
-        ("audio/mpeg", b"\xff\xfb\x90\x64\0\0"),
-        ("video/mp4", b"\0\0\0\x20ftypisom\0\0\x02\0"),
-        ("video/webm", b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81"),
-        ("audio/ogg", b"OggS\0\x02\0\0"),
-        ("audio/wav", b"RIFF\x24\x08\0\0WAVEfmt "),
-        ("audio/flac", b"fLaC\0\0\0\x22"),
-        ("video/x-msvideo", b"RIFF\x24\x08\0\0AVI LIST"),
-        ("application/x-executable", b"\x7fELF\x02\x01\x01\0"),
-        ("application/x-msdownload", b"MZ\x90\0\x03\0\0\0"),
-        ("application/x-mach-binary", b"\xcf\xfa\xed\xfe\x07\0\0\x01"),
-        ("application/wasm", b"\0asm\x01\0\0\0"),
-        ("application/java-vm", b"\xca\xfe\xba\xbe\0\0\0\x41"),
-        ("application/vnd.sqlite3", b"SQLite format 3\0\x10\0"),
-        ("application/json", b" \n{\"a\": [1, 2]}"),
-    ];
-    kinds.iter().map(|(kind, begin)| (*kind, begin.to_vec())).collect()
-}
-
 #[test]
 fn thirty_types_are_taken_for_themselves_and_the_origin_has_no_byte_of_others() {
     with_edge(|Edge { origin, gateway }| {
-        let all = kinds();
-        assert!(all.len() >= 30);
-        for (nth, (kind, bytes)) in all.iter().enumerate() {
-            let before = origin.bytes();
-            let put = |content: &[u8]| {
-                let (head, tail) = content.split_at(content.len().min(3));
-                gateway.ask("PUT", "/any/a").header("content-type", kind).chunks(&[head, tail]).send()
-            };
-            // The next in the list, which is another.
-            refused(&put(&all[(nth + 1) % all.len()].1), 415, "upload-content");
-            refused(&put(PAGE), 415, "upload-content");
-            assert_eq!(origin.bytes(), before, "{kind}: nothing of it");
-            let taken = put(bytes);
-            assert_eq!((taken.status, taken.text().as_str()), (200, "taken"), "{kind}");
-            assert!(origin.bytes() > before + bytes.len());
-        }
+        let tried = try_kinds(gateway, origin, "/any/a");
+        assert!(tried.kinds >= 30);
+        assert_eq!((tried.wrong, tried.bytes), (Vec::new(), 0), "what was not as it should be, and bytes");
         gateway.assert_sound();
     });
 }
@@ -238,13 +103,6 @@ fn a_stream_without_a_length_ends_where_it_grows_too_long() {
         assert!(!origin.since(after).ends_with(b"0\r\n\r\n"), "it was not ended as if it were whole");
         gateway.assert_sound();
     });
-}
-
-fn part(name: &str, kind: &str, content: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "--bound\r\nContent-Disposition: form-data; name=\"f\"; filename=\"{name}\"\r\nContent-Type: {kind}\r\n\r\n"
-    );
-    [head.as_bytes(), content, b"\r\n"].concat()
 }
 
 #[test]
@@ -350,40 +208,12 @@ fn trailers_of_http2_let_nothing_by() {
 #[test]
 fn a_hundred_megabytes_pass_without_memory_growing() {
     with_edge(|Edge { origin, gateway }| {
-        let send = |megabytes: usize| {
-            let mut client = TcpStream::connect(gateway.address()).unwrap();
-            client.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
-            let head = "POST /films/a HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-type: multipart/form-data; boundary=bound\r\ntransfer-encoding: chunked\r\n\r\n";
-            client.write_all(head.as_bytes()).unwrap();
-            let mut chunk = |bytes: &[u8]| {
-                client.write_all(format!("{:x}\r\n", bytes.len()).as_bytes()).unwrap();
-                client.write_all(bytes).unwrap();
-                client.write_all(b"\r\n").unwrap();
-            };
-            let begin = part("a.mp4", "video/mp4", b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41");
-            chunk(&begin[..begin.len() - 2]);
-            // Line ends all over, and what looks like a delimiter for a while.
-            let mut seed = 1_u32;
-            let mut noise = || {
-                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                if seed.is_multiple_of(97) { b'\n' } else { (seed >> 24) as u8 }
-            };
-            let part: Vec<u8> = (0..65_536).map(|_| noise()).collect();
-            for _ in 0..megabytes * 16 {
-                chunk(&part);
-            }
-            chunk(b"\r\n--bound--\r\n");
-            client.write_all(b"0\r\n\r\n").unwrap();
-            let mut told = String::new();
-            client.read_to_string(&mut told).unwrap();
-            assert!(told.starts_with("HTTP/1.1 200"), "{told}");
-        };
         let memory = || becomes(|| gateway.stat("selvage.heap_bytes.used"), |bytes| *bytes > 0);
         // Each worker has had one.
-        (0..12).for_each(|_| send(2));
+        (0..12).for_each(|_| assert_eq!(send_film(gateway, "/films/a", 2), 200));
         let (before, resident) = (memory(), gateway.resident_kib());
         let had = origin.bytes();
-        send(100);
+        assert_eq!(send_film(gateway, "/films/a", 100), 200);
         assert!(origin.bytes() - had > 100 << 20);
         let (after, resident_after) = (memory(), gateway.resident_kib());
         println!("VMs {before} -> {after} bytes, Envoy {resident} -> {resident_after} KiB");
