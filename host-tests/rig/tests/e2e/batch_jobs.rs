@@ -100,7 +100,9 @@ fn a_batch_is_done_later_and_its_state_counts_the_parts() {
         (&*told[0].body, &*told[2].body, &*told[4].body),
         (&b"{ \"n\" : 1.50 }"[..], &b"none"[..], &b"\"slow\""[..])
     );
-    assert!(told[0].cache_status().contains("hit"), "{}", told[0].cache_status());
+    // Whichever of the fleet has done it had it from a store.
+    let from_store = told[0].cache_status();
+    assert!(from_store.contains("hit") || from_store.contains("detail=remote"), "{from_store}");
     assert_eq!((origin.count("/api/stored"), origin.count("/api/slow/1")), (1, 1));
     assert_eq!(origin.count("/batch"), 0);
     // To others it is not there.
