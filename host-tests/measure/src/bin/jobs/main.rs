@@ -1,4 +1,4 @@
-//! What is accepted now and done later, and several GETs in one request, on real Envoys. A scenario is a file with `pub fn run`, and a line in
+//! What is accepted now and done later, several GETs in one request, sessions and uploads, on real Envoys. A scenario is a file with `pub fn run`, and a line in
 //! [`SCENARIOS`].
 //!
 //! `./host-tests/jobs` starts this. It ends with 1 when a target is missed.
@@ -7,6 +7,8 @@
 
 mod batch;
 mod g1;
+mod sessions;
+mod uploads;
 
 use std::process::ExitCode;
 
@@ -17,7 +19,8 @@ use selvage_measure::targets::Targets;
 use selvage_rig::arguments::ended;
 
 /// What the command line calls them, and who plays them.
-const SCENARIOS: [(&str, Scenario); 2] = [("g1", g1::run), ("f1", batch::run)];
+const SCENARIOS: [(&str, Scenario); 4] =
+    [("g1", g1::run), ("f1", batch::run), ("e1", sessions::run), ("u1", uploads::run)];
 
 type Scenario = fn(&Wanted, &mut Report) -> Result<(), String>;
 
@@ -54,7 +57,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         }
     }
     let text = format!(
-        "# Jobs and batches\n\n{}. Load average before: {busy}. Clients, Envoys, origin, Redis and webdis share the cores.\n\n{}\n{}",
+        "# Jobs, batches, sessions and uploads\n\n{}. Load average before: {busy}. Clients, Envoys, origin, Redis and webdis share the cores.\n\n{}\n{}",
         machine("./host-tests/jobs"),
         report.targets.render(),
         report.told,
