@@ -296,8 +296,8 @@ fn limits_and_jobs_know_who_asks_by_the_session() {
         assert!(bridge.command(&format!("SET s:{id} '{record}'")).contains("OK"));
     }
     let ask = |method: &str, path: &str, id: &str| {
-        let ask = gateway.ask(method, path).header("cookie", &format!("connect.sid={id}"));
-        ask.header("x-user-id", &format!("not {id}")).header("X_Plan", "gold")
+        let ask = gateway.ask(method, path).header("cookie", format!("connect.sid={id}"));
+        ask.header("x-user-id", format!("not {id}")).header("X_Plan", "gold")
     };
     let admitted = |ids: &[&str]| {
         let all = ids.iter().flat_map(|id| (0..4).map(|_| ask("GET", "/limited", id).send().status));
