@@ -37,6 +37,8 @@ struct Begun {
     peer: Option<Rc<[u8]>>,
     /// The cluster that was called for it.
     cluster: Option<Rc<str>>,
+    /// No client waits for it.
+    is_job: bool,
 }
 
 impl<H> Default for Parts<H> {
@@ -74,6 +76,10 @@ impl<H> Parts<H> {
         self.begun.len()
     }
 
+    fn of_jobs(&self) -> usize {
+        self.begun.values().filter(|begun| begun.is_job).count()
+    }
+
     fn number(&mut self) -> u32 {
         loop {
             self.last = self.last.wrapping_add(1);
@@ -92,13 +98,13 @@ impl<H: Calls> Root<H> {
         }
         self.parts.keep_away_from(newest);
         while self.parts.len() < MOST_BEGUN
-            && let Some(task) = self.cache.next_part()
+            && let Some(task) = self.cache.next_part(self.parts.of_jobs() < MOST_OF_JOBS)
         {
-            let peer = task.peer.clone();
+            let (peer, is_job) = (task.peer.clone(), task.is_job);
             let mut host = OfPart::<H>::new(peer.clone(), None, false);
             let (part, step) = Part::begin(task, &mut self.cache, &mut Moment { now, host: &mut host });
             let number = self.parts.number();
-            self.go_on(number, Begun { part, peer, cluster: None }, step, breakers, now);
+            self.go_on(number, Begun { part, peer, cluster: None, is_job }, step, breakers, now);
         }
     }
 
@@ -124,6 +130,9 @@ impl<H: Calls> Root<H> {
     ) -> Option<RemoteAnswer> {
         let Some(mut begun) = self.parts.begun.remove(&number) else { return Some(answer) };
         let mut host = OfPart::<H>::new(begun.peer.clone(), None, false);
+        if begun.part.leaves_remote(&mut self.cache, &mut Moment { now, host: &mut host }) {
+            return Some(answer);
+        }
         match begun.part.told(answer, &mut self.cache, &mut Moment { now, host: &mut host }) {
             Ok(step) => {
                 self.go_on(number, begun, step, breakers, now);
@@ -281,3 +290,5 @@ impl<H: Calls> Host for OfPart<H> {
 
 /// Parts of a worker that have begun and not ended. The others wait for these.
 const MOST_BEGUN: usize = 128;
+/// Of them, those that no client waits for.
+const MOST_OF_JOBS: usize = MOST_BEGUN / 2;

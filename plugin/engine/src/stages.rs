@@ -44,6 +44,9 @@ pub(crate) struct Seen<'a> {
     /// Its session has been found out.
     #[cfg(feature = "sessions")]
     pub is_identified: bool,
+    /// It goes on without its session because nobody could say what that is.
+    #[cfg(feature = "jobs")]
+    pub is_of_unknown_session: bool,
 }
 
 /// What a stage does with a request that it has taken.

@@ -23,6 +23,8 @@ use crate::time::Timestamp;
 #[derive(Default)]
 pub(super) struct Batches {
     queue: VecDeque<PartTask>,
+    /// Parts that no client waits for.
+    queue_of_jobs: VecDeque<PartTask>,
     open: Vec<(u64, Weak<RefCell<Batch>>, Timestamp)>,
     /// Tickets of those that have all their answers, and whose holders are not told yet.
     decided: Vec<u64>,
@@ -55,8 +57,8 @@ pub struct PartTask {
     pub(crate) timeout: Duration,
     /// The address that the batch came from, if it is known.
     pub peer: Option<Rc<[u8]>>,
-    /// No client waits for it: it is of the lowest class of its pool.
-    pub(crate) is_job: bool,
+    /// No client waits for it: it comes after those of clients, and is of the lowest class of its pool.
+    pub is_job: bool,
     /// The bytes of its head.
     pub(crate) kept: Kept,
 }
@@ -65,6 +67,13 @@ pub struct PartTask {
 pub(crate) struct PartPlace {
     batch: Weak<RefCell<Batch>>,
     nth: usize,
+}
+
+impl PartPlace {
+    /// Whether somebody waits for its answer.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.batch.upgrade().is_some_and(|batch| batch.borrow().is_open())
+    }
 }
 
 /// What has come of a part.
@@ -135,7 +144,9 @@ impl Cache {
         let kept = self.keep(head.len());
         let Terms { peer, is_job, .. } = &batch.borrow().terms;
         let (peer, is_job) = (peer.clone(), *is_job);
-        self.batches.queue.push_back(PartTask { head, place, timeout, peer, is_job, kept });
+        let batches = &mut self.batches;
+        let queue = if is_job { &mut batches.queue_of_jobs } else { &mut batches.queue };
+        queue.push_back(PartTask { head, place, timeout, peer, is_job, kept });
     }
 
     /// A part of it need not be asked for.
@@ -145,18 +156,18 @@ impl Cache {
 
     /// Whether parts are to be asked for.
     pub fn has_parts(&self) -> bool {
-        !self.batches.queue.is_empty()
+        !self.batches.queue.is_empty() || !self.batches.queue_of_jobs.is_empty()
     }
 
-    /// The next part that is to be asked for.
-    pub fn next_part(&mut self) -> Option<PartTask> {
-        while let Some(task) = self.batches.queue.pop_front() {
-            // Nobody waits for the others any more.
-            if task.place.batch.upgrade().is_some_and(|batch| batch.borrow().is_open()) {
-                return Some(task);
-            }
-        }
-        None
+    /// The next part that is to be asked for; one of a job if no client waits and such may be begun.
+    pub fn next_part(&mut self, may_be_of_job: bool) -> Option<PartTask> {
+        let Batches { queue, queue_of_jobs, .. } = &mut self.batches;
+        let of_jobs = may_be_of_job.then_some(queue_of_jobs);
+        // Nobody waits for the others any more.
+        [Some(queue), of_jobs]
+            .into_iter()
+            .flatten()
+            .find_map(|queue| std::iter::from_fn(|| queue.pop_front()).find(|task| task.place.is_wanted()))
     }
 
     /// What has come of a part goes to who waits for it.
@@ -237,9 +248,8 @@ impl Cache {
     /// Sees to those that take too long, and to those whose clients have left.
     pub fn look_after_batches(&mut self, now: Timestamp) {
         // Nobody waits for parts of the others any more.
-        let is_wanted =
-            |task: &PartTask| task.place.batch.upgrade().is_some_and(|batch| batch.borrow().is_open());
-        self.batches.queue.retain(is_wanted);
+        let Batches { queue, queue_of_jobs, .. } = &mut self.batches;
+        [queue, queue_of_jobs].into_iter().for_each(|queue| queue.retain(|task| task.place.is_wanted()));
         let open = std::mem::take(&mut self.batches.open);
         for (ticket, known, until) in open {
             let Some(shared) = known.upgrade() else {

@@ -191,6 +191,15 @@ impl Aside {
         self.identity.as_ref().is_some_and(|identity| identity.is_known)
     }
 
+    /// Whether it goes on without its session because nobody could say what that is.
+    #[cfg(feature = "jobs")]
+    pub(super) fn is_of_unknown_session(&self) -> bool {
+        #[cfg(feature = "sessions")]
+        return self.identity.as_ref().is_some_and(|identity| identity.is_unknown);
+        #[cfg(not(feature = "sessions"))]
+        false
+    }
+
     /// Whether capabilities keep anything of it.
     #[inline]
     pub(super) const fn is_kept(&self) -> bool {

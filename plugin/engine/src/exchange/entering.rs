@@ -82,6 +82,8 @@ fn enter(
         rule_index,
         #[cfg(feature = "sessions")]
         is_identified: aside.is_identified(),
+        #[cfg(feature = "jobs")]
+        is_of_unknown_session: aside.is_of_unknown_session(),
     };
     // One whose body has been checked has been through the stages.
     if !has_passed

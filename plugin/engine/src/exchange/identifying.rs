@@ -17,6 +17,8 @@ use crate::time::Timestamp;
 pub(super) struct Identity {
     /// Its session has been found out, or it has none: its head has what it is given.
     pub(super) is_known: bool,
+    /// Nobody could say what its session is, and it goes on without.
+    pub(super) is_unknown: bool,
     /// To be done to the request at the host.
     edits: Vec<RequestEdit>,
     /// The session, while what the origin answers may end what is known of it.
@@ -105,6 +107,7 @@ fn without_reserved(fields: Fields<'_>, aside: &mut Aside, policy: &Policy, cach
 pub(super) fn identified(head: &[u8], found: Identified, aside: &mut Aside) -> Vec<u8> {
     let identity = aside.identity.get_or_insert_default();
     identity.is_known = true;
+    identity.is_unknown = found.is_unknown;
     identity.named = found.named;
     let block = FieldBlock::copy_of(Fields::parse(head).unwrap_or_default());
     let given: Vec<(&[u8], &[u8])> =

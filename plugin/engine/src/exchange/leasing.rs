@@ -74,7 +74,10 @@ impl Leasing {
                 // Whatever has woken it: a ticket is good for once.
                 cache.leave_lease(self.ticket);
                 limits::has_waited(self.until, cache);
-                entering::begin(head, end_of_stream, aside, cache, moment)
+                let step = entering::begin(head, end_of_stream, aside, cache, moment);
+                // Under another configuration it may not have been asked.
+                cache.scratch.patience = None;
+                step
             }
             Before::Origin { mut next, edits, counted } => {
                 if let State::Forwarding(plan) = &mut next {

@@ -104,10 +104,23 @@ impl Part {
         (part, step)
     }
 
-    /// It need not wait any more. A wake that is not for it changes nothing, and is `None`.
+    /// Ends one that waits for the remote store while nobody waits for it any more: what it has it gives back. Whether it has.
+    pub fn leaves_remote(&mut self, cache: &mut Cache, moment: &mut Moment<'_>) -> bool {
+        if self.place.is_wanted() || !self.exchange.awaits_remote() {
+            return false;
+        }
+        self.exchange.on(Event::Ended, cache, moment);
+        true
+    }
+
+    /// It need not wait any more. A wake that is not for it changes nothing, and is `None`. One that nobody waits for any more is over.
     pub fn woken(&mut self, wake: Wake, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<PartStep> {
         if !self.exchange.awaits_fill() {
             return None;
+        }
+        if !self.place.is_wanted() {
+            self.exchange.on(Event::Ended, cache, moment);
+            return Some(PartStep::Done);
         }
         let directive = self.exchange.on(Event::Woken(wake), cache, moment);
         Some(self.meets(directive, cache, moment))
@@ -129,14 +142,23 @@ impl Part {
 
     /// What has come of the call.
     pub fn called(&mut self, called: Called<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> PartStep {
-        match called {
+        let called = match called {
             Called::Answer { head, content } => {
                 let told = content_length(head).is_none_or(|told| told <= content.len());
-                if told || is_bodiless(status_of(head)) {
-                    return self.answered(head, content, cache, moment);
-                }
-                self.broken(cache, moment)
+                if told || is_bodiless(status_of(head)) { called } else { Called::CutOff }
             }
+            called => called,
+        };
+        if std::mem::take(&mut self.fetches) {
+            let fetched = match called {
+                Called::Answer { head, content } => Fetched::Answer { head, body: content },
+                Called::CutOff | Called::NotMade => Fetched::Nothing,
+            };
+            let directive = self.exchange.on(Event::Fetched(fetched), cache, moment);
+            return self.meets(directive, cache, moment);
+        }
+        match called {
+            Called::Answer { head, content } => self.answered(head, content, cache, moment),
             Called::CutOff => self.broken(cache, moment),
             Called::NotMade => self.unreachable(cache, moment),
         }
@@ -149,11 +171,6 @@ impl Part {
         cache: &mut Cache,
         moment: &mut Moment<'_>,
     ) -> PartStep {
-        if std::mem::take(&mut self.fetches) {
-            let fetched = Event::Fetched(Fetched::Answer { head, body: content });
-            let directive = self.exchange.on(fetched, cache, moment);
-            return self.meets(directive, cache, moment);
-        }
         let event = Event::Response { head, end_of_stream: content.is_empty() };
         let directive = match self.exchange.on(event, cache, moment) {
             directive @ (Directive::Respond(_) | Directive::Fetch { .. }) => {
@@ -189,10 +206,6 @@ impl Part {
 
     /// Nobody could be asked: what is stale may stand in, and whoever waits for the same is told.
     fn unreachable(&mut self, cache: &mut Cache, moment: &mut Moment<'_>) -> PartStep {
-        if std::mem::take(&mut self.fetches) {
-            let directive = self.exchange.on(Event::Fetched(Fetched::Nothing), cache, moment);
-            return self.meets(directive, cache, moment);
-        }
         let mut block = FieldBlock::new();
         block.push(b":status", b"503");
         block.push(b"content-type", b"application/problem+json");
@@ -207,10 +220,6 @@ impl Part {
 
     /// Which side has broken off is not known, so it is nothing against the origin. Whoever waits for the same asks for itself.
     fn broken(&mut self, cache: &mut Cache, moment: &mut Moment<'_>) -> PartStep {
-        if std::mem::take(&mut self.fetches) {
-            let directive = self.exchange.on(Event::Fetched(Fetched::Nothing), cache, moment);
-            return self.meets(directive, cache, moment);
-        }
         self.exchange.on(Event::Ended, cache, moment);
         cache.end_part(&self.place, &PartEnd::Failed);
         PartStep::Done

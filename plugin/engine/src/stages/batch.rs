@@ -4,7 +4,6 @@
 //! itself what has become of it. Only what may not be asked for in a batch is refused here.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::{Held, Seen, Then, Until, answer};
 use crate::batch::answer::is_json_type;
@@ -140,10 +139,13 @@ impl Batching {
 /// Begins the batch that a body asks for, on behalf of who has sent this head, and who waits for the answer.
 pub(super) fn run(head: &[u8], body: &[u8], rule: usize, cache: &mut Cache, moment: &mut Moment<'_>) -> Then {
     let policy = Rc::clone(cache.policy());
-    let settings = policy.batch.as_ref();
+    // Another configuration may have followed.
+    let Some(settings) = &policy.batch else {
+        return refuse(503, "there are no batches any more", policy.rule(rule), cache);
+    };
     let terms = BatchTerms {
-        most: settings.map_or(0, |settings| settings.response_bytes),
-        until: moment.now.plus(settings.map_or_else(Duration::default, |settings| settings.timeout)),
+        most: settings.response_bytes,
+        until: moment.now.plus(settings.timeout),
         peer: moment.host.peer().map(Rc::from),
         is_job: false,
     };

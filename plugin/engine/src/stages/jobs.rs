@@ -12,6 +12,7 @@ use super::batch::{self, is_sound};
 use super::{Held, Seen, Then, Until, answer};
 use crate::cache::{Cache, Moment, ToldOfJob};
 use crate::cache_status::Detail;
+use crate::config::By;
 use crate::fields::{FieldBlock, Fields, content_length, status_of};
 use crate::jobs::asking::{idempotency_key, prefers_async, would_accept};
 use crate::jobs::digest;
@@ -79,6 +80,13 @@ pub(super) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
 fn take(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<Then> {
     let policy = Rc::clone(cache.policy());
     let (settings, request) = (policy.jobs.as_ref()?, seen.request);
+    // Who has an unknown session is not nobody, whose jobs are other people's.
+    let is_of_session = |by: &By| match by {
+        By::Session(_) => true,
+        By::Header(name) => policy.reserved.has(name),
+        _ => false,
+    };
+    let is_unknown = seen.is_of_unknown_session && settings.by.iter().any(is_of_session);
     if let Some((id, content)) = named(request.path(), settings) {
         let methods: (&[&[u8]], &[u8]) = match content {
             true => (&[b"GET", b"HEAD"], b"GET, HEAD"),
@@ -87,6 +95,9 @@ fn take(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<T
         if !methods.0.contains(&request.method) {
             let allow = [(&b"allow"[..], methods.1)];
             return Some(problem(405, "A job is not asked for in this way", &allow, seen.rule_index, cache));
+        }
+        if is_unknown {
+            return Some(unavailable(seen.rule_index, cache));
         }
         let about = match request.method {
             b"DELETE" => About::Cancel { id },
@@ -101,6 +112,13 @@ fn take(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<T
     }
     if !would_accept(request, seen.rule) {
         return None;
+    }
+    if is_unknown && settings.on_failure == JobsOnFailure::Forward {
+        cache.stats.count("jobs", "forwarded");
+        return None;
+    }
+    if is_unknown {
+        return Some(unavailable(seen.rule_index, cache));
     }
     let preferred = prefers_async(request.fields);
     if idempotency_key(request.fields).is_err() {

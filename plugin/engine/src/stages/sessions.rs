@@ -14,6 +14,8 @@ pub(crate) struct Identified {
     pub fields: Vec<(Box<str>, Box<[u8]>)>,
     /// Its session, if its cookie names one.
     pub named: Option<Named>,
+    /// Nobody could say what that session is.
+    pub is_unknown: bool,
 }
 
 /// The session that a request names.
@@ -67,13 +69,13 @@ fn identify(kind: usize, seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment
     let named = Some(Named { kind, id, sent: sent.into(), may_change });
     let policy = std::rc::Rc::clone(cache.policy());
     let Some(session) = policy.sessions.get(kind) else {
-        return Then::Identified(Identified { fields: Vec::new(), named });
+        return Then::Identified(Identified { fields: Vec::new(), named, is_unknown: false });
     };
     match known {
         Known::Session(Some(found)) => {
             let given = session.fields.iter().zip(&found.values);
             let fields = given.filter_map(|((name, _), value)| Some((name.clone(), value.clone()?)));
-            Then::Identified(Identified { fields: fields.collect(), named })
+            Then::Identified(Identified { fields: fields.collect(), named, is_unknown: false })
         }
         Known::Session(None) => without(kind, named, seen, cache),
         Known::Unknown if session.on_failure == SessionOnFailure::Refuse => {
@@ -85,7 +87,7 @@ fn identify(kind: usize, seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment
             let problem = b"{\"status\":503,\"title\":\"Service Unavailable\"}\n";
             answer(503, Detail::SessionUnknown, &fields, problem, seen.rule, cache)
         }
-        Known::Unknown => Then::Identified(Identified { fields: Vec::new(), named }),
+        Known::Unknown => Then::Identified(Identified { fields: Vec::new(), named, is_unknown: true }),
     }
 }
 
@@ -95,7 +97,9 @@ fn without(kind: usize, named: Option<Named>, seen: &Seen<'_>, cache: &mut Cache
     let session = policy.sessions.get(kind);
     let wanted =
         session.filter(|session| session.missing == SessionMissing::Refuse && !is_preflight(seen.request));
-    let Some(session) = wanted else { return Then::Identified(Identified { fields: Vec::new(), named }) };
+    let Some(session) = wanted else {
+        return Then::Identified(Identified { fields: Vec::new(), named, is_unknown: false });
+    };
     // No scheme is registered for cookies, and there must be one (RFC 9110 §15.5.2).
     let wants = [&b"Cookie cookie-name=\""[..], &session.cookie, b"\""].concat();
     let fields: [(&[u8], &[u8]); 3] = [

@@ -290,6 +290,40 @@ fn parts_of_a_job_wait_behind_clients() {
 }
 
 #[test]
+fn parts_of_clients_are_begun_before_those_of_jobs() {
+    let mut gateway = gateway("", "");
+    let kept = accepts(&mut gateway, &["/1", "/2"]);
+    takes(&mut gateway, kept, 1, 0);
+    assert!(calls(&mut gateway, 0).is_none());
+    let call = gateway.post("/batch").header("content-type", "application/json").chunk(body_of(&["/3"]));
+    let client = call.at(0).waits();
+    let mut begun = || gateway.workers[0].next_part(true).map(|task| task.is_job);
+    assert_eq!((begun(), begun()), (Some(false), Some(true)));
+    assert!(gateway.workers[0].next_part(false).is_none(), "not one of a job");
+    assert!(gateway.workers[0].next_part(true).is_some());
+    gateway.goes_away(client, 0);
+}
+
+#[test]
+fn a_part_that_waits_for_a_place_is_not_asked_for_once_its_job_is_cancelled() {
+    let pools = r#","pools":[{"name":"p","fixed":1}],
+        "rules":[{"name":"pooled","match":{"paths":["/p/*"]},"admission":{"pool":"p"},"batch":true,"remote":false,"refresh":{"cluster":"origin"}}]"#;
+    let mut gateway = gateway("", pools);
+    let kept = accepts(&mut gateway, &["/p/1", "/p/2"]);
+    let flight = gateway.get("/p/now").at(0).leaves();
+    let mut batch = runs(&mut gateway, kept, 1, 0);
+    says_progress(&mut gateway, 0, (0, 2));
+    // Nothing has changed, and yet it is asked after a while whether it is to go on.
+    assert!(nothing_to_say(&mut gateway, 1_000));
+    assert!(matches!(says(&mut gateway, 2_000, Ok(JobAnswer::None)), Does::Progress { .. }));
+    gateway.answers(flight, 2, fresh_for(60));
+    batch.goes_on(&mut gateway, 2_000);
+    assert_eq!(batch.calls(), [""; 0]);
+    drop(batch);
+    gateway.assert_no_room_is_taken();
+}
+
+#[test]
 fn all_that_is_said_of_it_fits_into_a_record() {
     let mut gateway = Gateway::with(
         r#"{"remote":{"enabled":true,"object_bytes":"64KiB"},"jobs":{"cluster":"c","by":["header:x-tenant"]},"batch":{},

@@ -72,7 +72,7 @@ impl Batch {
     /// Parts begin, those that need not wait go on, and so does the batch.
     pub fn goes_on(&mut self, gateway: &mut Gateway, millis: u64) {
         let now = moment(millis);
-        while let Some(task) = gateway.workers[0].next_part() {
+        while let Some(task) = gateway.workers[0].next_part(true) {
             // As a host has it who does not know the stream.
             let peer = std::mem::replace(&mut gateway.shared.peer, task.peer.as_deref().map(<[u8]>::to_vec));
             let mut moment = Moment { now, host: &mut gateway.shared };

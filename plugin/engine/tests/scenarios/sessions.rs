@@ -337,6 +337,25 @@ fn pools_go_by_what_the_session_says() {
     gateway.answers(flight, 0, origin(200));
 }
 
+/// Who has a session that cannot be found out is not nobody: neither is a job theirs, nor is theirs a stranger's.
+#[cfg(feature = "jobs")]
+#[test]
+fn nobody_has_jobs_while_sessions_cannot_be_found_out() {
+    let jobs = r#","jobs":{"cluster":"c","by":["session:x-user-id"]FAILURE}"#;
+    let mut gateway = Gateway::with(&config("", r#","jobs":"prefer""#, &jobs.replace("FAILURE", "")));
+    let path = format!("/jobs/{:032x}", 7);
+    let call = gateway.get(&path).header("cookie", "sid=a");
+    asks(call, 0, None).answered().status(503).has("retry-after", "1");
+    let call = gateway.get("/a").header("cookie", "sid=a").header("prefer", "respond-async");
+    asks(call, 0, None).answered().status(503);
+    let forwards = jobs.replace("FAILURE", r#","on_failure":"forward""#);
+    let mut gateway = Gateway::with(&config("", r#","jobs":"prefer""#, &forwards));
+    let call = gateway.get("/a").header("cookie", "sid=a").header("prefer", "respond-async");
+    let flight = asks(call, 0, None).left();
+    gateway.goes_away(flight, 0);
+    gateway.assert_no_room_is_taken();
+}
+
 #[test]
 fn who_has_no_session_is_let_through_or_told_so() {
     let mut gateway = Gateway::with(&config(r#","missing":"401""#, "", ""));

@@ -8,6 +8,7 @@ use crate::batch::answer::Form;
 use crate::batch::requests::{self, Get};
 use crate::cache::Cache;
 use crate::fields::{FieldBlock, Fields};
+use crate::policy::Reserved;
 use crate::request::Request;
 use crate::time::Timestamp;
 
@@ -42,7 +43,7 @@ impl Cache {
         for (nth, part) in parts.into_iter().enumerate() {
             match part.get {
                 Ok(get) => {
-                    let head = head_of(head, &get);
+                    let head = head_of(head, &get, &policy.reserved);
                     let request = Fields::parse(&head).map(|fields| Request::read(fields, false));
                     if request.is_some_and(|request| rule_of(&policy, &request).1.batch) {
                         self.ask_for_part(&batch, nth, head, settings.part_timeout);
@@ -60,8 +61,8 @@ impl Cache {
     }
 }
 
-/// The head of a part: what the batch's says of its client, and what is the part's own.
-fn head_of(batch: Fields<'_>, get: &Get) -> Vec<u8> {
+/// The head of a part: what the batch's says of its client, and what is the part's own. A part has a session by its own rule.
+fn head_of(batch: Fields<'_>, get: &Get, reserved: &Reserved) -> Vec<u8> {
     let own = |name: &[u8]| get.fields.iter().any(|(known, _)| known.as_bytes() == name);
     let connection = |name: &[u8]| batch.members(b"connection").any(|named| named.eq_ignore_ascii_case(name));
     let mut block = FieldBlock::new();
@@ -70,9 +71,8 @@ fn head_of(batch: Fields<'_>, get: &Get) -> Vec<u8> {
         block.push(name, batch.get(name).unwrap_or_default());
     }
     block.push(b":path", get.target.as_bytes());
-    for (name, value) in
-        batch.iter().filter(|(name, _)| !is_of_the_batch(name) && !own(name) && !connection(name))
-    {
+    let is_left = |name: &[u8]| is_of_the_batch(name) || own(name) || connection(name) || reserved.has(name);
+    for (name, value) in batch.iter().filter(|(name, _)| !is_left(name)) {
         block.push(name, value);
     }
     // What is coded cannot stand in JSON as it is.

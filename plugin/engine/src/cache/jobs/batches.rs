@@ -35,7 +35,8 @@ impl Runs {
         self.all.iter_mut().find_map(|run| {
             let Step::InParts(parts) = &mut run.step else { return None };
             let (done, of) = parts.batch.borrow().progress();
-            if parts.told == Some(done) || now.since(parts.told_at) < TELLS_PROGRESS {
+            let pause = if parts.told == Some(done) { ASKS_AGAIN } else { TELLS_PROGRESS };
+            if now.since(parts.told_at) < pause {
                 return None;
             }
             (parts.told, parts.told_at) = (Some(done), now);
@@ -69,7 +70,7 @@ impl Cache {
         // All of it is to fit into a record, with what is said of parts that have no room there.
         let kept = self.policy.remote.object_bytes;
         let most = self.policy.batch.as_ref().map_or(0, |batch| {
-            let problems = batch.parts.saturating_mul(LONGEST_PROBLEM).min(kept / 4);
+            let problems = batch.parts.saturating_mul(LONGEST_PROBLEM).min(kept / 2);
             batch.response_bytes.min(kept.saturating_sub(problems))
         });
         let has_room = self.has_room_to_wait(payload.body().len().saturating_add(head.block_bytes()));
@@ -135,5 +136,7 @@ fn run_id(runs: &Runs, at: usize) -> u128 {
 
 /// How often Redis is told how far a run is, at most.
 const TELLS_PROGRESS: Duration = Duration::from_millis(250);
+/// How often it is told though nothing has changed: the answer says whether the job was cancelled.
+const ASKS_AGAIN: Duration = Duration::from_secs(2);
 /// Bytes of what is said of a part that has no answer.
 const LONGEST_PROBLEM: usize = 1 << 10;
