@@ -1,6 +1,7 @@
 //! What a batch is answered with: the answer to each part as JSON, and all of them as one.
 
 use crate::base64;
+use crate::coding::eligible;
 use crate::config::written::Written;
 use crate::fields::Fields;
 use selvage_http::storability::is_kept_out;
@@ -148,8 +149,5 @@ fn is_json(fields: Fields<'_>, content: &[u8]) -> bool {
 
 /// Whether a media type is that of JSON: `application/json`, or one that ends with `+json`.
 pub(crate) fn is_json_type(value: &[u8]) -> bool {
-    let name = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let ends = name.len().checked_sub(5).and_then(|from| name.get(from..));
-    name.eq_ignore_ascii_case(b"application/json")
-        || name.contains(&b'/') && ends.is_some_and(|end| end.eq_ignore_ascii_case(b"+json"))
+    eligible::is_json(value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
 }

@@ -13,6 +13,12 @@ pub fn is_one_of(types: &[Box<[u8]>], essence: &[u8]) -> bool {
     })
 }
 
+/// Whether a type without parameters is that of JSON: `application/json`, or one with the suffix `+json` (RFC 6839 §3.1).
+pub fn is_json(essence: &[u8]) -> bool {
+    essence.eq_ignore_ascii_case(b"application/json")
+        || essence.contains(&b'/') && ends_with(essence, b"+json")
+}
+
 /// Whether a response of `body_len` bytes may be stored compressed: a 200 of the rule's types that is long enough,
 /// has no content coding yet, is no part of something, and whose sender does not forbid it (`no-transform`, RFC
 /// 9110 §7.7).

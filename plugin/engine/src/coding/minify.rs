@@ -4,7 +4,7 @@
 //! order of members and members that stand there twice stay byte for byte. The content gets a form of its own in the sense of
 //! RFC 9110 §8.8.3, so it has its own entity-tag, and nothing that is true of the origin's bytes only.
 
-use super::eligible::essence_of_whole;
+use super::eligible::{self, essence_of_whole};
 use super::etag;
 use crate::fields::{FieldBlock, Fields};
 
@@ -14,10 +14,8 @@ use crate::fields::{FieldBlock, Fields};
 /// (RFC 9110 §13.1.5).
 pub fn may_be_minified(status: u16, response: Fields<'_>) -> bool {
     let Some(essence) = essence_of_whole(status, response) else { return false };
-    let is_json = essence.eq_ignore_ascii_case(b"application/json")
-        || essence.len() > 5
-            && essence.get(essence.len() - 5..).is_some_and(|end| end.eq_ignore_ascii_case(b"+json"));
-    is_json && (response.get(b"etag").is_some() || response.get(b"last-modified").is_none())
+    eligible::is_json(essence)
+        && (response.get(b"etag").is_some() || response.get(b"last-modified").is_none())
 }
 
 /// The fields of the form without white space: with an entity-tag of its own, and without the origin's length, digests
