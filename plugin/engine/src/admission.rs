@@ -131,6 +131,13 @@ fn asks_for_the_rest(request: &Request<'_>, rule: &Rule) -> bool {
     crate::llm::last_event_id(request, rule).is_some()
 }
 
+/// Whether a request brings nothing by which it may get another response than one of the cache's own gets, which has neither
+/// credentials nor cookies.
+#[inline]
+pub(crate) fn is_anonymous(request: &Request<'_>, rule: &Rule) -> bool {
+    !(request.authorization || request.credentials || request.cookie && rule.cookies != Cookies::Ignore)
+}
+
 /// No stream is known.
 #[cfg(not(feature = "llm"))]
 const fn asks_for_the_rest(_request: &Request<'_>, _rule: &Rule) -> bool {

@@ -6,6 +6,7 @@
 //! due ─ the likeliest first, when it is time ─► queue of warming ─► pace, breaker, leases, claims, pool as ever
 //! ```
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -46,8 +47,18 @@ pub(super) struct Predicting {
     due: Vec<Due>,
     /// What was renewed so, each at the place that its hash gives it.
     renewed: Vec<Option<Renewed>>,
-    /// Rules whose origin has just failed, and until when it is left alone.
-    rests: Vec<(usize, Timestamp)>,
+    /// What was renewed in vain, and is left alone for a while.
+    rests: VecDeque<Rest>,
+}
+
+/// What was renewed in vain.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    hash: u128,
+    /// Its rule, if the origin has failed.
+    failed: Option<usize>,
+    since: Timestamp,
+    until: Timestamp,
 }
 
 /// What will be asked for after it has expired.
@@ -87,7 +98,7 @@ impl Predicting {
             at: 0,
             due: Vec::new(),
             renewed: vec![None; MOST_RENEWED],
-            rests: Vec::new(),
+            rests: VecDeque::new(),
         }
     }
 
@@ -112,13 +123,18 @@ impl Predicting {
     }
 
     /// A fresh response was found. Whether that is owed to its having been renewed.
-    fn note_hit(&mut self, hash: u128, now: Timestamp) -> bool {
+    fn note_hit(&mut self, hash: u128, stored: &StoredResponse, now: Timestamp) -> bool {
         let [lately, _] = &mut self.hits;
         if let Some(word) = lately.get_mut(word_of(hash)) {
             *word |= 1 << (hash % 64);
         }
         match self.renewed.get_mut(place_of(hash)) {
-            Some(Some(renewed)) if renewed.hash == hash && !renewed.is_gain && now >= renewed.before => {
+            Some(Some(renewed))
+                if renewed.hash == hash
+                    && !renewed.is_gain
+                    && now >= renewed.before
+                    && expires(stored) == renewed.expires =>
+            {
                 renewed.is_gain = true;
                 true
             }
@@ -149,7 +165,7 @@ impl Predicting {
             let _ = data.set(&self.key, &hours.encode(), cas);
         }
         self.hours = hours;
-        self.rests.retain(|(_, until)| now < *until && until.since(now) <= REST);
+        self.rests.retain(|rest| now >= rest.since && now < rest.until);
         let mut unasked = 0;
         for place in &mut self.renewed {
             if let Some(renewed) = place.filter(|renewed| renewed.expires <= now) {
@@ -219,6 +235,22 @@ impl Predicting {
         Some(self.due.swap_remove(at))
     }
 
+    /// It was renewed in vain.
+    fn rest(&mut self, hash: u128, failed: Option<usize>, lasts: Duration, now: Timestamp) {
+        self.rests.retain(|rest| rest.hash != hash);
+        if self.rests.len() >= MOST_RESTS {
+            self.rests.pop_front();
+        }
+        self.rests.push_back(Rest { hash, failed, since: now, until: now.plus(lasts) });
+    }
+
+    /// Whether a key rests, or the rule: one key that fails says nothing about the others, two do.
+    fn is_resting(&self, hash: u128, rule: usize, now: Timestamp) -> bool {
+        let lately = |rest: &&Rest| rest.failed == Some(rule) && now.since(rest.since) < REST;
+        self.rests.iter().any(|rest| rest.hash == hash && now < rest.until)
+            || self.rests.iter().filter(lately).count() > 1
+    }
+
     fn renewed_of(&self, hash: u128) -> Option<&Renewed> {
         self.renewed.get(place_of(hash))?.as_ref().filter(|renewed| renewed.hash == hash)
     }
@@ -250,7 +282,7 @@ impl Cache {
         predicting.note_asked(hash);
         if let Found::Response { stored, hash, .. } = found
             && !stored.freshness(now).is_stale()
-            && predicting.note_hit(*hash, now)
+            && predicting.note_hit(*hash, stored, now)
         {
             self.stats.count("foretold", "gained");
         }
@@ -284,7 +316,14 @@ impl Cache {
         predicting.at = self.table.look(predicting.at, LOOKED_AT, |hash, slot| {
             let is_one = match slot {
                 Slot::Response(stored) => predicting.is_candidate(hash, stored, now),
-                Slot::Index(index) => index.variants().iter().any(|variant| predicting.was_hit(variant.hash)),
+                Slot::Index(index) => index.variants().iter().any(|variant| {
+                    let stored = || match self.table.peek(variant.hash)? {
+                        Slot::Response(stored) => Some(stored),
+                        Slot::Index(_) => None,
+                    };
+                    predicting.was_hit(variant.hash)
+                        && stored().is_some_and(|stored| predicting.is_candidate(variant.hash, stored, now))
+                }),
             };
             if is_one {
                 found.push((hash, slot.clone()));
@@ -336,9 +375,14 @@ impl Cache {
 
     /// Has renewed what is due, as far as there are not enough already.
     fn queue_due(&mut self, predicting: &mut Predicting, now: Timestamp) {
-        let planned = predicting.due.len();
-        predicting.due.retain(|due| now < due.ahead.expires);
-        self.stats.add("foretold", LATE, (planned - predicting.due.len()) as u64);
+        let mut late = 0;
+        predicting.due.retain(|due| {
+            let is_late = now >= due.ahead.expires;
+            // What was renewed or removed otherwise is not.
+            late += u64::from(is_late && is_still(due.ahead, self.table.peek(due.ahead.hash)));
+            !is_late
+        });
+        self.stats.add("foretold", LATE, late);
         if predicting.due.is_empty() {
             return;
         }
@@ -347,8 +391,7 @@ impl Cache {
             && let Some(mut due) = predicting.take_due(now)
         {
             let rule = self.policy.rule(due.rule);
-            let rests =
-                predicting.rests.iter().any(|(rule, _)| *rule == due.rule) || self.rests(due.ahead.hash, now);
+            let rests = predicting.is_resting(due.ahead.hash, due.rule, now) || self.rests(due.ahead.hash, now);
             if rests || self.origin_open(due.rule, rule, now).is_some() {
                 due.at = now.plus(PAUSE);
                 predicting.due.push(due);
@@ -379,21 +422,25 @@ impl Cache {
 
     /// What was to be renewed before it expires is done with.
     pub(super) fn renewed_ahead(&mut self, url: &Url, ahead: Ahead, end: &Warmed, now: Timestamp) {
+        let present = self.table.peek(ahead.hash).cloned();
+        let is_there = is_still(ahead, present.as_ref());
         let word = match end {
             Warmed::Stored => "renewed",
             Warmed::Fresh | Warmed::Overtaken => "elsewhere",
             Warmed::Unstored(_) | Warmed::NotKept => "unstored",
             Warmed::Failed => "failed",
-            Warmed::Refused(LATE) => LATE,
+            Warmed::Refused(LATE) if is_there => LATE,
+            Warmed::Refused(LATE) => "elsewhere",
             Warmed::Refused(_) => "left",
         };
         self.stats.count("foretold", word);
         let rule = if word == "failed" { self.rule_to_renew(url, now) } else { None };
-        let present = self.table.peek(ahead.hash).cloned();
         let Some(predicting) = &mut self.foresight.predicting else { return };
-        if let Some(rule) = rule {
-            predicting.rests.retain(|(known, _)| *known != rule);
-            predicting.rests.push((rule, now.plus(REST)));
+        match word {
+            "failed" | "left" => predicting.rest(ahead.hash, rule, KEY_RESTS, now),
+            // It would be the same again.
+            "unstored" => predicting.rest(ahead.hash, None, HORIZON, now),
+            _ => {}
         }
         if let (Warmed::Stored, Some(Slot::Response(new))) = (end, present)
             && let Some(place) = predicting.renewed.get_mut(place_of(ahead.hash))
@@ -402,6 +449,11 @@ impl Cache {
             *place = Some(Renewed { hash, before, expires, is_gain: false });
         }
     }
+}
+
+/// Whether what is stored is still what was to be renewed.
+fn is_still(ahead: Ahead, present: Option<&Slot>) -> bool {
+    matches!(present, Some(Slot::Response(stored)) if stored.schedule.received == ahead.received)
 }
 
 fn expires(stored: &StoredResponse) -> Timestamp {
@@ -453,6 +505,9 @@ const WORDS: usize = 1024;
 const HITS_LAST: Duration = Duration::from_hours(1);
 /// Until an origin that is left alone is looked at again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long an origin is left alone after such a request has failed.
+/// How long an origin is left alone after such requests for two keys have failed, and a key after its own.
 const REST: Duration = Duration::from_secs(30);
+const KEY_RESTS: Duration = Duration::from_secs(60);
+/// Keys that are known to rest.
+const MOST_RESTS: usize = 256;
 const TRIES: usize = 4;

@@ -164,6 +164,23 @@ impl Plan {
         }
     }
 
+    /// Whether a response may be stored in the place of the one that it is to renew, and is of the same kind. Nobody has asked
+    /// for it yet: a login page or an error is no reason to give up what is fresh.
+    pub(super) fn has_successor(
+        &self,
+        status: u16,
+        head: Fields<'_>,
+        rule: &Rule,
+        cache: &Cache,
+        moment: &mut Moment<'_>,
+    ) -> Result<(), Detail> {
+        if self.stale.as_ref().is_some_and(|candidate| candidate.stored.status / 100 != status / 100) {
+            return Err(Detail::NotStored(Refusal::Status));
+        }
+        let directives = storability::directives_of(head, rule);
+        self.judge(status, head, &directives, rule, cache, moment).map(|_| ())
+    }
+
     /// Whether a response forbids to be stored by what the origin says, whatever the request says.
     fn forbids(&self, status: u16, head: Fields<'_>, rule: &Rule, now: Timestamp) -> bool {
         let directives = storability::directives_of(head, rule);

@@ -226,6 +226,8 @@ pub(super) fn settle(
     if cache.foretells()
         && remote == RemoteUse::Possible
         && matches!(fetch, Fetch::Undecided { waited: 0, .. })
+        // What is only asked for with credentials is not renewed without them.
+        && admission::is_anonymous(request, rule)
     {
         cache.note_sought(hash, &found, moment.now);
     }

@@ -36,11 +36,19 @@ pub(super) enum End {
     /// Why, in the words of `Cache-Status`.
     NotStorable(String),
     Failed,
+    /// The answer has not come whole.
+    CutOff,
     UnknownCluster,
+    /// It had no place at the origin in time.
     Late,
 }
 
 impl Errand {
+    /// Whether something is renewed that nobody has asked for yet.
+    const fn is_ahead(&self) -> bool {
+        matches!(self, Self::Warm { item, .. } if item.ahead.is_some())
+    }
+
     pub(super) fn end(self, end: End, cache: &mut Cache, moment: &mut Moment<'_>) {
         match self {
             Self::Renew => {
@@ -49,7 +57,7 @@ impl Errand {
                     End::Freshened => "freshened",
                     End::Adopted => "adopted",
                     End::NotStorable(_) => "not-storable",
-                    End::Failed => "failed",
+                    End::Failed | End::CutOff => "failed",
                     End::UnknownCluster => "unknown-cluster",
                     End::Late => "busy",
                 };
@@ -62,7 +70,9 @@ impl Errand {
                     End::Stored | End::Freshened => Warmed::NotKept,
                     End::Adopted => Warmed::Fresh,
                     End::NotStorable(reason) => Warmed::Unstored(reason),
-                    End::Failed | End::Late => Warmed::Failed,
+                    // That says nothing against the origin, and there is no time to try again.
+                    End::CutOff | End::Late if item.ahead.is_some() => Warmed::Refused("not-fetched"),
+                    End::Failed | End::CutOff | End::Late => Warmed::Failed,
                     End::UnknownCluster => Warmed::Refused("unknown-cluster"),
                 };
                 cache.warmed(item, warmed, moment.now);
@@ -261,7 +271,15 @@ impl Refresh {
             let failure = Failure { status, answered_by: AnsweredBy::Origin };
             return self.fail(failure, result, End::Failed, cache, moment);
         }
-        let (plan, errand) = self.into_plan();
+        let (mut plan, errand) = self.into_plan();
+        if errand.is_ahead()
+            && status != 304
+            && let Err(why) = plan.has_successor(status, head, policy.rule(plan.rule), cache, moment)
+        {
+            plan.tell_of_origin(status, policy.rule(plan.rule), cache, moment);
+            plan.abandon(FillEnd::Abandoned, cache, moment);
+            return errand.end(End::NotStorable(why.as_str().to_owned()), cache, moment);
+        }
         let mut exchange = Exchange { state: State::Forwarding(plan), ..Exchange::default() };
         let end = match exchange.on(Event::Response { head, end_of_stream: false }, cache, moment) {
             Directive::Respond(reply) => {
@@ -341,7 +359,7 @@ impl Refresh {
         self.leave_origin(false, cache, moment);
         // No status of a failure: nothing stale is to stand in for an origin that may be well.
         let failure = Failure { status: 0, answered_by: AnsweredBy::Host };
-        self.fail(failure, CallResult::Dropped, End::Failed, cache, moment);
+        self.fail(failure, CallResult::Dropped, End::CutOff, cache, moment);
     }
 
     /// No answer has come, or one that the host made.

@@ -195,6 +195,72 @@ fn an_origin_that_is_left_alone_or_has_just_failed_is_not_asked() {
 }
 
 #[test]
+fn one_key_that_fails_or_an_answer_cut_off_is_no_reason_to_leave_the_others_alone() {
+    for cut in [false, true] {
+        let mut gateway = start(1, r#","in_flight":1"#, "");
+        learnt(&mut gateway, &[("/a", 3), ("/b", 3), ("/c", 3)]);
+        let (mut asked, mut done) = (Vec::new(), 0);
+        for at in END - 600..END - 200 {
+            tick(&mut gateway, at);
+            while let Some(fetch) = gateway.next_refresh(0, at) {
+                asked.push(path(&fetch));
+                done += 1;
+                match (done, cut) {
+                    (1, false) => gateway.renews(0, fetch, at, origin(503)),
+                    (1 | 2, true) => gateway.cuts_off(0, fetch, at),
+                    _ => gateway.renews(0, fetch, at, fresh_for(600)),
+                }
+            }
+        }
+        let others: std::collections::BTreeSet<&String> = asked.iter().take(3).collect();
+        assert_eq!(others.len(), 3, "{asked:?}");
+        let told = told(&mut gateway, END - 200);
+        let expected = if cut { (json!(0), json!(2)) } else { (json!(1), json!(0)) };
+        assert_eq!((&told["failed"], &told["left"]), (&expected.0, &expected.1), "{told}");
+        gateway.assert_nobody_waits();
+    }
+}
+
+#[test]
+fn what_is_only_asked_for_with_credentials_or_cookies_is_not_renewed_without_them() {
+    for (name, value, more, times) in [
+        ("authorization", "Bearer x", "", 0),
+        ("cookie", "session=1", "", 0),
+        ("x-key", "1", r#","credential_headers":["x-key"]"#, 0),
+        ("cookie", "seen=1", r#","cookies":"ignore""#, 1),
+    ] {
+        let mut gateway = start(1, "", more);
+        let public = origin(200).header("cache-control", &format!("public, max-age={END}")).body("old");
+        gateway.get("/hot").header(name, value).at(0).miss(public).stored();
+        for minute in 0..(END - 600) / 60 {
+            if minute % 3 == 0 {
+                gateway.get("/hot").header(name, value).at(minute * 60).hit();
+            }
+            tick(&mut gateway, minute * 60);
+        }
+        let renewed = fetched(&mut gateway, END - 600..END - 1, &origin(401).body("who are you"));
+        assert_eq!(renewed.len(), times, "{name} {renewed:?}");
+        gateway.get("/hot").header(name, value).at(END - 1).hit().content("old");
+    }
+}
+
+#[test]
+fn what_answers_the_renewal_otherwise_takes_nothing_away_and_is_asked_for_once() {
+    let not_for_all = origin(200).header("cache-control", "private, max-age=60");
+    let gone = origin(404).header("cache-control", "max-age=600");
+    for answer in [origin(401), origin(403), origin(302).header("location", "/in"), gone, not_for_all] {
+        let mut gateway = start(1, "", "");
+        learnt(&mut gateway, &[("/hot", 3)]);
+        let renewed = fetched(&mut gateway, END - 600..END - 1, &answer.body("other"));
+        assert_eq!(renewed.len(), 1, "{renewed:?}");
+        gateway.get("/hot").at(END - 1).hit().content("old");
+        assert_eq!(counts(&told(&mut gateway, END - 1)), [1, 0, 0, 1, 0, 0, 0, 0, 0]);
+        gateway.assert_nobody_waits();
+        gateway.assert_no_room_is_taken();
+    }
+}
+
+#[test]
 fn of_two_workers_one_renews_and_the_other_finds_it_done() {
     let mut gateway = start(2, "", "");
     learnt(&mut gateway, &[("/hot", 3)]);
