@@ -65,6 +65,8 @@ impl Cache {
     /// Has the store noted what leaves it.
     pub(super) fn watch_departures(&mut self) {
         match &self.foresight.stores {
+            // What another configuration has followed has an eighth of its room.
+            Some(stores) if stores.is_own() && self.is_resting() => {}
             Some(stores) if stores.is_own() => self.table.departed.watch(),
             Some(_) => self.node.departed.watch(),
             None => {}
@@ -72,22 +74,34 @@ impl Cache {
     }
 
     fn watch_stores(&mut self, moment: &mut Moment<'_>) {
-        let Some(stores) = &mut self.foresight.stores else { return };
+        let is_resting = self.is_resting();
+        let Some(stores) = self.foresight.stores.as_mut().filter(|stores| !(is_resting && stores.is_own()))
+        else {
+            return;
+        };
         let departed = if stores.is_own() { self.table.departed.take() } else { self.node.departed.take() };
         stores.note_departed(&departed, moment.host);
         stores.keep(moment.host, moment.now);
     }
 
     /// A response is stored that was fetched. If it has left to make room, it is known how much larger the store would have had to be.
-    pub(super) fn note_fetched(&mut self, hash: u128, slot: &Slot, moment: &mut Moment<'_>) {
-        let Some(stores) = &mut self.foresight.stores else { return };
+    pub(super) fn note_fetched(&mut self, hash: u128, key_hash: u128, slot: &Slot, moment: &mut Moment<'_>) {
+        let is_resting = self.is_resting();
+        let Some(stores) = self.foresight.stores.as_mut().filter(|stores| !(is_resting && stores.is_own()))
+        else {
+            return;
+        };
         let Slot::Response(stored) = slot else { return };
         // What is here was fetched for another reason.
         if self.table.peek(hash).is_some() {
             return;
         }
         let lasts = super::predicting::lasts(stored).as_secs();
-        if let Some(more) = stores.note_stored(hash, lasts, moment.now, moment.host) {
+        let Some((more, since)) = stores.note_stored(hash, lasts, moment.now, moment.host) else { return };
+        // A larger store would not have had what was purged or made invalid since.
+        let is_gone = self.purges.covers(since, &stored.key, &stored.tags)
+            || [hash, key_hash].iter().any(|hash| self.invalidated_since(*hash, since));
+        if !is_gone {
             let word = stores::word_of(more, self.store_bytes());
             self.stats.count("ghost", word);
         }

@@ -291,7 +291,7 @@ impl Cache {
     /// By tick: tells the node what was asked for, looks at some of what is stored, and has renewed what is due.
     pub(super) fn predict(&mut self, moment: &mut Moment<'_>) {
         // What another configuration has followed stores next to nothing any more.
-        if self.table.limits().bytes != self.policy.worker.bytes {
+        if self.is_resting() {
             return;
         }
         let Some(mut predicting) = self.foresight.predicting.take() else { return };
@@ -391,7 +391,8 @@ impl Cache {
             && let Some(mut due) = predicting.take_due(now)
         {
             let rule = self.policy.rule(due.rule);
-            let rests = predicting.is_resting(due.ahead.hash, due.rule, now) || self.rests(due.ahead.hash, now);
+            let rests =
+                predicting.is_resting(due.ahead.hash, due.rule, now) || self.rests(due.ahead.hash, now);
             if rests || self.origin_open(due.rule, rule, now).is_some() {
                 due.at = now.plus(PAUSE);
                 predicting.due.push(due);

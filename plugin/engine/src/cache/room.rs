@@ -77,9 +77,14 @@ impl Cache {
 
     /// The configuration that had followed is gone, and this one is the present one again.
     pub fn resume(&mut self) {
-        if self.table.limits().bytes != self.policy.worker.bytes {
+        if self.is_resting() {
             self.begin_table(self.policy.worker.bytes);
         }
+    }
+
+    /// Whether another configuration has followed.
+    pub(super) fn is_resting(&self) -> bool {
+        self.table.limits().bytes != self.policy.worker.bytes
     }
 
     /// What this worker's store may hold, in bytes.

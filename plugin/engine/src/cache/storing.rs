@@ -53,7 +53,7 @@ impl Cache {
             self.adapted(adapting, hash, &mut response, moment);
             let replaced =
                 matches!(&previous, Some(Slot::Index(_))) || self.replaces(hash, &response, moment);
-            self.put(hash, Slot::Response(Rc::new(response)), local_only, moment);
+            self.put(hash, hash, Slot::Response(Rc::new(response)), local_only, moment);
             if replaced {
                 self.tell(hash, Change::Replaced, moment);
             }
@@ -79,7 +79,7 @@ impl Cache {
         self.revalidations.remove(&variant_hash);
         self.adapted(adapting, variant_hash, &mut response, moment);
         let replaced = self.replaces(variant_hash, &response, moment);
-        self.put(variant_hash, Slot::Response(Rc::new(response)), local_only, moment);
+        self.put(variant_hash, hash, Slot::Response(Rc::new(response)), local_only, moment);
         let limit = self.policy.worker.variants;
         while let Some(victim) =
             index.surplus(variant_hash, limit).then(|| self.least_used(&index, moment)).flatten()
@@ -89,7 +89,7 @@ impl Cache {
         }
         let selects_anew = !index.variants().is_empty() && !index.selects_with(&names);
         index.add(selecting, variant_hash);
-        self.put(hash, Slot::Index(Rc::new(index)), local_only, moment);
+        self.put(hash, hash, Slot::Index(Rc::new(index)), local_only, moment);
         if selects_anew {
             // What other workers would select by what they know may not be the latest any more.
             self.tell(hash, Change::Replaced, moment);
@@ -160,7 +160,7 @@ impl Cache {
         let mut kept = StoredResponse { key: Rc::from(key.as_slice()), ..old.clone() };
         kept.terms.set(Terms::SELECTED_BY_COOKIE, true);
         let local_only = kept.terms.contains(Terms::LOCAL);
-        self.put(hash, Slot::Response(Rc::new(kept)), local_only, moment);
+        self.put(hash, hash, Slot::Response(Rc::new(kept)), local_only, moment);
         index.add(selecting, hash);
     }
 
@@ -257,7 +257,7 @@ impl Cache {
             return false;
         }
         let local_only = response.terms.contains(Terms::LOCAL);
-        self.put(hash, Slot::Response(response), local_only, moment);
+        self.put(hash, hash, Slot::Response(response), local_only, moment);
         if !old.freshness(moment.now).is_stale() {
             self.tell(hash, Change::Replaced, moment);
         }
@@ -299,13 +299,14 @@ impl Cache {
         matches!(slot, Some(Slot::Index(index)) if index.selects_by(b"cookie"))
     }
 
-    fn put(&mut self, hash: u128, slot: Slot, local_only: bool, moment: &mut Moment<'_>) {
+    /// `key_hash` is that of the key of which this is perhaps a variant.
+    fn put(&mut self, hash: u128, key_hash: u128, slot: Slot, local_only: bool, moment: &mut Moment<'_>) {
         let expires = match &slot {
             // Those who waited for it, in the other workers too, may share it although it was dead on arrival.
             Slot::Response(stored) => stored.dead_at().max(moment.now.plus(LINGERS)),
             Slot::Index(_) => moment.now.plus(KEEP_INDEX),
         };
-        self.note_fetched(hash, &slot, moment);
+        self.note_fetched(hash, key_hash, &slot, moment);
         self.put_local(hash, slot.clone(), expires, moment);
         if self.policy.remote.enabled && !local_only {
             let record = record::encode(&slot);

@@ -80,7 +80,14 @@ impl Cache {
 
     pub(super) const fn watch_departures(&mut self) {}
 
-    pub(super) const fn note_fetched(&mut self, _hash: u128, _slot: &Slot, _moment: &mut Moment<'_>) {}
+    pub(super) const fn note_fetched(
+        &mut self,
+        _hash: u128,
+        _key_hash: u128,
+        _slot: &Slot,
+        _moment: &mut Moment<'_>,
+    ) {
+    }
 
     pub(super) const fn watch(&mut self, _moment: &mut Moment<'_>) {}
 

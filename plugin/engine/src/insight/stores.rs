@@ -102,14 +102,14 @@ impl Stores {
     }
 
     /// A response is fetched and stored that is `fresh_for` so many seconds. How many bytes more the store would have had to hold to have
-    /// it still, and fresh; `None`: it has not left lately.
+    /// it still, and fresh, and when that was stored; `None`: it has not left lately.
     pub fn note_stored(
         &mut self,
         hash: u128,
         fresh_for: u64,
         now: Timestamp,
         host: &mut dyn Host,
-    ) -> Option<u64> {
+    ) -> Option<(u64, Timestamp)> {
         let tag = tag_of(hash);
         let name = format!("{}/{}", self.key, part_of(tag));
         let data = Self::place(&mut self.own, host);
@@ -124,7 +124,8 @@ impl Stores {
         let ghost = found?;
         let (left, _) = left_so_far(data, &self.key);
         let is_fresh = u64::from(ghost.since).saturating_add(fresh_for) > now.as_secs();
-        is_fresh.then(|| ghost.place.until(Place::after(left)))
+        let since = Timestamp::from_secs(u64::from(ghost.since));
+        is_fresh.then(|| (ghost.place.until(Place::after(left)), since))
     }
 
     /// By tick: sees to it that the sums have this period.
@@ -242,8 +243,13 @@ struct Sums {
 
 impl Sums {
     fn step(&mut self, period: u32, counters: Counters) {
-        let begins = self.period == 0 || period < self.period;
-        let kept = KEPT.powi(period.saturating_sub(self.period).min(MOST_PERIODS) as i32);
+        // Of a long pause it is not known what was watched: requests were counted all the time.
+        let gap = period.checked_sub(self.period);
+        let begins = self.period == 0 || gap.is_none_or(|gap| gap > PERIODS_BACK);
+        if begins {
+            self.lately = Default::default();
+        }
+        let kept = KEPT.powi(gap.unwrap_or_default().min(PERIODS_BACK) as i32);
         let known = self.lately.iter_mut().zip(counters.iter().zip(self.before));
         for (lately, (now, before)) in known.filter(|_| !begins) {
             // Counters that are lower than before began anew.
@@ -311,10 +317,25 @@ const FEWEST: f64 = 1000.0;
 const SECONDS: u64 = 10;
 /// Of a period ten seconds later: after an hour, a half.
 const KEPT: f64 = 0.998_076;
-/// After so many nothing is left.
-const MOST_PERIODS: u32 = 10_000;
 /// Ten minutes.
 const PERIODS_BACK: u32 = 60;
 const TRIES: usize = 4;
 const LEFT_MAGIC: [u8; 4] = *b"svo1";
 const SUMS_MAGIC: [u8; 4] = *b"svq1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_of_a_time_in_which_nobody_watched_are_not_set_against_what_was_seen() {
+        let mut sums = Sums::default();
+        sums.step(1000, [0; 6]);
+        sums.step(1001, [100, 60, 10, 0, 0, 0]);
+        assert!((sums.lately[0], sums.lately[2]) == (100.0, 10.0), "{sums:?}");
+        sums.step(1001 + PERIODS_BACK + 1, [1_000_000, 60, 10, 0, 0, 0]);
+        assert_eq!(sums.lately, [0.0; 6]);
+        sums.step(1003 + PERIODS_BACK, [1_000_100, 120, 15, 0, 0, 0]);
+        assert_eq!((sums.lately[0], sums.lately[2]), (100.0, 5.0));
+    }
+}

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{EVERY_NAMESPACE, Mode, Purge, What, url_hash};
 use crate::key;
 use crate::store::response::StoredResponse;
-use crate::tags;
+use crate::tags::ANY;
 use crate::time::Timestamp;
 
 /// What purges mean for a stored response.
@@ -203,7 +203,7 @@ impl Log {
         if self.newest < stored.generation || stored.outlives.0.get() == self.added {
             return Verdict::Stands;
         }
-        let verdict = self.judge_older(stored);
+        let verdict = self.mark_of(stored.generation, &stored.key, &stored.tags).verdict(stored.generation);
         if verdict == Verdict::Stands {
             stored.outlives.0.set(self.added);
         }
@@ -216,30 +216,35 @@ impl Log {
         self.newest >= generation && newest() >= generation
     }
 
+    /// Whether what has a key and tags, and was asked for at this time, is covered by any purge.
+    pub fn covers(&self, generation: Timestamp, key: &[u8], tags: &[u64]) -> bool {
+        self.newest >= generation && self.mark_of(generation, key, tags).newest() >= generation
+    }
+
+    /// The marks of all purges that may cover what has a key and tags, and was asked for at this time.
     #[cold]
-    fn judge_older(&self, stored: &StoredResponse) -> Verdict {
-        let generation = stored.generation;
+    fn mark_of(&self, generation: Timestamp, key: &[u8], tags: &[u64]) -> Mark {
         let mut mark = self.all;
-        if self.tags.newest.newest() >= generation && !stored.tags.is_empty() {
+        if self.tags.newest.newest() >= generation && !tags.is_empty() {
             mark.join(self.tags.floor);
             // It sorts first.
-            let any = stored.tags.first() == Some(&tags::ANY);
-            mark.join(if any { self.tags.newest } else { self.tags.of(&stored.tags, generation) });
+            let any = tags.first() == Some(&ANY);
+            mark.join(if any { self.tags.newest } else { self.tags.of(tags, generation) });
         }
         if self.urls.newest.newest() >= generation {
             mark.join(self.urls.floor);
-            mark.join(self.urls.get(url_hash(&stored.key)));
+            mark.join(self.urls.get(url_hash(key)));
         }
         if self.newest_prefix >= generation {
-            let authority = key::authority_of(&stored.key).unwrap_or_default();
-            let target = key::target_of(&stored.key).unwrap_or_default();
+            let authority = key::authority_of(key).unwrap_or_default();
+            let target = key::target_of(key).unwrap_or_default();
             for (host, path, purged) in &self.prefixes {
                 if **host == *authority && target.starts_with(path) {
                     mark.join(*purged);
                 }
             }
         }
-        mark.verdict(generation)
+        mark
     }
 
     /// Whether the purge with this id has been heard of; if not, it has now. Without an id each is another.
@@ -407,6 +412,6 @@ mod tests {
     fn tags_that_are_not_known_are_covered_by_every_tag() {
         let mut log = Log::new(5);
         log.add(&purge(What::Tag(7), Mode::Hard, 100));
-        assert_eq!(log.judge(&stored(("a.test", "/"), &[tags::ANY, 3], 100)), Verdict::Gone);
+        assert_eq!(log.judge(&stored(("a.test", "/"), &[ANY, 3], 100)), Verdict::Gone);
     }
 }

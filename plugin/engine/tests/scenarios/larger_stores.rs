@@ -134,3 +134,45 @@ fn what_is_damaged_begins_anew_and_what_only_watches_or_is_not_stored_does_not_c
     let told = self::told(&mut gateway, 400);
     assert_eq!(points(&told), [0.0; 4]);
 }
+
+#[test]
+fn what_was_purged_or_made_invalid_since_makes_no_larger_store_worth_while() {
+    let known = |gateway: &mut Gateway| {
+        gateway.exports();
+        let ghosts = gateway.shared.metrics.iter().filter(|((family, _), _)| *family == "ghost");
+        ghosts.map(|(_, count)| *count).sum::<u64>()
+    };
+    for (change, counts) in [("none", true), ("all", false), ("soft", false), ("tag", false), ("post", false)]
+    {
+        let mut gateway = start(1, "0");
+        let page = |nth| fresh_for(100_000).header("cache-tag", "page").body(body(nth));
+        let once = |gateway: &mut Gateway, from: u64| {
+            for nth in 0..135 {
+                let at = from + nth as u64;
+                let (sent, gateway) = gateway.get(&format!("/{nth}")).at(at).sent_by();
+                sent.or_answers(gateway, at, page(nth));
+                tick(gateway, at);
+            }
+        };
+        (0..3).for_each(|round| once(&mut gateway, round * 200));
+        let before = known(&mut gateway);
+        assert!(before > 0);
+        let purge = match change {
+            "all" => r#"{"all":true}"#,
+            "soft" => r#"{"all":true,"soft":true}"#,
+            "tag" => r#"{"tags":["page"]}"#,
+            _ => "",
+        };
+        match change {
+            "none" => {}
+            "post" => {
+                for nth in 0..135 {
+                    gateway.post(&format!("/{nth}")).at(700).forwarded(origin(204));
+                }
+            }
+            _ => _ = gateway.post("/.selvage/purge").at(700).chunk(purge).answered().status(200),
+        }
+        once(&mut gateway, 800);
+        assert_eq!(known(&mut gateway) > before, counts, "{change}");
+    }
+}

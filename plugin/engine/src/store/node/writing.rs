@@ -149,7 +149,8 @@ impl NodeStore {
                     let Some((way, emptied)) = index.ways.get_mut(at).zip(emptied.get_mut(at)) else {
                         continue;
                     };
-                    let due = way.expired(now_ms)
+                    let expired = way.expired(now_ms);
+                    let due = expired
                         || way.abandoned(seconds(now_ms))
                         || way.state != State::Empty && *emptied == Some(way.generation);
                     let spare = choice && way.state == State::Ready && freed_bytes < wanted;
@@ -161,8 +162,8 @@ impl NodeStore {
                         freed_bytes = freed_bytes.saturating_add(u64::from(way.bytes));
                         if way.state == State::Ready {
                             freed.push(release(account, n, way));
-                            *(if due { &mut left.expired } else { &mut left.evicted }) += 1;
-                            departed.extend((!due).then(|| departed_of(way)));
+                            *(if expired { &mut left.expired } else { &mut left.evicted }) += 1;
+                            departed.extend((!expired).then(|| departed_of(way)));
                         }
                         *way = Way::EMPTY;
                     }
