@@ -67,8 +67,8 @@ pub enum Added {
 #[derive(Debug, Default)]
 pub struct Queue {
     waiting: VecDeque<Item>,
-    /// Their digests.
-    under_way: Vec<u64>,
+    /// Their digests, and whether they are only renewed before they expire.
+    under_way: Vec<(u64, bool)>,
     /// How many of all are of the configuration's list.
     listed: usize,
 }
@@ -85,24 +85,39 @@ impl Queue {
         self.put(Item { url, listed: false, tries: 0, ahead: Some(ahead), digest, not_before: now })
     }
 
-    fn put(&mut self, item: Item) -> Added {
+    /// What somebody wants to be fetched is not done with what is only renewed ahead: that may have been asked for too early.
+    fn put(&mut self, mut item: Item) -> Added {
         let Item { digest, listed, .. } = item;
-        if self.waiting.iter().any(|item| item.digest == digest) || self.under_way.contains(&digest) {
+        let is_wanted = item.ahead.is_none();
+        let is_same = |other: &Item| other.digest == digest && !(is_wanted && other.ahead.is_some());
+        let runs = |wanted: bool| self.under_way.iter().any(|one| one.0 == digest && !(wanted && one.1));
+        if self.waiting.iter().any(is_same) || runs(is_wanted) {
             return Added::Already;
         }
-        if self.waiting.len().saturating_add(self.under_way.len()) >= MOST_QUEUED {
+        if runs(false) {
+            item.not_before = item.not_before.plus(AFTER_AHEAD);
+        }
+        // Only one that is renewed ahead can be left.
+        if let Some(ahead) = self.waiting.iter_mut().find(|other| other.digest == digest) {
+            *ahead = item;
+        } else if self.waiting.len().saturating_add(self.under_way.len()) < MOST_QUEUED {
+            self.waiting.push_back(item);
+        } else {
             return Added::Full;
         }
         self.listed += usize::from(listed);
-        self.waiting.push_back(item);
         Added::Queued
     }
 
     /// Takes the first URL that may be fetched now. To be given back by [`Queue::later`] or [`Queue::end`].
     pub fn take(&mut self, now: Timestamp) -> Option<Item> {
-        let at = self.waiting.iter().position(|item| item.not_before <= now || item.is_far_off(now))?;
+        let may_go = |item: &Item| {
+            (item.not_before <= now || item.is_far_off(now))
+                && !self.under_way.iter().any(|one| one.0 == item.digest)
+        };
+        let at = self.waiting.iter().position(may_go)?;
         let item = self.waiting.remove(at)?;
-        self.under_way.push(item.digest);
+        self.under_way.push((item.digest, item.ahead.is_some()));
         Some(item)
     }
 
@@ -130,7 +145,7 @@ impl Queue {
     }
 
     fn lands(&mut self, item: &Item) {
-        self.under_way.retain(|digest| *digest != item.digest);
+        self.under_way.retain(|one| one.0 != item.digest);
     }
 
     /// How many wait.
@@ -167,6 +182,8 @@ pub const MOST_QUEUED: usize = 1024;
 const MOST_TRIES: u8 = 3;
 /// The pause before the second try; the next is twice as long.
 const RETRY: Duration = Duration::from_secs(1);
+/// After what is renewed ahead and under way, the same for somebody who wants it.
+const AFTER_AHEAD: Duration = Duration::from_millis(100);
 const FARTHEST: Duration = Duration::from_secs(60);
 /// How often a place in shared data is tried to be written when others write it too.
 const TRIES: usize = 8;
@@ -226,6 +243,34 @@ mod tests {
             assert_eq!(queue.add(url(&format!("/{nth}")), false, at(0)), Added::Queued);
         }
         assert_eq!(queue.add(url("/a"), false, at(0)), Added::Full);
+    }
+
+    #[test]
+    fn what_somebody_wants_takes_the_place_of_what_is_renewed_ahead_or_comes_after_it() {
+        let ahead = Ahead { hash: 1, received: at(0), expires: at(9000) };
+        let mut queue = Queue::default();
+        assert_eq!(queue.add_ahead(url("/a"), ahead, at(0)), Added::Queued);
+        assert_eq!(queue.add_ahead(url("/a"), ahead, at(0)), Added::Already);
+        assert_eq!(queue.add(url("/a"), true, at(1)), Added::Queued);
+        assert_eq!(queue.add(url("/a"), false, at(1)), Added::Already);
+        assert_eq!((queue.waiting(), queue.ahead(), queue.listed()), (1, 0, 1));
+        let item = queue.take(at(1)).unwrap();
+        assert_eq!(queue.add_ahead(url("/a"), ahead, at(1)), Added::Already);
+        queue.end(&item);
+        queue.add_ahead(url("/a"), ahead, at(2));
+        let first = queue.take(at(2)).unwrap();
+        assert_eq!(queue.add(url("/a"), false, at(2)), Added::Queued);
+        assert_eq!(queue.add_ahead(url("/a"), ahead, at(2)), Added::Already);
+        assert_eq!(queue.take(at(5000)), None, "the first is under way");
+        queue.later(first, at(3000));
+        assert_eq!(queue.add(url("/a"), false, at(3000)), Added::Already);
+        let first = queue.take(at(3000)).unwrap();
+        assert!(first.ahead.is_some());
+        queue.end(&first);
+        let second = queue.take(at(3000)).unwrap();
+        assert!(second.ahead.is_none());
+        queue.end(&second);
+        assert_eq!((queue.waiting(), queue.under_way(), queue.listed()), (0, 0, 0));
     }
 
     #[test]

@@ -74,9 +74,6 @@ pub(super) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -
     if cache.is_refreshing(turn) {
         return Prepared::Later(BUSY);
     }
-    if !cache.may_warm(moment) {
-        return Prepared::TooFast;
-    }
     let keyed = LookupRequest {
         request: &request,
         rule_index,
@@ -95,6 +92,13 @@ pub(super) fn prepare(item: &Item, cache: &mut Cache, moment: &mut Moment<'_>) -
     let Some(leads) = cache.turn_to_renew(turn, fleet.lasts(rule.refresh.timeout), moment) else {
         return Prepared::Later(BUSY);
     };
+    // Last: what another worker fetches takes nothing of the pace.
+    if !cache.may_warm(moment) {
+        if let Some(id) = leads {
+            cache.end_fill(id, FillEnd::Abandoned, moment);
+        }
+        return Prepared::TooFast;
+    }
     let Ok(admitted) = cache.admit_origin(rule_index, rule, moment) else {
         if let Some(id) = leads {
             cache.end_fill(id, FillEnd::Abandoned, moment);

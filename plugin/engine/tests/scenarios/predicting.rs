@@ -402,3 +402,25 @@ fn it_outlives_configurations_and_what_is_damaged_begins_anew() {
     damaged.shared.spoil("sv1/f/w/");
     assert!(fetched(&mut damaged, END - 600..END + 30, &fresh_for(600)).is_empty());
 }
+
+#[test]
+fn what_a_purge_queues_is_fetched_though_it_was_to_be_renewed_or_is_just_being_renewed() {
+    for is_under_way in [false, true] {
+        let mut gateway = start(1, r#","after_purge_all":1"#, "");
+        learnt(&mut gateway, &[("/hot", 3)]);
+        (END - 400..END - 238).for_each(|at| tick(&mut gateway, at));
+        let ahead = is_under_way.then(|| gateway.refreshes(0, END - 238));
+        gateway.post("/.selvage/purge").at(END - 237).chunk(r#"{"all":true}"#).answered().status(200);
+        if let Some(ahead) = ahead {
+            gateway.refreshes_nothing(0, END - 236);
+            gateway.renews(0, ahead, END - 236, fresh_for(600).body("from before"));
+        }
+        let fetch = gateway.refreshes(0, END - 235);
+        assert_eq!(path(&fetch), "/hot");
+        gateway.renews(0, fetch, END - 235, fresh_for(600).body("new"));
+        gateway.get("/hot").at(END - 234).hit().content("new");
+        gateway.refreshes_nothing(0, END - 234);
+        gateway.assert_nobody_waits();
+        gateway.assert_no_room_is_taken();
+    }
+}
