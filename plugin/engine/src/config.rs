@@ -167,6 +167,17 @@ fn room_and_rules(config: &mut Config, object: &mut Object<'_, '_>) {
         let allowed = format!("at most {} together: a VM ends at 1 GiB", quote(&show_size(VM_BYTES)));
         object.place_of("worker").refuse::<()>(found, allowed);
     }
+    #[cfg(feature = "foresight")]
+    if config.worker.bytes == 0 {
+        if config.warm.predict {
+            let found = r#""predict": true where worker.bytes is 0"#;
+            object.place_of("warm").refuse::<()>(found, "a worker store: what it has is renewed");
+        }
+        if config.foresight.stores && config.node.bytes == 0 {
+            let found = r#""stores": true where worker.bytes and node.bytes are 0"#;
+            object.place_of("foresight").refuse::<()>(found, "a store that is to be looked at");
+        }
+    }
     if !cfg!(any(feature = "operators", feature = "playground")) && config.admin != Admin::default() {
         let place = object.place_of("admin");
         place.refuse::<()>("settings", "none: this module was built without operators");
