@@ -424,3 +424,15 @@ fn what_a_purge_queues_is_fetched_though_it_was_to_be_renewed_or_is_just_being_r
         gateway.assert_no_room_is_taken();
     }
 }
+
+#[test]
+fn who_finds_that_another_worker_is_at_it_takes_nothing_of_the_pace() {
+    let mut gateway = start(2, r#","per_second":1"#, "");
+    learnt(&mut gateway, &[("/hot", 3)]);
+    (END - 400..END - 237).for_each(|at| tick(&mut gateway, at));
+    let _ahead = gateway.refreshes(1, END - 238);
+    gateway.refreshes_nothing(0, END - 236);
+    let urls = json!({ "urls": ["https://example.com/other"] }).to_string();
+    gateway.post("/.selvage/warm").worker(1).at(END - 236).chunk(urls).answered().status(202);
+    assert_eq!(path(&gateway.refreshes(1, END - 236)), "/other");
+}
