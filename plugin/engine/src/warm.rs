@@ -50,6 +50,9 @@ pub struct Ahead {
     pub received: Timestamp,
     /// When it expires.
     pub expires: Timestamp,
+    /// There are none where nothing is foretold, and nothing is compiled for them.
+    #[cfg(not(feature = "foresight"))]
+    pub never: std::convert::Infallible,
 }
 
 /// What became of adding a URL to the queue.
@@ -245,6 +248,7 @@ mod tests {
         assert_eq!(queue.add(url("/a"), false, at(0)), Added::Full);
     }
 
+    #[cfg(feature = "foresight")]
     #[test]
     fn what_somebody_wants_takes_the_place_of_what_is_renewed_ahead_or_comes_after_it() {
         let ahead = Ahead { hash: 1, received: at(0), expires: at(9000) };

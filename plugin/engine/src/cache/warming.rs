@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Cache, Moment};
+use crate::host::IN_BROWSER;
 use crate::policy::Policy;
 use crate::purge::log::Verdict;
 use crate::purge::{EVERY_NAMESPACE, Purge, What};
@@ -201,7 +202,7 @@ impl Cache {
     /// Queues the hottest keys of this worker.
     pub(super) fn warm_hottest(&mut self, now: Timestamp) {
         let most = self.policy.warm.after_purge_all;
-        if most == 0 {
+        if IN_BROWSER || most == 0 {
             return;
         }
         let purges = &self.purges;

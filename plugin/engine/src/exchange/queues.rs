@@ -2,6 +2,7 @@
 
 use super::warming::{self, Prepared};
 use crate::cache::{Cache, Moment, Refresh, Warmed};
+use crate::host::IN_BROWSER;
 
 impl Cache {
     /// The next refresh about which the remote store is to be asked. To be given back by [`Refresh::told`].
@@ -31,7 +32,8 @@ impl Cache {
                 self.refresh_queue().push_back(refresh);
             }
         }
-        self.next_warm(moment)
+        // A page has nobody to warm for.
+        if IN_BROWSER { None } else { self.next_warm(moment) }
     }
 
     /// The next fetch to send, if the pace allows one.

@@ -50,7 +50,7 @@ pub(crate) fn refuse_unknown_fields(config: &Config, object: &Object<'_, '_>) {
     #[cfg(feature = "sessions")]
     let given = &config.sessions;
     #[cfg(not(feature = "sessions"))]
-    let given = &[];
+    let given: &[Given] = &[];
     #[cfg(feature = "limits")]
     for (nth, limit) in config.limits.iter().enumerate() {
         let place = object.place_of("limits").item(nth);
