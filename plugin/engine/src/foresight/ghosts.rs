@@ -19,7 +19,7 @@ pub struct Ghost {
     pub since: u32,
 }
 
-/// A place in the order in which responses left: bytes, in units of [`UNIT`], from which it is counted anew after 256 GiB.
+/// A place in the order in which responses left: bytes, in units of 64, from which it is counted anew after 256 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(u32);
 

@@ -3,7 +3,7 @@
 //! The slope is Theil's and Sen's (Sen, 1968): the median of the slopes between all pairs of days. Its interval comes from the ranks of
 //! these slopes, by the variance of Kendall's statistic. The level in the middle is Hodges's and Lehmann's (1963): the median of the means
 //! of all pairs. Both say nearly as much as a mean does, and bear strange days. From two weeks on the days of the week are told apart
-//! first ([`super::week`]).
+//! first.
 
 use super::week::{self, WEEK};
 

@@ -83,6 +83,7 @@ fn take(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>) -> Option<T
     // Who has an unknown session is not nobody, whose jobs are other people's.
     let is_of_session = |by: &By| match by {
         By::Session(_) => true,
+        #[cfg(feature = "sessions")]
         By::Header(name) => policy.reserved.has(name),
         _ => false,
     };

@@ -8,7 +8,7 @@ use crate::batch::answer::Form;
 use crate::batch::requests::{self, Get};
 use crate::cache::Cache;
 use crate::fields::{FieldBlock, Fields};
-use crate::policy::Reserved;
+use crate::policy::Policy;
 use crate::request::Request;
 use crate::time::Timestamp;
 
@@ -43,7 +43,7 @@ impl Cache {
         for (nth, part) in parts.into_iter().enumerate() {
             match part.get {
                 Ok(get) => {
-                    let head = head_of(head, &get, &policy.reserved);
+                    let head = head_of(head, &get, &policy);
                     let request = Fields::parse(&head).map(|fields| Request::read(fields, false));
                     if request.is_some_and(|request| rule_of(&policy, &request).1.batch) {
                         self.ask_for_part(&batch, nth, head, settings.part_timeout);
@@ -62,7 +62,14 @@ impl Cache {
 }
 
 /// The head of a part: what the batch's says of its client, and what is the part's own. A part has a session by its own rule.
-fn head_of(batch: Fields<'_>, get: &Get, reserved: &Reserved) -> Vec<u8> {
+fn head_of(batch: Fields<'_>, get: &Get, policy: &Policy) -> Vec<u8> {
+    #[cfg(feature = "sessions")]
+    let is_reserved = |name: &[u8]| policy.reserved.has(name);
+    #[cfg(not(feature = "sessions"))]
+    let is_reserved = |_: &[u8]| {
+        let _ = policy;
+        false
+    };
     let own = |name: &[u8]| get.fields.iter().any(|(known, _)| known.as_bytes() == name);
     let connection = |name: &[u8]| batch.members(b"connection").any(|named| named.eq_ignore_ascii_case(name));
     let mut block = FieldBlock::new();
@@ -71,7 +78,7 @@ fn head_of(batch: Fields<'_>, get: &Get, reserved: &Reserved) -> Vec<u8> {
         block.push(name, batch.get(name).unwrap_or_default());
     }
     block.push(b":path", get.target.as_bytes());
-    let is_left = |name: &[u8]| is_of_the_batch(name) || own(name) || connection(name) || reserved.has(name);
+    let is_left = |name: &[u8]| is_of_the_batch(name) || own(name) || connection(name) || is_reserved(name);
     for (name, value) in batch.iter().filter(|(name, _)| !is_left(name)) {
         block.push(name, value);
     }
