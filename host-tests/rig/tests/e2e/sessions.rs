@@ -63,7 +63,6 @@ fn a_session_lives_as_long_as_redis_keeps_it() {
     let cookie = application.cookie("aged");
     let id = id_of(cookie);
     let key = format!("sess:{id}");
-    assert!(bridge.command(&format!("EXPIRE {key} 100")).contains('1'));
     let settings = config(r#", "touch": "1h", "copy": "0s""#, "", "");
     let gateway =
         with_secrets(Gateway::with(&settings)).origin(&application.url).bridge(bridge.port()).start();
@@ -71,6 +70,7 @@ fn a_session_lives_as_long_as_redis_keeps_it() {
     let origin = Origin::start();
     origin.otherwise(|_| Answer::ok("content"));
     let alone = with_secrets(Gateway::with(&settings)).origin(origin.url()).bridge(bridge.port()).start();
+    assert!(bridge.command(&format!("EXPIRE {key} 100")).contains('1'));
     alone.get("/").header("cookie", cookie).send();
     let ttl = || bridge.command(&format!("TTL {key}")).trim().trim_start_matches(':').parse::<i64>().unwrap();
     becomes(ttl, |ttl| *ttl > 3_500);
