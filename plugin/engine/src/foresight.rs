@@ -8,6 +8,7 @@ pub mod ghosts;
 pub mod hours;
 pub mod lifetimes;
 pub mod load;
+pub mod parts;
 pub mod series;
 pub mod sketch;
 pub mod trend;

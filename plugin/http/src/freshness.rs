@@ -165,12 +165,18 @@ impl Schedule {
         }
     }
 
+    /// When it is fresh no more.
+    #[inline]
+    pub fn expires(&self) -> Timestamp {
+        self.born.plus(self.lifetime)
+    }
+
     /// When nothing can use this response any more, for stores that drop what is dead. A response with a
     /// validator stays useful for `keep` longer, since a 304 can bring it back to life.
     #[inline]
     pub fn dead_at(&self, keep: Duration) -> Timestamp {
         let stale_use = self.while_revalidate.max(self.if_error).max(self.disconnected).max(keep);
-        self.born.plus(self.lifetime).plus(stale_use)
+        self.expires().plus(stale_use)
     }
 }
 

@@ -16,7 +16,8 @@ use super::{Cache, Found, LATE, Moment, Warmed, head_to_warm, unfit_to_warm};
 use crate::admission::rule_of;
 use crate::fields::Fields;
 use crate::foresight::hours::Hours;
-use crate::foresight::sketch::{PARTS, Part, part_of};
+use crate::foresight::parts::{PARTS, half_of, part_of};
+use crate::foresight::sketch::Part;
 use crate::host::{ABSENT, Host, SharedData};
 use crate::members::{Members, members};
 use crate::request::Request;
@@ -103,7 +104,7 @@ impl Predicting {
     }
 
     fn note_asked(&mut self, hash: u128) {
-        let key = key_of(hash);
+        let key = half_of(hash);
         let begin = key as usize % MOST_ASKED;
         // Where there is no room, one of many keys that are seldom asked for is not counted.
         let near = self.asked.iter_mut().skip(begin).take(NEAR);
@@ -133,7 +134,7 @@ impl Predicting {
                 if renewed.hash == hash
                     && !renewed.is_gain
                     && now >= renewed.before
-                    && expires(stored) == renewed.expires =>
+                    && stored.schedule.expires() == renewed.expires =>
             {
                 renewed.is_gain = true;
                 true
@@ -209,7 +210,7 @@ impl Predicting {
 
     /// How many requests for a key are to be expected while its renewal is of use, within five minutes.
     fn expected(&self, hash: u128, lasts: Duration, data: &mut dyn SharedData) -> f64 {
-        let key = key_of(hash);
+        let key = half_of(hash);
         let (part, _) = self.read(data, part_of(key));
         let hour = self.hours.hour();
         let of = |hour: u8| part.estimate(key, hour).saturating_sub(part.noise(hour));
@@ -257,7 +258,7 @@ impl Predicting {
 
     /// Whether a stored response is to be looked at: it expires soon, was hit, and is not on its way already.
     fn is_candidate(&self, hash: u128, stored: &StoredResponse, now: Timestamp) -> bool {
-        let remaining = expires(stored).since(now);
+        let remaining = stored.schedule.expires().since(now);
         !stored.freshness(now).is_stale()
             && remaining <= HORIZON
             && lasts(stored) >= SHORTEST
@@ -338,7 +339,7 @@ impl Cache {
             {
                 continue;
             }
-            let (expires, lasts) = (expires(&stored), lasts(&stored));
+            let (expires, lasts) = (stored.schedule.expires(), lasts(&stored));
             let expected = predicting.expected(key_hash, lasts, moment.host);
             if expected <= LIKELY {
                 continue;
@@ -446,7 +447,7 @@ impl Cache {
         if let (Warmed::Stored, Some(Slot::Response(new))) = (end, present)
             && let Some(place) = predicting.renewed.get_mut(place_of(ahead.hash))
         {
-            let (hash, before, expires) = (ahead.hash, ahead.expires, expires(&new));
+            let (hash, before, expires) = (ahead.hash, ahead.expires, new.schedule.expires());
             *place = Some(Renewed { hash, before, expires, is_gain: false });
         }
     }
@@ -457,17 +458,9 @@ fn is_still(ahead: Ahead, present: Option<&Slot>) -> bool {
     matches!(present, Some(Slot::Response(stored)) if stored.schedule.received == ahead.received)
 }
 
-fn expires(stored: &StoredResponse) -> Timestamp {
-    stored.schedule.born.plus(stored.schedule.lifetime)
-}
-
 /// How long it was fresh from when it was received: a renewal is expected to be as long.
 pub(super) fn lasts(stored: &StoredResponse) -> Duration {
-    expires(stored).since(stored.schedule.received)
-}
-
-const fn key_of(hash: u128) -> u64 {
-    (hash >> 64) as u64
+    stored.schedule.expires().since(stored.schedule.received)
 }
 
 const fn word_of(hash: u128) -> usize {

@@ -47,7 +47,7 @@ pub(super) fn find(
     // Stale ones can stand in for a failure of the origin, all together: they are as good as the worst of them.
     let all: Option<Vec<&StoredResponse>> = found.iter().map(Option::as_deref).collect();
     let whole = all.and_then(|all| {
-        let ends = |piece: &&&StoredResponse| piece.schedule.born.plus(piece.schedule.lifetime);
+        let ends = |piece: &&&StoredResponse| piece.schedule.expires();
         let worst = all.iter().find(|piece| !fits(piece)).or_else(|| all.iter().min_by_key(ends))?;
         merged(&all, worst, key)
     });

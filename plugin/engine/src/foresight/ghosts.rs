@@ -4,7 +4,7 @@
 use super::words::{put_u32, take_count};
 use crate::host::wire::{framed, take_u32, take_u64, unframed};
 
-/// What left, of one in [`PARTS`] hashes.
+/// What left, of one in [`PARTS`](super::parts::PARTS) hashes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Part(Vec<Ghost>);
 
@@ -91,13 +91,6 @@ impl Part {
     }
 }
 
-/// The part that has a hash, by that half of it which tells ghosts apart.
-pub const fn part_of(tag: u64) -> u8 {
-    (tag >> (64 - PARTS.trailing_zeros())) as u8
-}
-
-/// Parts.
-pub const PARTS: u8 = 16;
 /// Of a part, 16 bytes each.
 const MOST: usize = 1024;
 /// Bytes.

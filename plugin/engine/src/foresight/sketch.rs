@@ -1,7 +1,9 @@
 //! How often each key is asked for at which hour of the day: a count-min sketch of four rows of 64 Ki counters, in parts that are read and
 //! written one by one. With each day that passes all counts lose a quarter.
 
+use super::parts::PARTS;
 use super::words::put_u32;
+use crate::chance::mixed;
 use crate::host::wire::{framed, take_u32, unframed};
 
 /// A part of the sketch: all counters of one in [`PARTS`] keys.
@@ -63,27 +65,15 @@ impl Part {
     }
 }
 
-/// The part that has a key.
-pub const fn part_of(key: u64) -> u8 {
-    (key >> (64 - PARTS.trailing_zeros())) as u8
-}
-
 /// Where its counters are, one in each row.
 fn places(key: u64, hour: u8) -> impl Iterator<Item = usize> {
     let mixed = mixed(key ^ u64::from(hour) << 48);
     (0..ROWS).map(move |row| row * WIDTH + (mixed >> (row * 16)) as usize % WIDTH)
 }
 
-const fn mixed(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    number ^ (number >> 31)
-}
-
-/// Parts of 16 KiB each.
-pub const PARTS: u8 = 16;
 const ROWS: usize = 4;
 const WIDTH: usize = 65_536 / PARTS as usize;
+/// Of a part: 16 KiB.
 const CELLS: usize = ROWS * WIDTH;
 /// Days after which nothing is left.
 const LASTS: u32 = 24;

@@ -5,7 +5,8 @@
 use serde_json::Value;
 
 use super::numbers::Requests;
-use crate::foresight::ghosts::{Ghost, PARTS, Part, Place, part_of};
+use crate::foresight::ghosts::{Ghost, Part, Place};
+use crate::foresight::parts::{PARTS, half_of, part_of};
 use crate::host::wire::{framed, take_u32, take_u64, unframed};
 use crate::host::{ABSENT, CasMismatch, Host, SharedData};
 use crate::members::members;
@@ -82,7 +83,7 @@ impl Stores {
         let Some(mut left) = left else { return };
         let mut ghosts = Vec::with_capacity(departed.len());
         for one in departed {
-            ghosts.push(Ghost { tag: tag_of(one.hash), place: Place::after(left), since: one.since });
+            ghosts.push(Ghost { tag: half_of(one.hash), place: Place::after(left), since: one.since });
             left = left.wrapping_add(u64::from(one.bytes));
         }
         for nth in 0..PARTS {
@@ -110,7 +111,7 @@ impl Stores {
         now: Timestamp,
         host: &mut dyn Host,
     ) -> Option<(u64, Timestamp)> {
-        let tag = tag_of(hash);
+        let tag = half_of(hash);
         let name = format!("{}/{}", self.key, part_of(tag));
         let data = Self::place(&mut self.own, host);
         let mut found = None;
@@ -303,10 +304,6 @@ fn read(data: &mut dyn SharedData, name: &str) -> (Part, u32) {
 fn decode(known: Option<(Vec<u8>, u32)>) -> (Part, u32) {
     let cas = known.as_ref().map_or(ABSENT, |(_, cas)| *cas);
     (Part::read(known.as_ref().map(|(bytes, _)| bytes.as_slice())), cas)
-}
-
-const fn tag_of(hash: u128) -> u64 {
-    (hash >> 64) as u64
 }
 
 /// Points of the hit rate that are worth a larger store.
