@@ -64,38 +64,36 @@ impl Cache {
 
     /// Has the store noted what leaves it.
     pub(super) fn watch_departures(&mut self) {
-        match &self.foresight.stores {
-            // What another configuration has followed has an eighth of its room.
-            Some(stores) if stores.is_own() && self.is_resting() => {}
-            Some(stores) if stores.is_own() => self.table.departed.watch(),
-            Some(_) => self.node.departed.watch(),
+        match self.watched_stores().map(|stores| stores.is_own()) {
+            Some(true) => self.table.departed.watch(),
+            Some(false) => self.node.departed.watch(),
             None => {}
         }
     }
 
+    /// Of how much use a larger store would be, where that is looked at: what another configuration has followed has an eighth of its
+    /// own store.
+    fn watched_stores(&mut self) -> Option<&mut Stores> {
+        let is_own = self.foresight.stores.as_ref()?.is_own();
+        if is_own && self.is_resting() { None } else { self.foresight.stores.as_mut() }
+    }
+
     fn watch_stores(&mut self, moment: &mut Moment<'_>) {
-        let is_resting = self.is_resting();
-        let Some(stores) = self.foresight.stores.as_mut().filter(|stores| !(is_resting && stores.is_own()))
-        else {
-            return;
-        };
-        let departed = if stores.is_own() { self.table.departed.take() } else { self.node.departed.take() };
+        let Some(is_own) = self.watched_stores().map(|stores| stores.is_own()) else { return };
+        let departed = if is_own { self.table.departed.take() } else { self.node.departed.take() };
+        let Some(stores) = self.watched_stores() else { return };
         stores.note_departed(&departed, moment.host);
         stores.keep(moment.host, moment.now);
     }
 
     /// A response is stored that was fetched. If it has left to make room, it is known how much larger the store would have had to be.
     pub(super) fn note_fetched(&mut self, hash: u128, key_hash: u128, slot: &Slot, moment: &mut Moment<'_>) {
-        let is_resting = self.is_resting();
-        let Some(stores) = self.foresight.stores.as_mut().filter(|stores| !(is_resting && stores.is_own()))
-        else {
-            return;
-        };
         let Slot::Response(stored) = slot else { return };
         // What is here was fetched for another reason.
-        if self.table.peek(hash).is_some() {
+        if self.foresight.stores.is_none() || self.table.peek(hash).is_some() {
             return;
         }
+        let Some(stores) = self.watched_stores() else { return };
         let lasts = super::predicting::lasts(stored).as_secs();
         let Some((more, since)) = stores.note_stored(hash, lasts, moment.now, moment.host) else { return };
         // A larger store would not have had what was purged or made invalid since.

@@ -12,15 +12,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Cache, Found, LATE, Moment, Warmed, head_to_warm, unfit_to_warm};
-use crate::admission::rule_of;
+use super::warmable::rule_to_warm;
+use super::{Cache, Found, LATE, Moment, Warmed, head_to_warm};
 use crate::fields::Fields;
 use crate::foresight::hours::Hours;
 use crate::foresight::parts::{PARTS, half_of, part_of};
 use crate::foresight::sketch::Part;
 use crate::host::{ABSENT, Host, SharedData};
 use crate::members::{Members, members};
-use crate::request::Request;
 use crate::stats::list;
 use crate::store::Slot;
 use crate::store::response::StoredResponse;
@@ -318,12 +317,10 @@ impl Cache {
             let is_one = match slot {
                 Slot::Response(stored) => predicting.is_candidate(hash, stored, now),
                 Slot::Index(index) => index.variants().iter().any(|variant| {
-                    let stored = || match self.table.peek(variant.hash)? {
-                        Slot::Response(stored) => Some(stored),
-                        Slot::Index(_) => None,
-                    };
                     predicting.was_hit(variant.hash)
-                        && stored().is_some_and(|stored| predicting.is_candidate(variant.hash, stored, now))
+                        && self
+                            .variant_of(variant.hash)
+                            .is_some_and(|stored| predicting.is_candidate(variant.hash, stored, now))
                 }),
             };
             if is_one {
@@ -334,9 +331,7 @@ impl Cache {
         for (key_hash, slot) in found {
             let Some(url) = Url::of_key(slot.key()) else { continue };
             let Some((hash, stored)) = self.warmed_of(key_hash, &slot, &url) else { continue };
-            if !predicting.is_candidate(hash, &stored, now)
-                || self.holds_purged(&Slot::Response(Rc::clone(&stored)))
-            {
+            if !predicting.is_candidate(hash, &stored, now) || self.is_purged(&stored) {
                 continue;
             }
             let (expires, lasts) = (stored.schedule.expires(), lasts(&stored));
@@ -360,18 +355,19 @@ impl Cache {
         };
         let head = head_to_warm(url);
         let selected = index.select(Fields::parse(&head)?, &mut Vec::new()).ok()?;
-        match self.table.peek(selected)? {
-            Slot::Response(stored) => Some((selected, Rc::clone(stored))),
+        self.variant_of(selected).map(|stored| (selected, Rc::clone(stored)))
+    }
+
+    fn variant_of(&self, hash: u128) -> Option<&Rc<StoredResponse>> {
+        match self.table.peek(hash)? {
+            Slot::Response(stored) => Some(stored),
             Slot::Index(_) => None,
         }
     }
 
     /// The rule of a URL that may be renewed.
     fn rule_to_renew(&self, url: &Url, now: Timestamp) -> Option<usize> {
-        let head = head_to_warm(url);
-        let request = Request::read(Fields::parse(&head)?, false);
-        let (index, rule) = rule_of(&self.policy, &request);
-        (!rule.shadow && unfit_to_warm(url, self, now).is_none()).then_some(index)
+        rule_to_warm(url, self, now).ok().filter(|rule| !self.policy.rule(*rule).shadow)
     }
 
     /// Has renewed what is due, as far as there are not enough already.

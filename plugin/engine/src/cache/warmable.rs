@@ -9,17 +9,24 @@ use crate::url::Url;
 
 /// Why a URL is not to be warmed, before anything is looked up.
 pub(crate) fn unfit_to_warm(url: &Url, cache: &Cache, now: Timestamp) -> Option<&'static str> {
+    rule_to_warm(url, cache, now).err()
+}
+
+/// The rule of a URL that may be warmed.
+///
+/// # Errors
+/// Why it may not, before anything is looked up.
+pub(super) fn rule_to_warm(url: &Url, cache: &Cache, now: Timestamp) -> Result<usize, &'static str> {
     let head = head_to_warm(url);
-    let Some(fields) = Fields::parse(&head) else { return Some("url") };
-    let request = Request::read(fields, false);
+    let request = Request::read(Fields::parse(&head).ok_or("url")?, false);
     let (rule_index, rule) = rule_of(cache.policy(), &request);
     if rule.bypass {
-        return Some("rule");
+        return Err("rule");
     }
     if let Some(vector) = admission::refusal(&request, rule) {
-        return Some(vector.as_str());
+        return Err(vector.as_str());
     }
-    cache.refresh_cluster(rule_index, rule, now).is_none().then_some("no-cluster")
+    cache.refresh_cluster(rule_index, rule, now).map(|_| rule_index).ok_or("no-cluster")
 }
 
 /// The request of a client that has nothing to tell.
