@@ -6,6 +6,8 @@ use selvage_rig::redis::{self, Bridge, signal};
 use selvage_rig::scripted::{Answer, Gate, Origin};
 use serde_json::{Value, json};
 
+use super::batches::{json_of, statuses};
+use super::jobs::{self, asked, is_in, state};
 use super::{assert_says, becomes};
 
 /// Batches and jobs of everything.
@@ -22,10 +24,6 @@ fn member(origin: &Origin, bridge: u16, jobs: &str) -> Gateway {
     Gateway::with(&config(jobs, "")).origin(origin.url()).bridge(bridge).start()
 }
 
-fn json_of(content: impl AsRef<[u8]>) -> Answer {
-    Answer::fresh(content).header("content-type", "application/json")
-}
-
 /// Asks for these as a job.
 fn asks(gateway: &Gateway, paths: &[&str]) -> Response {
     post(gateway, body_of(paths)).header("x-tenant", "ann").header("prefer", "respond-async").send()
@@ -33,34 +31,15 @@ fn asks(gateway: &Gateway, paths: &[&str]) -> Response {
 
 #[track_caller]
 fn accepted(response: &Response) -> String {
-    assert_eq!(response.status, 202, "{}", response.text());
-    assert_says(response, "detail=job");
+    let place = jobs::accepted(response);
     assert_eq!(response.all("preference-applied"), ["respond-async"]);
-    response.header("location").unwrap()
-}
-
-fn asked(gateway: &Gateway, method: &str, path: &str) -> Response {
-    gateway.ask(method, path).header("x-tenant", "ann").send()
-}
-
-fn state(gateway: &Gateway, place: &str) -> Value {
-    let response = asked(gateway, "GET", place);
-    if response.status == 200 { serde_json::from_str(&response.text()).unwrap() } else { Value::Null }
-}
-
-#[track_caller]
-fn is_in(gateway: &Gateway, place: &str, wanted: &str) -> Value {
-    becomes(|| state(gateway, place), |state| state["state"] == wanted)
+    place
 }
 
 fn result(gateway: &Gateway, place: &str) -> Vec<Part> {
     let response = asked(gateway, "GET", &format!("{place}/result"));
     assert_eq!(response.all("cache-control"), ["private, no-store"]);
     parts(&response)
-}
-
-fn statuses(parts: &[Part]) -> Vec<u64> {
-    parts.iter().map(|part| part.status).collect()
 }
 
 #[test]

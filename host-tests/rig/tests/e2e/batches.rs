@@ -17,7 +17,7 @@ const ON: &str = r#"{ "batch": {}, "rules": [
     { "name": "api", "match": { "paths": ["/api/*"] }, "batch": true, "refresh": { "cluster": "origin" },
       "stale": { "if_error": "1h" } } ] }"#;
 
-fn json_of(content: impl AsRef<[u8]>) -> Answer {
+pub(super) fn json_of(content: impl AsRef<[u8]>) -> Answer {
     Answer::fresh(content).header("content-type", "application/json")
 }
 
@@ -27,7 +27,7 @@ fn origin() -> Origin {
     origin
 }
 
-fn statuses(parts: &[Part]) -> Vec<u64> {
+pub(super) fn statuses(parts: &[Part]) -> Vec<u64> {
     parts.iter().map(|part| part.status).collect()
 }
 

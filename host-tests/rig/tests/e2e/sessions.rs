@@ -288,7 +288,7 @@ fn limits_and_jobs_know_who_asks_by_the_session() {
         "jobs": { "cluster": "origin", "by": ["session:x-user-id"], "poll": "100ms" },
         "defaults": { "session": "web", "bypass": true },
         "rules": [ { "name": "limited", "match": { "paths": ["/limited"] }, "limits": ["each"] },
-                   { "name": "work", "match": { "paths": ["/work"] }, "jobs": "prefer" } ] }"#;
+                   { "name": "work", "match": { "paths": ["/tasks"] }, "jobs": "prefer" } ] }"#;
     let gateway = Gateway::with(settings).origin(origin.url()).bridge(bridge.port()).start();
     let records = [("ann-1", "ann", "gold"), ("ann-2", "ann", "gold"), ("bob", "bob", "free")];
     for (id, user, plan) in records {
@@ -305,7 +305,7 @@ fn limits_and_jobs_know_who_asks_by_the_session() {
     };
     // Two sessions of one user are one caller, and all who have none are one too.
     assert_eq!([admitted(&["ann-1", "ann-2"]), admitted(&["bob"]), admitted(&["x", "y", ""])], [4, 2, 2]);
-    let accepted = ask("POST", "/work", "ann-1").header("prefer", "respond-async").body("x").send();
+    let accepted = ask("POST", "/tasks", "ann-1").header("prefer", "respond-async").body("x").send();
     assert_eq!(accepted.status, 202, "{}", accepted.text());
     let place = accepted.header("location").unwrap();
     becomes(|| ask("GET", &place, "ann-2").send(), |told| told.text().contains(r#""state":"done""#));

@@ -135,7 +135,7 @@ fn configuration() -> String {
     format!(
         r#"{{ "remote": {{ "enabled": true, "timeout": "2s" }},
               "jobs": {{ "cluster": "origin", "by": [], "timeout": "{}s", "lease": "{}s" }},
-              "rules": [ {{ "name": "work", "match": {{ "paths": ["/work/*"] }}, "jobs": "prefer" }} ] }}"#,
+              "rules": [ {{ "name": "work", "match": {{ "paths": ["/tasks/*"] }}, "jobs": "prefer" }} ] }}"#,
         TIMEOUT.as_secs(),
         LEASE.as_secs()
     )
@@ -179,7 +179,7 @@ impl Client {
                 }
             }
         };
-        let ask = connection.ask("POST", "/work/g1").header("prefer", "respond-async");
+        let ask = connection.ask("POST", "/tasks/g1").header("prefer", "respond-async");
         let ask = ask.body(format!("{} of {seed}", self.number));
         let sent = Instant::now();
         let response = connection.try_send(ask).ok()?;
