@@ -92,7 +92,7 @@ fn all_faults_are_told_at_once_with_path_find_and_remedy() {
     ] {
         assert!(told.iter().any(|fault| fault.starts_with(wanted)), "{wanted}\n{}", told.join("\n"));
     }
-    assert!(told.iter().any(|fault| fault.starts_with("rules[0].ttl.max: found 1000")), "{told:?}");
+    assert!(told.iter().any(|fault| fault.starts_with("rules[0].ttl.max: found 1e+300, ")), "{told:?}");
     assert_eq!(told.len(), 16, "{}", told.join("\n"));
 }
 

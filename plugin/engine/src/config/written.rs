@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
 
 /// A JSON value. Unlike `serde_json::Value` it keeps repeated members, so that the reader can report them.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,7 +74,7 @@ impl<'de> Visitor<'de> for AnyJson {
 
     fn visit_f64<E>(self, number: f64) -> Result<Written, E> {
         let whole = number.fract() == 0.0 && (0.0..=EXACT_IN_A_DOUBLE).contains(&number);
-        Ok(if whole { Written::Whole(number as u64) } else { Written::Odd(number.to_string()) })
+        Ok(if whole { Written::Whole(number as u64) } else { Written::Odd(decimal(number)) })
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Written, E> {
@@ -97,6 +98,17 @@ impl<'de> Visitor<'de> for AnyJson {
     }
 }
 
+/// The shortest decimal of a number, without an exponent for small ones, for prices have none. By what writes JSON anyhow: the
+/// standard library's way is a fiftieth of the playground.
+fn decimal(number: f64) -> String {
+    let json = Number::from_f64(number).map(|number| number.to_string()).unwrap_or_default();
+    let (sign, size) = json.split_at(usize::from(json.starts_with('-')));
+    match size.split_once("e-").map(|(digits, places)| (digits.replace('.', ""), places.parse::<usize>())) {
+        Some((digits, Ok(places))) => format!("{sign}0.{}{digits}", "0".repeat(places.saturating_sub(1))),
+        _ => json.strip_suffix(".0").unwrap_or(&json).to_owned(),
+    }
+}
+
 /// 2^53: above it a double no longer tells neighbouring whole numbers apart.
 const EXACT_IN_A_DOUBLE: f64 = 9_007_199_254_740_992.0;
 
@@ -115,7 +127,10 @@ mod tests {
             ("6e1", Written::Whole(60)),
             ("0.5", Written::Odd("0.5".into())),
             ("-1", Written::Odd("-1".into())),
-            ("1e20", Written::Odd("100000000000000000000".into())),
+            ("-1.0", Written::Odd("-1".into())),
+            ("0.00000025", Written::Odd("0.00000025".into())),
+            ("-1e-9", Written::Odd("-0.000000001".into())),
+            ("1e20", Written::Odd("1e+20".into())),
         ] {
             assert_eq!(serde_json::from_str::<Written>(json).unwrap(), written, "{json}");
         }

@@ -114,7 +114,7 @@ impl Wanted {
     }
 
     fn bounded(&self, best: f64, rate: f64) -> f64 {
-        best.clamp(self.min, self.longest(rate))
+        best.min(self.longest(rate)).max(self.min)
     }
 
     /// What is hardly asked for would be kept for ever, and be out of date whenever it is.

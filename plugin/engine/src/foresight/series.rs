@@ -161,7 +161,7 @@ impl Series {
         match self {
             // However much it varies from day to day, half of it is not usual.
             Self::HitRate => {
-                (None, Some((SPREADS * usual.spread).clamp(0.25 * usual.value, 0.45 * usual.value)))
+                (None, Some((SPREADS * usual.spread).max(0.25 * usual.value).min(0.45 * usual.value)))
             }
             Self::Errors | Self::Refused => (at_least(0.02), None),
             Self::OriginP99 => (at_least(DOUBLED), None),

@@ -96,9 +96,7 @@ impl Trend {
         let count = peaks.len() as f64;
         let off = TENTH * (count * (count - 1.0) * (2.0 * count + 5.0) / 18.0).sqrt();
         let pairs = slopes_of_all.len() as f64;
-        let at = |rank: f64| {
-            slopes_of_all.get(rank.clamp(0.0, pairs - 1.0) as usize).copied().unwrap_or(line.slope)
-        };
+        let at = |rank: f64| slopes_of_all.get(rank.min(pairs - 1.0) as usize).copied().unwrap_or(line.slope);
         let (low, high) = (at((pairs - off) / 2.0), at((pairs + off) / 2.0));
         let residuals = peaks.iter().map(|peak| (value(peak) / parts.of(peak.day) - line.at(peak.day)).abs());
         let error = spread(residuals.collect()) * OF_LOCATION / count.sqrt();

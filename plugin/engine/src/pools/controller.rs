@@ -245,7 +245,7 @@ impl Controller {
             self.before = (0.0, 0.0);
             self.grow(rate, root, now);
         }
-        self.limit = self.limit.clamp(f64::from(bounds.min), f64::from(bounds.max));
+        self.limit = self.limit.max(f64::from(bounds.min)).min(f64::from(bounds.max));
         if used_up && now >= self.next_dip {
             if self.next_dip == Timestamp::default() {
                 // The first base may have been learnt in a crowd.
