@@ -46,7 +46,7 @@ impl Vm {
             let mut state = stream.borrow_mut();
             let side = state.side_mut(direction);
             assert!(side.headers.is_some(), "a body chunk before the headers: the test is wrong");
-            if side.gate == Gate::Stopped {
+            if side.is_stopped() {
                 side.held.push_back(Piece::Body { bytes, end });
                 return;
             }
@@ -55,6 +55,9 @@ impl Vm {
             side.reach.body = true;
             side.chunk.len() as u32
         };
+        if direction == Direction::Request && stream.borrow().request.is_full() {
+            return self.reply(id, LocalReply::too_large());
+        }
         let export = match direction {
             Direction::Request => "proxy_on_request_body",
             Direction::Response => "proxy_on_response_body",
@@ -63,11 +66,22 @@ impl Vm {
         if !goes_on(&stream, direction, outcome) {
             return;
         }
-        if paused(outcome) {
-            let mut state = stream.borrow_mut();
-            let gate = &mut state.side_mut(direction).gate;
-            if *gate != Gate::Shown {
-                *gate = Gate::Gathering;
+        let hides = matches!(outcome, Outcome::Returned { value: HOLD, stopped: false });
+        if hides || paused(outcome) {
+            {
+                let mut state = stream.borrow_mut();
+                let side = state.side_mut(direction);
+                if side.gate != Gate::Shown {
+                    side.gate = Gate::Gathering;
+                }
+                if hides {
+                    side.hide_chunk();
+                } else {
+                    side.gathers = true;
+                }
+            }
+            if direction == Direction::Request && stream.borrow().request.is_full() {
+                self.reply(id, LocalReply::too_large());
             }
         } else {
             {
@@ -88,7 +102,7 @@ impl Vm {
         {
             let mut state = stream.borrow_mut();
             let side = state.side_mut(direction);
-            if side.gate == Gate::Stopped {
+            if side.is_stopped() {
                 side.held.push_back(Piece::Trailers(trailers));
                 return;
             }
@@ -124,12 +138,7 @@ impl Vm {
                     side.take_held()
                 };
                 self.passed(id, &stream, direction);
-                for piece in pieces {
-                    match piece {
-                        Piece::Body { bytes, end } => self.deliver_body(id, direction, bytes, end),
-                        Piece::Trailers(trailers) => self.deliver_trailers(id, direction, trailers),
-                    }
-                }
+                self.deliver_held(id, direction, pieces);
             }
             Gate::Shown => {
                 {
@@ -139,12 +148,25 @@ impl Vm {
                     side.pass_chunk();
                 }
                 self.passed(id, &stream, direction);
+                let pieces = stream.borrow_mut().side_mut(direction).take_held();
+                self.deliver_held(id, direction, pieces);
             }
             Gate::Gathering => {
                 stream.borrow_mut().side_mut(direction).pass_chunk();
                 self.passed(id, &stream, direction);
+                let pieces = stream.borrow_mut().side_mut(direction).take_held();
+                self.deliver_held(id, direction, pieces);
             }
             Gate::AtTrailers => self.pass_rest(id, &stream, direction),
+        }
+    }
+
+    fn deliver_held(&mut self, id: u32, direction: Direction, pieces: Vec<Piece>) {
+        for piece in pieces {
+            match piece {
+                Piece::Body { bytes, end } => self.deliver_body(id, direction, bytes, end),
+                Piece::Trailers(trailers) => self.deliver_trailers(id, direction, trailers),
+            }
         }
     }
 
@@ -290,3 +312,6 @@ fn goes_on(stream: &Rc<RefCell<StreamState>>, direction: Direction, outcome: Out
         Direction::Response => state.source != Source::Direct,
     }
 }
+
+// Envoy's `FilterDataStatus::StopIterationAndWatermark`.
+const HOLD: u32 = 2;

@@ -23,6 +23,16 @@ impl LocalReply {
         }
     }
 
+    /// Envoy's own answer to a request of which more gathers than it holds.
+    pub(crate) fn too_large() -> Self {
+        Self {
+            status: 413,
+            details: "request_payload_too_large".to_owned(),
+            headers: Headers::new(),
+            body: b"Payload Too Large".to_vec(),
+        }
+    }
+
     /// The header map that the encoder filters see: length and type follow the body, whatever the filter passed.
     pub(crate) fn shaped_headers(&self) -> Headers {
         let mut headers = Headers::new().with(":status", &self.status.to_string());

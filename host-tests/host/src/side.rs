@@ -54,6 +54,10 @@ pub(crate) struct Side {
     /// The body as the filter sees it now: one chunk, or all that gathered.
     pub(crate) chunk: Vec<u8>,
     pub(crate) chunk_end: bool,
+    /// Parts of the body that are held and not shown again.
+    pub(crate) hidden: Vec<u8>,
+    /// The last part was paused: the next call shows it again.
+    pub(crate) gathers: bool,
     pub(crate) reach: Reach,
     pub(crate) gate: Gate,
     pub(crate) held: VecDeque<Piece>,
@@ -84,9 +88,29 @@ impl Side {
 
     pub(crate) fn pass_chunk(&mut self) {
         self.reach.body = false;
+        self.gathers = false;
+        let hidden = std::mem::take(&mut self.hidden);
         let chunk = std::mem::take(&mut self.chunk);
+        self.passed.body.extend_from_slice(&hidden);
         self.passed.body.extend_from_slice(&chunk);
         self.passed.ended |= self.chunk_end;
+    }
+
+    /// The part that was shown is held, and not shown again.
+    pub(crate) fn hide_chunk(&mut self) {
+        self.reach.body = false;
+        self.gathers = false;
+        self.hidden.append(&mut self.chunk);
+    }
+
+    /// Whether nothing more is shown to the filter until it resumes: Envoy has ceased to read where it holds as much as it may.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.gate == Gate::Stopped || self.gate != Gate::Open && self.hidden.len() > BUFFER_LIMIT
+    }
+
+    /// Whether more gathers than Envoy takes (`per_connection_buffer_limit_bytes`).
+    pub(crate) fn is_full(&self) -> bool {
+        self.gathers && self.hidden.len() + self.chunk.len() > BUFFER_LIMIT
     }
 
     pub(crate) fn pass_trailers(&mut self) {
@@ -95,3 +119,5 @@ impl Side {
         self.passed.ended = true;
     }
 }
+
+const BUFFER_LIMIT: usize = 1 << 20;

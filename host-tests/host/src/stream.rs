@@ -42,6 +42,8 @@ pub(crate) enum Source {
 pub(crate) struct StreamState {
     pub(crate) id: u32,
     pub(crate) request: Side,
+    /// Parts of the request's body that were delivered.
+    pub(crate) sent: usize,
     pub(crate) response: Side,
     pub(crate) source: Source,
     /// The filter asked for a local reply; a second one is a fault.
@@ -63,6 +65,7 @@ impl StreamState {
         Self {
             id,
             request: Side::default(),
+            sent: 0,
             response: Side::default(),
             source: Source::Upstream,
             reply_asked: false,
@@ -136,12 +139,19 @@ impl Stream {
         self.deliver(|vm, id| vm.deliver_headers(id, Direction::Request, self.outgoing.headers.clone(), end))
     }
 
-    /// Delivers the request's body and trailers.
+    /// Delivers the next part of the request's body, if there is one.
+    pub fn request_piece(&self) -> &Self {
+        let index = self.state.borrow().sent;
+        let Some(chunk) = self.outgoing.chunks.get(index) else { return self };
+        self.state.borrow_mut().sent += 1;
+        let end = index + 1 == self.outgoing.chunks.len() && self.outgoing.trailers.is_none();
+        self.deliver(|vm, id| vm.deliver_body(id, Direction::Request, chunk.clone(), end))
+    }
+
+    /// Delivers the rest of the request's body, and its trailers.
     pub fn request_rest(&self) -> &Self {
-        let last = self.outgoing.chunks.len();
-        for (index, chunk) in self.outgoing.chunks.iter().enumerate() {
-            let end = index + 1 == last && self.outgoing.trailers.is_none();
-            self.deliver(|vm, id| vm.deliver_body(id, Direction::Request, chunk.clone(), end));
+        while self.state.borrow().sent < self.outgoing.chunks.len() {
+            self.request_piece();
         }
         match &self.outgoing.trailers {
             Some(trailers) => {

@@ -152,24 +152,36 @@ pub fn part(name: &str, kind: &str, content: &[u8]) -> Vec<u8> {
     [head.as_bytes(), content, b"\r\n"].concat()
 }
 
-/// Sends a form with a film of so many megabytes, without a length. Gives the status of the answer.
+/// Sends a form with a film of so many megabytes, without a length. Gives the status of the answer, which is read while it sends:
+/// one that comes early may be followed by a reset. 0 if there is none.
 ///
 /// # Panics
-/// If there is none.
+/// If the gateway takes no connection.
 pub fn send_film(gateway: &Gateway, path: &str, megabytes: usize) -> u16 {
     let mut client = TcpStream::connect(gateway.address()).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    let mut answer = client.try_clone().unwrap();
+    let told = thread::spawn(move || {
+        let mut told = Vec::new();
+        let _ = answer.read_to_end(&mut told);
+        String::from_utf8_lossy(&told).split(' ').nth(1).and_then(|status| status.parse().ok())
+    });
+    let _ = write_film(&mut client, path, megabytes);
+    told.join().unwrap().unwrap_or_default()
+}
+
+fn write_film(client: &mut TcpStream, path: &str, megabytes: usize) -> std::io::Result<()> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-type: multipart/form-data; boundary=bound\r\ntransfer-encoding: chunked\r\n\r\n"
     );
-    client.write_all(head.as_bytes()).unwrap();
+    client.write_all(head.as_bytes())?;
     let mut chunk = |bytes: &[u8]| {
-        client.write_all(format!("{:x}\r\n", bytes.len()).as_bytes()).unwrap();
-        client.write_all(bytes).unwrap();
-        client.write_all(b"\r\n").unwrap();
+        client.write_all(format!("{:x}\r\n", bytes.len()).as_bytes())?;
+        client.write_all(bytes)?;
+        client.write_all(b"\r\n")
     };
     let begin = part("a.mp4", "video/mp4", b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41");
-    chunk(&begin[..begin.len() - 2]);
+    chunk(&begin[..begin.len() - 2])?;
     // Line ends all over, and what looks like a delimiter for a while.
     let mut seed = 1_u32;
     let mut noise = || {
@@ -178,13 +190,10 @@ pub fn send_film(gateway: &Gateway, path: &str, megabytes: usize) -> u16 {
     };
     let part: Vec<u8> = (0..65_536).map(|_| noise()).collect();
     for _ in 0..megabytes * 16 {
-        chunk(&part);
+        chunk(&part)?;
     }
-    chunk(b"\r\n--bound--\r\n");
-    client.write_all(b"0\r\n\r\n").unwrap();
-    let mut told = String::new();
-    client.read_to_string(&mut told).unwrap();
-    told.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
+    chunk(b"\r\n--bound--\r\n")?;
+    client.write_all(b"0\r\n\r\n")
 }
 
 /// What has become of uploads of all [`kinds`].

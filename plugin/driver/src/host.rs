@@ -15,8 +15,12 @@ use crate::metrics;
 pub enum Action {
     /// Go on.
     Continue = 0,
-    /// Hold it.
+    /// Hold it. Parts of a body gather: the next call shows all of them. Envoy answers 413 once they are more than its
+    /// `per_connection_buffer_limit_bytes`.
     Pause = 1,
+    /// Hold a part of a body that need not be seen again: the next call shows the next part alone. Envoy ceases to read where
+    /// it holds as much as it may. It is Envoy's `FilterDataStatus::StopIterationAndWatermark`, of which the ABI does not speak.
+    Hold = 2,
 }
 
 /// Which header map.

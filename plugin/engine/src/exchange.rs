@@ -841,12 +841,28 @@ impl Exchange {
         false
     }
 
-    /// Whether what has come of the request's body may not go on yet, whatever else is decided.
-    pub fn holds_body(&self) -> bool {
+    /// So many of the last bytes that have come of the request's body may not go on yet, whatever else is decided.
+    pub fn open_bytes(&self) -> usize {
         #[cfg(feature = "uploads")]
-        return self.aside.guard().is_some_and(|guard| guard.is_open);
+        return self.aside.guard().map_or(0, crate::uploads::Guard::open_bytes);
         #[cfg(not(feature = "uploads"))]
-        false
+        0
+    }
+
+    /// Whether the request is held and its body is read, or may be once it is held no more: the host has to gather it. Of others
+    /// it may stop reading.
+    pub fn gathers_body(&self) -> bool {
+        match &self.state {
+            State::AwaitingBody(_) => true,
+            State::Held(held) => held.may_go_on() || held.awaits_body(),
+            #[cfg(feature = "uploads")]
+            State::Guarding(guarding) => guarding.reads_body(),
+            #[cfg(feature = "sessions")]
+            State::Identifying(waiting) => waiting.may_read_body(),
+            #[cfg(feature = "limits")]
+            State::Leasing(leasing) => leasing.may_read_body(),
+            _ => false,
+        }
     }
 
     /// Whether the request is held for its body.

@@ -26,6 +26,10 @@ pub(crate) mod uploads;
 
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Outcome};
+#[cfg(feature = "jobs")]
+use crate::config::RuleJobs;
+#[cfg(any(feature = "sessions", feature = "limits"))]
+use crate::policy::Policy;
 use crate::policy::Rule;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -122,6 +126,26 @@ pub(crate) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
         return Some(then);
     }
     None
+}
+
+/// Whether the body of a request may be read by what comes behind the stages that wait for Redis.
+#[cfg(any(feature = "sessions", feature = "limits"))]
+pub(crate) fn may_read_body(seen: &Seen<'_>, policy: &Policy) -> bool {
+    let rule = seen.rule;
+    let reads = rule.reads_bodies();
+    #[cfg(feature = "uploads")]
+    let reads = reads || rule.upload.is_some();
+    #[cfg(feature = "jobs")]
+    let reads = reads || policy.jobs.is_some() && rule.jobs != RuleJobs::Off;
+    #[cfg(feature = "batch")]
+    let reads = reads
+        || policy
+            .batch
+            .as_ref()
+            .is_some_and(|batch| batch.is_asked_for(seen.request.method, seen.request.path()));
+    #[cfg(not(any(feature = "jobs", feature = "batch")))]
+    let _ = policy;
+    reads
 }
 
 /// An answer to a client, with these fields beside `Cache-Status`. Counted as `refused`, and under its word in `detail`.

@@ -131,6 +131,21 @@ impl Guard {
         }
     }
 
+    /// So many of the last bytes that have come may not go on before more has come.
+    pub fn open_bytes(&self) -> usize {
+        match &self.body {
+            _ if !self.is_open => 0,
+            Body::Length => 0,
+            Body::Beginning { bytes, .. } => bytes.len(),
+            Body::Parts(form) => form.open_bytes(),
+        }
+    }
+
+    /// Whether enough has come for the head to go on, whatever becomes of what is still open.
+    pub fn is_past_beginning(&self) -> bool {
+        matches!(&self.body, Body::Parts(form) if form.is_past_beginning())
+    }
+
     /// So many bytes of the body have come, which nobody has read: see [`Guard::only_counts`].
     pub fn count(&mut self, bytes: usize, upload: &Upload) -> Verdict {
         self.bytes = self.bytes.saturating_add(bytes as u64);

@@ -116,3 +116,83 @@ fn where_heads_cannot_wait_no_byte_of_a_wrong_body_goes() {
     let warned = gateway.logs().iter().any(|line| line.message.contains("allow_on_headers_stop_iteration"));
     assert!(warned);
 }
+
+const FORMS: &str = r#"{"pools":[{"name":"p","fixed":1,"queue":{"wait":{"normal":"60s"}}}],
+  "defaults":{"bypass":true,"upload":{"types":["image/png"],"sniff":true}},
+  "rules":[{"name":"queued","match":{"paths":["/queued"]},"admission":{"pool":"p"}}]}"#;
+
+fn file(content: &[u8]) -> Vec<u8> {
+    let head = "--bound\r\nContent-Disposition: form-data; name=a; filename=a.png\r\nContent-Type: image/png\r\n\r\n";
+    [head.as_bytes(), content, b"\r\n"].concat()
+}
+
+fn sent(gateway: &Gateway, path: &str, chunks: &[&[u8]]) -> Stream {
+    let post = gateway.post(path).header("content-type", "multipart/form-data; boundary=bound");
+    let stream = chunks.iter().fold(post, |post, chunk| post.body(chunk)).open(0);
+    stream.request_headers();
+    stream
+}
+
+/// However a form is cut: all of it gets to the origin, or of a wrong file nothing. Envoy answers 413 where more than a megabyte
+/// gathers.
+#[test]
+fn forms_of_any_length_are_let_through_whole_and_of_a_wrong_file_nothing() {
+    let gateway = Gateway::with(FORMS).shows_bodies().origin(|_| OriginResponse::ok("taken")).start();
+    let long = |content: &[u8]| file(&[content, &vec![b'x'; 1_500_000]].concat());
+    let mut seed = 7_u64;
+    let mut random = |most: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % most
+    };
+    for turn in 0..120 {
+        let is_wrong = turn % 3 == 0;
+        let files =
+            [long(PNG), file(PNG), file(b""), file(if is_wrong { PAGE } else { PNG }), long(PNG), file(PNG)];
+        let bad = files[..3].iter().map(Vec::len).sum::<usize>() + file(b"").len() - 2;
+        let form = [files.concat(), b"--bound--\r\n".to_vec()].concat();
+        // Near where parts begin, and anywhere.
+        let mut cuts: Vec<usize> = (0..random(6)).map(|_| random(form.len())).collect();
+        cuts.extend((0..random(8)).map(|_| bad.saturating_sub(300) + random(400)));
+        cuts.extend((0..random(3)).map(|_| random(600)));
+        cuts.sort_unstable();
+        let mut chunks: Vec<&[u8]> = Vec::new();
+        let mut at = 0;
+        for cut in cuts.into_iter().chain([form.len()]) {
+            chunks.push(&form[at..cut]);
+            at = cut;
+        }
+        let chunks: Vec<&[u8]> = chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect();
+        let lengths: Vec<usize> = chunks.iter().map(|chunk| chunk.len()).collect();
+        let busy = (turn % 2 == 1).then(|| sent(&gateway, "/queued", &[&file(PNG), b"--bound--\r\n"]));
+        if let Some(busy) = &busy {
+            busy.request_rest();
+        }
+        let path = if busy.is_some() { "/queued" } else { "/a" };
+        let stream = sent(&gateway, path, &chunks);
+        if let Some(busy) = &busy {
+            // Its turn comes in the midst of it.
+            for _ in 0..random(chunks.len() + 1) {
+                stream.request_piece();
+            }
+            busy.respond(Headers::from([(":status", "200")]));
+            gateway.advance(1);
+            gateway.tick();
+        }
+        stream.request_rest();
+        if is_wrong {
+            let told = stream.upstream().body;
+            assert_eq!(stream.status(), 415, "{lengths:?}");
+            assert!(told.len() <= bad && form.starts_with(&told), "{} of {bad}: {lengths:?}", told.len());
+        } else {
+            assert!(
+                stream.upstream().body == form,
+                "{} of {}: {lengths:?}",
+                stream.upstream().body.len(),
+                form.len()
+            );
+            assert!(stream.upstream().ended);
+            stream.respond(Headers::from([(":status", "200")]));
+        }
+    }
+    assert_eq!(gateway.worker(0).open_streams(), 0);
+}

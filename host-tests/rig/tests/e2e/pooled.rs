@@ -1,6 +1,9 @@
 //! Requests that go to their origin through a pool, on the real Envoy: who waits, who is refused, and what is served instead.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::thread;
+use std::time::Duration;
 
 use selvage_rig::envoy::{Gateway, Response};
 use selvage_rig::scripted::{Answer, Gate, Origin};
@@ -72,6 +75,38 @@ fn no_more_than_the_limit_are_at_the_origin_and_the_others_follow() {
     assert_eq!(waited, 40 - LIMIT);
     becomes(|| gateway.stat("pool.api.in-flight"), |left| *left == 0);
     becomes(|| gateway.stat("pool_requests.default.waited"), |counted| *counted == 36);
+    gateway.assert_sound();
+}
+
+/// More than Envoy holds of a request (1 MiB): it stops reading, and the client goes on sending when its turn has come.
+#[test]
+fn a_long_body_waits_with_its_request() {
+    let gate = Gate::new();
+    let origin = origin(&gate);
+    origin.on("/long", |request| Answer::ok(request.body.len().to_string()));
+    let gateway = gateway(&origin, r#""queue": { "wait": { "normal": "60s", "low": "60s" } }"#, "");
+    let mut client = TcpStream::connect(gateway.address()).unwrap();
+    let body = vec![b'x'; 50 << 20];
+    let mut sent = 0;
+    let head = format!(
+        "POST /long HTTP/1.1\r\nhost: a.test\r\nx-class: low\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    crowd(&gateway, &gate, LIMIT, "normal", || {
+        client.write_all(head.as_bytes()).unwrap();
+        becomes(|| gateway.stat("pool.api.waiting-low"), |waiting| *waiting == 1);
+        // Until there is no more room on the way.
+        client.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        while let Ok(count @ 1..) = client.write(&body[sent..]) {
+            sent += count;
+        }
+        assert!(sent > 1 << 20 && sent < body.len(), "{sent} bytes");
+    });
+    client.set_write_timeout(None).unwrap();
+    client.write_all(&body[sent..]).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(&body.len().to_string()), "{answer}");
     gateway.assert_sound();
 }
 

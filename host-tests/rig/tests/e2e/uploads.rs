@@ -1,6 +1,6 @@
 //! What clients send is checked: an origin that records every byte has none of what is refused.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::sync::{LazyLock, Mutex};
@@ -221,4 +221,43 @@ fn a_hundred_megabytes_pass_without_memory_growing() {
         assert!(resident_after <= resident + 16 * 1024, "Envoy: {resident} -> {resident_after} KiB");
         gateway.assert_sound();
     });
+}
+
+/// The least that the listener may hold of a request: 64 KiB. Envoy answers 413 itself where a filter lets more gather.
+#[test]
+fn forms_of_many_files_pass_where_envoy_holds_little() {
+    let origin = Recorder::start();
+    let limit = "per_connection_buffer_limit_bytes: ";
+    let edits = [(&*format!("{limit}1048576"), &*format!("{limit}65536"))];
+    let gateway = Gateway::with(RULES)
+        .origin(origin.url())
+        .try_start_edited(&edits)
+        .unwrap_or_else(|refused| panic!("{}", refused.output));
+    let film = |length: usize| {
+        part(
+            "a.mp4",
+            "video/mp4",
+            &[b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41", &*vec![b'x'; length]].concat(),
+        )
+    };
+    for turn in 0..30 {
+        // Parts end anywhere in what Envoy reads at once.
+        let form: Vec<u8> = (0..40).flat_map(|nth| film(64 + (nth * 977 + turn * 131) % 50_000)).collect();
+        let form = [form, b"--bound--\r\n".to_vec()].concat();
+        let before = origin.bytes();
+        let mut client = TcpStream::connect(gateway.address()).unwrap();
+        let head = format!(
+            "POST /films/a HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-type: multipart/form-data; boundary=bound\r\ncontent-length: {}\r\n\r\n",
+            form.len()
+        );
+        // The head of the first file, and then as much as there is room for.
+        client.write_all(&[head.as_bytes(), &form[..80]].concat()).unwrap();
+        let _ = client.write_all(&form[80..]);
+        let mut answer = String::new();
+        let _ = client.read_to_string(&mut answer);
+        assert!(answer.starts_with("HTTP/1.1 200"), "turn {turn}: {answer}");
+        assert!(origin.since(before).ends_with(&form[form.len() - 100_000..]), "turn {turn}");
+        assert!(origin.bytes() - before > form.len());
+    }
+    gateway.assert_sound();
 }

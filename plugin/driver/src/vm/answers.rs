@@ -167,7 +167,7 @@ impl<H: Calls> Vm<H> {
         let directive = exchange.on(Event::Remote(answer), &mut root.cache, &mut moment);
         if apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now) == Step::Goes
         {
-            self.watched.resume::<H>(context, &self.streams);
+            self.watched.resume::<H>(context);
         }
         root.after_event();
     }

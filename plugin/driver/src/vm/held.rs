@@ -42,10 +42,11 @@ impl HeldBodies {
         self.take_arrived(context);
     }
 
-    /// So much of the body has come of a stream that waits for something else.
+    /// So much of the body has come of a stream that waits for something else. Where the host does not gather it, it cannot be
+    /// read any more.
     pub fn note_arrived(&mut self, context: u32, size: usize, is_whole: bool) {
-        self.take_arrived(context);
-        self.arrived.push((context, (size, is_whole)));
+        let before = self.take_arrived(context).map_or(0, |(before, _)| before);
+        self.arrived.push((context, (size.max(before), is_whole)));
     }
 
     /// What has come of the body of a stream that waited for something else, if any has.

@@ -39,10 +39,11 @@ impl<H: Calls> Vm<H> {
         match self.streams.get(&context) {
             Some(Stream::Exchange(exchange)) if exchange.awaits_inputs() => return Action::Pause,
             Some(Stream::Exchange(exchange)) if exchange.awaits_remote() || exchange.awaits_fill() => {
+                let gathers = exchange.gathers_body();
                 if exchange.awaits_lease() {
                     self.held.note_arrived(context, size, end_of_stream);
                 }
-                return Action::Pause;
+                return if gathers { Action::Pause } else { Action::Hold };
             }
             Some(Stream::Exchange(exchange)) if exchange.awaits_request_body() => {}
             _ => return Action::Continue,
@@ -87,7 +88,15 @@ impl<H: Calls> Vm<H> {
         if matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.awaits_lease()) {
             self.held.note_arrived(context, size, end_of_stream);
         }
-        step.action()
+        match (step, self.streams.get(&context)) {
+            (Step::Goes, _) => Action::Continue,
+            (Step::AwaitsFill | Step::AwaitsRemote, Some(Stream::Exchange(exchange)))
+                if !end_of_stream && !exchange.gathers_body() =>
+            {
+                Action::Hold
+            }
+            _ => Action::Pause,
+        }
     }
 
     /// The trailers of a request end its body. What is held of it stays held.
@@ -97,7 +106,10 @@ impl<H: Calls> Vm<H> {
             Some(Stream::Exchange(_)) => self.watched.bytes(context).or(self.held.seen(context).copied()),
             _ => return Action::Continue,
         };
-        self.request_body(context, size.unwrap_or_default(), true)
+        match self.request_body(context, size.unwrap_or_default(), true) {
+            Action::Continue => Action::Continue,
+            Action::Pause | Action::Hold => Action::Pause,
+        }
     }
 
     /// Lets a few of the streams go on that need not wait any more. The next ones go on in another call.
@@ -119,7 +131,7 @@ impl<H: Calls> Vm<H> {
             let directive = exchange.on(Event::Woken(wake), &mut root.cache, &mut moment);
             let step = apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
             match step {
-                Step::Goes => self.watched.resume::<H>(context, &self.streams),
+                Step::Goes => self.watched.resume::<H>(context),
                 // Its body is part of its key, and may have come while it waited for something else.
                 Step::AwaitsBody => {
                     awaiting.push(context);
@@ -141,8 +153,12 @@ impl<H: Calls> Vm<H> {
             }
         }
         for (context, (size, end_of_stream)) in bodies {
-            if H::act_for(context) && self.request_body(context, size, end_of_stream) == Action::Continue {
-                H::resume_request();
+            if !H::act_for(context) {
+                continue;
+            }
+            match self.request_body(context, size, end_of_stream) {
+                Action::Continue => H::resume_request(),
+                Action::Pause | Action::Hold => self.watched.still_gathers(context),
             }
         }
     }

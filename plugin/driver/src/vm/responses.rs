@@ -220,7 +220,7 @@ impl<H: Calls> Vm<H> {
         let directive = exchange.on(Event::Fetched(fetched), &mut root.cache, &mut moment);
         let step = apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
         if step == Step::Goes {
-            self.watched.resume::<H>(context, &self.streams);
+            self.watched.resume::<H>(context);
         }
         root.after_event();
     }

@@ -19,13 +19,79 @@ pub(super) struct Watched(HashMap<u32, Seen, BuildIdHasher>);
 /// What is known of one.
 struct Seen {
     since: Timestamp,
-    /// So many of the bytes that the host holds have been looked at: it shows them again with those that come.
+    /// So many of the bytes that the host shows have been looked at: where it gathers them, it shows them again with those that
+    /// come.
     bytes: usize,
     /// Some of the body has come, or its end.
     has_begun: bool,
+    /// So many bytes the host holds back.
+    held: usize,
+    /// The last of those may not go on yet.
+    holds_open: bool,
+    /// The end of what has come, which the host has not: it may not go on before more is known.
+    tail: Vec<u8>,
+}
+
+impl Seen {
+    const fn new(since: Timestamp) -> Self {
+        Self { since, bytes: 0, has_begun: false, held: 0, holds_open: false, tail: Vec::new() }
+    }
+
+    /// A part of so many bytes has been looked at, of which and of what came before the last `open` may not go on yet. The host
+    /// holds it back for something else, or it need not. Parts that the host may let go on are cut where they are open. So the
+    /// host never holds much for the sake of a few bytes: it would cease to read, and nothing more would be known.
+    fn cut<H: Calls>(&mut self, size: usize, open: usize, waits: bool) -> Action {
+        if open == 0 {
+            return self.put_back::<H>(waits, size);
+        }
+        let is_little = self.holds_open || self.held.saturating_add(size) <= HELD_FOR_OPEN;
+        if self.tail.is_empty() && open >= size && is_little {
+            self.holds_open = true;
+            self.held = self.held.saturating_add(size);
+            return Action::Hold;
+        }
+        self.holds_open = false;
+        let mut known = std::mem::take(&mut self.tail);
+        if size > 0 {
+            known.extend(H::buffer(Buffer::RequestBody, 0, size).unwrap_or_default());
+        }
+        self.tail = known.split_off(known.len().saturating_sub(open));
+        if !H::set_buffer(Buffer::RequestBody, size, &known) {
+            return lost::<H>();
+        }
+        self.hold_back(waits || known.is_empty(), known.len())
+    }
+
+    /// Nothing that has come is open.
+    fn put_back<H: Calls>(&mut self, waits: bool, size: usize) -> Action {
+        self.holds_open = false;
+        let tail = std::mem::take(&mut self.tail);
+        if !tail.is_empty() && !H::set_buffer(Buffer::RequestBody, 0, &tail) {
+            return lost::<H>();
+        }
+        self.hold_back(waits, size.saturating_add(tail.len()))
+    }
+
+    const fn hold_back(&mut self, waits: bool, bytes: usize) -> Action {
+        self.held = if waits { self.held.saturating_add(bytes) } else { 0 };
+        if waits { Action::Hold } else { Action::Continue }
+    }
+}
+
+/// Some of a body cannot go on: nothing more of it does.
+fn lost<H: Calls>() -> Action {
+    H::reply(500, "selvage", &[], b"");
+    Action::Pause
 }
 
 impl Watched {
+    /// The host still gathers what it shows of a stream, which was looked at in no callback of its body.
+    pub(super) fn still_gathers(&mut self, context: u32) {
+        if let Some(seen) = self.0.get_mut(&context) {
+            seen.bytes = seen.bytes.max(seen.held);
+        }
+    }
+
     /// A stream has ended, or nothing of it need be seen any more.
     pub(super) fn forget(&mut self, context: u32) {
         if Exchange::WATCHES && !self.0.is_empty() {
@@ -45,14 +111,14 @@ impl Watched {
 
     /// Lets a request go on that was held for something else, unless what has come of its body has to wait for more of it:
     /// it goes on with that.
-    pub(super) fn resume<H: Calls>(&mut self, context: u32, streams: &HashMap<u32, Stream, BuildIdHasher>) {
+    pub(super) fn resume<H: Calls>(&mut self, context: u32) {
         if Exchange::WATCHES
             && let Some(seen) = self.0.get_mut(&context)
         {
-            if matches!(streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.holds_body()) {
+            if seen.holds_open {
                 return;
             }
-            seen.bytes = 0;
+            (seen.bytes, seen.held) = (0, 0);
         }
         H::resume_request();
     }
@@ -64,7 +130,7 @@ impl<H: Calls> Vm<H> {
         if Exchange::WATCHES
             && matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.watches_body())
         {
-            self.watched.0.entry(context).or_insert(Seen { since: now, bytes: 0, has_begun: false });
+            self.watched.0.entry(context).or_insert(Seen::new(now));
         }
     }
 
@@ -73,16 +139,15 @@ impl<H: Calls> Vm<H> {
         let (Some(Seen { bytes, has_begun, .. }), Some(Stream::Exchange(exchange))) =
             (self.watched.0.get_mut(&context), self.streams.get_mut(&context))
         else {
-            self.watched.forget(context);
-            return Action::Continue;
+            return self.no_more_watched(context, size);
         };
         let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context) else {
-            return Action::Continue;
+            return self.no_more_watched(context, size);
         };
         // Where heads are not held back from bodies, none comes before its head has gone on.
         root.sees_bodies |= exchange.is_guarding();
         *has_begun = true;
-        let before = std::mem::replace(bytes, size);
+        let before = std::mem::take(bytes);
         let count = size.saturating_sub(before);
         let now = H::now();
         let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
@@ -99,38 +164,62 @@ impl<H: Calls> Vm<H> {
             };
             exchange.on(Event::RequestBody { chunk: &chunk, end_of_stream }, &mut root.cache, &mut moment)
         };
-        let action = match directive {
-            Directive::Pass => Action::Continue,
-            Directive::AwaitBody => Action::Pause,
+        let step = match directive {
+            Directive::Pass => Step::Goes,
+            Directive::AwaitBody => Step::AwaitsBody,
             directive => {
                 let Some(Stream::Exchange(exchange)) = self.streams.remove(&context) else {
-                    return Action::Continue;
+                    return self.no_more_watched(context, size);
                 };
                 // It may have waited for another's fetch.
                 if matches!(directive, Directive::Respond(_)) {
                     root.waiters.forget(context);
                 }
-                apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now).action()
+                apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now)
             }
         };
         root.after_event();
         root.remote.send_purges(&mut self.breakers, &mut root.cache, now);
-        let goes_on = action == Action::Continue;
-        let is_over = match self.streams.get(&context) {
-            Some(Stream::Exchange(exchange)) => exchange.is_over(),
-            _ => true,
+        let Some(Stream::Exchange(exchange)) = self.streams.get(&context).filter(|_| step != Step::Answered)
+        else {
+            return match step {
+                Step::Goes => self.no_more_watched(context, size),
+                _ => {
+                    self.watched.forget(context);
+                    Action::Pause
+                }
+            };
         };
-        if is_over {
+        let Some(seen) = self.watched.0.get_mut(&context) else { return step.action() };
+        let waits = exchange.awaits_fill() || exchange.awaits_remote() || exchange.awaits_inputs();
+        let action = if exchange.gathers_body() {
+            seen.bytes = size;
+            Action::Pause
+        } else if exchange.is_guarding() {
+            (seen.held, seen.holds_open) = (seen.held.saturating_add(size), true);
+            Action::Hold
+        } else {
+            match seen.cut::<H>(size, exchange.open_bytes(), waits) {
+                // What is whole may be changed yet.
+                Action::Hold if end_of_stream => Action::Pause,
+                action => action,
+            }
+        };
+        if exchange.is_over() {
             self.streams.remove(&context);
-        }
-        if is_over || goes_on && end_of_stream {
             self.watched.forget(context);
-        } else if let Some(seen) = self.watched.0.get_mut(&context)
-            && goes_on
-        {
-            seen.bytes = 0;
+        } else if action == Action::Continue && end_of_stream {
+            self.watched.forget(context);
         }
         action
+    }
+
+    /// Nothing more is looked at of a stream. What was kept of its body goes on with this part.
+    fn no_more_watched(&mut self, context: u32, size: usize) -> Action {
+        match self.watched.0.remove(&context) {
+            Some(mut seen) => seen.put_back::<H>(false, size),
+            None => Action::Continue,
+        }
     }
 
     /// Lets requests go whose bodies cannot be seen while their heads are held. Their bodies are watched from then on, and
@@ -178,5 +267,7 @@ impl<H: Calls> Vm<H> {
 
 /// How long a request is held before its body begins to come, while none has been seen to come so.
 const HELD_AT_MOST: Duration = Duration::from_secs(1);
+/// So many bytes of a body the host holds for others that are open.
+const HELD_FOR_OPEN: usize = 32 << 10;
 /// So many go on in one call: the host goes through all of it before the call ends.
 const AT_ONCE: usize = 16;

@@ -93,7 +93,8 @@ fn enter(
         #[cfg(feature = "sessions")]
         let said = match said {
             stages::Then::Identify { ticket, until } => {
-                return Identifying::begin(head, end_of_stream, ticket, until);
+                let body = (end_of_stream, stages::may_read_body(&seen, &policy));
+                return Identifying::begin(head, body, ticket, until);
             }
             stages::Then::Identified(found) => {
                 let head = identifying::identified(&head, found, aside);
@@ -103,7 +104,8 @@ fn enter(
         };
         #[cfg(feature = "limits")]
         if let stages::Then::Wait { ticket, until } = said {
-            return Leasing::before_cache(head, end_of_stream, ticket, until);
+            let body = (end_of_stream, stages::may_read_body(&seen, &policy));
+            return Leasing::before_cache(head, body, ticket, until);
         }
         // What limits have said of it goes with a request that goes on, and this one does not.
         #[cfg(feature = "limits")]

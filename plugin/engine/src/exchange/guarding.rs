@@ -26,6 +26,11 @@ impl Guarding {
         self.head.capacity().saturating_add(self.body.as_ref().map_or(0, Vec::capacity))
     }
 
+    /// Whether its body may be in the key, or changed.
+    pub(super) const fn reads_body(&self) -> bool {
+        self.body.is_some()
+    }
+
     fn keep(&mut self, chunk: &[u8]) {
         if let Some(body) = &mut self.body {
             body.extend_from_slice(chunk);
@@ -120,6 +125,8 @@ impl Exchange {
                 Err(answer)
             }
             Verdict::Open if guard.is_open => match &mut self.state {
+                // The head goes on, and of the body all but the end of it.
+                State::Guarding(_) if guard.is_past_beginning() => goes_on,
                 State::Guarding(guarding) => {
                     guarding.keep(chunk);
                     self.note_kept(cache);

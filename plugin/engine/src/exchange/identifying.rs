@@ -123,6 +123,8 @@ pub(super) fn identified(head: &[u8], found: Identified, aside: &mut Aside) -> V
 pub(super) struct Identifying {
     head: Vec<u8>,
     end_of_stream: bool,
+    /// What comes behind it may read its body.
+    may_read_body: bool,
     ticket: u64,
     until: Timestamp,
 }
@@ -131,17 +133,22 @@ impl Identifying {
     /// The state of a request that waits.
     pub(super) fn begin(
         head: Vec<u8>,
-        end_of_stream: bool,
+        (end_of_stream, may_read_body): (bool, bool),
         ticket: u64,
         until: Timestamp,
     ) -> (State, Directive) {
-        let waits = Self { head, end_of_stream, ticket, until };
+        let waits = Self { head, end_of_stream, may_read_body, ticket, until };
         (State::Identifying(Box::new(waits)), Directive::AwaitSlot { ticket })
     }
 
     /// Bytes of the request that it keeps.
     pub(super) const fn kept_bytes(&self) -> usize {
         self.head.capacity()
+    }
+
+    /// Whether what comes behind it may read its body.
+    pub(super) const fn may_read_body(&self) -> bool {
+        self.may_read_body
     }
 
     /// Redis has answered, or it has waited enough, or nobody knows of it under another configuration.

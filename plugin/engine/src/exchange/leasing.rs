@@ -18,7 +18,7 @@ pub(super) struct Leasing {
 /// Where it goes on.
 enum Before {
     /// At its beginning.
-    Cache { head: Vec<u8>, end_of_stream: bool },
+    Cache { head: Vec<u8>, end_of_stream: bool, may_read_body: bool },
     /// On its way to the origin.
     Origin { next: State, edits: Vec<RequestEdit>, counted: Box<Counted> },
 }
@@ -27,11 +27,11 @@ impl Leasing {
     /// The state of a request that limits before the cache let wait.
     pub(super) fn before_cache(
         head: Vec<u8>,
-        end_of_stream: bool,
+        (end_of_stream, may_read_body): (bool, bool),
         ticket: u64,
         until: Timestamp,
     ) -> (State, Directive) {
-        Self { before: Before::Cache { head, end_of_stream }, ticket, until }.begin()
+        Self { before: Before::Cache { head, end_of_stream, may_read_body }, ticket, until }.begin()
     }
 
     /// The same of one that was to go to the origin.
@@ -54,6 +54,11 @@ impl Leasing {
         matches!(self.before, Before::Origin { .. })
     }
 
+    /// Whether what comes behind it may read its body.
+    pub(super) const fn may_read_body(&self) -> bool {
+        matches!(self.before, Before::Cache { may_read_body: true, .. })
+    }
+
     /// Bytes of the request that it keeps.
     pub(super) fn kept_bytes(&self) -> usize {
         match &self.before {
@@ -70,7 +75,7 @@ impl Leasing {
         moment: &mut Moment<'_>,
     ) -> (State, Directive) {
         match self.before {
-            Before::Cache { head, end_of_stream } => {
+            Before::Cache { head, end_of_stream, .. } => {
                 // Whatever has woken it: a ticket is good for once.
                 cache.leave_lease(self.ticket);
                 limits::has_waited(self.until, cache);

@@ -88,6 +88,19 @@ impl Form {
         }
     }
 
+    /// So many of the last bytes that were read have to wait, where it is open: the head of a part, what a file begins with, or all.
+    pub fn open_bytes(&self) -> usize {
+        match self.state {
+            State::Head | State::File(_) | State::Empty => self.kept.len(),
+            _ => self.read,
+        }
+    }
+
+    /// Whether no more is waited for before the head of the request goes on.
+    pub fn is_past_beginning(&self) -> bool {
+        self.read >= LATEST_FILE
+    }
+
     /// Reads on.
     pub fn read(&mut self, chunk: &[u8], is_last: bool, upload: &Upload) -> Result<(), Objection> {
         self.read = self.read.saturating_add(chunk.len());
