@@ -77,7 +77,7 @@ impl Vm {
                 if hides {
                     side.hide_chunk();
                 } else {
-                    side.gathers = true;
+                    side.gather_chunk();
                 }
             }
             if direction == Direction::Request && stream.borrow().request.is_full() {
@@ -127,7 +127,18 @@ impl Vm {
     /// `proxy_continue_stream` once the VM call has ended. A stream that is not paused, or was answered, ignores it.
     pub(crate) fn resume(&mut self, id: u32, direction: Direction) {
         let Some(stream) = self.flowing(id, direction) else { return };
-        let gate = std::mem::take(&mut stream.borrow_mut().side_mut(direction).gate);
+        let gate = {
+            let mut state = stream.borrow_mut();
+            let side = state.side_mut(direction);
+            assert!(
+                direction == Direction::Response
+                    || side.gate == Gate::AtTrailers
+                    || !side.gathers
+                    || side.chunk_end,
+                "a stream was resumed while its body gathers: some releases of Envoy keep the next part of it for ever"
+            );
+            std::mem::take(&mut side.gate)
+        };
         match gate {
             Gate::Open => {}
             Gate::Stopped => {

@@ -103,6 +103,14 @@ impl Side {
         self.hidden.append(&mut self.chunk);
     }
 
+    /// The part that was shown gathers: it is shown again, and so is what was hidden.
+    pub(crate) fn gather_chunk(&mut self) {
+        self.gathers = true;
+        let chunk = std::mem::take(&mut self.chunk);
+        self.chunk = std::mem::take(&mut self.hidden);
+        self.chunk.extend_from_slice(&chunk);
+    }
+
     /// Whether nothing more is shown to the filter until it resumes: Envoy has ceased to read where it holds as much as it may.
     pub(crate) fn is_stopped(&self) -> bool {
         self.gate == Gate::Stopped || self.gate != Gate::Open && self.hidden.len() > BUFFER_LIMIT

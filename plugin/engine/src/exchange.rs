@@ -68,6 +68,8 @@ use crate::llm::Inputs;
 use crate::policy::FieldName;
 pub use crate::reply::{ContentTypeFix, Reply};
 use crate::request::MethodKind;
+#[cfg(any(feature = "sessions", feature = "limits"))]
+use crate::stages::BodyUse;
 use crate::stages::{Held, Then, Until};
 use crate::storability::Asked;
 use crate::store::Slot;
@@ -849,8 +851,8 @@ impl Exchange {
         0
     }
 
-    /// Whether the request is held and its body is read, or may be once it is held no more: the host has to gather it. Of others
-    /// it may stop reading.
+    /// Whether the request is held and its body is read as a whole, now or once it is held no more: the host has to gather it. Of
+    /// others it may stop reading.
     pub fn gathers_body(&self) -> bool {
         match &self.state {
             State::AwaitingBody(_) => true,
@@ -858,9 +860,20 @@ impl Exchange {
             #[cfg(feature = "uploads")]
             State::Guarding(guarding) => guarding.reads_body(),
             #[cfg(feature = "sessions")]
-            State::Identifying(waiting) => waiting.may_read_body(),
+            State::Identifying(waiting) => waiting.body_use() == BodyUse::Gathered,
             #[cfg(feature = "limits")]
-            State::Leasing(leasing) => leasing.may_read_body(),
+            State::Leasing(leasing) => leasing.body_use() == BodyUse::Gathered,
+            _ => false,
+        }
+    }
+
+    /// Whether the body of a request that is held will be checked, and no more: what comes of it meanwhile has to be kept.
+    pub fn keeps_body(&self) -> bool {
+        match &self.state {
+            #[cfg(feature = "sessions")]
+            State::Identifying(waiting) => waiting.body_use() == BodyUse::Checked,
+            #[cfg(feature = "limits")]
+            State::Leasing(leasing) => leasing.body_use() == BodyUse::Checked,
             _ => false,
         }
     }

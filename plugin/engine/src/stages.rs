@@ -128,24 +128,44 @@ pub(crate) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
     None
 }
 
-/// Whether the body of a request may be read by what comes behind the stages that wait for Redis.
+/// What becomes of the body of a request that waits for Redis, once it goes on.
 #[cfg(any(feature = "sessions", feature = "limits"))]
-pub(crate) fn may_read_body(seen: &Seen<'_>, policy: &Policy) -> bool {
-    let rule = seen.rule;
-    let reads = rule.reads_bodies();
-    #[cfg(feature = "uploads")]
-    let reads = reads || rule.upload.is_some();
-    #[cfg(feature = "jobs")]
-    let reads = reads || policy.jobs.is_some() && rule.jobs != RuleJobs::Off;
-    #[cfg(feature = "batch")]
-    let reads = reads
-        || policy
-            .batch
-            .as_ref()
-            .is_some_and(|batch| batch.is_asked_for(seen.request.method, seen.request.path()));
-    #[cfg(not(any(feature = "jobs", feature = "batch")))]
-    let _ = policy;
-    reads
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyUse {
+    /// It goes to the origin as it comes.
+    Passes,
+    /// It is checked on its way.
+    Checked,
+    /// It is read as a whole, and may be changed.
+    Gathered,
+}
+
+#[cfg(any(feature = "sessions", feature = "limits"))]
+impl BodyUse {
+    /// By what comes behind the stages that wait for Redis.
+    pub(crate) fn of(seen: &Seen<'_>, policy: &Policy) -> Self {
+        let rule = seen.rule;
+        let gathers = rule.reads_bodies();
+        #[cfg(feature = "jobs")]
+        let gathers = gathers || policy.jobs.is_some() && rule.jobs != RuleJobs::Off;
+        #[cfg(feature = "batch")]
+        let gathers = gathers
+            || policy
+                .batch
+                .as_ref()
+                .is_some_and(|batch| batch.is_asked_for(seen.request.method, seen.request.path()));
+        #[cfg(not(any(feature = "jobs", feature = "batch")))]
+        let _ = policy;
+        #[cfg(feature = "uploads")]
+        let checks = rule.upload.is_some();
+        #[cfg(not(feature = "uploads"))]
+        let checks = false;
+        match (gathers, checks) {
+            (true, _) => Self::Gathered,
+            (false, true) => Self::Checked,
+            (false, false) => Self::Passes,
+        }
+    }
 }
 
 /// An answer to a client, with these fields beside `Cache-Status`. Counted as `refused`, and under its word in `detail`.

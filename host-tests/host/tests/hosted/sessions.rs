@@ -9,12 +9,23 @@ const SIGNED: &str =
     "connect.sid=s%3AnBpLGVRjEFrmQlNA9t-5Y9iWXTFlz3tN.a%2FtvP4hu1lYVkwYsunbCzBvGbA%2F8y3GuYYfBM5MZTo8";
 
 fn gateway(session: &str, rules: &str, workers: usize) -> Gateway {
+    started(session, rules, workers, false)
+}
+
+/// One that shows bodies while heads wait.
+fn host(rules: &str) -> Gateway {
+    started(r#","copy":"60s""#, rules, 1, true)
+}
+
+fn started(session: &str, rules: &str, workers: usize, shows_bodies: bool) -> Gateway {
     let config = format!(
         r#"{{"remote":{{"enabled":true}},
             "sessions":[{{"name":"web","secret_env":["NEW","OLD"],"fields":{{"x-user-id":"/user","x-plan":"/plan"}}{session}}}],
             "defaults":{{"session":"web","bypass":true}}{rules}}}"#
     );
-    let gateway = Gateway::with(&config)
+    let builder = Gateway::with(&config);
+    let builder = if shows_bodies { builder.shows_bodies() } else { builder };
+    let gateway = builder
         .workers(workers)
         .environment("NEW", "a newer one")
         .environment("OLD", "keyboard cat")
@@ -142,4 +153,87 @@ fn a_secret_that_is_none_is_refused_and_not_told() {
     let told = format!("{refused:?}");
     assert!(told.contains("sessions[0].secret_env[0]") && told.contains("too short"), "{told}");
     assert!(!told.contains("secret1"), "{told}");
+}
+
+const BODIES: &str = r#","rules":[
+  {"name":"pictures","match":{"paths":["/pictures"]},"upload":{"types":["image/png"],"sniff":true,"max_bytes":"3MiB"}},
+  {"name":"short","match":{"paths":["/short"]},"upload":{"max_bytes":1000}},
+  {"name":"keyed","match":{"paths":["/keyed"]},"bypass":false,"remote":false,"key":{"body":{"methods":["POST"]}}}]"#;
+const PNG: &[u8] =
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR and more than sixty-four bytes of a picture, so that it is known";
+
+/// What has come of a body while Redis was asked is checked, counted and keyed like what comes after it, wherever the answer comes in
+/// between, and all of it gets to the origin.
+#[test]
+fn a_body_that_comes_before_redis_has_answered_is_checked_like_any() {
+    let config = BODIES;
+    let html = [b"<html>".to_vec(), vec![b'x'; 200]].concat();
+    let long = [PNG, &vec![b'x'; 2 << 20]].concat();
+    let cases: [(&str, &[(&str, &str)], Vec<u8>, u16); 10] = [
+        ("/a", &[], long.clone(), 200),
+        ("/pictures", &[], PNG.to_vec(), 200),
+        ("/pictures", &[], long.clone(), 200),
+        ("/pictures", &[], html.clone(), 415),
+        ("/pictures", &[("expect", "100-continue")], PNG.to_vec(), 200),
+        ("/pictures", &[("expect", "100-continue")], html, 415),
+        ("/pictures", &[], [PNG, &vec![b'x'; 3 << 20]].concat(), 413),
+        ("/short", &[], vec![b'x'; 1000], 200),
+        ("/short", &[], vec![b'x'; 1001], 413),
+        ("/keyed", &[], vec![b'x'; 5000], 200),
+    ];
+    for (path, fields, body, status) in &cases {
+        for cut in [1, 70, 1001, 1 << 20] {
+            // How many parts come before the answer.
+            for early in 0..3 {
+                let gateway = host(config);
+                let mut asks = gateway.request("POST", path).header("cookie", SIGNED);
+                asks = asks.header("content-type", "image/png");
+                for (name, value) in *fields {
+                    asks = asks.header(name, value);
+                }
+                let (first, rest) = body.split_at(cut.min(body.len()));
+                let (second, third) = rest.split_at(rest.len() / 2);
+                let parts: Vec<&[u8]> =
+                    [first, second, third].into_iter().filter(|part| !part.is_empty()).collect();
+                let asks = parts.iter().fold(asks, |asks, part| asks.body(part));
+                let stream = asks.open(0);
+                stream.request_headers();
+                let call = questions(&gateway).pop().expect("it is asked for");
+                for _ in 0..early {
+                    stream.request_piece();
+                }
+                assert!(stream.upstream().headers.is_none() && stream.status() == 0, "{path} {cut} {early}");
+                answer(call, ANN);
+                stream.request_rest();
+                gateway.run();
+                let what = format!("{path} {fields:?} {} bytes, cut at {cut}, {early} early", body.len());
+                if *status != 200 {
+                    assert_eq!(stream.status(), *status, "{what}");
+                    assert!(stream.upstream().body.len() < body.len() && !stream.upstream().ended, "{what}");
+                    continue;
+                }
+                assert!(stream.upstream().headers.is_some(), "{what}: {}", stream.status());
+                assert_eq!((stream.status(), told(&stream)[0].clone()), (0, some("ann")), "{what}");
+                assert!(stream.upstream().body == *body && stream.upstream().ended, "{what}");
+                stream.respond(Headers::from([(":status", "200"), ("cache-control", "public, max-age=60")]));
+                if *path == "/keyed" {
+                    let ask = |body: &[u8]| {
+                        let asks = gateway.request("POST", path).header("cookie", SIGNED);
+                        let stream = asks.header("content-type", "image/png").body(body).open(0);
+                        stream.request_headers().request_rest();
+                        questions(&gateway).into_iter().for_each(|call| answer(call, ANN));
+                        gateway.run();
+                        stream
+                    };
+                    assert_eq!(ask(body).status(), 200, "{what}");
+                    for other in [first, &body[first.len()..], third] {
+                        assert!(
+                            ask(other).status() == if other.len() == body.len() { 200 } else { 0 },
+                            "{what}"
+                        );
+                    }
+                }
+            }
+        }
+    }
 }

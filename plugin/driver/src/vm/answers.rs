@@ -166,6 +166,7 @@ impl<H: Calls> Vm<H> {
         }
         let directive = exchange.on(Event::Remote(answer), &mut root.cache, &mut moment);
         if apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now) == Step::Goes
+            && !self.held.is_gathering(context)
         {
             self.watched.resume::<H>(context);
         }

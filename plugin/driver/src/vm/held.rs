@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use selvage_engine::time::Timestamp;
 
 use crate::apply::forward;
@@ -13,8 +13,37 @@ use crate::stream::{BuildIdHasher, Stream};
 #[derive(Default)]
 pub(super) struct HeldBodies {
     held: Vec<HeldBody>,
-    /// Streams that wait for something else first, with the bytes of the body that have come, and whether it is whole.
-    arrived: Vec<(u32, (usize, bool))>,
+    /// Streams that wait for something else first.
+    arrived: HashMap<u32, Arrived, BuildIdHasher>,
+    /// Bytes of these that are kept.
+    kept: usize,
+    /// Streams of whose bodies the host gathers what it shows.
+    gathering: HashSet<u32, BuildIdHasher>,
+}
+
+/// What has come of the body of a stream that waits for something else.
+#[derive(Default)]
+pub(super) struct Arrived {
+    /// So many bytes the host has gathered.
+    pub gathered: usize,
+    /// What the host holds and does not show again.
+    pub kept: Vec<u8>,
+    /// Some of it is not known any more.
+    pub is_lost: bool,
+    /// It is whole.
+    pub is_whole: bool,
+}
+
+impl Arrived {
+    /// Whether there is nothing of it.
+    pub const fn is_nothing(&self) -> bool {
+        self.gathered == 0 && self.kept.is_empty() && !self.is_whole
+    }
+
+    /// Whether not all of it can be read.
+    pub const fn is_unreadable(&self) -> bool {
+        self.is_lost || self.gathered > 0 && !self.kept.is_empty()
+    }
 }
 
 /// A stream held for its request's body.
@@ -40,24 +69,56 @@ impl HeldBodies {
     pub fn forget(&mut self, context: u32) {
         self.held.retain(|held| held.context != context);
         self.take_arrived(context);
+        self.note_gathering(context, false);
     }
 
-    /// So much of the body has come of a stream that waits for something else. Where the host does not gather it, it cannot be
-    /// read any more.
-    pub fn note_arrived(&mut self, context: u32, size: usize, is_whole: bool) {
-        let before = self.take_arrived(context).map_or(0, |(before, _)| before);
-        self.arrived.push((context, (size.max(before), is_whole)));
+    /// The host has gathered so much of the body of a stream that waits for something else.
+    pub fn note_gathered(&mut self, context: u32, size: usize) {
+        self.arrived.entry(context).or_default().gathered = size;
+    }
+
+    /// A part of the body of a stream that waits for something else, which the host does not show again. `None`: it is not kept.
+    pub fn note_part(&mut self, context: u32, part: Option<Vec<u8>>) {
+        let part = part.filter(|part| self.kept.saturating_add(part.len()) <= KEPT_AT_MOST);
+        let arrived = self.arrived.entry(context).or_default();
+        let Some(part) = part.filter(|_| !arrived.is_lost) else {
+            arrived.is_lost = true;
+            let kept = std::mem::take(&mut arrived.kept).len();
+            self.kept = self.kept.saturating_sub(kept);
+            return;
+        };
+        arrived.kept.extend_from_slice(&part);
+        self.kept = self.kept.saturating_add(part.len());
+    }
+
+    /// The body of a stream that waits for something else is whole.
+    pub fn note_whole(&mut self, context: u32) {
+        self.arrived.entry(context).or_default().is_whole = true;
     }
 
     /// What has come of the body of a stream that waited for something else, if any has.
-    pub fn take_arrived(&mut self, context: u32) -> Option<(usize, bool)> {
-        let at = self.arrived.iter().position(|(known, _)| *known == context)?;
-        Some(self.arrived.swap_remove(at).1)
+    pub fn take_arrived(&mut self, context: u32) -> Option<Arrived> {
+        if self.arrived.is_empty() {
+            return None;
+        }
+        let arrived = self.arrived.remove(&context)?;
+        self.kept = self.kept.saturating_sub(arrived.kept.len());
+        Some(arrived)
     }
 
-    /// How much has come of the body of a stream that waits for something else.
-    pub fn arrived(&self, context: u32) -> Option<usize> {
-        self.arrived.iter().find(|(known, _)| *known == context).map(|(_, (size, _))| *size)
+    /// What the host was told of a part of a body: whether it gathers what comes.
+    pub fn note_gathering(&mut self, context: u32, gathers: bool) {
+        if gathers {
+            self.gathering.insert(context);
+        } else if !self.gathering.is_empty() {
+            self.gathering.remove(&context);
+        }
+    }
+
+    /// Whether the host gathers a body that is not whole. It would not let go of the next part of one that is resumed (Envoy
+    /// before `#46842`): such a stream goes on when that comes.
+    pub fn is_gathering(&self, context: u32) -> bool {
+        !self.gathering.is_empty() && self.gathering.contains(&context)
     }
 
     /// How many are held.
@@ -94,5 +155,7 @@ impl HeldBodies {
     }
 }
 
+/// Bytes of bodies that are kept while their requests wait for Redis, in a worker.
+const KEPT_AT_MOST: usize = 16 << 20;
 /// How long a request is held before its body begins to come.
 const HELD_AT_MOST: Duration = Duration::from_secs(1);

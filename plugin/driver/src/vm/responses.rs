@@ -219,7 +219,7 @@ impl<H: Calls> Vm<H> {
             answer_of(head, body).map_or(Fetched::Nothing, |(head, body)| Fetched::Answer { head, body });
         let directive = exchange.on(Event::Fetched(fetched), &mut root.cache, &mut moment);
         let step = apply(root, &mut self.breakers, &mut self.streams, context, exchange, directive, now);
-        if step == Step::Goes {
+        if step == Step::Goes && !self.held.is_gathering(context) {
             self.watched.resume::<H>(context);
         }
         root.after_event();

@@ -1,5 +1,6 @@
 //! Streams whose bodies are watched on their way to the origin.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -15,6 +16,14 @@ use crate::stream::{BuildIdHasher, Stream};
 /// The streams that are watched.
 #[derive(Default)]
 pub(super) struct Watched(HashMap<u32, Seen, BuildIdHasher>);
+
+/// A part of a body.
+pub(super) enum Part {
+    /// So many bytes that the host shows, with those that it has gathered.
+    Shown(usize),
+    /// It has come before. The host holds it and does not show it.
+    Kept(Vec<u8>),
+}
 
 /// What is known of one.
 struct Seen {
@@ -44,22 +53,37 @@ impl Seen {
         if open == 0 {
             return self.put_back::<H>(waits, size);
         }
-        let is_little = self.holds_open || self.held.saturating_add(size) <= HELD_FOR_OPEN;
-        if self.tail.is_empty() && open >= size && is_little {
-            self.holds_open = true;
-            self.held = self.held.saturating_add(size);
-            return Action::Hold;
+        if self.tail.is_empty() && open >= size && self.may_hold_open(size) {
+            return self.hold_open(size);
         }
         self.holds_open = false;
+        let part = if size > 0 { H::buffer(Buffer::RequestBody, 0, size) } else { Some(Vec::new()) };
+        let Some(part) = part.filter(|part| part.len() == size) else { return lost::<H>() };
         let mut known = std::mem::take(&mut self.tail);
-        if size > 0 {
-            known.extend(H::buffer(Buffer::RequestBody, 0, size).unwrap_or_default());
-        }
+        known.extend_from_slice(&part);
         self.tail = known.split_off(known.len().saturating_sub(open));
         if !H::set_buffer(Buffer::RequestBody, size, &known) {
             return lost::<H>();
         }
         self.hold_back(waits || known.is_empty(), known.len())
+    }
+
+    /// The same of a part that the host holds and does not show: it cannot be cut. Of a long one that ends in what is open, which
+    /// came while Redis was asked, the end goes on.
+    fn leave(&mut self, size: usize, open: usize, waits: bool) -> Action {
+        if open > 0 && self.may_hold_open(size) {
+            return self.hold_open(size);
+        }
+        self.hold_back(waits, size)
+    }
+
+    const fn may_hold_open(&self, size: usize) -> bool {
+        self.holds_open || self.held.saturating_add(size) <= HELD_FOR_OPEN
+    }
+
+    const fn hold_open(&mut self, size: usize) -> Action {
+        self.holds_open = true;
+        self.hold_back(true, size)
     }
 
     /// Nothing that has come is open.
@@ -135,7 +159,8 @@ impl<H: Calls> Vm<H> {
     }
 
     /// A part of the body of a stream that is watched.
-    pub(super) fn watched_body(&mut self, context: u32, size: usize, end_of_stream: bool) -> Action {
+    pub(super) fn watched_body(&mut self, context: u32, part: Part, end_of_stream: bool) -> Action {
+        let size = if let Part::Shown(size) = part { size } else { 0 };
         let (Some(Seen { bytes, has_begun, .. }), Some(Stream::Exchange(exchange))) =
             (self.watched.0.get_mut(&context), self.streams.get_mut(&context))
         else {
@@ -148,19 +173,20 @@ impl<H: Calls> Vm<H> {
         root.sees_bodies |= exchange.is_guarding();
         *has_begun = true;
         let before = std::mem::take(bytes);
-        let count = size.saturating_sub(before);
+        let count = if let Part::Kept(part) = &part { part.len() } else { size.saturating_sub(before) };
+        let gathered = exchange.gathers_body();
         let now = H::now();
         let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
         let directive = if exchange.counts_body() {
             exchange.on(Event::RequestBytes { count, end_of_stream }, &mut root.cache, &mut moment)
         } else {
-            let chunk =
-                if count == 0 { Some(Vec::new()) } else { H::buffer(Buffer::RequestBody, before, count) };
-            let Some(chunk) = chunk else {
-                // What cannot be read cannot be checked.
-                self.end(context, Event::Ended);
-                H::reply(500, "selvage", &[], b"");
-                return Action::Pause;
+            let chunk = match &part {
+                Part::Kept(part) => Some(Cow::Borrowed(part.as_slice())),
+                Part::Shown(_) if count == 0 => Some(Cow::default()),
+                Part::Shown(_) => H::buffer(Buffer::RequestBody, before, count).map(Cow::Owned),
+            };
+            let Some(chunk) = chunk.filter(|chunk| chunk.len() == count) else {
+                return self.unreadable(context);
             };
             exchange.on(Event::RequestBody { chunk: &chunk, end_of_stream }, &mut root.cache, &mut moment)
         };
@@ -196,13 +222,16 @@ impl<H: Calls> Vm<H> {
             seen.bytes = size;
             Action::Pause
         } else if exchange.is_guarding() {
-            (seen.held, seen.holds_open) = (seen.held.saturating_add(size), true);
-            Action::Hold
+            seen.hold_open(count)
         } else {
-            match seen.cut::<H>(size, exchange.open_bytes(), waits) {
-                // What is whole may be changed yet.
-                Action::Hold if end_of_stream => Action::Pause,
-                action => action,
+            let open = if end_of_stream { 0 } else { exchange.open_bytes() };
+            match part {
+                Part::Kept(_) => seen.leave(count, open, waits),
+                Part::Shown(_) => match seen.cut::<H>(size, open, waits) {
+                    // What is whole may be changed yet.
+                    Action::Hold if end_of_stream && gathered => Action::Pause,
+                    action => action,
+                },
             }
         };
         if exchange.is_over() {

@@ -93,7 +93,7 @@ fn enter(
         #[cfg(feature = "sessions")]
         let said = match said {
             stages::Then::Identify { ticket, until } => {
-                let body = (end_of_stream, stages::may_read_body(&seen, &policy));
+                let body = (end_of_stream, stages::BodyUse::of(&seen, &policy));
                 return Identifying::begin(head, body, ticket, until);
             }
             stages::Then::Identified(found) => {
@@ -104,7 +104,7 @@ fn enter(
         };
         #[cfg(feature = "limits")]
         if let stages::Then::Wait { ticket, until } = said {
-            let body = (end_of_stream, stages::may_read_body(&seen, &policy));
+            let body = (end_of_stream, stages::BodyUse::of(&seen, &policy));
             return Leasing::before_cache(head, body, ticket, until);
         }
         // What limits have said of it goes with a request that goes on, and this one does not.

@@ -99,7 +99,11 @@ impl Exchange {
         let policy = Rc::clone(cache.policy());
         let Some(guard) = self.aside.guard_mut() else { return goes_on };
         let rule = policy.rule(guard.rule);
-        let Some(upload) = &rule.upload else { return goes_on };
+        let Some(upload) = &rule.upload else {
+            // Under another configuration.
+            self.aside.take_guard();
+            return goes_on;
+        };
         let verdict = match counted {
             Some(count) => guard.count(count, upload),
             None => guard.on_chunk(chunk, is_last, upload),

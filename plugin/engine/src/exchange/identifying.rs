@@ -9,6 +9,7 @@ use crate::fields::{FieldBlock, Fields};
 use crate::policy::Policy;
 use crate::sessions::Known;
 use crate::sessions::cookie::is_replaced;
+use crate::stages::BodyUse;
 use crate::stages::sessions::{Identified, Named};
 use crate::time::Timestamp;
 
@@ -123,8 +124,7 @@ pub(super) fn identified(head: &[u8], found: Identified, aside: &mut Aside) -> V
 pub(super) struct Identifying {
     head: Vec<u8>,
     end_of_stream: bool,
-    /// What comes behind it may read its body.
-    may_read_body: bool,
+    body_use: BodyUse,
     ticket: u64,
     until: Timestamp,
 }
@@ -133,11 +133,11 @@ impl Identifying {
     /// The state of a request that waits.
     pub(super) fn begin(
         head: Vec<u8>,
-        (end_of_stream, may_read_body): (bool, bool),
+        (end_of_stream, body_use): (bool, BodyUse),
         ticket: u64,
         until: Timestamp,
     ) -> (State, Directive) {
-        let waits = Self { head, end_of_stream, may_read_body, ticket, until };
+        let waits = Self { head, end_of_stream, body_use, ticket, until };
         (State::Identifying(Box::new(waits)), Directive::AwaitSlot { ticket })
     }
 
@@ -146,9 +146,9 @@ impl Identifying {
         self.head.capacity()
     }
 
-    /// Whether what comes behind it may read its body.
-    pub(super) const fn may_read_body(&self) -> bool {
-        self.may_read_body
+    /// What may become of its body.
+    pub(super) const fn body_use(&self) -> BodyUse {
+        self.body_use
     }
 
     /// Redis has answered, or it has waited enough, or nobody knows of it under another configuration.

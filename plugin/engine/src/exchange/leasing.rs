@@ -4,7 +4,7 @@ use super::aside::{Aside, Counted};
 use super::entering;
 use super::{Directive, RequestEdit, State};
 use crate::cache::{Cache, FillEnd, Moment};
-use crate::stages::limits;
+use crate::stages::{BodyUse, limits};
 use crate::time::Timestamp;
 
 /// What is known while it waits.
@@ -18,7 +18,7 @@ pub(super) struct Leasing {
 /// Where it goes on.
 enum Before {
     /// At its beginning.
-    Cache { head: Vec<u8>, end_of_stream: bool, may_read_body: bool },
+    Cache { head: Vec<u8>, end_of_stream: bool, body_use: BodyUse },
     /// On its way to the origin.
     Origin { next: State, edits: Vec<RequestEdit>, counted: Box<Counted> },
 }
@@ -27,11 +27,11 @@ impl Leasing {
     /// The state of a request that limits before the cache let wait.
     pub(super) fn before_cache(
         head: Vec<u8>,
-        (end_of_stream, may_read_body): (bool, bool),
+        (end_of_stream, body_use): (bool, BodyUse),
         ticket: u64,
         until: Timestamp,
     ) -> (State, Directive) {
-        Self { before: Before::Cache { head, end_of_stream, may_read_body }, ticket, until }.begin()
+        Self { before: Before::Cache { head, end_of_stream, body_use }, ticket, until }.begin()
     }
 
     /// The same of one that was to go to the origin.
@@ -54,9 +54,12 @@ impl Leasing {
         matches!(self.before, Before::Origin { .. })
     }
 
-    /// Whether what comes behind it may read its body.
-    pub(super) const fn may_read_body(&self) -> bool {
-        matches!(self.before, Before::Cache { may_read_body: true, .. })
+    /// What may become of its body.
+    pub(super) const fn body_use(&self) -> BodyUse {
+        match self.before {
+            Before::Cache { body_use, .. } => body_use,
+            Before::Origin { .. } => BodyUse::Passes,
+        }
     }
 
     /// Bytes of the request that it keeps.
