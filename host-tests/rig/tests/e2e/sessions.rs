@@ -1,11 +1,16 @@
 //! Sessions on the real Envoy, in a real Redis, made by the real middleware of applications.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
 
 use selvage_rig::envoy::Gateway;
 use selvage_rig::redis::{Bridge, Part};
 use selvage_rig::scripted::{Answer, Origin, Received};
 use selvage_rig::sessions::{Application, NOBODYS, compare, config, id_of, logs_out, seen, with_secrets};
+use selvage_rig::uploads::Recorder;
 use selvage_rig::upstash::Upstash;
 use serde_json::Value;
 
@@ -312,6 +317,60 @@ fn limits_and_jobs_know_who_asks_by_the_session() {
     assert_eq!(ask("GET", &format!("{place}/result"), "ann-2").send().text(), "ann");
     for id in ["bob", "x", ""] {
         assert_eq!(ask("GET", &place, id).send().status, 404, "{id}");
+    }
+    gateway.assert_sound();
+}
+
+/// Parts of an upload come before Redis has said whose it is, and after: none is lost, whatever Envoy does with those that wait, and
+/// what is wrong is refused.
+#[test]
+fn an_upload_waits_for_its_session_and_is_whole() {
+    let bridge = Bridge::start();
+    let application = Application::start(bridge.redis_port(), 40);
+    let origin = Recorder::start();
+    let rules = r#", "rules": [ { "name": "pictures", "match": { "paths": ["/pictures"] },
+        "upload": { "types": ["image/png"], "sniff": true, "max_bytes": "4MiB" } },
+      { "name": "short", "match": { "paths": ["/short"] }, "upload": { "max_bytes": 200000 } } ]"#;
+    let settings = config("", "", rules);
+    let gateway = with_secrets(Gateway::with(&settings)).origin(origin.url()).bridge(bridge.port()).start();
+    let cookies: Vec<&String> =
+        application.made.iter().filter(|(kind, _)| kind == "plain").map(|(_, cookie)| cookie).collect();
+    let png = [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec(), vec![b'x'; 3_000_000]].concat();
+    let send = |nth: usize, path: &str, body: &[u8], early: usize| {
+        let mut client = TcpStream::connect(gateway.address()).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncookie: {}\r\ncontent-type: image/png\r\ntransfer-encoding: chunked\r\n\r\n",
+            cookies[nth % cookies.len()]
+        );
+        let mut chunked = Vec::new();
+        for part in body.chunks(60_000) {
+            chunked.extend(format!("{:x}\r\n", part.len()).into_bytes());
+            chunked.extend_from_slice(part);
+            chunked.extend_from_slice(b"\r\n");
+        }
+        chunked.extend_from_slice(b"0\r\n\r\n");
+        let had = origin.bytes();
+        bridge.stall(Part::Redis);
+        client.write_all(head.as_bytes()).unwrap();
+        client.write_all(&chunked[..early.min(chunked.len())]).unwrap();
+        // Nobody tells that Envoy has read it.
+        thread::sleep(Duration::from_millis(50));
+        bridge.resume(Part::Redis);
+        let _ = client.write_all(&chunked[early.min(chunked.len())..]);
+        let mut told = String::new();
+        let _ = client.read_to_string(&mut told);
+        let status: u16 = told.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+        (status, told, origin.bytes() - had)
+    };
+    for (nth, early) in [0, 1, 20, 70_000, 500_000].into_iter().enumerate() {
+        let (status, told, arrived) = send(nth, "/pictures", &png, early);
+        assert_eq!(status, 200, "{early}: {told}");
+        assert!(arrived > png.len(), "{early}: {arrived} bytes");
+        let (status, told, arrived) = send(nth, "/pictures", &[b"<html>".as_slice(), &png].concat(), early);
+        assert_eq!((status, arrived), (415, 0), "{early}: {told}");
+        let (status, told, arrived) = send(nth, "/short", &png, early);
+        assert_eq!(status, 413, "{early}: {told}");
+        assert!(arrived < 400_000, "{early}: {arrived} bytes");
     }
     gateway.assert_sound();
 }
