@@ -92,7 +92,7 @@ impl World {
         self.count_if_let_in(id);
         match (action, self.streams[id].phase) {
             (Action::Continue, Phase::Held) => self.forward(id),
-            (Action::Pause, _) => {
+            (Action::Pause | Action::Hold, _) => {
                 if self.streams[id].phase == Phase::Held && self.streams[id].turn.is_none() {
                     self.note(|_| format!("stream {id} waits"));
                 }

@@ -26,7 +26,7 @@ pub(crate) mod uploads;
 
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Outcome};
-#[cfg(feature = "jobs")]
+#[cfg(all(feature = "jobs", any(feature = "sessions", feature = "limits")))]
 use crate::config::RuleJobs;
 #[cfg(any(feature = "sessions", feature = "limits"))]
 use crate::policy::Policy;

@@ -169,7 +169,8 @@ fn a_body_that_comes_before_redis_has_answered_is_checked_like_any() {
     let config = BODIES;
     let html = [b"<html>".to_vec(), vec![b'x'; 200]].concat();
     let long = [PNG, &vec![b'x'; 2 << 20]].concat();
-    let cases: [(&str, &[(&str, &str)], Vec<u8>, u16); 10] = [
+    type Fields = &'static [(&'static str, &'static str)];
+    let cases: [(&str, Fields, Vec<u8>, u16); 10] = [
         ("/a", &[], long.clone(), 200),
         ("/pictures", &[], PNG.to_vec(), 200),
         ("/pictures", &[], long.clone(), 200),
