@@ -206,6 +206,7 @@ impl<H: Calls> Vm<H> {
     /// The last event of a stream: nothing of it is kept.
     fn end(&mut self, context: u32, event: Event<'_>) {
         self.held.forget(context);
+        self.held.note_gathering(context, false);
         self.watched.forget(context);
         if let Some(Stream::Exchange(mut exchange)) = self.streams.remove(&context)
             && let Some(root) = stream_root(&mut self.roots, &self.parents, self.uncounted_root, context)

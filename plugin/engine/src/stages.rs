@@ -147,7 +147,13 @@ impl BodyUse {
         let rule = seen.rule;
         let gathers = rule.reads_bodies();
         #[cfg(feature = "jobs")]
-        let gathers = gathers || policy.jobs.is_some() && rule.jobs != RuleJobs::Off;
+        let gathers = gathers
+            || policy.jobs.is_some()
+                && match rule.jobs {
+                    RuleJobs::Off => false,
+                    RuleJobs::Prefer => crate::jobs::asking::prefers_async(seen.request.fields),
+                    RuleJobs::Always => true,
+                };
         #[cfg(feature = "batch")]
         let gathers = gathers
             || policy

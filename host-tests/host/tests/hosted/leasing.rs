@@ -44,7 +44,7 @@ fn words(call: &Callout) -> Vec<String> {
 }
 
 /// Grants so much, by the script's answer.
-fn grant(call: Callout, granted: u32) {
+pub fn grant(call: Callout, granted: u32) {
     let question = words(&call).pop().unwrap();
     call.respond(200, Headers::new(), format!("{granted} 0 1 7 1 {question}"));
 }

@@ -3,6 +3,7 @@
 use selvage_host::{Callout, Gateway, Headers, OriginResponse, Stream};
 
 use crate::fresh;
+use crate::leasing::grant;
 use crate::remote::{calls, only};
 
 const SIGNED: &str =
@@ -30,6 +31,7 @@ fn started(session: &str, rules: &str, workers: usize, shows_bodies: bool) -> Ga
         .environment("NEW", "a newer one")
         .environment("OLD", "keyboard cat")
         .cluster("redis")
+        .cluster("work")
         .origin(|_| fresh("content"))
         .start();
     gateway.tick();
@@ -155,9 +157,12 @@ fn a_secret_that_is_none_is_refused_and_not_told() {
     assert!(!told.contains("secret1"), "{told}");
 }
 
-const BODIES: &str = r#","rules":[
+const BODIES: &str = r#","jobs":{"cluster":"work"},
+ "limits":[{"name":"forwarded","by":[],"scope":"fleet","quota":1000,"window":"1s","counts":"forwarded"}],"rules":[
   {"name":"pictures","match":{"paths":["/pictures"]},"upload":{"types":["image/png"],"sniff":true,"max_bytes":"3MiB"}},
   {"name":"short","match":{"paths":["/short"]},"upload":{"max_bytes":1000}},
+  {"name":"limited","match":{"paths":["/limited"]},"upload":{"max_bytes":1000},"limits":["forwarded"]},
+  {"name":"jobs","match":{"paths":["/jobs-or-not"]},"jobs":"always","upload":{"max_bytes":1000}},
   {"name":"keyed","match":{"paths":["/keyed"]},"bypass":false,"remote":false,"key":{"body":{"methods":["POST"]}}}]"#;
 const PNG: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR and more than sixty-four bytes of a picture, so that it is known";
@@ -170,7 +175,7 @@ fn a_body_that_comes_before_redis_has_answered_is_checked_like_any() {
     let html = [b"<html>".to_vec(), vec![b'x'; 200]].concat();
     let long = [PNG, &vec![b'x'; 2 << 20]].concat();
     type Fields = &'static [(&'static str, &'static str)];
-    let cases: [(&str, Fields, Vec<u8>, u16); 10] = [
+    let cases: [(&str, Fields, Vec<u8>, u16); 15] = [
         ("/a", &[], long.clone(), 200),
         ("/pictures", &[], PNG.to_vec(), 200),
         ("/pictures", &[], long.clone(), 200),
@@ -180,7 +185,13 @@ fn a_body_that_comes_before_redis_has_answered_is_checked_like_any() {
         ("/pictures", &[], [PNG, &vec![b'x'; 3 << 20]].concat(), 413),
         ("/short", &[], vec![b'x'; 1000], 200),
         ("/short", &[], vec![b'x'; 1001], 413),
+        ("/limited", &[], vec![b'x'; 1000], 200),
+        ("/limited", &[], vec![b'x'; 1001], 413),
+        // It does a job already.
+        ("/jobs-or-not", &[("x-selvage-job", "1")], vec![b'x'; 1000], 200),
+        ("/jobs-or-not", &[("x-selvage-job", "1")], vec![b'x'; 1001], 413),
         ("/keyed", &[], vec![b'x'; 5000], 200),
+        ("/keyed", &[], vec![b'x'; 500_000], 200),
     ];
     for (path, fields, body, status) in &cases {
         for cut in [1, 70, 1001, 1 << 20] {
@@ -205,6 +216,11 @@ fn a_body_that_comes_before_redis_has_answered_is_checked_like_any() {
                 }
                 assert!(stream.upstream().headers.is_none() && stream.status() == 0, "{path} {cut} {early}");
                 answer(call, ANN);
+                stream.request_piece();
+                // What a limit is to say is asked for on the way to the origin.
+                for call in calls(&gateway).into_iter().filter(|call| call.path().contains(":limit:")) {
+                    grant(call, 100);
+                }
                 stream.request_rest();
                 gateway.run();
                 let what = format!("{path} {fields:?} {} bytes, cut at {cut}, {early} early", body.len());
@@ -217,7 +233,7 @@ fn a_body_that_comes_before_redis_has_answered_is_checked_like_any() {
                 assert_eq!((stream.status(), told(&stream)[0].clone()), (0, some("ann")), "{what}");
                 assert!(stream.upstream().body == *body && stream.upstream().ended, "{what}");
                 stream.respond(Headers::from([(":status", "200"), ("cache-control", "public, max-age=60")]));
-                if *path == "/keyed" {
+                if *path == "/keyed" && body.len() < 64 << 10 {
                     let ask = |body: &[u8]| {
                         let asks = gateway.request("POST", path).header("cookie", SIGNED);
                         let stream = asks.header("content-type", "image/png").body(body).open(0);
@@ -237,4 +253,48 @@ fn a_body_that_comes_before_redis_has_answered_is_checked_like_any() {
             }
         }
     }
+}
+
+/// Trailers may come before Redis has answered too: nothing more does.
+#[test]
+fn trailers_that_come_before_redis_has_answered_end_the_body() {
+    for path in ["/a", "/pictures", "/jobs-or-not", "/keyed", "/limited"] {
+        let gateway = host(BODIES);
+        let asks = gateway.request("POST", path).header("cookie", SIGNED).header("content-type", "image/png");
+        let stream = asks.header("x-selvage-job", "1").body(PNG).body(b"x").trailer("x-a", "b").open(0);
+        stream.request_headers().request_rest();
+        let call = questions(&gateway).pop().expect("it is asked for");
+        answer(call, ANN);
+        for call in calls(&gateway).into_iter().filter(|call| call.path().contains(":limit:")) {
+            grant(call, 100);
+        }
+        gateway.run();
+        let passed = stream.upstream();
+        assert!(passed.ended && passed.trailers.is_some(), "{path}: {}", stream.status());
+        assert_eq!(passed.body, [PNG, b"x"].concat(), "{path}");
+    }
+}
+
+/// What is kept of bodies meanwhile is bounded. What cannot be checked for that is refused.
+#[test]
+fn bodies_that_are_too_many_to_be_kept_are_refused_and_never_passed_unchecked() {
+    let gateway = host(BODIES);
+    let body = [PNG, &vec![b'x'; 1 << 20]].concat();
+    let streams: Vec<Stream> = (0..20)
+        .map(|_| {
+            let asks = gateway.request("POST", "/pictures").header("cookie", SIGNED);
+            let stream = asks.header("content-type", "image/png").body(&body).body(b"<html>").open(0);
+            stream.request_headers().request_piece();
+            stream
+        })
+        .collect();
+    for call in questions(&gateway) {
+        answer(call, ANN);
+    }
+    gateway.run();
+    streams.iter().for_each(|stream| drop(stream.request_rest()));
+    let kept = streams.iter().filter(|stream| stream.upstream().ended).count();
+    let refused =
+        streams.iter().filter(|stream| stream.status() == 500 && stream.upstream().headers.is_none());
+    assert_eq!((kept, refused.count()), (15, 5));
 }

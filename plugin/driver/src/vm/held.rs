@@ -37,7 +37,7 @@ pub(super) struct Arrived {
 impl Arrived {
     /// Whether there is nothing of it.
     pub const fn is_nothing(&self) -> bool {
-        self.gathered == 0 && self.kept.is_empty() && !self.is_whole
+        self.gathered == 0 && self.kept.is_empty() && !self.is_whole && !self.is_lost
     }
 
     /// Whether not all of it can be read.
@@ -69,7 +69,6 @@ impl HeldBodies {
     pub fn forget(&mut self, context: u32) {
         self.held.retain(|held| held.context != context);
         self.take_arrived(context);
-        self.note_gathering(context, false);
     }
 
     /// The host has gathered so much of the body of a stream that waits for something else.

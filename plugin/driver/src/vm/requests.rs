@@ -131,6 +131,7 @@ impl<H: Calls> Vm<H> {
         let size = match self.streams.get(&context) {
             Some(Stream::Exchange(exchange)) if exchange.awaits_lease() => {
                 self.held.note_whole(context);
+                self.held.note_gathering(context, false);
                 return Action::Pause;
             }
             Some(Stream::Exchange(_)) => self.watched.bytes(context).or(self.held.seen(context).copied()),
@@ -177,36 +178,35 @@ impl<H: Calls> Vm<H> {
 
     /// What Redis says of a request is known. What has come of its body meanwhile is for what comes behind.
     fn goes_behind_redis(&mut self, context: u32, step: Step, now: Timestamp) {
+        // What is told of it below may forget that.
+        let is_gathering = self.held.is_gathering(context);
+        self.watch(context, now);
+        let is_watched = self.watched.has(context);
         // It waits for Redis once more.
-        if matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.awaits_lease()) {
+        if !is_watched
+            && matches!(self.streams.get(&context), Some(Stream::Exchange(exchange)) if exchange.awaits_lease())
+        {
             return;
         }
         let arrived = self.held.take_arrived(context).unwrap_or_default();
         if step == Step::Answered || !H::act_for(context) {
             return;
         }
-        self.watch(context, now);
-        let is_watched = self.watched.has(context);
-        let reads = is_watched || step == Step::AwaitsBody;
         if step == Step::AwaitsBody && !is_watched {
             self.held.add(context, now);
         }
-        let action = if !reads || arrived.is_nothing() {
+        let action = if !is_watched && step != Step::AwaitsBody || arrived.is_nothing() {
             if step == Step::Goes { Action::Continue } else { Action::Hold }
         } else if arrived.is_unreadable() || !is_watched && !arrived.kept.is_empty() {
             self.unreadable(context)
         } else if !is_watched {
             self.part_of_body(context, arrived.gathered, arrived.is_whole)
         } else if arrived.gathered > 0 {
-            let action = self.watched_body(context, Part::Shown(arrived.gathered), arrived.is_whole);
-            if action != Action::Continue {
-                self.watched.still_gathers(context);
-            }
-            action
+            self.watched_body(context, Part::Gathered(arrived.gathered), arrived.is_whole)
         } else {
             self.watched_body(context, Part::Kept(arrived.kept), arrived.is_whole)
         };
-        if action == Action::Continue && !self.held.is_gathering(context) {
+        if action == Action::Continue && !is_gathering {
             self.watched.resume::<H>(context);
         }
     }

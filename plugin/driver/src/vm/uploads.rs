@@ -21,6 +21,8 @@ pub(super) struct Watched(HashMap<u32, Seen, BuildIdHasher>);
 pub(super) enum Part {
     /// So many bytes that the host shows, with those that it has gathered.
     Shown(usize),
+    /// So many have been gathered before, and will be shown again.
+    Gathered(usize),
     /// It has come before. The host holds it and does not show it.
     Kept(Vec<u8>),
 }
@@ -109,13 +111,6 @@ fn lost<H: Calls>() -> Action {
 }
 
 impl Watched {
-    /// The host still gathers what it shows of a stream, which was looked at in no callback of its body.
-    pub(super) fn still_gathers(&mut self, context: u32) {
-        if let Some(seen) = self.0.get_mut(&context) {
-            seen.bytes = seen.bytes.max(seen.held);
-        }
-    }
-
     /// A stream has ended, or nothing of it need be seen any more.
     pub(super) fn forget(&mut self, context: u32) {
         if Exchange::WATCHES && !self.0.is_empty() {
@@ -160,7 +155,7 @@ impl<H: Calls> Vm<H> {
 
     /// A part of the body of a stream that is watched.
     pub(super) fn watched_body(&mut self, context: u32, part: Part, end_of_stream: bool) -> Action {
-        let size = if let Part::Shown(size) = part { size } else { 0 };
+        let size = if let Part::Shown(size) | Part::Gathered(size) = part { size } else { 0 };
         let (Some(Seen { bytes, has_begun, .. }), Some(Stream::Exchange(exchange))) =
             (self.watched.0.get_mut(&context), self.streams.get_mut(&context))
         else {
@@ -182,8 +177,8 @@ impl<H: Calls> Vm<H> {
         } else {
             let chunk = match &part {
                 Part::Kept(part) => Some(Cow::Borrowed(part.as_slice())),
-                Part::Shown(_) if count == 0 => Some(Cow::default()),
-                Part::Shown(_) => H::buffer(Buffer::RequestBody, before, count).map(Cow::Owned),
+                _ if count == 0 => Some(Cow::default()),
+                _ => H::buffer(Buffer::RequestBody, before, count).map(Cow::Owned),
             };
             let Some(chunk) = chunk.filter(|chunk| chunk.len() == count) else {
                 return self.unreadable(context);
@@ -222,11 +217,18 @@ impl<H: Calls> Vm<H> {
             seen.bytes = size;
             Action::Pause
         } else if exchange.is_guarding() {
+            if let Part::Gathered(_) = part {
+                seen.bytes = size;
+            }
             seen.hold_open(count)
         } else {
             let open = if end_of_stream { 0 } else { exchange.open_bytes() };
             match part {
                 Part::Kept(_) => seen.leave(count, open, waits),
+                Part::Gathered(_) => {
+                    seen.bytes = size;
+                    if waits { Action::Hold } else { Action::Continue }
+                }
                 Part::Shown(_) => match seen.cut::<H>(size, open, waits) {
                     // What is whole may be changed yet.
                     Action::Hold if end_of_stream && gathered => Action::Pause,
