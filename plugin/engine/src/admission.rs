@@ -38,6 +38,17 @@ pub(crate) fn matched<R>(request: &Request<'_>, ask: impl FnOnce(&[u8], &[u8], &
     ask(host, path, method)
 }
 
+/// Whether the body of a request may be in its key, or is read for what it asks.
+#[cfg(any(feature = "uploads", feature = "sessions", feature = "limits"))]
+pub(crate) fn reads_body(request: &Request<'_>, rule: &Rule) -> bool {
+    let keyed = !rule.bypass
+        && rule.key.body.as_ref().is_some_and(|body| body.methods.iter().any(|m| **m == *request.method));
+    #[cfg(feature = "llm")]
+    return keyed || crate::llm::reads(request, rule);
+    #[cfg(not(feature = "llm"))]
+    keyed
+}
+
 /// Why the cache stays out of a request from the first; if it does not, whether the request's body is in its key. The
 /// request is marked by its rule.
 #[inline]

@@ -869,12 +869,28 @@ impl Exchange {
 
     /// Whether the body of a request that is held will be checked, and no more: what comes of it meanwhile has to be kept.
     pub fn keeps_body(&self) -> bool {
+        #[cfg(any(feature = "sessions", feature = "limits"))]
+        return self.body_use() == Some(BodyUse::Checked);
+        #[cfg(not(any(feature = "sessions", feature = "limits")))]
+        false
+    }
+
+    /// Whether only the length of the body of a request that is held will be wanted.
+    pub fn will_count_body(&self) -> bool {
+        #[cfg(any(feature = "sessions", feature = "limits"))]
+        return self.body_use() == Some(BodyUse::Counted);
+        #[cfg(not(any(feature = "sessions", feature = "limits")))]
+        false
+    }
+
+    #[cfg(any(feature = "sessions", feature = "limits"))]
+    const fn body_use(&self) -> Option<BodyUse> {
         match &self.state {
             #[cfg(feature = "sessions")]
-            State::Identifying(waiting) => waiting.body_use() == BodyUse::Checked,
+            State::Identifying(waiting) => Some(waiting.body_use()),
             #[cfg(feature = "limits")]
-            State::Leasing(leasing) => leasing.body_use() == BodyUse::Checked,
-            _ => false,
+            State::Leasing(leasing) => Some(leasing.body_use()),
+            _ => None,
         }
     }
 

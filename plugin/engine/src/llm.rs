@@ -71,6 +71,11 @@ pub(crate) fn counted(request: &Request<'_>, rule: &Rule) -> Option<Api> {
     if rule.counts_tokens() { api_of(request, rule) } else { None }
 }
 
+/// Whether a request is for an API of its rule, so that its body is read or may be.
+pub(crate) fn reads(request: &Request<'_>, rule: &Rule) -> bool {
+    rule.llm.is_some() && api_of(request, rule).is_some()
+}
+
 /// Whether a request's body is to be read, so that it can be changed: if its rule wants that of requests to its API, and nothing
 /// vouches for the body as it is.
 pub(crate) fn may_be_changed(request: &Request<'_>, rule: &Rule) -> bool {

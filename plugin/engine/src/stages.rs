@@ -24,10 +24,10 @@ mod teapot;
 #[cfg(feature = "uploads")]
 pub(crate) mod uploads;
 
+#[cfg(any(feature = "sessions", feature = "limits"))]
+use crate::admission::reads_body;
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Outcome};
-#[cfg(all(feature = "jobs", any(feature = "sessions", feature = "limits")))]
-use crate::config::RuleJobs;
 #[cfg(any(feature = "sessions", feature = "limits"))]
 use crate::policy::Policy;
 use crate::policy::Rule;
@@ -134,6 +134,8 @@ pub(crate) fn enter(seen: &Seen<'_>, cache: &mut Cache, moment: &mut Moment<'_>)
 pub(crate) enum BodyUse {
     /// It goes to the origin as it comes.
     Passes,
+    /// It is counted on its way.
+    Counted,
     /// It is checked on its way.
     Checked,
     /// It is read as a whole, and may be changed.
@@ -144,16 +146,10 @@ pub(crate) enum BodyUse {
 impl BodyUse {
     /// By what comes behind the stages that wait for Redis.
     pub(crate) fn of(seen: &Seen<'_>, policy: &Policy) -> Self {
-        let rule = seen.rule;
-        let gathers = rule.reads_bodies();
+        let gathers = reads_body(seen.request, seen.rule);
         #[cfg(feature = "jobs")]
-        let gathers = gathers
-            || policy.jobs.is_some()
-                && match rule.jobs {
-                    RuleJobs::Off => false,
-                    RuleJobs::Prefer => crate::jobs::asking::prefers_async(seen.request.fields),
-                    RuleJobs::Always => true,
-                };
+        let gathers =
+            gathers || policy.jobs.is_some() && crate::jobs::asking::would_accept(seen.request, seen.rule);
         #[cfg(feature = "batch")]
         let gathers = gathers
             || policy
@@ -162,15 +158,16 @@ impl BodyUse {
                 .is_some_and(|batch| batch.is_asked_for(seen.request.method, seen.request.path()));
         #[cfg(not(any(feature = "jobs", feature = "batch")))]
         let _ = policy;
-        #[cfg(feature = "uploads")]
-        let checks = rule.upload.is_some();
-        #[cfg(not(feature = "uploads"))]
-        let checks = false;
-        match (gathers, checks) {
-            (true, _) => Self::Gathered,
-            (false, true) => Self::Checked,
-            (false, false) => Self::Passes,
+        if gathers {
+            return Self::Gathered;
         }
+        #[cfg(feature = "uploads")]
+        if let Some(upload) = &seen.rule.upload
+            && let Ok(Some(guard)) = crate::uploads::Guard::of(seen.request, seen.rule_index, upload)
+        {
+            return if guard.only_counts() { Self::Counted } else { Self::Checked };
+        }
+        Self::Passes
     }
 }
 

@@ -157,10 +157,13 @@ fn a_secret_that_is_none_is_refused_and_not_told() {
     assert!(!told.contains("secret1"), "{told}");
 }
 
-const BODIES: &str = r#","jobs":{"cluster":"work"},
+const BODIES: &str = r#","jobs":{"cluster":"work"},"pools":[{"name":"p","fixed":1,"queue":{"wait":{"normal":"60s"}}}],
  "limits":[{"name":"forwarded","by":[],"scope":"fleet","quota":1000,"window":"1s","counts":"forwarded"}],"rules":[
   {"name":"pictures","match":{"paths":["/pictures"]},"upload":{"types":["image/png"],"sniff":true,"max_bytes":"3MiB"}},
   {"name":"short","match":{"paths":["/short"]},"upload":{"max_bytes":1000}},
+  {"name":"counted","match":{"paths":["/counted"]},"upload":{"max_bytes":"2MiB"}},
+  {"name":"past","match":{"paths":["/past"]},"key":{"body":{"methods":["POST"]}}},
+  {"name":"pooled","match":{"paths":["/pooled"]},"upload":{"types":["image/png"],"sniff":true},"limits":["forwarded"],"admission":{"pool":"p"}},
   {"name":"limited","match":{"paths":["/limited"]},"upload":{"max_bytes":1000},"limits":["forwarded"]},
   {"name":"jobs","match":{"paths":["/jobs-or-not"]},"jobs":"always","upload":{"max_bytes":1000}},
   {"name":"keyed","match":{"paths":["/keyed"]},"bypass":false,"remote":false,"key":{"body":{"methods":["POST"]}}}]"#;
@@ -299,4 +302,98 @@ fn bodies_that_are_too_many_to_be_kept_are_refused_and_never_passed_unchecked() 
     let refused =
         streams.iter().filter(|stream| stream.status() == 500 && stream.upstream().headers.is_none());
     assert_eq!((kept, refused.count()), (15, 5));
+    // Where only the length counts, nothing is kept.
+    let counted: Vec<Stream> = (0..20)
+        .map(|_| {
+            let asks = gateway.request("POST", "/counted").header("cookie", SIGNED);
+            let stream = asks.body(&body).body(vec![b'x'; 900_000]).body(vec![b'x'; 500_000]).open(0);
+            stream.request_headers().request_piece();
+            stream
+        })
+        .collect();
+    for call in questions(&gateway) {
+        answer(call, ANN);
+    }
+    gateway.run();
+    for stream in &counted {
+        stream.request_piece();
+        assert_eq!(stream.upstream().body.len(), body.len() + 900_000);
+        assert_eq!(stream.request_rest().status(), 413);
+    }
+}
+
+/// A client may wait for the response before it sends the rest: what goes on does so at once.
+#[test]
+fn what_goes_on_behind_redis_waits_for_no_more_of_its_body() {
+    for (path, first) in [
+        ("/a", &PNG[..3]),
+        ("/short", PNG),
+        ("/counted", PNG),
+        ("/pictures", PNG),
+        ("/past", PNG),
+        ("/jobs-or-not", PNG),
+    ] {
+        let gateway = host(BODIES);
+        let asks = gateway.request("POST", path).header("cookie", SIGNED).header("content-type", "image/png");
+        let stream = asks.header("x-selvage-job", "1").body(first).body(b"x").open(0);
+        stream.request_headers().request_piece();
+        let call = questions(&gateway).pop().expect("it is asked for");
+        answer(call, ANN);
+        gateway.run();
+        assert_eq!(stream.upstream().body, first, "{path}: {}", stream.status());
+        stream.request_rest();
+        assert!(stream.upstream().ended, "{path}");
+    }
+}
+
+/// It waits for its session, then for a limit on its way to the origin, then for its turn; and ends by trailers meanwhile.
+#[test]
+fn who_waits_three_times_goes_on_in_the_end() {
+    for (body, expect) in [(&PNG[..20], "100-continue"), (PNG, "100-continue"), (&PNG[..20], ""), (PNG, "")] {
+        for early in 0..3 {
+            let gateway = host(BODIES);
+            let grants = || {
+                for call in calls(&gateway).into_iter().filter(|call| call.path().contains(":limit:")) {
+                    grant(call, 100);
+                }
+                gateway.run();
+            };
+            let ask = || {
+                let asks = gateway.request("POST", "/pooled").header("cookie", SIGNED);
+                let asks = asks.header("content-type", "image/png");
+                let asks = if expect.is_empty() { asks } else { asks.header("expect", expect) };
+                let stream = asks.body(body).trailer("x-a", "b").open(0);
+                stream.request_headers();
+                stream
+            };
+            let busy = ask();
+            questions(&gateway).into_iter().for_each(|call| answer(call, ANN));
+            busy.request_rest();
+            grants();
+            assert!(busy.upstream().ended, "{}", busy.status());
+            let stream = ask();
+            if early == 0 {
+                stream.request_piece();
+            }
+            questions(&gateway).into_iter().for_each(|call| answer(call, ANN));
+            gateway.run();
+            if early < 2 {
+                stream.request_rest();
+            }
+            grants();
+            assert!(stream.upstream().headers.is_none());
+            busy.respond(Headers::from([(":status", "200")]));
+            for _ in 0..3 {
+                gateway.advance(1);
+                gateway.tick();
+                gateway.run();
+            }
+            if early == 2 {
+                stream.request_rest();
+                grants();
+            }
+            assert!(stream.upstream().ended, "{} bytes, {expect}, {early}: {}", body.len(), stream.status());
+            assert_eq!(stream.upstream().body, body);
+        }
+    }
 }

@@ -28,6 +28,8 @@ pub(super) struct Arrived {
     pub gathered: usize,
     /// What the host holds and does not show again.
     pub kept: Vec<u8>,
+    /// The length of what the host holds and does not show again, where no more is wanted.
+    pub counted: usize,
     /// Some of it is not known any more.
     pub is_lost: bool,
     /// It is whole.
@@ -37,12 +39,17 @@ pub(super) struct Arrived {
 impl Arrived {
     /// Whether there is nothing of it.
     pub const fn is_nothing(&self) -> bool {
-        self.gathered == 0 && self.kept.is_empty() && !self.is_whole && !self.is_lost
+        self.gathered == 0 && !self.is_hidden() && !self.is_whole && !self.is_lost
+    }
+
+    /// Whether the host holds some of it and does not show it again.
+    pub const fn is_hidden(&self) -> bool {
+        self.counted > 0 || !self.kept.is_empty()
     }
 
     /// Whether not all of it can be read.
     pub const fn is_unreadable(&self) -> bool {
-        self.is_lost || self.gathered > 0 && !self.kept.is_empty()
+        self.is_lost || self.gathered > 0 && self.is_hidden() || self.counted > 0 && !self.kept.is_empty()
     }
 }
 
@@ -88,6 +95,12 @@ impl HeldBodies {
         };
         arrived.kept.extend_from_slice(&part);
         self.kept = self.kept.saturating_add(part.len());
+    }
+
+    /// A part of so many bytes of the body of a stream that waits for something else, which the host does not show again.
+    pub fn note_length(&mut self, context: u32, bytes: usize) {
+        let arrived = self.arrived.entry(context).or_default();
+        arrived.counted = arrived.counted.saturating_add(bytes);
     }
 
     /// The body of a stream that waits for something else is whole.

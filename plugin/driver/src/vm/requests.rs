@@ -52,6 +52,7 @@ impl<H: Calls> Vm<H> {
                     match action {
                         Action::Pause => self.held.note_gathered(context, size),
                         _ if size == 0 => {}
+                        _ if exchange.will_count_body() => self.held.note_length(context, size),
                         _ if exchange.keeps_body() => {
                             let part = H::buffer(Buffer::RequestBody, 0, size);
                             self.held.note_part(context, part.filter(|part| part.len() == size));
@@ -197,12 +198,14 @@ impl<H: Calls> Vm<H> {
         }
         let action = if !is_watched && step != Step::AwaitsBody || arrived.is_nothing() {
             if step == Step::Goes { Action::Continue } else { Action::Hold }
-        } else if arrived.is_unreadable() || !is_watched && !arrived.kept.is_empty() {
+        } else if arrived.is_unreadable() || !is_watched && arrived.is_hidden() {
             self.unreadable(context)
         } else if !is_watched {
             self.part_of_body(context, arrived.gathered, arrived.is_whole)
         } else if arrived.gathered > 0 {
             self.watched_body(context, Part::Gathered(arrived.gathered), arrived.is_whole)
+        } else if arrived.counted > 0 {
+            self.watched_body(context, Part::Counted(arrived.counted), arrived.is_whole)
         } else {
             self.watched_body(context, Part::Kept(arrived.kept), arrived.is_whole)
         };

@@ -25,6 +25,8 @@ pub(super) enum Part {
     Gathered(usize),
     /// It has come before. The host holds it and does not show it.
     Kept(Vec<u8>),
+    /// The same of a part of which nothing but its length is known.
+    Counted(usize),
 }
 
 /// What is known of one.
@@ -76,6 +78,7 @@ impl Seen {
         if open > 0 && self.may_hold_open(size) {
             return self.hold_open(size);
         }
+        self.holds_open = false;
         self.hold_back(waits, size)
     }
 
@@ -168,7 +171,11 @@ impl<H: Calls> Vm<H> {
         root.sees_bodies |= exchange.is_guarding();
         *has_begun = true;
         let before = std::mem::take(bytes);
-        let count = if let Part::Kept(part) = &part { part.len() } else { size.saturating_sub(before) };
+        let count = match &part {
+            Part::Kept(part) => part.len(),
+            Part::Counted(count) => *count,
+            Part::Shown(size) | Part::Gathered(size) => size.saturating_sub(before),
+        };
         let gathered = exchange.gathers_body();
         let now = H::now();
         let mut moment = Moment { now, host: &mut Envoy::<H>::new() };
@@ -177,6 +184,7 @@ impl<H: Calls> Vm<H> {
         } else {
             let chunk = match &part {
                 Part::Kept(part) => Some(Cow::Borrowed(part.as_slice())),
+                Part::Counted(_) => None,
                 _ if count == 0 => Some(Cow::default()),
                 _ => H::buffer(Buffer::RequestBody, before, count).map(Cow::Owned),
             };
@@ -213,7 +221,11 @@ impl<H: Calls> Vm<H> {
         };
         let Some(seen) = self.watched.0.get_mut(&context) else { return step.action() };
         let waits = exchange.awaits_fill() || exchange.awaits_remote() || exchange.awaits_inputs();
-        let action = if exchange.gathers_body() {
+        let hidden = matches!(part, Part::Kept(_) | Part::Counted(_)) && count > 0;
+        let action = if exchange.gathers_body() && hidden {
+            // The host shows it behind what it holds already, under another configuration.
+            return self.unreadable(context);
+        } else if exchange.gathers_body() {
             seen.bytes = size;
             Action::Pause
         } else if exchange.is_guarding() {
@@ -224,7 +236,7 @@ impl<H: Calls> Vm<H> {
         } else {
             let open = if end_of_stream { 0 } else { exchange.open_bytes() };
             match part {
-                Part::Kept(_) => seen.leave(count, open, waits),
+                Part::Kept(_) | Part::Counted(_) => seen.leave(count, open, waits),
                 Part::Gathered(_) => {
                     seen.bytes = size;
                     if waits { Action::Hold } else { Action::Continue }

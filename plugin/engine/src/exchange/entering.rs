@@ -16,6 +16,8 @@ use super::lookup::{self, Fetch, LookupRequest, RemoteUse, settle, with_head};
 use super::passing::stay_out;
 use super::shadowing::Would;
 use super::{Directive, Inputs, Plan, RequestEdit, Role, State, then};
+#[cfg(feature = "uploads")]
+use crate::admission::reads_body;
 use crate::admission::{asks_of, rule_of, stays_out};
 use crate::cache::{Cache, Moment};
 use crate::cache_status::{Detail, Forward};
@@ -129,7 +131,8 @@ fn enter(
                 let holds = guard.may_hold && cache.has_room_to_wait(head.len());
                 aside.is_guarded_by(guard);
                 if holds {
-                    return Guarding::begin(head, rule.reads_bodies());
+                    let reads_body = reads_body(&request, rule);
+                    return Guarding::begin(head, reads_body);
                 }
             }
             Entered::Refused(said) => {

@@ -53,6 +53,8 @@ impl Guarding {
             ((State::AwaitingBody(waiting), _), Some(body)) => {
                 waiting.on_chunk(&body, end_of_stream, aside, cache, moment)
             }
+            // What has come of it is not known any more, under another configuration. The cache stays out of it.
+            ((State::AwaitingBody(_), _), None) => (State::Relaying, Directive::Forward(aside.lets_go())),
             (entered, _) => entered,
         }
     }

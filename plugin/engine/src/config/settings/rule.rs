@@ -253,14 +253,6 @@ impl Rule {
         self.llm.as_ref()?.fallback.as_ref()
     }
 
-    /// Whether the body of a request may be in its key, or is read for what it asks.
-    pub(crate) const fn reads_bodies(&self) -> bool {
-        #[cfg(feature = "llm")]
-        return self.key.body.is_some() || self.llm.is_some();
-        #[cfg(not(feature = "llm"))]
-        self.key.body.is_some()
-    }
-
     /// Whether clients do not get the fields that name a response's tags.
     pub(crate) const fn hides_tags(&self) -> bool {
         self.tags.strip && !self.bypass && !self.shadow
