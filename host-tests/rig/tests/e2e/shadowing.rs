@@ -69,15 +69,16 @@ fn a_wrong_key_is_seen_before_anybody_is_served_by_it() {
     assert!(pages["hit_rate"].as_f64() > Some(0.9), "{pages}");
     assert_eq!(rule(&report, "feeds")["same"], 0);
 
-    // The same in Prometheus, by rule.
-    let text = gateway.admin("/stats/prometheus");
-    for line in [
+    // The same in Prometheus, by rule, once all of it has been told.
+    let lines = [
         r#"selvage_shadow_compared{result="same",rule="pages"} 20"#,
         r#"selvage_shadow_requests{result="miss",rule="feeds"} 1"#,
         r#"selvage_shadow_compared{result="mismatch",rule="feeds"} 19"#,
-    ] {
-        assert!(text.lines().any(|one| one == line), "no {line:?} in\n{text}");
-    }
+    ];
+    becomes(
+        || gateway.admin("/stats/prometheus"),
+        |text| lines.iter().all(|line| text.lines().any(|one| one == *line)),
+    );
     // Both are told what to do about it, and one request says why it was not answered from the store.
     let explained = gateway.get("/pages/a").header("selvage-explain", TOKEN).send();
     let line = explained.header("selvage-explanation").unwrap_or_default();
