@@ -283,18 +283,21 @@ fn trailers_that_come_before_redis_has_answered_end_the_body() {
 fn bodies_that_are_too_many_to_be_kept_are_refused_and_never_passed_unchecked() {
     let gateway = host(BODIES);
     let body = [PNG, &vec![b'x'; 1 << 20]].concat();
-    let streams: Vec<Stream> = (0..20)
-        .map(|_| {
-            let asks = gateway.request("POST", "/pictures").header("cookie", SIGNED);
-            let stream = asks.header("content-type", "image/png").body(&body).body(b"<html>").open(0);
+    // Of each the first part comes before the answer.
+    let begun = |path: &str, more: &[&[u8]]| {
+        let open = |_| {
+            let asks =
+                gateway.request("POST", path).header("cookie", SIGNED).header("content-type", "image/png");
+            let stream = more.iter().fold(asks.body(&body), |asks, part| asks.body(part)).open(0);
             stream.request_headers().request_piece();
             stream
-        })
-        .collect();
-    for call in questions(&gateway) {
-        answer(call, ANN);
-    }
-    gateway.run();
+        };
+        let streams: Vec<Stream> = (0..20).map(open).collect();
+        questions(&gateway).into_iter().for_each(|call| answer(call, ANN));
+        gateway.run();
+        streams
+    };
+    let streams = begun("/pictures", &[b"<html>"]);
     for stream in &streams {
         stream.request_rest();
     }
@@ -303,18 +306,7 @@ fn bodies_that_are_too_many_to_be_kept_are_refused_and_never_passed_unchecked() 
         streams.iter().filter(|stream| stream.status() == 500 && stream.upstream().headers.is_none());
     assert_eq!((kept, refused.count()), (15, 5));
     // Where only the length counts, nothing is kept.
-    let counted: Vec<Stream> = (0..20)
-        .map(|_| {
-            let asks = gateway.request("POST", "/counted").header("cookie", SIGNED);
-            let stream = asks.body(&body).body(vec![b'x'; 900_000]).body(vec![b'x'; 500_000]).open(0);
-            stream.request_headers().request_piece();
-            stream
-        })
-        .collect();
-    for call in questions(&gateway) {
-        answer(call, ANN);
-    }
-    gateway.run();
+    let counted = begun("/counted", &[&[b'x'; 900_000], &[b'x'; 500_000]]);
     for stream in &counted {
         stream.request_piece();
         assert_eq!(stream.upstream().body.len(), body.len() + 900_000);
