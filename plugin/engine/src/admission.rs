@@ -38,11 +38,16 @@ pub(crate) fn matched<R>(request: &Request<'_>, ask: impl FnOnce(&[u8], &[u8], &
     ask(host, path, method)
 }
 
+/// Whether the key of a request with this method has its body.
+#[inline]
+fn keys_body(request: &Request<'_>, rule: &Rule) -> bool {
+    rule.key.body.as_ref().is_some_and(|body| body.methods.iter().any(|m| **m == *request.method))
+}
+
 /// Whether the body of a request may be in its key, or is read for what it asks.
 #[cfg(any(feature = "uploads", feature = "sessions", feature = "limits"))]
 pub(crate) fn reads_body(request: &Request<'_>, rule: &Rule) -> bool {
-    let keyed = !rule.bypass
-        && rule.key.body.as_ref().is_some_and(|body| body.methods.iter().any(|m| **m == *request.method));
+    let keyed = !rule.bypass && keys_body(request, rule);
     #[cfg(feature = "llm")]
     return keyed || crate::llm::reads(request, rule);
     #[cfg(not(feature = "llm"))]
@@ -57,8 +62,7 @@ pub(crate) fn stays_out(request: &mut Request<'_>, rule: &Rule) -> Result<bool, 
     if rule.bypass {
         return bypass(Detail::Rule);
     }
-    let body_keyed =
-        rule.key.body.as_ref().is_some_and(|body| body.methods.iter().any(|m| **m == *request.method));
+    let body_keyed = keys_body(request, rule);
     #[cfg(feature = "llm")]
     if rule.stores_answers()
         && let Some(detail) = crate::llm::stays_out(request, rule)
